@@ -1,0 +1,27 @@
+# Developer verbs. Users need none of them: see README.md.
+VENV ?= .venv-test
+BIN := $(VENV)/bin
+
+.PHONY: dev lint test unit protos bench
+
+dev:            ## environment with everything, editable
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet -e '.[test]'
+
+protos:         ## stubs, Structs and the index of kinds from protos/*.proto
+	PATH="$(CURDIR)/$(BIN):$(PATH)" $(BIN)/python -m protos.codegen
+
+lint:           ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit:           ## pure tests, a few seconds
+	tests/run unit
+
+test:           ## the CI set
+	tests/run
+
+bench:          ## the performance report, with the targets beside
+	$(BIN)/python -m tests.bench
