@@ -1,0 +1,96 @@
+"""Brings the quantities and times of a decoded object into their one form, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from common.api import quantity, times
+from common.api.types import MicroTime, Quantity, Time
+
+Visitor = Callable[[Any], Any]
+"""Takes a value, returns what replaces it (itself, for objects changed in place)."""
+
+
+def normalise(value: msgspec.Struct) -> None:
+    """Canonicalise every Quantity and cut every Time to the second.
+
+    Raises quantity.InvalidQuantity or times.InvalidTime, both ValueError.
+    """
+    for visit in _members(type(value)):
+        visit(value)
+
+
+def _quantity(text: str) -> str:
+    return quantity.canonical(text)
+
+
+def _time(text: str) -> str:
+    if len(text) == 20 and text[-1] == "Z":
+        times.parse(text)
+        return text
+    return times.to_time(times.parse(text))
+
+
+def _micro_time(text: str) -> str:
+    return times.to_micro_time(times.parse(text))
+
+
+_SCALARS: dict[Any, Visitor] = {Quantity: _quantity, Time: _time, MicroTime: _micro_time}
+
+
+@cache
+def _members(cls: type[msgspec.Struct]) -> tuple[Callable[[Any], None], ...]:
+    """Visitors of just those attributes below which a quantity or time can be."""
+    found = []
+    hints = get_type_hints(cls, include_extras=True)
+    for name in cls.__struct_fields__:
+        visit = _visitor(hints[name])
+        if visit is not None:
+            found.append(_attribute(name, visit))
+    return tuple(found)
+
+
+def _attribute(name: str, visit: Visitor) -> Callable[[Any], None]:
+    def run(owner: Any) -> None:
+        value = getattr(owner, name)
+        if value:
+            setattr(owner, name, visit(value))
+
+    return run
+
+
+def _visitor(hint: Any) -> Visitor | None:
+    """The visitor of a type expression, or None when there is nothing to do below it."""
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return _struct(hint) if _members(hint) else None
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return _each_item(_visitor(arguments[0]))
+    if origin is dict:
+        return _each_value(_visitor(arguments[1]))
+    if len(arguments) == 2 and arguments[1] is type(None):
+        return _visitor(arguments[0])
+    return None
+
+
+def _each_item(visit: Visitor | None) -> Visitor | None:
+    return None if visit is None else lambda items: tuple(visit(item) for item in items)
+
+
+def _each_value(visit: Visitor | None) -> Visitor | None:
+    return None if visit is None else lambda items: {k: visit(v) for k, v in items.items()}
+
+
+def _struct(cls: type[msgspec.Struct]) -> Visitor:
+    def run(value: Any) -> Any:
+        for visit in _members(cls):
+            visit(value)
+        return value
+
+    return run

@@ -1,0 +1,1 @@
+"""Tests of common/api: objects, codecs, selectors, names, patches."""
