@@ -1,0 +1,1 @@
+"""Certificates, join tokens and identities. No policy: who may do what is master.apiserver.auth."""

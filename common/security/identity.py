@@ -1,0 +1,55 @@
+"""Who a client certificate speaks for: its common name is the user, its organizations the groups.
+
+Always read from the certificate itself. A subject rendered as text is ambiguous: names may
+contain commas, slashes and equal signs.
+"""
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from common.security.ca import CertificateError
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user and its groups, as RBAC knows them."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+
+
+def identity_from_der(certificate: bytes) -> Identity:
+    """The identity in a verified certificate (DER). Raises CertificateError."""
+    try:
+        return identity_of(x509.load_der_x509_certificate(certificate))
+    except ValueError as error:
+        raise CertificateError(f"not a certificate: {error}") from error
+
+
+def identity_from_pem(certificate: bytes) -> Identity:
+    """The identity in a verified certificate (PEM). Raises CertificateError."""
+    try:
+        return identity_of(x509.load_pem_x509_certificate(certificate))
+    except ValueError as error:
+        raise CertificateError(f"not a certificate: {error}") from error
+
+
+def identity_of(certificate: x509.Certificate) -> Identity:
+    """The identity in a parsed certificate: exactly one common name, any number of groups."""
+    names = subject_values(certificate.subject, NameOID.COMMON_NAME)
+    if len(names) != 1 or not names[0]:
+        raise CertificateError("a client certificate needs exactly one common name")
+    groups = dict.fromkeys(subject_values(certificate.subject, NameOID.ORGANIZATION_NAME))
+    return Identity(names[0], tuple(groups))
+
+
+def subject_values(subject: x509.Name, oid: x509.ObjectIdentifier) -> list[str]:
+    """All values of one attribute, in order. Raises CertificateError for one that is no text."""
+    values: list[str] = []
+    for attribute in subject.get_attributes_for_oid(oid):
+        if not isinstance(attribute.value, str):
+            raise CertificateError("a name in the subject is not text")
+        values.append(attribute.value)
+    return values
