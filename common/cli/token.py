@@ -1,0 +1,87 @@
+"""`wherry token create|list|delete`: join tokens, kept as Secrets that hold only their hash."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import re
+from datetime import timedelta
+from typing import Any
+
+from common.api import times
+from common.client.https import KubeConfig
+from common.runtime.clock import Clock
+from common.runtime.rng import Rng
+from common.security.ca import pin
+from common.security.tokens import (
+    NAME_PREFIX,
+    NAMESPACE,
+    SECRET_TYPE,
+    hash_bearer,
+    new_token,
+)
+
+PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb's arguments."""
+    parser = verbs.add_parser("token", help="join tokens for new nodes")
+    actions = parser.add_subparsers(dest="action", required=True)
+    create = actions.add_parser("create", help="make a token and print it, once")
+    create.add_argument("--ttl", type=duration, default=timedelta(hours=1), help="default: 1h")
+    create.set_defaults(run=run_create)
+    actions.add_parser("list", help="list tokens without their secrets").set_defaults(run=run_list)
+    delete = actions.add_parser("delete", help="revoke a token")
+    delete.add_argument("id", help="the six characters before the dot")
+    delete.set_defaults(run=run_delete)
+
+
+def duration(text: str) -> timedelta:
+    """`90s`, `30m`, `1h`, `2d`; raises ArgumentTypeError for anything else."""
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m, 1h or 2d")
+    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+
+
+def run_create(
+    arguments: argparse.Namespace, config: KubeConfig, *, clock: Clock, rng: Rng
+) -> None:
+    """Make a token: the cluster keeps its hash, the printed line is the only copy."""
+    token = new_token(pin(config.ca_pem), rng)
+    expires = times.to_time(clock.now() + arguments.ttl)
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": SECRET_TYPE,
+        "metadata": {"name": NAME_PREFIX + token.id, "namespace": NAMESPACE},
+        "data": {
+            "hash": base64.b64encode(hash_bearer(token.bearer()).encode()).decode(),
+            "expires": base64.b64encode(expires.encode()).decode(),
+        },
+    }
+    config.client().json("POST", PATH, body)
+    print(token.text())
+
+
+def run_list(arguments: argparse.Namespace, config: KubeConfig, *, clock: Clock, rng: Rng) -> None:
+    """Print id and end of life of every token."""
+    found = config.client().json("GET", f"{PATH}?fieldSelector=type%3D{SECRET_TYPE}")
+    print(f"{'ID':<8}{'EXPIRES':<24}")
+    for secret in found["items"]:
+        name = secret["metadata"]["name"].removeprefix(NAME_PREFIX)
+        expires = base64.b64decode(secret.get("data", {}).get("expires", "")).decode()
+        late = " (expired)" if expires < times.to_time(clock.now()) else ""
+        print(f"{name:<8}{expires}{late}")
+
+
+def run_delete(
+    arguments: argparse.Namespace, config: KubeConfig, *, clock: Clock, rng: Rng
+) -> None:
+    """Revoke a token."""
+    if not re.fullmatch(r"[a-z0-9]{6}", arguments.id):
+        raise SystemExit("wherry: a token's id has six characters")
+    config.client().json("DELETE", f"{PATH}/{NAME_PREFIX}{arguments.id}")
+    print(f"token {arguments.id} deleted")

@@ -1,0 +1,109 @@
+"""A work queue of keys: each at most once in the queue and at most once in work.
+
+A key that is added while it is in work is queued again when that work is done; failures come back
+with exponential back-off. Source: k8s.io/client-go util/workqueue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+
+from common.runtime.clock import Clock
+
+BACKOFF_FIRST_SECONDS = 0.005
+BACKOFF_MAX_SECONDS = 60.0
+
+
+class WorkQueue:
+    """Keys that wait for work. One task runs `run_timers`, any number call `get` and `done`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._queue: deque[str] = deque()
+        self._dirty: set[str] = set()
+        self._working: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._ready = asyncio.Event()
+        self._timer_moved = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, key: str) -> None:
+        """Ask for work on `key`, as soon as possible."""
+        if key in self._dirty:
+            return
+        self._dirty.add(key)
+        if key not in self._working:
+            self._queue.append(key)
+            self._ready.set()
+
+    def add_after(self, key: str, delay_seconds: float) -> None:
+        """Ask for work on `key` later; of several delays the earliest counts."""
+        if delay_seconds <= 0:
+            self.add(key)
+            return
+        due = self._clock.monotonic() + delay_seconds
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._timers, (due, key))
+            self._timer_moved.set()
+
+    def add_rate_limited(self, key: str) -> None:
+        """Ask again after a failure; the delay doubles with each one in a row."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self.add_after(
+            key, min(BACKOFF_FIRST_SECONDS * 2 ** min(failures, 20), BACKOFF_MAX_SECONDS)
+        )
+
+    def forget(self, key: str) -> None:
+        """The work on `key` has succeeded: its next failure starts the back-off anew."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> str:
+        """The next key; the caller must call `done` with it."""
+        while not self._queue:
+            self._ready.clear()
+            await self._ready.wait()
+        key = self._queue.popleft()
+        self._dirty.discard(key)
+        self._working.add(key)
+        return key
+
+    def done(self, key: str) -> None:
+        """The work on `key` has ended, well or not."""
+        self._working.discard(key)
+        if key in self._dirty:
+            self._queue.append(key)
+            self._ready.set()
+
+    async def run_timers(self) -> None:
+        """Move delayed keys into the queue when they are due, until cancelled."""
+        while True:
+            self._timer_moved.clear()
+            if not self._timers:
+                await self._timer_moved.wait()
+                continue
+            wait_seconds = self._timers[0][0] - self._clock.monotonic()
+            if wait_seconds > 0:
+                await self._sleep_or_move(wait_seconds)
+                continue
+            due, key = heapq.heappop(self._timers)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
+
+    async def _sleep_or_move(self, seconds: float) -> None:
+        """Wait until a time has passed or an earlier timer was set."""
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        moved = asyncio.ensure_future(self._timer_moved.wait())
+        try:
+            await asyncio.wait({sleeping, moved}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            moved.cancel()

@@ -1,0 +1,1 @@
+"""The etcd client: the only door to etcd. It speaks of keys and bytes, never of kinds."""

@@ -1,0 +1,122 @@
+"""A real wherry-master in a process of its own, on free ports and in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.client.https import ConnectionFailed, HttpsClient, KubeConfig, unverified_context
+from common.runtime.clock import SystemClock
+from common.security.ca import CertificateAuthority, KeyPair
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 40.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class RunningMaster:
+    """Start and stop; clients with any credentials."""
+
+    def __init__(self, directory: Path, *, umask: int = 0o022) -> None:
+        if shutil.which("etcd") is None:
+            if os.environ.get("CI") == "true":
+                pytest.fail("etcd is not installed")
+            pytest.skip("etcd is not installed")
+        self.directory = directory
+        self.umask = umask
+        self.port, self.node_port, self.etcd_port, self.peer_port = free_ports(4)
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = directory / "log"
+
+    def start(self) -> None:
+        """Start and wait until it is ready."""
+        command = [sys.executable, "-m", "master"]
+        for name, value in {
+            "data-dir": self.directory / "data",
+            "config-dir": self.directory / "etc",
+            "config": self.directory / "etc/config.yaml",
+            "advertise-address": "127.0.0.1",
+            "bind-address": "127.0.0.1",
+            "secure-port": self.port,
+            "node-port": self.node_port,
+            "etcd-client-port": self.etcd_port,
+            "etcd-peer-port": self.peer_port,
+        }.items():
+            command += [f"--{name}", str(value)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=log, umask=self.umask
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                anybody = HttpsClient(self.url, unverified_context())
+                if anybody.request("GET", "/readyz")[0] == 200:
+                    return
+            except ConnectionFailed:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+    def stop(self) -> None:
+        """Stop it, with its etcd."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    @property
+    def kubeconfig(self) -> KubeConfig:
+        """The administrator's."""
+        return KubeConfig(self.directory / "etc/admin.kubeconfig")
+
+    def admin(self) -> HttpsClient:
+        """A client of the administrator."""
+        return self.kubeconfig.client()
+
+    def client(self, *, bearer: str = "", certificate: KeyPair | None = None) -> HttpsClient:
+        """A client with other credentials, or none."""
+        return HttpsClient(self.url, self.context(certificate), bearer=bearer)
+
+    def context(self, certificate: KeyPair | None) -> ssl.SSLContext:
+        """TLS that trusts this master, with a client certificate."""
+        context = ssl.create_default_context(cadata=self.kubeconfig.ca_pem.decode())
+        if certificate is not None:
+            file = self.directory / "client.pem"
+            file.write_bytes(certificate.certificate_pem + certificate.key_pem)
+            context.load_cert_chain(file)
+            file.unlink()
+        return context
+
+    def client_ca(self) -> CertificateAuthority:
+        """The authority that signs client certificates."""
+        directory = self.directory / "data/pki/client-ca"
+        return CertificateAuthority.load_or_create(directory, "", SystemClock())
+
+    def node_certificate(self, name: str) -> KeyPair:
+        """A certificate as a node has it after joining."""
+        return self.client_ca().issue_client(f"system:node:{name}", organizations=("system:nodes",))
