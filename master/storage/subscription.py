@@ -1,0 +1,122 @@
+"""A reader of the watch cache: bounded, woken once a batch, and cut off when it is too slow."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from master.storage.entry import CacheEvent
+
+MAX_QUEUED_EVENTS = 1_000
+MAX_QUEUED_BYTES = 8 * 1024 * 1024
+
+
+class WatchEnded(Exception):
+    """A subscription is over; the reader lists again."""
+
+
+class TooOld(WatchEnded):
+    """The history does not reach back to the revision asked for: 410 Gone."""
+
+
+class TooSlow(WatchEnded):
+    """The reader left too much unread."""
+
+
+class CacheStopped(WatchEnded):
+    """The cache is shut down."""
+
+
+class Subscription:
+    """An async iterator of lists of events; use it in a `with`, or call `close`.
+
+    What is handed out at once contains all events of each of its revisions.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        since_revision: int,
+        backlog: list[CacheEvent],
+        cache_revision: Callable[[], int],
+        on_close: Callable[["Subscription"], None],
+    ) -> None:
+        self.prefix = prefix
+        self.since_revision = since_revision
+        self._seen = since_revision
+        self._backlog = backlog
+        self._queue: list[CacheEvent] = []
+        self._queued_bytes = 0
+        self._cache_revision = cache_revision
+        self._on_close = on_close
+        self._wake: asyncio.Future[None] | None = None
+        self._error: WatchEnded | None = None
+
+    def __enter__(self) -> "Subscription":
+        """Nothing to do: it is subscribed since it was made."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Unsubscribe."""
+        self.close()
+
+    def __aiter__(self) -> "Subscription":
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> list[CacheEvent]:
+        """All that has happened since the last call; waits for something to happen.
+
+        Raises WatchEnded, at once and not behind what is still queued.
+        """
+        while True:
+            if self._error is not None:
+                raise self._error
+            if batch := self._take():
+                self._seen = batch[-1].entry.revision
+                return batch
+            self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+
+    @property
+    def revision(self) -> int:
+        """The revision up to which everything was handed out: what a bookmark may say."""
+        if self._backlog or self._queue:
+            return self._seen
+        return max(self._seen, self._cache_revision())
+
+    def push(self, events: Sequence[CacheEvent], size_bytes: int) -> None:
+        """Take the events of one batch; cuts the reader off when it does not keep up.
+
+        One batch is always taken, so that a reader has had its chance.
+        """
+        full = len(self._queue) + len(events) > MAX_QUEUED_EVENTS
+        if self._queue and (full or self._queued_bytes + size_bytes > MAX_QUEUED_BYTES):
+            self.end(TooSlow(f"{len(self._queue)} events are unread"))
+            return
+        self._queue += events
+        self._queued_bytes += size_bytes
+        self._notify()
+
+    def end(self, error: WatchEnded) -> None:
+        """End the reader with an error."""
+        self._error = error
+        self.close()
+        self._notify()
+
+    def close(self) -> None:
+        """Unsubscribe and forget what is unread."""
+        self._backlog, self._queue = [], []
+        self._on_close(self)
+
+    def _take(self) -> list[CacheEvent]:
+        if self._backlog:
+            batch, self._backlog = self._backlog, []
+        else:
+            batch, self._queue, self._queued_bytes = self._queue, [], 0
+        return batch
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)

@@ -1,0 +1,1 @@
+"""One suite for each protocol, run against the fake and the real thing."""

@@ -1,0 +1,1 @@
+"""What every Store must do, on the fake and on etcd."""

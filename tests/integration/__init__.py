@@ -1,0 +1,1 @@
+"""Real processes on loopback and in namespaces: etcd, Podman, the API server."""

@@ -1,0 +1,1 @@
+"""Tests of master/storage and common/etcd without an etcd."""
