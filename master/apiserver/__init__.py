@@ -1,0 +1,1 @@
+"""The Kubernetes API: one registry behind REST and gRPC. No controller logic lives here."""

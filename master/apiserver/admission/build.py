@@ -1,0 +1,23 @@
+"""The admission steps in the order in which they run."""
+
+from __future__ import annotations
+
+from common.api.scheme import Scheme
+from master.apiserver.admission.certificate_requester import certificate_requester
+from master.apiserver.admission.default_tolerations import default_tolerations
+from master.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from master.apiserver.admission.priority import priority
+from master.apiserver.admission.service_account import ServiceAccountExists
+from master.apiserver.registry.pipeline import Admit
+from master.storage.watchcache import WatchCache
+
+
+def admission(cache: WatchCache, scheme: Scheme) -> list[Admit]:
+    """Every step; what is missing altogether is said before what is wrong in detail."""
+    return [
+        NamespaceLifecycle(cache, scheme),
+        ServiceAccountExists(cache),
+        default_tolerations,
+        priority,
+        certificate_requester,
+    ]

@@ -1,0 +1,87 @@
+"""Authentication: a client certificate, the admin token, or a join token. Nothing is anonymous."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+from common.api import errors
+from common.runtime.clock import Clock
+from common.security.ca import CertificateError
+from common.security.identity import Identity, identity_from_der
+
+log = logging.getLogger(__name__)
+AUTHENTICATED = "system:authenticated"
+MASTERS = "system:masters"
+BOOTSTRAPPERS = "system:bootstrappers"
+FAILURES_MAX = 30
+FAILURES_WINDOW_SECONDS = 60.0
+SOURCES_MAX = 4096
+
+JoinTokenCheck = Callable[[str], str | None]
+"""Takes `id.secret`, answers the id of a token that is valid now, else None."""
+
+
+class Authenticator:
+    """Finds out who is asking; too many wrong tokens from one address are answered 429."""
+
+    def __init__(self, *, admin_token: str, join_token: JoinTokenCheck, clock: Clock) -> None:
+        self._admin_token = admin_token.encode()
+        self._join_token = join_token
+        self._clock = clock
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def authenticate(self, certificate: bytes | None, authorization: str, source: str) -> Identity:
+        """The identity behind a request; raises StatusError 401 or 429.
+
+        `certificate` is the verified client certificate (DER), `authorization` the header,
+        `source` the address of the client. A certificate wins over a token.
+        """
+        if certificate is not None:
+            return _with_group(self._of_certificate(certificate), AUTHENTICATED)
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise errors.unauthorized()
+        self._refuse_guessers(source)
+        identity = self._of_token(token.strip())
+        if identity is None:
+            self._count_failure(source)
+            raise errors.unauthorized()
+        return _with_group(identity, AUTHENTICATED)
+
+    def _of_certificate(self, certificate: bytes) -> Identity:
+        try:
+            return identity_from_der(certificate)
+        except CertificateError as error:
+            raise errors.unauthorized() from error
+
+    def _of_token(self, token: str) -> Identity | None:
+        if hmac.compare_digest(token.encode("utf-8", "replace"), self._admin_token):
+            return Identity("admin", (MASTERS,))
+        token_id = self._join_token(token)
+        if token_id is None:
+            return None
+        return Identity(f"system:bootstrap:{token_id}", (BOOTSTRAPPERS,))
+
+    def _refuse_guessers(self, source: str) -> None:
+        count, since = self._failures.get(source, (0, 0.0))
+        left = since + FAILURES_WINDOW_SECONDS - self._clock.monotonic()
+        if count >= FAILURES_MAX and left > 0:
+            raise errors.too_many_requests(
+                "too many failed logins from this address", retry_after_seconds=int(left) + 1
+            )
+
+    def _count_failure(self, source: str) -> None:
+        now = self._clock.monotonic()
+        count, since = self._failures.pop(source, (0, now))
+        if now - since > FAILURES_WINDOW_SECONDS:
+            count, since = 0, now
+        self._failures[source] = (count + 1, since)
+        if len(self._failures) > SOURCES_MAX:
+            self._failures.popitem(last=False)
+
+
+def _with_group(identity: Identity, group: str) -> Identity:
+    return Identity(identity.user, (*identity.groups, group))

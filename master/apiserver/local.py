@@ -1,0 +1,114 @@
+"""The in-process ApiClient: controllers and the scheduler call the registry without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from common.api import patch as patches
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from common.client.api import ObjectList, WatchEvent
+from common.security.identity import Identity
+from master.apiserver.registry.binding import BindingSubresource
+from master.apiserver.registry.bodies import Body
+from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
+
+
+class LocalClient:
+    """ApiClient of a part of this master, under an identity of its own."""
+
+    def __init__(self, registry: Registry, user: str) -> None:
+        self._registry = registry
+        self._user = Identity(user, ("system:masters", "system:authenticated"))
+        self._binding = BindingSubresource(registry.pipeline)
+
+    def _context(self) -> Context:
+        return Context(user=self._user, field_validation="Ignore")
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+        """The most recent state of an object."""
+        return await self._registry.get(resource, namespace, name)
+
+    async def list(
+        self, resource: Resource, namespace: str = "", *, resource_version: str = ""
+    ) -> ObjectList:
+        """All objects; "0" takes any cached state."""
+        options = ListOptions(resource_version=resource_version)
+        found = await self._registry.list(resource, namespace, options)
+        return ObjectList(list(found.items), found.revision)
+
+    async def watch(
+        self, resource: Resource, namespace: str = "", *, resource_version: str
+    ) -> AsyncIterator[Sequence[WatchEvent]]:
+        """Changes after a revision, in order."""
+        options = WatchOptions(resource_version=resource_version, allow_bookmarks=True)
+        async for events in self._registry.watch(resource, namespace, options):
+            yield [WatchEvent(e.type, e.revision, e.entry.data if e.entry else b"") for e in events]
+
+    async def create(self, resource: Resource, namespace: str, data: bytes) -> bytes:
+        """Create an object."""
+        ctx = self._context()
+        return await self._registry.create(ctx, resource, namespace, "", "", Body(data))
+
+    async def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        data: bytes,
+        *,
+        subresource: str = "",
+    ) -> bytes:
+        """Replace an object or one of its subresources."""
+        ctx = self._context()
+        return await self._registry.update(ctx, resource, namespace, name, subresource, Body(data))
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
+    ) -> bytes:
+        """JSON merge patch."""
+        return await self._registry.patch(
+            self._context(),
+            resource,
+            namespace,
+            name,
+            subresource,
+            lambda plain: patches.merge(plain, dict(patch)),
+        )
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        grace_period_seconds: int | None = None,
+        propagation_policy: str = "",
+    ) -> None:
+        """Delete the object that has this uid."""
+        options = DeleteOptions(
+            grace_period_seconds=grace_period_seconds,
+            uid=uid,
+            propagation_policy=propagation_policy,
+        )
+        await self._registry.delete(self._context(), resource, namespace, name, options)
+
+    async def bind(self, namespace: str, name: str, *, uid: str, node: str) -> None:
+        """Bind a pod to a node."""
+        pods = _pods(self._registry.scheme)
+        await self._binding.bind(self._context(), pods, namespace, name, uid, node)
+
+
+def _pods(scheme: Scheme) -> Resource:
+    found = scheme.resource("", "v1", "pods")
+    assert found is not None
+    return found

@@ -1,0 +1,58 @@
+"""The binding subresource of pods: a pod is bound to a node once, and never moved."""
+
+from __future__ import annotations
+
+from common.api import conditions, errors, times
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from common.api.types.core_v1 import Binding, Pod, PodCondition
+from master.apiserver.registry import bodies
+from master.apiserver.registry.bodies import Body
+from master.apiserver.registry.request import Context
+from master.apiserver.registry.subresource import Subresource
+
+
+class BindingSubresource(Subresource):
+    """POST of pods/NAME/binding."""
+
+    async def create(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
+    ) -> bytes:
+        """Bind the pod to the node that the Binding names; 409 when it is bound already."""
+        binding = bodies.decode(ctx, body, Binding, "v1")
+        if not binding.target.name:
+            finding = errors.required("target.name")
+            raise errors.invalid_object("", "Binding", name, [finding])
+        if binding.target.kind not in ("", "Node"):
+            finding = errors.not_supported("target.kind", binding.target.kind, ["Node", "<empty>"])
+            raise errors.invalid_object("", "Binding", name, [finding])
+        await self.bind(ctx, resource, namespace, name, binding.metadata.uid, binding.target.name)
+        return codec.encode(
+            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        )
+
+    async def bind(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, uid: str, node: str
+    ) -> None:
+        """Set nodeName and PodScheduled in one write."""
+        now = times.to_time(self._pipeline.clock.now())
+
+        def change(pod: Pod) -> Pod:
+            if uid and uid != pod.metadata.uid:
+                why = (
+                    f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+                    f"{pod.metadata.uid}"
+                )
+                raise errors.conflict(resource, name, why)
+            if pod.metadata.deletionTimestamp:
+                why = f"pod {name} is being deleted, cannot be assigned to a host"
+                raise errors.conflict(resource, name, why)
+            if pod.spec.nodeName:
+                why = f'pod {name} is already assigned to node "{pod.spec.nodeName}"'
+                raise errors.conflict(resource, name, why)
+            pod.spec.nodeName = node
+            scheduled = PodCondition(type="PodScheduled", status="True", lastTransitionTime=now)
+            pod.status.conditions = conditions.put(pod.status.conditions, scheduled)
+            return pod
+
+        await self._pipeline.update(ctx, resource, namespace, name, change, subresource="binding")

@@ -1,0 +1,47 @@
+"""Selection of objects by label and field selectors, on entries of the watch cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from common.api import errors, fields, labels
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from master.storage.entry import Entry
+
+
+class Filter(NamedTuple):
+    """Both selectors of a request; the empty one lets everything through."""
+
+    kind: str
+    labels: labels.Selector
+    fields: tuple[fields.FieldRequirement, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything matches."""
+        return not self.labels.requirements and not self.fields
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether the object satisfies both selectors."""
+        if self.labels.requirements and not self.labels.matches(entry.labels):
+            return False
+        if not self.fields:
+            return True
+        found = {"metadata.name": entry.name, "metadata.namespace": entry.namespace}
+        names = tuple(r.field for r in self.fields)
+        if any(name not in found for name in names):
+            found |= fields.values(codec.decode_plain(entry.data), self.kind, names)
+        return all(requirement.matches(found) for requirement in self.fields)
+
+
+def parse(resource: Resource, label_selector: str, field_selector: str) -> Filter:
+    """The filter of a request; raises StatusError 400."""
+    try:
+        return Filter(
+            resource.kind,
+            labels.parse(label_selector) if label_selector else labels.EVERYTHING,
+            fields.parse(field_selector, resource) if field_selector else (),
+        )
+    except (labels.InvalidSelector, fields.InvalidFieldSelector) as error:
+        raise errors.bad_request(str(error)) from error

@@ -1,0 +1,29 @@
+"""The finalize subresource of namespaces: sets spec.finalizers, and lets an empty one go."""
+
+from __future__ import annotations
+
+from common.api.resource import Resource
+from common.api.types.core_v1 import Namespace
+from master.apiserver.registry import bodies
+from master.apiserver.registry.bodies import Body
+from master.apiserver.registry.request import Context
+from master.apiserver.registry.subresource import Subresource
+
+
+class Finalize(Subresource):
+    """PUT of namespaces/NAME/finalize."""
+
+    async def update(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
+    ) -> bytes:
+        """Take the finalizers of the body."""
+        wanted = bodies.decode(ctx, body, Namespace, "v1")
+
+        def change(current: Namespace) -> Namespace:
+            current.spec.finalizers = wanted.spec.finalizers
+            current.metadata.resourceVersion = wanted.metadata.resourceVersion
+            return current
+
+        return await self._pipeline.update(
+            ctx, resource, namespace, name, change, subresource="finalize"
+        )

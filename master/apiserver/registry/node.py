@@ -1,0 +1,87 @@
+"""Rules of Node; a node's pod CIDR is allocated in the transaction that creates it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import IPv4Network
+
+from common.api import errors, times
+from common.api.errors import FieldError
+from common.api.resource import Resource
+from common.api.types.core_v1 import Node, Taint
+from common.runtime.clock import Clock
+from master.apiserver.registry.strategy import Strategy
+from master.storage.keys import allocation_key
+from master.storage.store import Allocation
+
+POOL = "podcidrs"
+NOT_READY = "node.kubernetes.io/not-ready"
+NODE_PREFIX_LENGTH = 24
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+class NodeStrategy(Strategy):
+    """A new node is not ready, and owns a /24 of the cluster's pod addresses."""
+
+    def __init__(self, resource: Resource, *, cluster_cidr: str, clock: Clock) -> None:
+        super().__init__(resource)
+        self._cidrs = [
+            str(cidr) for cidr in IPv4Network(cluster_cidr).subnets(new_prefix=NODE_PREFIX_LENGTH)
+        ]
+        self._clock = clock
+
+    def prepare_create(self, obj: Node) -> None:
+        """The not-ready taint keeps pods away until the node lifecycle has seen it Ready."""
+        if not any(taint.key == NOT_READY for taint in obj.spec.taints):
+            taint = Taint(
+                key=NOT_READY, effect="NoSchedule", timeAdded=times.to_time(self._clock.now())
+            )
+            obj.spec.taints = (*obj.spec.taints, taint)
+
+    def default(self, obj: Node) -> None:
+        """Allocatable is the capacity where the kubelet reserves nothing."""
+        if not obj.status.allocatable:
+            obj.status.allocatable = dict(obj.status.capacity)
+
+    def propose(self, obj: Node, taken: Collection[str]) -> None:
+        """The first /24 that no node has."""
+        if obj.spec.podCIDR and allocation_key(POOL, _slug(obj.spec.podCIDR)) not in taken:
+            return
+        for cidr in self._cidrs[1:]:
+            if allocation_key(POOL, _slug(cidr)) not in taken:
+                obj.spec.podCIDR, obj.spec.podCIDRs = cidr, (cidr,)
+                return
+        finding = errors.forbidden("spec.podCIDR", "the cluster CIDR has no free block")
+        raise errors.invalid_object("", "Node", obj.metadata.name, [finding])
+
+    def allocations(self, obj: Node) -> list[Allocation]:
+        """The block of pod addresses."""
+        if not obj.spec.podCIDR:
+            return []
+        return [Allocation(allocation_key(POOL, _slug(obj.spec.podCIDR)), obj.metadata.uid)]
+
+    def validate(self, obj: Node) -> list[FieldError]:
+        """Taints: known effects, each key and effect once."""
+        found, seen = [], set()
+        for number, taint in enumerate(obj.spec.taints):
+            path = f"spec.taints[{number}]"
+            if not taint.key:
+                found.append(errors.required(f"{path}.key"))
+            if taint.effect not in _EFFECTS:
+                found.append(errors.not_supported(f"{path}.effect", taint.effect, _EFFECTS))
+            if (taint.key, taint.effect) in seen:
+                found.append(errors.duplicate(path, f"{taint.key}:{taint.effect}"))
+            seen.add((taint.key, taint.effect))
+        return found
+
+    def validate_update(self, new: Node, old: Node) -> list[FieldError]:
+        """Pod addresses never change."""
+        if old.spec.podCIDR and new.spec.podCIDR != old.spec.podCIDR:
+            text = 'node updates may not change podCIDR except from "" to valid'
+            return [errors.forbidden("spec.podCIDRs", text)]
+        return []
+
+
+def _slug(cidr: str) -> str:
+    """A CIDR as one segment of a key."""
+    return cidr.replace("/", "-")

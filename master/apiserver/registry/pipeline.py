@@ -1,0 +1,383 @@
+"""The write pipeline of every kind: default, admit, validate, store; and deletion.
+
+One request is one transaction on one object. Conflicting writers are told 409 when they named a
+resourceVersion; otherwise the pipeline applies their change again to what is there now.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from common.api import errors, names, times
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from common.api.types.meta_v1 import ObjectMeta
+from common.runtime.clock import Clock
+from common.runtime.rng import Rng
+from master.apiserver.registry import deletion
+from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.registry.strategy import (
+    Strategy,
+    validate_metadata,
+    validate_metadata_update,
+)
+from master.storage import store as storage
+from master.storage.entry import with_resource_version as splice
+from master.storage.keys import InvalidKey, registry_key
+from master.storage.store import Guard, KeyValue, Store
+from master.storage.watchcache import WatchCache
+
+log = logging.getLogger(__name__)
+OBJECT_MAX_BYTES = 1_500_000
+ATTEMPTS_MAX = 16
+
+Admit = Callable[[Context, Resource, Any, Any], Awaitable[None]]
+"""An admission step: (context, resource, new object, old or None); may change the new one."""
+Change = Callable[[Any], Any]
+"""Takes a fresh Struct of the current object, answers the Struct that it should become."""
+
+
+class Pipeline:
+    """Creates, updates and deletes objects of any kind."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cache: WatchCache,
+        scheme: Scheme,
+        strategies: Mapping[str, Strategy],
+        admission: Sequence[Admit],
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        self.store = store
+        self.cache = cache
+        self.scheme = scheme
+        self._strategies = dict(strategies)
+        self._admission = admission
+        self.clock = clock
+        self.rng = rng
+
+    def strategy(self, resource: Resource) -> Strategy:
+        """The strategy of a resource; the base one when its kind has none of its own."""
+        name = resource.group_resource
+        if name not in self._strategies:
+            self._strategies[name] = Strategy(resource)
+        return self._strategies[name]
+
+    def key(self, resource: Resource, namespace: str, name: str) -> str:
+        """The storage key of an object; raises StatusError 404 for what cannot be a name."""
+        try:
+            return registry_key(
+                resource.group_resource, name, namespace if resource.namespaced else ""
+            )
+        except InvalidKey as error:
+            raise errors.not_found(resource, name) from error
+
+    async def read(self, resource: Resource, namespace: str, name: str) -> KeyValue:
+        """The object as of now; raises StatusError 404."""
+        key = self.key(resource, namespace, name)
+        async with _translated(resource, name):
+            found, _ = await self.store.get(key)
+        if found is None:
+            raise errors.not_found(resource, name)
+        return found
+
+    async def create(self, ctx: Context, resource: Resource, namespace: str, obj: Any) -> bytes:
+        """Create an object from a decoded body; answers it as stored."""
+        strategy, meta = self.strategy(resource), obj.metadata
+        self._fit_namespace(resource, meta, namespace)
+        generated = not meta.name and bool(meta.generateName)
+        self._initialise(meta)
+        strategy.prepare_create(obj)
+        strategy.default(obj)
+        for attempt in range(8):
+            if generated:
+                meta.name = names.generated(meta.generateName, self.rng.suffix())
+            if attempt == 0:
+                await self._admit(ctx, resource, obj, None)
+            self._check(strategy, resource, obj)
+            try:
+                return await self._store_new(ctx, strategy, obj)
+            except storage.KeyExists as error:
+                if not generated:
+                    raise errors.already_exists(resource, meta.name) from error
+        raise errors.already_exists(resource, meta.name)
+
+    def _fit_namespace(self, resource: Resource, meta: ObjectMeta, namespace: str) -> None:
+        """Take the namespace from the URL; the body may repeat it but not contradict it."""
+        if not resource.namespaced:
+            meta.namespace = ""
+            return
+        if meta.namespace and meta.namespace != namespace:
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the "
+                "request"
+            )
+        meta.namespace = namespace
+
+    def _initialise(self, meta: ObjectMeta) -> None:
+        """What the server alone decides of a new object's metadata."""
+        meta.uid = self.rng.uuid()
+        meta.creationTimestamp = times.to_time(self.clock.now())
+        meta.deletionTimestamp = meta.deletionGracePeriodSeconds = None
+        meta.resourceVersion = meta.selfLink = ""
+        meta.generation = 0
+        meta.managedFields = ()
+
+    async def _admit(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+        for step in self._admission:
+            await step(ctx, resource, new, old)
+
+    def _check(self, strategy: Strategy, resource: Resource, obj: Any) -> None:
+        """Validate; raises StatusError 422 with every finding."""
+        found = validate_metadata(obj.metadata, strategy) + strategy.validate(obj)
+        if found:
+            name = obj.metadata.name
+            raise errors.invalid_object(resource.group, resource.kind, name, found)
+
+    async def _store_new(self, ctx: Context, strategy: Strategy, obj: Any) -> bytes:
+        """Write a new object, with a free value for each thing that it allocates."""
+        resource, meta = strategy.resource, obj.metadata
+        key = self.key(resource, meta.namespace, meta.name)
+        ctx.warnings += strategy.warnings(obj)
+        taken: set[str] = set()
+        while True:
+            strategy.propose(obj, taken)
+            value = encode(obj)
+            if ctx.dry_run:
+                if self.cache.get(key) is not None:
+                    raise errors.already_exists(resource, meta.name)
+                return value
+            try:
+                async with _translated(resource, meta.name):
+                    revision = await self.store.create(
+                        key,
+                        value,
+                        guards=self._namespace_guard(resource, meta.namespace),
+                        allocate=strategy.allocations(obj),
+                        ttl_seconds=strategy.ttl_seconds,
+                    )
+                return splice(value, revision)
+            except storage.AllocationTaken as error:
+                if error.key in taken:
+                    raise errors.conflict(resource, meta.name, f"{error} already") from error
+                taken.add(error.key)
+            except storage.GuardFailed:
+                await self.cache.wait_for(await self.cache.consistent_revision(), 5.0)
+
+    def _namespace_guard(self, resource: Resource, namespace: str) -> list[Guard]:
+        """The namespace must still be what admission saw: there, and not terminating."""
+        if not resource.namespaced:
+            return []
+        spaces = self.scheme.resource("", "v1", "namespaces")
+        assert spaces is not None
+        entry = self.cache.get(self.key(spaces, "", namespace))
+        if entry is None:
+            raise errors.not_found(spaces, namespace)
+        return [Guard(entry.key, "exists")]
+
+    async def update(
+        self,
+        ctx: Context,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        subresource: str = "",
+    ) -> bytes:
+        """Apply `change` to the object; again to the newest state when another writer was faster.
+
+        `change` may set metadata.resourceVersion: then that must be the current one.
+        """
+        entry = self.cache.get(self.key(resource, namespace, name))
+        current = (
+            KeyValue(entry.key, unsplice(entry.data, entry.revision), 0, entry.revision)
+            if entry is not None
+            else await self.read(resource, namespace, name)
+        )
+        fresh = entry is None
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                return await self._update_once(ctx, resource, current, change, subresource)
+            except storage.Conflict as error:
+                current, fresh = error.current, True
+            except storage.KeyNotFound as error:
+                raise errors.not_found(resource, name) from error
+            except errors.StatusError:
+                if fresh:
+                    raise
+                current, fresh = await self.read(resource, namespace, name), True
+        raise errors.conflict(resource, name, errors.MODIFIED)
+
+    async def _update_once(
+        self,
+        ctx: Context,
+        resource: Resource,
+        current: KeyValue,
+        change: Change,
+        subresource: str,
+    ) -> bytes:
+        """One attempt against one state of the object."""
+        strategy, cls = self.strategy(resource), self.scheme.struct_of(resource)
+        old: Any = codec.decode(current.value, cls)
+        base: Any = codec.decode(current.value, cls)
+        base.metadata.resourceVersion = str(current.revision)
+        new = change(base)
+        self._expect_revision(strategy, new.metadata, current)
+        self._keep_metadata(new.metadata, old.metadata)
+        await self._prepare_update(ctx, strategy, new, old, subresource)
+        value = encode(new)
+        if value == current.value or ctx.dry_run:
+            return splice(value, current.revision)
+        if deletion.is_finished(new):
+            return await self._remove(resource, current, new)
+        ctx.warnings += strategy.warnings(new) if subresource == "" else []
+        async with _translated(resource, new.metadata.name):
+            revision = await self.store.update(
+                current.key,
+                value,
+                expected_revision=current.revision,
+                allocate=[
+                    a for a in strategy.allocations(new) if a not in strategy.allocations(old)
+                ],
+                ttl_seconds=strategy.ttl_seconds,
+            )
+        return splice(value, revision)
+
+    def _expect_revision(self, strategy: Strategy, meta: ObjectMeta, current: KeyValue) -> None:
+        """409 when the writer has seen another state of the object."""
+        if meta.resourceVersion not in ("", "0", str(current.revision)):
+            raise errors.conflict(strategy.resource, meta.name, errors.MODIFIED)
+        if meta.resourceVersion == "" and not strategy.unconditional_update:
+            finding = errors.invalid(
+                "metadata.resourceVersion", "", "must be specified for an update"
+            )
+            resource = strategy.resource
+            raise errors.invalid_object(resource.group, resource.kind, meta.name, [finding])
+
+    def _keep_metadata(self, new: ObjectMeta, old: ObjectMeta) -> None:
+        """Fill in what the writer left out of the metadata that no writer decides."""
+        new.resourceVersion = new.selfLink = ""
+        new.uid = new.uid or old.uid
+        new.creationTimestamp = old.creationTimestamp
+        new.deletionTimestamp = old.deletionTimestamp
+        new.deletionGracePeriodSeconds = old.deletionGracePeriodSeconds
+        new.generateName = old.generateName
+        new.managedFields = ()
+
+    async def _prepare_update(
+        self, ctx: Context, strategy: Strategy, new: Any, old: Any, subresource: str
+    ) -> None:
+        """Default, admit and validate a change; other subresources know what they may change.
+
+        Raises StatusError 409 for another object of the same name, 422 for what is not allowed.
+        """
+        resource, name = strategy.resource, new.metadata.name
+        if new.metadata.uid != old.metadata.uid:
+            raise errors.conflict(
+                resource,
+                name,
+                f"Precondition failed: UID in precondition: {new.metadata.uid}, "
+                f"UID in object meta: {old.metadata.uid}",
+            )
+        found = validate_metadata_update(new.metadata, old.metadata)
+        if subresource == "status":
+            strategy.prepare_status_update(new, old)
+            found += strategy.validate_status_update(new, old)
+        elif subresource == "":
+            strategy.prepare_update(new, old)
+            strategy.default(new)
+            await self._admit(ctx, resource, new, old)
+            found += validate_metadata(new.metadata, strategy) + strategy.validate(new)
+            found = found or strategy.validate_update(new, old)
+        if found:
+            raise errors.invalid_object(resource.group, resource.kind, name, found)
+
+    async def delete(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, options: DeleteOptions
+    ) -> tuple[bytes, bool]:
+        """Delete an object: (its last or present state, whether it is gone already)."""
+        for _ in range(ATTEMPTS_MAX):
+            current = await self.read(resource, namespace, name)
+            try:
+                return await self._delete_once(ctx, resource, current, options)
+            except storage.Conflict:
+                continue
+            except storage.KeyNotFound as error:
+                raise errors.not_found(resource, name) from error
+        raise errors.conflict(resource, name, errors.MODIFIED)
+
+    async def _delete_once(
+        self, ctx: Context, resource: Resource, current: KeyValue, options: DeleteOptions
+    ) -> tuple[bytes, bool]:
+        strategy = self.strategy(resource)
+        obj: Any = codec.decode(current.value, self.scheme.struct_of(resource))
+        deletion.check_preconditions(resource, obj.metadata, current.revision, options)
+        plan = deletion.plan(obj, strategy, options, self.clock.now())
+        if ctx.dry_run:
+            return splice(current.value, current.revision), plan.remove
+        if plan.remove:
+            return await self._remove(resource, current, obj), True
+        value = encode(obj)
+        if value == current.value:
+            return splice(value, current.revision), False
+        async with _translated(resource, obj.metadata.name):
+            revision = await self.store.update(
+                current.key, value, expected_revision=current.revision
+            )
+        return splice(value, revision), False
+
+    async def _remove(self, resource: Resource, current: KeyValue, obj: Any) -> bytes:
+        """Take an object out of the store, with what it had allocated."""
+        strategy = self.strategy(resource)
+        async with _translated(resource, obj.metadata.name):
+            await self.store.delete(
+                current.key,
+                expected_revision=current.revision,
+                release=[allocation.key for allocation in strategy.allocations(obj)],
+            )
+        return splice(encode(obj), current.revision)
+
+
+def encode(obj: msgspec.Struct) -> bytes:
+    """The bytes to store; raises StatusError 413 when they are too many."""
+    value = codec.encode(obj)
+    if len(value) > OBJECT_MAX_BYTES:
+        raise errors.too_large(f"Request entity too large: limit is {OBJECT_MAX_BYTES}")
+    return value
+
+
+def unsplice(data: bytes, revision: int) -> bytes:
+    """The stored bytes of an object that carries its revision; the reverse of `splice`."""
+    return data.replace(b'"resourceVersion":"%d",' % revision, b"", 1)
+
+
+class _translated:
+    """Translates the store's errors at the door; conflicts stay for the pipeline to act on."""
+
+    def __init__(self, resource: Resource, name: str) -> None:
+        self._resource, self._name = resource, name
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        match error:
+            case storage.Unavailable():
+                raise errors.unavailable(f"etcd cannot be reached: {error}") from error
+            case storage.OutcomeUnknown():
+                raise errors.timeout(
+                    "request did not complete within the allotted time; its outcome is not known"
+                ) from error
+            case storage.TooLarge():
+                raise errors.too_large(str(error)) from error
+            case storage.NoSpace():
+                raise errors.StatusError(507, "InsufficientStorage", str(error)) from error

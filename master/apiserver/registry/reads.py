@@ -1,0 +1,248 @@
+"""Lists and watches: pages at one revision, resourceVersion rules, events that fit a filter.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from common.api import errors
+from common.api.resource import Resource
+from master.apiserver.registry.filters import Filter, parse
+from master.apiserver.registry.request import ListOptions, WatchOptions
+from master.storage import store as storage
+from master.storage.entry import CacheEvent, Entry, make_entry
+from master.storage.keys import REGISTRY, InvalidKey, registry_prefix
+from master.storage.store import KeyValue, Store
+from master.storage.subscription import Subscription, WatchEnded
+from master.storage.watchcache import NotYet, WatchCache
+
+FUTURE_WAIT_SECONDS = 3.0
+BOOKMARK_SECONDS = 30.0
+RESOURCE_TOO_LARGE = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+
+
+class ListResult(NamedTuple):
+    """A page of objects. `remaining` is None when it is not known."""
+
+    entries: Sequence[Entry]
+    revision: int
+    continue_token: str
+    remaining: int | None
+
+
+class Event(NamedTuple):
+    """A watch event; a BOOKMARK has no entry."""
+
+    type: str
+    revision: int
+    entry: Entry | None
+    initial_end: bool = False
+
+
+EventBatches = AsyncGenerator[list[Event], None]
+
+
+class _Token(msgspec.Struct):
+    """What a continue token says: revision (-1: any) and the last key already sent."""
+
+    rv: int
+    start: str
+    v: str = "wherry/v1"
+
+
+class Reads:
+    """Reads any resource from the watch cache, and from the store where history is asked for."""
+
+    def __init__(self, store: Store, cache: WatchCache) -> None:
+        self._store = store
+        self._cache = cache
+
+    def prefix(self, resource: Resource, namespace: str) -> str:
+        """The prefix of a resource's keys; raises StatusError 400 for impossible namespaces."""
+        try:
+            return registry_prefix(resource.group_resource, namespace)
+        except InvalidKey as error:
+            raise errors.bad_request(f"invalid namespace: {error}") from error
+
+    async def fresh(self, resource_version: str) -> None:
+        """Wait until the cache is as new as the request wants."""
+        try:
+            if resource_version == "":
+                revision = await self._cache.consistent_revision()
+                await self._cache.wait_for(revision, timeout_seconds=FUTURE_WAIT_SECONDS)
+            elif resource_version != "0":
+                wanted = parse_revision(resource_version)
+                await self._cache.wait_for(wanted, timeout_seconds=FUTURE_WAIT_SECONDS)
+        except NotYet as error:
+            raise errors.timeout(
+                f"Too large resource version: {resource_version or 'latest'}, "
+                f"current: {self._cache.revision}",
+                causes=[RESOURCE_TOO_LARGE],
+            ) from error
+        except storage.StoreError as error:
+            raise errors.unavailable(f"etcd cannot be reached: {error}") from error
+
+    async def list(self, resource: Resource, namespace: str, options: ListOptions) -> ListResult:
+        """A page of the objects that match."""
+        wanted = parse(resource, options.label_selector, options.field_selector)
+        prefix = self.prefix(resource, namespace)
+        if options.continue_token:
+            token = decode_token(options.continue_token, prefix)
+            if token.rv > 0:
+                return await self._page_at(prefix, wanted, options.limit, token.rv, token.start)
+            return self._page_now(prefix, wanted, options.limit, token.start)
+        if options.resource_version_match == "Exact":
+            revision = parse_revision(options.resource_version)
+            return await self._page_at(prefix, wanted, options.limit, revision, "")
+        await self.fresh(options.resource_version)
+        return self._page_now(prefix, wanted, options.limit, "")
+
+    def _page_now(self, prefix: str, wanted: Filter, limit: int, start: str) -> ListResult:
+        """A page of the present state, from the cache."""
+        revision = self._cache.revision
+        entries = self._cache.list(prefix)
+        if start:
+            entries = [entry for entry in entries if entry.key > start]
+        if not wanted.empty:
+            entries = [entry for entry in entries if wanted.matches(entry)]
+        if not limit or len(entries) <= limit:
+            return ListResult(entries, revision, "", None)
+        page = entries[:limit]
+        remaining = len(entries) - limit if wanted.empty else None
+        return ListResult(page, revision, encode_token(revision, page[-1].key, prefix), remaining)
+
+    async def _page_at(
+        self, prefix: str, wanted: Filter, limit: int, revision: int, start: str
+    ) -> ListResult:
+        """A page of the state at a revision, from the store's history."""
+        found: list[Entry] = []
+        after = start
+        while True:
+            try:
+                page = await self._store.list(
+                    prefix, start_after=after, limit=limit or 0, revision=revision
+                )
+            except storage.Compacted as error:
+                raise _expired(after, prefix) from error
+            except storage.FutureRevision as error:
+                raise errors.timeout(
+                    f"Too large resource version: {revision}", causes=[RESOURCE_TOO_LARGE]
+                ) from error
+            except storage.StoreError as error:
+                raise errors.unavailable(f"etcd cannot be reached: {error}") from error
+            found += _matching(page.items, wanted)
+            if not page.more:
+                return ListResult(found[: limit or None], revision, "", None)
+            after = page.items[-1].key
+            if limit and len(found) >= limit:
+                remaining = page.remaining if wanted.empty else None
+                token = encode_token(revision, after, prefix)
+                return ListResult(found, revision, token, remaining)
+
+    async def watch(
+        self, resource: Resource, namespace: str, options: WatchOptions
+    ) -> EventBatches:
+        """Events that fit the filter, in order, and bookmarks when there are none for a while.
+
+        Raises StatusError 410 when history is gone.
+        """
+        wanted = parse(resource, options.label_selector, options.field_selector)
+        prefix = self.prefix(resource, namespace)
+        version = options.resource_version
+        if version in ("", "0") or options.send_initial_events:
+            await self.fresh(version)
+            since = self._cache.revision
+            entries = [e for e in self._cache.list(prefix) if wanted.matches(e)]
+            yield [Event("ADDED", entry.revision, entry) for entry in entries]
+            if options.send_initial_events and options.allow_bookmarks:
+                yield [Event("BOOKMARK", since, None, initial_end=True)]
+        else:
+            since = parse_revision(version)
+            self._subscribable(prefix, since)
+            yield []
+        try:
+            with self._cache.watch(prefix, since) as subscription:
+                while True:
+                    yield await _next(subscription, wanted)
+        except WatchEnded as error:
+            raise errors.expired(f"too old resource version: {since} ({error})") from error
+
+    def _subscribable(self, prefix: str, since: int) -> None:
+        """Raise StatusError 410 at once when a watch from `since` is not possible."""
+        try:
+            self._cache.watch(prefix, since).close()
+        except WatchEnded as error:
+            raise errors.expired(f"too old resource version: {since} ({error})") from error
+
+
+async def _next(subscription: Subscription, wanted: Filter) -> list[Event]:
+    """The next events that fit; after a while without any, a bookmark."""
+    try:
+        async with asyncio.timeout(BOOKMARK_SECONDS):
+            events = await anext(subscription)
+    except TimeoutError:
+        return [Event("BOOKMARK", subscription.revision, None)]
+    return [made for event in events if (made := _fit(event, wanted)) is not None]
+
+
+def _matching(items: Sequence[KeyValue], wanted: Filter) -> list[Entry]:
+    entries = [make_entry(item, item.key.removeprefix(REGISTRY).split("/")[1:]) for item in items]
+    return entries if wanted.empty else [entry for entry in entries if wanted.matches(entry)]
+
+
+def _fit(event: CacheEvent, wanted: Filter) -> Event | None:
+    """The event as a filtered watch sees it: starting to match is ADDED, ceasing is DELETED."""
+    revision, entry = event.entry.revision, event.entry
+    if wanted.empty:
+        return Event(event.type, revision, entry)
+    now = event.type != "DELETED" and wanted.matches(entry)
+    before = event.previous is not None and wanted.matches(event.previous)
+    if now:
+        return Event("MODIFIED" if before else "ADDED", revision, entry)
+    return Event("DELETED", revision, entry) if before else None
+
+
+def parse_revision(text: str) -> int:
+    """A resourceVersion as a number; raises StatusError 400."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise errors.bad_request(f'Invalid value: "{text}": must be an unsigned integer')
+    return int(text)
+
+
+def encode_token(revision: int, start: str, prefix: str) -> str:
+    """The token that continues a list behind key `start`."""
+    token = _Token(rv=revision, start=start[len(prefix) :])
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode().rstrip("=")
+
+
+def decode_token(text: str, prefix: str) -> _Token:
+    """The reverse of encode_token; the key is below `prefix` whatever the token says."""
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        token = msgspec.json.decode(data, type=_Token)
+    except (binascii.Error, msgspec.DecodeError, ValueError) as error:
+        raise errors.bad_request(f"continue key is not valid: {error}") from error
+    if token.v != "wherry/v1" or "\0" in token.start or ".." in token.start.split("/"):
+        raise errors.bad_request("continue key is not valid: unexpected content")
+    return _Token(rv=token.rv, start=prefix + token.start)
+
+
+def _expired(start: str, prefix: str) -> errors.StatusError:
+    """410 with a token by which the client may go on without consistency."""
+    error = errors.expired(
+        "The provided continue parameter is too old to display a consistent list result. You can "
+        "start a new list without the continue parameter, or use the continue token in this "
+        "response to retrieve the remainder of the results. Continuing with the provided token "
+        "results in an inconsistent list - objects that were created, modified, or deleted "
+        "between the time the first chunk was returned and now may show up in the list."
+    )
+    error.metadata = {"continue": encode_token(-1, start, prefix)} if start else {}
+    return error

@@ -1,0 +1,263 @@
+"""The registry: every verb on every resource, for REST, gRPC and the master's own parts alike.
+
+It routes: resources with objects of their own go to the pipeline, views of other objects
+(events.k8s.io) are converted, and figures that nobody stores (metrics.k8s.io) are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from master.apiserver.registry import bodies
+from master.apiserver.registry.bodies import Body, Patcher
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.reads import Event, EventBatches, Reads
+from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.registry.subresource import Subresource
+from master.storage.entry import Entry
+
+
+class ObjectPage(NamedTuple):
+    """A page of a list, as bytes."""
+
+    items: Sequence[bytes]
+    revision: int
+    continue_token: str
+    remaining: int | None
+
+
+class Computed(Protocol):
+    """A resource whose objects are made when they are asked for."""
+
+    def list(self, namespace: str) -> list[bytes]:
+        """The objects as of now."""
+        ...
+
+
+class View(Protocol):
+    """A resource that shows the objects of another one in another form."""
+
+    source: Resource
+
+    def outbound(self, data: bytes) -> bytes:
+        """A stored object in the form of this resource."""
+        ...
+
+    def inbound(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """A client's object in the form of the source."""
+        ...
+
+
+class Registry:
+    """All resources of the API."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        reads: Reads,
+        *,
+        subresources: Mapping[str, Subresource],
+        computed: Mapping[str, Computed],
+        views: Mapping[str, View],
+    ) -> None:
+        self.pipeline = pipeline
+        self._reads = reads
+        self._subresources = subresources
+        self._computed = computed
+        self._views = views
+
+    @property
+    def scheme(self) -> Scheme:
+        """The kinds that are served."""
+        return self.pipeline.scheme
+
+    def serves(self, resource: Resource, subresource: str) -> bool:
+        """Whether a subresource of a resource is answered."""
+        known = subresource in self._subresources or subresource in ("status", "log")
+        return known and resource.subresource(subresource) is not None
+
+    def _key(self, resource: Resource) -> str:
+        return resource.group_resource
+
+    async def get(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        subresource: str = "",
+        resource_version: str = "",
+    ) -> bytes:
+        """One object; raises StatusError 404."""
+        if subresource in self._subresources:
+            return await self._subresources[subresource].get(resource, namespace, name)
+        computed = self._computed.get(self._key(resource))
+        if computed is not None:
+            for data in computed.list(namespace):
+                if codec.decode_plain(data)["metadata"]["name"] == name:
+                    return data
+            raise errors.not_found(resource, name)
+        view = self._views.get(self._key(resource))
+        source = view.source if view else resource
+        if resource_version not in ("", "0"):
+            await self._reads.fresh(resource_version)
+        elif resource_version == "":
+            await self._reads.fresh("")
+        entry = self.pipeline.cache.get(self.pipeline.key(source, namespace, name))
+        if entry is None:
+            raise errors.not_found(resource, name)
+        return view.outbound(entry.data) if view else entry.data
+
+    async def list(self, resource: Resource, namespace: str, options: ListOptions) -> ObjectPage:
+        """A page of objects."""
+        computed = self._computed.get(self._key(resource))
+        if computed is not None:
+            return ObjectPage(computed.list(namespace), self.pipeline.cache.revision, "", None)
+        view = self._views.get(self._key(resource))
+        found = await self._reads.list(view.source if view else resource, namespace, options)
+        items = [entry.data for entry in found.entries]
+        if view:
+            items = [view.outbound(data) for data in items]
+        return ObjectPage(items, found.revision, found.continue_token, found.remaining)
+
+    async def watch(
+        self, resource: Resource, namespace: str, options: WatchOptions
+    ) -> EventBatches:
+        """Events of a resource."""
+        view = self._views.get(self._key(resource))
+        source = view.source if view else resource
+        async for events in self._reads.watch(source, namespace, options):
+            yield [_seen_through(view, event) for event in events] if view else events
+
+    async def create(
+        self,
+        ctx: Context,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        subresource: str,
+        body: Body,
+    ) -> bytes:
+        """POST to a collection or to a subresource."""
+        if subresource:
+            handler = self._handler(resource, subresource)
+            return await handler.create(ctx, resource, namespace, name, body)
+        if name:
+            raise errors.method_not_allowed("create", resource)
+        view = self._views.get(self._key(resource))
+        if view:
+            cls = self.scheme.struct_of(view.source)
+            obj, findings = codec.convert_request(view.inbound(body.plain()), cls)
+            ctx.take_findings(findings)
+            return view.outbound(await self.pipeline.create(ctx, view.source, namespace, obj))
+        obj = bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
+        return await self.pipeline.create(ctx, resource, namespace, obj)
+
+    def _handler(self, resource: Resource, subresource: str) -> Subresource:
+        if subresource not in self._subresources:
+            raise errors.method_not_allowed("this verb", resource)
+        return self._subresources[subresource]
+
+    async def update(
+        self,
+        ctx: Context,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        subresource: str,
+        body: Body,
+    ) -> bytes:
+        """PUT an object, its status or another subresource."""
+        if subresource not in ("", "status"):
+            handler = self._handler(resource, subresource)
+            return await handler.update(ctx, resource, namespace, name, body)
+        view = self._views.get(self._key(resource))
+        if view:
+            plain = view.inbound(body.plain())
+            return await self._patch_view(ctx, view, namespace, name, lambda _: plain)
+        obj: Any = bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
+        if obj.metadata.name not in ("", name):
+            raise errors.bad_request(
+                f"the name of the object ({obj.metadata.name}) does not match the name on the "
+                f"URL ({name})"
+            )
+        if resource.namespaced and obj.metadata.namespace not in ("", namespace):
+            raise errors.bad_request(
+                f"the namespace of the object ({obj.metadata.namespace}) does not match the "
+                f"namespace on the URL ({namespace})"
+            )
+        obj.metadata.name = name
+        obj.metadata.namespace = namespace if resource.namespaced else ""
+        data = codec.encode(obj)
+        return await self.pipeline.update(
+            ctx,
+            resource,
+            namespace,
+            name,
+            lambda _: codec.decode(data, type(obj)),
+            subresource=subresource,
+        )
+
+    async def patch(
+        self,
+        ctx: Context,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        subresource: str,
+        patcher: Patcher,
+    ) -> bytes:
+        """PATCH an object, its status or another subresource."""
+        if subresource not in ("", "status"):
+            handler = self._handler(resource, subresource)
+            return await handler.patch(ctx, resource, namespace, name, patcher)
+        view = self._views.get(self._key(resource))
+        if view:
+            return await self._patch_view(ctx, view, namespace, name, patcher)
+        return await self.pipeline.update(
+            ctx,
+            resource,
+            namespace,
+            name,
+            lambda obj: bodies.patched(ctx, codec.encode(obj), patcher, type(obj)),
+            subresource=subresource,
+        )
+
+    async def _patch_view(
+        self, ctx: Context, view: View, namespace: str, name: str, patcher: Patcher
+    ) -> bytes:
+        """Change an object through a view of it."""
+        cls = self.scheme.struct_of(view.source)
+
+        def change(obj: Any) -> Any:
+            seen = codec.decode_plain(view.outbound(codec.encode(obj)))
+            value, findings = codec.convert_request(view.inbound(patcher(seen)), cls)
+            ctx.take_findings(findings)
+            return value
+
+        data = await self.pipeline.update(ctx, view.source, namespace, name, change)
+        return view.outbound(data)
+
+    async def delete(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, options: DeleteOptions
+    ) -> tuple[bytes, bool]:
+        """Delete an object: (its last or present state, whether it is gone already)."""
+        view = self._views.get(self._key(resource))
+        source = view.source if view else resource
+        data, gone = await self.pipeline.delete(ctx, source, namespace, name, options)
+        return (view.outbound(data) if view else data), gone
+
+
+def _seen_through(view: View, event: Event) -> Event:
+    if event.entry is None:
+        return event
+    old = event.entry
+    data = view.outbound(old.data)
+    path = [old.namespace, old.name] if old.namespace else [old.name]
+    entry = Entry(old.key, data, old.revision, old.create_revision, path)
+    return event._replace(entry=entry)

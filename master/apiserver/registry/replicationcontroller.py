@@ -1,0 +1,54 @@
+"""Rules of ReplicationController.
+
+Source: k8s.io/kubernetes pkg/registry/core/replicationcontroller.
+"""
+
+from __future__ import annotations
+
+from common.api import errors
+from common.api.errors import FieldError
+from common.api.types.core_v1 import ReplicationController, ReplicationControllerSpec
+from master.apiserver.registry.checks import Findings
+from master.apiserver.registry.poddefaults import default_template
+from master.apiserver.registry.workload import (
+    WorkloadStrategy,
+    validate_lasting_template,
+    validate_match,
+    validate_replicas,
+)
+
+
+def validate_spec(spec: ReplicationControllerSpec) -> Findings:
+    """A selector of plain labels, and a template that has them."""
+    yield from validate_replicas(spec)
+    if not spec.selector:
+        yield errors.required("spec.selector")
+    if spec.template is None:
+        yield errors.required("spec.template")
+        return
+    matches = spec.selector.items() <= spec.template.metadata.labels.items()
+    yield from validate_match(matches, spec.template)
+    yield from validate_lasting_template(spec.template, "ReplicationController")
+
+
+class ReplicationControllerStrategy(WorkloadStrategy):
+    """The labels of the template stand in for a selector and labels that are left out."""
+
+    rules = validate_spec
+
+    def default(self, obj: ReplicationController) -> None:
+        """One replica; selector and labels as the template has them."""
+        if obj.spec.replicas is None:
+            obj.spec.replicas = 1
+        if obj.spec.template is None:
+            return
+        default_template(obj.spec.template)
+        labels = obj.spec.template.metadata.labels
+        obj.spec.selector = obj.spec.selector or dict(labels)
+        obj.metadata.labels = obj.metadata.labels or dict(labels)
+
+    def validate_update(
+        self, new: ReplicationController, old: ReplicationController
+    ) -> list[FieldError]:
+        """The selector may change: pods are let go and adopted."""
+        return []

@@ -1,0 +1,83 @@
+"""The scale subresource: autoscaling/v1 Scale as a small window on `spec.replicas`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.api import errors, labels
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from common.api.types.autoscaling_v1 import Scale, ScaleSpec, ScaleStatus
+from common.api.types.meta_v1 import LabelSelector, ObjectMeta
+from master.apiserver.registry import bodies
+from master.apiserver.registry.bodies import Body, Patcher
+from master.apiserver.registry.request import Context
+from master.apiserver.registry.subresource import Subresource
+
+
+def scale_of(obj: Any) -> Scale:
+    """The Scale that shows an object's replicas."""
+    meta, selector = obj.metadata, obj.spec.selector
+    if selector is None or isinstance(selector, LabelSelector):
+        text = str(labels.from_label_selector(selector)) if selector else ""
+    else:
+        text = str(labels.from_map(selector))
+    return Scale(
+        metadata=ObjectMeta(
+            name=meta.name,
+            namespace=meta.namespace,
+            uid=meta.uid,
+            resourceVersion=meta.resourceVersion,
+            creationTimestamp=meta.creationTimestamp,
+        ),
+        spec=ScaleSpec(replicas=obj.spec.replicas or 0),
+        status=ScaleStatus(replicas=obj.status.replicas, selector=text),
+    )
+
+
+class ScaleSubresource(Subresource):
+    """GET, PUT and PATCH of `scale`, for every kind that lists it."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+        """The Scale of an object."""
+        found = await self._pipeline.read(resource, namespace, name)
+        obj: Any = codec.decode(found.value, self._pipeline.scheme.struct_of(resource))
+        obj.metadata.resourceVersion = str(found.revision)
+        return codec.encode(scale_of(obj))
+
+    async def update(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
+    ) -> bytes:
+        """Set the replicas to those of a Scale."""
+        wanted = bodies.decode(ctx, body, Scale, "autoscaling/v1")
+        return await self._apply(ctx, resource, namespace, name, lambda _: wanted)
+
+    async def patch(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, patcher: Patcher
+    ) -> bytes:
+        """Set the replicas to what the patch makes of the Scale."""
+        return await self._apply(
+            ctx,
+            resource,
+            namespace,
+            name,
+            lambda scale: bodies.patched(ctx, codec.encode(scale), patcher, Scale),
+        )
+
+    async def _apply(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, make: Any
+    ) -> bytes:
+        def change(obj: Any) -> Any:
+            wanted: Scale = make(scale_of(obj))
+            if wanted.spec.replicas < 0:
+                text = "must be greater than or equal to 0"
+                finding = errors.invalid("spec.replicas", wanted.spec.replicas, text)
+                raise errors.invalid_object("autoscaling", "Scale", name, [finding])
+            if wanted.metadata.uid not in ("", obj.metadata.uid):
+                raise errors.conflict(resource, name, errors.MODIFIED)
+            obj.spec.replicas = wanted.spec.replicas
+            obj.metadata.resourceVersion = wanted.metadata.resourceVersion
+            return obj
+
+        data = await self._pipeline.update(ctx, resource, namespace, name, change)
+        return codec.encode(scale_of(codec.decode(data, self._pipeline.scheme.struct_of(resource))))

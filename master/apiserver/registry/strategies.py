@@ -1,0 +1,53 @@
+"""The strategies of the kinds that have rules of their own."""
+
+from __future__ import annotations
+
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from common.runtime.clock import Clock
+from master.apiserver.registry.certificatesigningrequest import CertificateSigningRequestStrategy
+from master.apiserver.registry.configmap import ConfigMapStrategy
+from master.apiserver.registry.daemonset import DaemonSetStrategy
+from master.apiserver.registry.deployment import DeploymentStrategy
+from master.apiserver.registry.event import EventStrategy
+from master.apiserver.registry.namespace import NamespaceStrategy
+from master.apiserver.registry.node import NodeStrategy
+from master.apiserver.registry.pod import PodStrategy
+from master.apiserver.registry.replicaset import ReplicaSetStrategy
+from master.apiserver.registry.replicationcontroller import ReplicationControllerStrategy
+from master.apiserver.registry.secret import SecretStrategy
+from master.apiserver.registry.service import ServiceStrategy
+from master.apiserver.registry.statefulset import StatefulSetStrategy
+from master.apiserver.registry.strategy import Strategy
+
+
+def strategies(scheme: Scheme, *, cluster_cidr: str, clock: Clock) -> dict[str, Strategy]:
+    """Strategies by group resource (`deployments.apps`); other kinds need none of their own."""
+    core: dict[str, type[Strategy]] = {
+        "configmaps": ConfigMapStrategy,
+        "events": EventStrategy,
+        "namespaces": NamespaceStrategy,
+        "pods": PodStrategy,
+        "replicationcontrollers": ReplicationControllerStrategy,
+        "secrets": SecretStrategy,
+        "services": ServiceStrategy,
+    }
+    apps: dict[str, type[Strategy]] = {
+        "daemonsets": DaemonSetStrategy,
+        "deployments": DeploymentStrategy,
+        "replicasets": ReplicaSetStrategy,
+        "statefulsets": StatefulSetStrategy,
+    }
+    found = [cls(_resource(scheme, "", plural)) for plural, cls in core.items()]
+    found += [cls(_resource(scheme, "apps", plural)) for plural, cls in apps.items()]
+    nodes = _resource(scheme, "", "nodes")
+    found.append(NodeStrategy(nodes, cluster_cidr=cluster_cidr, clock=clock))
+    requests = _resource(scheme, "certificates.k8s.io", "certificatesigningrequests")
+    found.append(CertificateSigningRequestStrategy(requests))
+    return {strategy.resource.group_resource: strategy for strategy in found}
+
+
+def _resource(scheme: Scheme, group: str, plural: str) -> Resource:
+    resource = scheme.resource(group, "v1", plural)
+    assert resource is not None, plural
+    return resource

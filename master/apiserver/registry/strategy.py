@@ -1,0 +1,202 @@
+"""Strategy: the rules of one kind. Kinds without rules of their own use it as it is.
+
+A strategy is pure: it sees objects, never storage. The pipeline (`pipeline.py`) calls it in the
+order default, prepare, validate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+import msgspec
+
+from common.api import errors, names
+from common.api.errors import FieldError
+from common.api.resource import Resource
+from common.api.types.meta_v1 import ObjectMeta
+from master.storage.store import Allocation
+
+SYSTEM_ANNOTATIONS_MAX_BYTES = 256 << 10
+
+
+class Strategy:
+    """Defaults, preparation and validation of one kind; this base serves any kind."""
+
+    generation: ClassVar[bool] = False
+    """Whether metadata.generation counts changes of the spec."""
+    default_grace_period_seconds: ClassVar[int | None] = None
+    """Grace of a deletion that names none; None deletes at once."""
+    unconditional_update: ClassVar[bool] = True
+    """Whether an update may leave the resourceVersion out."""
+    ttl_seconds: ClassVar[int | None] = None
+    """Life time of objects of this kind; None lives until it is deleted."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+
+    def name_problems(self, name: str) -> list[str]:
+        """What is wrong with `name` for this kind."""
+        return names.dns_subdomain(name)
+
+    def default(self, obj: Any) -> None:
+        """Fill in what the user left out."""
+
+    def prepare_create(self, obj: Any) -> None:
+        """Remove what a client may not set on create: a status that has a path of its own."""
+        if self.resource.has_status and self.resource.subresource("status"):
+            obj.status = _empty_like(obj.status)
+        if self.generation:
+            obj.metadata.generation = 1
+
+    def prepare_update(self, new: Any, old: Any) -> None:
+        """Keep what an update may not change; count the generation."""
+        if self.resource.has_status and self.resource.subresource("status"):
+            new.status = old.status
+        new.metadata.generation = old.metadata.generation
+        if self.generation and self.spec_changed(new, old):
+            new.metadata.generation += 1
+
+    def prepare_status_update(self, new: Any, old: Any) -> None:
+        """Keep everything but the status (and the metadata that a status update may change)."""
+        new.metadata.generation = old.metadata.generation
+        new.metadata.ownerReferences = old.metadata.ownerReferences
+        for name in new.__struct_fields__:
+            if name not in ("apiVersion", "kind", "metadata", "status"):
+                setattr(new, name, getattr(old, name))
+
+    def spec_changed(self, new: Any, old: Any) -> bool:
+        """Whether anything but metadata and status differs."""
+        return any(
+            getattr(new, name) != getattr(old, name)
+            for name in new.__struct_fields__
+            if name not in ("apiVersion", "kind", "metadata", "status")
+        )
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """What is wrong with the object, on create and on update."""
+        return []
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """What of a change is not allowed; called after `validate` found nothing."""
+        return []
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """What of a change of status is not allowed."""
+        return []
+
+    def warnings(self, obj: Any) -> list[str]:
+        """What the user should know although the object is accepted."""
+        if self.resource.inert:
+            return [f"{self.resource.kind} is stored; nothing acts on it yet"]
+        return []
+
+    def grace_period_seconds(self, obj: Any, asked: int | None) -> int:
+        """How long the object stays, deleting, after its deletion; 0 removes it at once."""
+        return 0
+
+    def propose(self, obj: Any, taken: Collection[str]) -> None:
+        """Choose values that no other object may have (addresses), none of `taken`."""
+
+    def allocations(self, obj: Any) -> list[Allocation]:
+        """The allocator keys that the object holds."""
+        return []
+
+
+def _empty_like(value: Any) -> Any:
+    """A new status of the same type; the lists and maps of None stay None."""
+    return type(value)() if isinstance(value, msgspec.Struct) else value
+
+
+def validate_metadata(meta: ObjectMeta, strategy: Strategy) -> list[FieldError]:
+    """Rules for the metadata of every kind."""
+    found: list[FieldError] = []
+    if not meta.name:
+        found.append(errors.required("metadata.name", "name or generateName is required"))
+    else:
+        found += [
+            errors.invalid("metadata.name", meta.name, text)
+            for text in strategy.name_problems(meta.name)
+        ]
+    if strategy.resource.namespaced and not meta.namespace:
+        found.append(errors.required("metadata.namespace", ""))
+    if meta.generation < 0:
+        text = "must be greater than or equal to 0"
+        found.append(errors.invalid("metadata.generation", meta.generation, text))
+    found += validate_labels(meta.labels, "metadata.labels")
+    found += validate_annotations(meta.annotations, "metadata.annotations")
+    found += _finalizers(meta.finalizers)
+    found += _owners(meta)
+    return found
+
+
+def validate_labels(labels: dict[str, str], path: str) -> list[FieldError]:
+    """Rules for labels, wherever they stand."""
+    found = []
+    for key, value in labels.items():
+        found += [errors.invalid(path, key, text) for text in names.qualified_name(key)]
+        found += [errors.invalid(path, value, text) for text in names.label_value(value)]
+    return found
+
+
+def validate_annotations(annotations: dict[str, str], path: str) -> list[FieldError]:
+    """Rules for annotations, wherever they stand."""
+    found = []
+    for key in annotations:
+        found += [errors.invalid(path, key, text) for text in names.qualified_name(key.lower())]
+    size = sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items())
+    if size > SYSTEM_ANNOTATIONS_MAX_BYTES:
+        found.append(errors.too_long(path, SYSTEM_ANNOTATIONS_MAX_BYTES))
+    return found
+
+
+def _finalizers(finalizers: tuple[str, ...]) -> list[FieldError]:
+    found = []
+    for number, name in enumerate(finalizers):
+        path = f"metadata.finalizers[{number}]"
+        found += [errors.invalid(path, name, text) for text in names.qualified_name(name)]
+        if "/" not in name and name not in ("orphan", "foregroundDeletion", "kubernetes"):
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            found.append(errors.invalid(path, name, text))
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        found.append(errors.invalid("metadata.finalizers", list(finalizers), text))
+    return found
+
+
+def _owners(meta: ObjectMeta) -> list[FieldError]:
+    found, controllers = [], 0
+    for number, owner in enumerate(meta.ownerReferences):
+        path = f"metadata.ownerReferences[{number}]"
+        for name in ("apiVersion", "kind", "name", "uid"):
+            if not getattr(owner, name):
+                text = "must not be empty"
+                found.append(errors.invalid(f"{path}.{name}", "", text))
+        controllers += bool(owner.controller)
+    if controllers > 1:
+        text = "Only one reference can have Controller set to true"
+        found.append(errors.invalid("metadata.ownerReferences", controllers, text))
+    return found
+
+
+def validate_metadata_update(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:
+    """Metadata that no update may change; what a client left out has been filled in before."""
+    found = []
+    for name in ("name", "namespace", "uid", "creationTimestamp"):
+        value = getattr(new, name)
+        if value != getattr(old, name):
+            text = "field is immutable"
+            found.append(errors.invalid(f"metadata.{name}", value, text))
+    if old.deletionTimestamp:
+        added = sorted(set(new.finalizers) - set(old.finalizers))
+        if added:
+            text = (
+                "no new finalizers can be added if the object is being deleted, "
+                f"found new finalizers []string{{{', '.join(map(_quote, added))}}}"
+            )
+            found.append(errors.forbidden("metadata.finalizers", text))
+    return found
+
+
+def _quote(text: str) -> str:
+    return f'"{text}"'

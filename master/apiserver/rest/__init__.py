@@ -1,0 +1,1 @@
+"""HTTPS: routes, content negotiation, discovery, OpenAPI, watches, Tables. The door to aiohttp."""

@@ -1,0 +1,140 @@
+"""`kubectl logs`: streams a container's log from the node through a session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from common.api import errors, times
+from common.api.codec import json as codec
+from common.api.errors import StatusError
+from common.api.types.core_v1 import ContainerStatus, Pod
+from master.apiserver.registry.registry import Registry
+from master.apiserver.rest.requestinfo import RequestInfo, truthy
+from master.apiserver.rpc.sessions import LogOptions, NodeSessions
+
+
+class PodLogs:
+    """Answers GET of pods/NAME/log."""
+
+    def __init__(self, registry: Registry, sessions: NodeSessions) -> None:
+        self._registry = registry
+        self._sessions = sessions
+
+    async def answer(
+        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
+    ) -> web.StreamResponse:
+        """Stream the log as text; errors before the first byte are Status answers."""
+        data = await self._registry.get(info.resource, info.namespace, info.name)
+        pod = codec.decode(data, Pod)
+        options = log_options(pod, parameters)
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        response.enable_chunked_encoding()
+        stream = self._sessions.logs(pod.spec.nodeName, options)
+        try:
+            first = await anext(stream, b"")
+            await response.prepare(request)
+            await response.write(first)
+            async for chunk in stream:
+                await response.write(chunk)
+        except StatusError as error:
+            if not response.prepared:
+                raise
+            await response.write(f"\n{error.message}\n".encode())
+        except ConnectionResetError:
+            return response
+        finally:
+            await stream.aclose()
+        await response.write_eof()
+        return response
+
+
+def log_options(pod: Pod, parameters: Mapping[str, str]) -> LogOptions:
+    """What is asked for, checked; raises StatusError 400 in Kubernetes' words."""
+    name = pod.metadata.name
+    container = _container(pod, parameters.get("container", ""))
+    previous = truthy(parameters.get("previous"))
+    _check_started(pod, container, previous=previous)
+    since_seconds = _number(parameters, "sinceSeconds", minimum=1)
+    since_time = parameters.get("sinceTime", "")
+    if since_seconds is not None and since_time:
+        raise errors.bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified")
+    try:
+        since_ms = int(times.parse(since_time).timestamp() * 1000) if since_time else 0
+    except times.InvalidTime as error:
+        raise errors.bad_request(str(error)) from error
+    tail = _number(parameters, "tailLines", minimum=0)
+    return LogOptions(
+        namespace=pod.metadata.namespace,
+        name=name,
+        uid=pod.metadata.uid,
+        container=container,
+        follow=truthy(parameters.get("follow")),
+        previous=previous,
+        timestamps=truthy(parameters.get("timestamps")),
+        tail_lines=-1 if tail is None else tail,
+        since_seconds=since_seconds or 0,
+        since_ms=since_ms,
+        limit_bytes=_number(parameters, "limitBytes", minimum=1) or 0,
+    )
+
+
+def _container(pod: Pod, asked: str) -> str:
+    """The container whose log is meant."""
+    names = [c.name for c in (*pod.spec.initContainers, *pod.spec.containers)]
+    if asked:
+        if asked not in names:
+            raise errors.bad_request(f"container {asked} is not valid for pod {pod.metadata.name}")
+        return asked
+    if len(pod.spec.containers) == 1:
+        return pod.spec.containers[0].name
+    choices = " ".join(c.name for c in pod.spec.containers)
+    raise errors.bad_request(
+        f"a container name must be specified for pod {pod.metadata.name}, choose one of: "
+        f"[{choices}]"
+    )
+
+
+def _check_started(pod: Pod, container: str, *, previous: bool) -> None:
+    """Without a log there is a reason, and the user is told it."""
+    name = pod.metadata.name
+    if not pod.spec.nodeName:
+        raise errors.bad_request(f"pod {name} does not have a host assigned")
+    statuses = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+    status = next((s for s in statuses if s.name == container), ContainerStatus())
+    if previous:
+        if status.lastState.terminated is None:
+            raise errors.bad_request(
+                f'previous terminated container "{container}" in pod "{name}" not found'
+            )
+        return
+    waiting = status.state.waiting
+    if waiting is not None and status.lastState.terminated is None:
+        if waiting.reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"):
+            why = (
+                "image can't be pulled"
+                if waiting.reason == "ErrImagePull"
+                else ("trying and failing to pull image")
+            )
+            raise errors.bad_request(
+                f'container "{container}" in pod "{name}" is waiting to start: {why}'
+            )
+        raise errors.bad_request(
+            f'container "{container}" in pod "{name}" is waiting to start: {waiting.reason}'
+        )
+    if waiting is None and status.state.running is None and status.state.terminated is None:
+        raise errors.bad_request(
+            f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating'
+        )
+
+
+def _number(parameters: Mapping[str, str], name: str, *, minimum: int) -> int | None:
+    text = parameters.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) < minimum:
+        raise errors.bad_request(
+            f'Invalid value: "{text}": {name} must be greater than or equal to {minimum}'
+        )
+    return int(text)

@@ -1,0 +1,178 @@
+"""Paths that are not resources: health, version, discovery, OpenAPI, the CA's certificate."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.scheme import Scheme
+from master.apiserver.rest import discovery, negotiate, openapi
+from master.apiserver.rest.openapi import OpenAPI
+
+KUBERNETES_VERSION = "v1.36.2"
+Checks = dict[str, Callable[[], str]]
+"""Readiness checks by name; each answers '' when it is well, else what is wrong."""
+_DISCOVERY = ("APIGroupDiscoveryList",)
+_YEAR_SECONDS = 31_536_000
+
+
+class Paths:
+    """Answers everything outside of /api/V/... and /apis/G/V/... resources."""
+
+    def __init__(
+        self, *, scheme: Scheme, ca_pem: bytes, address: str, version: str, checks: Checks
+    ) -> None:
+        self._scheme = scheme
+        self._openapi = OpenAPI(scheme)
+        self._ca_pem = ca_pem
+        self._address = address
+        self._version = version
+        self._checks = checks
+
+    async def public(
+        self, request: web.Request, parts: list[str], parameters: dict[str, str]
+    ) -> web.Response:
+        """What anybody may ask: health, version, CA certificate."""
+        match parts:
+            case ["version"]:
+                return _json(self._version_info())
+            case ["cacerts"]:
+                return web.Response(body=self._ca_pem, content_type="application/x-pem-file")
+            case ["livez", *_]:
+                return web.Response(text="ok")
+            case ["readyz", *_]:
+                return self._ready(verbose="verbose" in parameters)
+        raise errors.unknown_path()
+
+    def _ready(self, *, verbose: bool) -> web.Response:
+        results = {name: check() for name, check in self._checks.items()}
+        failed = any(results.values())
+        if not failed and not verbose:
+            return web.Response(text="ok")
+        lines = [
+            f"[-]{name} failed: {reason}" if reason else f"[+]{name} ok"
+            for name, reason in results.items()
+        ]
+        lines.append("readyz check failed" if failed else "readyz check passed")
+        return web.Response(status=503 if failed else 200, text="\n".join(lines) + "\n")
+
+    def _version_info(self) -> dict[str, str]:
+        major, minor = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
+        return {
+            "major": major,
+            "minor": minor,
+            "gitVersion": f"{KUBERNETES_VERSION}+wherry.{self._version}",
+            "gitCommit": "",
+            "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": "none",
+            "compiler": platform.python_implementation().lower(),
+            "platform": f"linux/{_architecture()}",
+        }
+
+    async def answer(self, request: web.Request, parts: list[str]) -> web.Response:
+        """Discovery, OpenAPI and the list of paths."""
+        if request.method not in ("GET", "HEAD"):
+            raise errors.unknown_path()
+        match parts:
+            case [""]:
+                return _json(
+                    {
+                        "paths": [
+                            "/api",
+                            "/api/v1",
+                            "/apis",
+                            "/cacerts",
+                            "/livez",
+                            "/openapi/v3",
+                            "/readyz",
+                            "/version",
+                        ]
+                    }
+                )
+            case ["healthz", *_]:
+                return self._ready(verbose="verbose" in request.query)
+            case ["api"]:
+                return self._groups(request, core=True)
+            case ["apis"]:
+                return self._groups(request, core=False)
+            case ["api", version]:
+                return _found(discovery.api_resource_list(self._scheme, "", version))
+            case ["apis", group]:
+                return _found(discovery.api_group(self._scheme, group))
+            case ["apis", group, version]:
+                return _found(discovery.api_resource_list(self._scheme, group, version))
+            case ["openapi", "v3"]:
+                return _json(self._openapi.index())
+            case ["openapi", "v3", *rest]:
+                return self._document(request, "/".join(rest))
+            case ["openapi", "v2"]:
+                return _version_2(request)
+        return web.Response(status=404, text="404 page not found\n")
+
+    def _groups(self, request: web.Request, *, core: bool) -> web.Response:
+        form = negotiate.accepted(request.headers.get("Accept", ""), _DISCOVERY)
+        if form.kind:
+            plain = discovery.aggregated(self._scheme, core=core, version=form.version)
+            kind = f"application/json;g={form.group};v={form.version};as={form.kind}"
+        else:
+            plain = (
+                discovery.api_versions(self._address)
+                if core
+                else discovery.api_group_list(self._scheme)
+            )
+            kind = negotiate.JSON
+        body = codec.encode(plain)
+        headers = {"Vary": "Accept", "Cache-Control": "public", "Content-Type": kind}
+        return _cached(request, body, headers)
+
+    def _document(self, request: web.Request, name: str) -> web.Response:
+        body = self._openapi.document(name)
+        if body is None:
+            return web.Response(status=404, text="404 page not found\n")
+        headers = {
+            "Vary": "Accept",
+            "Cache-Control": f"public, immutable, max-age={_YEAR_SECONDS}",
+            "Expires": "Thu, 31 Dec 2099 23:59:59 GMT",
+            "Content-Type": negotiate.JSON,
+        }
+        return _cached(request, body, headers)
+
+
+def _cached(request: web.Request, body: bytes, headers: dict[str, str]) -> web.Response:
+    """The document, or 304 when the client has it already."""
+    tag = discovery.etag(body)
+    headers["ETag"] = tag
+    if request.headers.get("If-None-Match") == tag:
+        headers.pop("Content-Type")
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, headers=headers)
+
+
+def _version_2(request: web.Request) -> web.Response:
+    """OpenAPI v2 without definitions: kubectl asks for it when a manifest is a `kind: List`."""
+    if openapi.V2_ACCEPT in request.headers.get("Accept", ""):
+        return web.Response(
+            body=openapi.version_2_protobuf(), headers={"Content-Type": openapi.V2_PROTOBUF}
+        )
+    return _json(openapi.version_2())
+
+
+def _json(plain: Any) -> web.Response:
+    return web.Response(body=codec.encode(plain), content_type=negotiate.JSON)
+
+
+def _found(plain: dict[str, Any] | None) -> web.Response:
+    if plain is None:
+        return web.Response(status=404, text="404 page not found\n")
+    return _json(plain)
+
+
+def _architecture() -> str:
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)

@@ -1,0 +1,36 @@
+"""Printers: the cells of `kubectl get` that are computed rather than copied. One file a group.
+
+Pure functions from an object's plain values to cells; the columns themselves stand in protos/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from master.apiserver.rest.printers import apps, core, groups
+from master.apiserver.rest.printers.pods import pod
+
+PRINTERS: dict[str, Callable[[dict[str, Any], datetime], Mapping[str, Any]]] = {
+    "CertificateSigningRequest": groups.certificate_signing_request,
+    "ConfigMap": core.config_map,
+    "ControllerRevision": apps.controller_revision,
+    "DaemonSet": apps.daemon_set,
+    "Deployment": apps.deployment,
+    "EndpointSlice": groups.endpoint_slice,
+    "Endpoints": core.endpoints,
+    "Event": groups.event,
+    "Node": core.node,
+    "PersistentVolume": core.persistent_volume,
+    "PersistentVolumeClaim": core.persistent_volume_claim,
+    "Pod": pod,
+    "PodTemplate": core.pod_template,
+    "ReplicaSet": apps.replica_set,
+    "ReplicationController": core.replication_controller,
+    "ResourceQuota": core.resource_quota,
+    "Secret": core.secret,
+    "Service": core.service,
+    "StatefulSet": apps.stateful_set,
+}
+"""By kind: (object, now) -> cell by column name."""

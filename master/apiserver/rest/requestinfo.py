@@ -1,0 +1,106 @@
+"""What a URL asks for: group, version, resource, namespace, name, subresource, verb.
+
+Segments are split before they are unquoted and never normalised, so that no quoting leads to
+another object. Source: k8s.io/apiserver pkg/endpoints/request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from common.api import errors
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from master.apiserver.auth.authorizer import Attributes
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class RequestInfo(NamedTuple):
+    """A request for a resource."""
+
+    verb: str
+    resource: Resource
+    namespace: str
+    name: str
+    subresource: str
+
+    def attributes(self) -> Attributes:
+        """What authorization looks at."""
+        return Attributes(self.verb, self.resource, self.subresource, self.namespace, self.name)
+
+
+def segments(raw_path: str) -> list[str]:
+    """The unquoted segments of a raw path; raises StatusError 400 for what cannot be a name."""
+    found = []
+    for part in raw_path.strip("/").split("/"):
+        text = unquote(part, errors="strict") if "%" in part else part
+        if "/" in text or "\0" in text or text in (".", ".."):
+            raise errors.bad_request(f"invalid path segment: {part}")
+        found.append(text)
+    return found
+
+
+def query(raw_query: str) -> dict[str, str]:
+    """The last value of each query parameter."""
+    return dict(parse_qsl(raw_query, keep_blank_values=True))
+
+
+def truthy(value: str | None) -> bool:
+    """Query booleans: everything but 0 and false is true, an empty value too."""
+    return value is not None and value.lower() not in ("0", "false")
+
+
+def parse(
+    method: str, parts: list[str], parameters: Mapping[str, str], scheme: Scheme
+) -> RequestInfo | None:
+    """The request for a resource, or None when the path is not one.
+
+    Raises StatusError 404 for an unknown resource of a known group, 405 for other methods.
+    """
+    found = _group_version(parts)
+    if found is None:
+        return None
+    group, version, rest = found
+    watching = bool(rest) and rest[0] == "watch"
+    rest = rest[1:] if watching else rest
+    namespace = ""
+    if rest[:1] == ["namespaces"] and len(rest) >= 3 and rest[2] not in ("status", "finalize"):
+        namespace, rest = rest[1], rest[2:]
+    if not rest or len(rest) > 3:
+        return None if not rest else _unknown()
+    resource = scheme.resource(group, version, rest[0])
+    if resource is None or (namespace and not resource.namespaced):
+        return _unknown()
+    name = rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    if resource.namespaced and name and not namespace:
+        return _unknown()
+    verb = _verb(method, name, resource, watching or truthy(parameters.get("watch")))
+    return RequestInfo(verb, resource, namespace, name, subresource)
+
+
+def _unknown() -> RequestInfo:
+    raise errors.unknown_path()
+
+
+def _group_version(parts: list[str]) -> tuple[str, str, list[str]] | None:
+    if len(parts) > 2 and parts[0] == "api":
+        return "", parts[1], parts[2:]
+    if len(parts) > 3 and parts[0] == "apis":
+        return parts[1], parts[2], parts[3:]
+    return None
+
+
+def _verb(method: str, name: str, resource: Resource, watching: bool) -> str:
+    if method in ("GET", "HEAD"):
+        if watching:
+            return "watch"
+        return "get" if name else "list"
+    if method == "DELETE" and not name:
+        return "deletecollection"
+    if method not in _VERBS:
+        raise errors.method_not_allowed(method, resource)
+    return _VERBS[method]

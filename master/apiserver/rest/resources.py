@@ -1,0 +1,334 @@
+"""Resource requests: decodes bodies and options, asks the registry, renders answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from common.api import errors, patch, schema
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from common.api.types import meta_v1
+from common.runtime.clock import Clock
+from common.security.identity import Identity
+from master.apiserver.registry import bodies
+from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.request import Context, DeleteOptions, ListOptions
+from master.apiserver.rest import negotiate, tables, watches
+from master.apiserver.rest.logs import PodLogs
+from master.apiserver.rest.requestinfo import RequestInfo, truthy
+
+_OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+# What a namespaced resource offers across all namespaces.
+_ACROSS = ("list", "watch")
+_PATCHES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
+
+
+class Resources:
+    """Answers requests for resources and their subresources."""
+
+    def __init__(self, registry: Registry, logs: PodLogs, *, clock: Clock) -> None:
+        self.scheme: Scheme = registry.scheme
+        self._registry = registry
+        self._logs = logs
+        self._clock = clock
+
+    async def answer(
+        self,
+        request: web.Request,
+        info: RequestInfo,
+        parameters: Mapping[str, str],
+        user: Identity,
+    ) -> web.StreamResponse:
+        """Answer one authorized request."""
+        self._check_verb(info)
+        match info.verb:
+            case "get":
+                if info.subresource == "log":
+                    return await self._logs.answer(request, info, parameters)
+                return await self._get(request, info, parameters)
+            case "list":
+                return await self._list(request, info, parameters)
+            case "watch":
+                return await watches.answer(request, info, parameters, self._registry, self._clock)
+        ctx = _context(parameters, user)
+        response = await self._write(request, info, parameters, ctx)
+        for warning in ctx.warnings:
+            text = warning.replace("\\", "\\\\").replace('"', '\\"')
+            response.headers.add("Warning", f'299 - "{_header_safe(text)}"')
+        return response
+
+    def _check_verb(self, info: RequestInfo) -> None:
+        """404 for a subresource that is not served, 405 for a verb that the resource lacks."""
+        if info.subresource:
+            if not self._registry.serves(info.resource, info.subresource):
+                raise errors.unknown_path()
+        elif info.verb not in info.resource.verbs or (
+            info.resource.namespaced and not info.namespace and info.verb not in _ACROSS
+        ):
+            raise errors.method_not_allowed(info.verb, info.resource)
+
+    async def _get(
+        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
+    ) -> web.Response:
+        form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
+        data = await self._registry.get(
+            info.resource,
+            info.namespace,
+            info.name,
+            subresource=info.subresource,
+            resource_version=parameters.get("resourceVersion", ""),
+        )
+        return self._object(info.resource, data, form, parameters)
+
+    def _object(
+        self,
+        resource: Resource,
+        data: bytes,
+        form: negotiate.Accepted,
+        parameters: Mapping[str, str],
+        status: int = 200,
+    ) -> web.Response:
+        """One object in the form that the client accepts."""
+        if form.kind == "Table":
+            plain = codec.decode_plain(data)
+            metadata = {"resourceVersion": plain["metadata"].get("resourceVersion", "")}
+            include = parameters.get("includeObject", "Metadata")
+            row = tables.row(resource, data, self._clock.now(), include)
+            data = codec.encode(tables.table(resource, [row], metadata))
+        elif form.kind:
+            data = codec.encode(tables.partial(codec.decode_plain(data)))
+        elif form.media_type != negotiate.JSON:
+            body, kind = negotiate.encode_answer(codec.decode_plain(data), form)
+            return web.Response(status=status, body=body, content_type=kind)
+        return web.Response(status=status, body=data, content_type=negotiate.JSON)
+
+    async def _list(
+        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
+    ) -> web.Response:
+        form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
+        options = _list_options(parameters)
+        found = await self._registry.list(info.resource, info.namespace, options)
+        metadata: dict[str, Any] = {"resourceVersion": str(found.revision)}
+        if found.continue_token:
+            metadata["continue"] = found.continue_token
+        if found.remaining is not None:
+            metadata["remainingItemCount"] = found.remaining
+        resource = info.resource
+        if form.kind == "Table":
+            include, now = parameters.get("includeObject", "Metadata"), self._clock.now()
+            rows = [tables.row(resource, data, now, include) for data in found.items]
+            return _json(tables.table(resource, rows, metadata))
+        kind, version = f"{resource.kind}List", resource.api_version
+        items = [_without_type(data) for data in found.items]
+        if form.kind:
+            kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+            items = [_partial_item(data) for data in found.items]
+        head = codec.encode({"kind": kind, "apiVersion": version, "metadata": metadata})
+        body = head[:-1] + b',"items":[' + b",".join(items) + b"]}"
+        if form.media_type != negotiate.JSON:
+            body, media_type = negotiate.encode_answer(codec.decode_plain(body), form)
+            return web.Response(body=body, content_type=media_type)
+        return web.Response(body=body, content_type=negotiate.JSON)
+
+    async def _write(
+        self,
+        request: web.Request,
+        info: RequestInfo,
+        parameters: Mapping[str, str],
+        ctx: Context,
+    ) -> web.Response:
+        """Create, update, patch, delete."""
+        form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
+        body = await request.read()
+        kind = request.headers.get("Content-Type", "")
+        match info.verb:
+            case "create":
+                data = await self._registry.create(
+                    ctx,
+                    info.resource,
+                    info.namespace,
+                    info.name,
+                    info.subresource,
+                    bodies.Body(body, kind),
+                )
+                return self._object(info.resource, data, form, parameters, 201)
+            case "update":
+                data = await self._registry.update(
+                    ctx,
+                    info.resource,
+                    info.namespace,
+                    info.name,
+                    info.subresource,
+                    bodies.Body(body, kind),
+                )
+                return self._object(info.resource, data, form, parameters)
+            case "patch":
+                change = self._patcher(info, body, bodies.Body(body, kind).media_type)
+                data = await self._registry.patch(
+                    ctx, info.resource, info.namespace, info.name, info.subresource, change
+                )
+                return self._object(info.resource, data, form, parameters)
+        options = _delete_options(body, kind, parameters, ctx)
+        if info.verb == "deletecollection":
+            return await self._delete_collection(info, parameters, options, ctx)
+        data, gone = await self._registry.delete(
+            ctx, info.resource, info.namespace, info.name, options
+        )
+        if gone and info.resource.kind != "Pod":
+            return _json(_deleted(info.resource, codec.decode_plain(data)))
+        return self._object(info.resource, data, form, parameters)
+
+    def _patcher(self, info: RequestInfo, body: bytes, kind: str) -> bodies.Patcher:
+        """The function that a patch body stands for."""
+        if kind == "application/apply-patch+yaml":
+            raise errors.unsupported_media_type(_PATCHES)
+        if kind not in _PATCHES:
+            raise errors.unsupported_media_type(_PATCHES)
+        document = codec.decode_plain(body)
+        if kind == _PATCHES[0]:
+            return lambda plain: patch.json_patch(plain, document)
+        if kind == _PATCHES[1]:
+            if not isinstance(document, dict):
+                raise errors.bad_request("error decoding patch: a merge patch is an object")
+            return lambda plain: patch.merge(plain, document)
+        found = self.scheme.kind(info.resource.api_version, info.resource.kind)
+        if info.subresource == "scale":
+            found = self.scheme.kind("autoscaling/v1", "Scale")
+        assert found is not None
+        message = schema.message(found.module, found.name)
+        return lambda plain: patch.strategic(plain, document, message)
+
+    async def _delete_collection(
+        self,
+        info: RequestInfo,
+        parameters: Mapping[str, str],
+        options: DeleteOptions,
+        ctx: Context,
+    ) -> web.Response:
+        """Delete every object that the selectors choose; answers the list of them."""
+        found = await self._registry.list(info.resource, info.namespace, _list_options(parameters))
+        for data in found.items:
+            meta = codec.decode_plain(data)["metadata"]
+            namespace = meta.get("namespace", "")
+            try:
+                await self._registry.delete(ctx, info.resource, namespace, meta["name"], options)
+            except errors.StatusError as error:
+                if error.code != 404:
+                    raise
+        resource = info.resource
+        return _json(
+            {
+                "kind": f"{resource.kind}List",
+                "apiVersion": resource.api_version,
+                "metadata": {"resourceVersion": str(found.revision)},
+                "items": [msgspec.Raw(data) for data in found.items],
+            }
+        )
+
+
+def _context(parameters: Mapping[str, str], user: Identity) -> Context:
+    """The options of a write; raises StatusError 422 for values that do not exist."""
+    dry_run = parameters.get("dryRun")
+    if dry_run not in (None, "", "All"):
+        raise errors.unprocessable(
+            f'Invalid value: []string{{"{dry_run}"}}: dryRun: Unsupported value: "{dry_run}": '
+            'supported values: "All"'
+        )
+    validation = parameters.get("fieldValidation", "") or "Warn"
+    if validation not in ("Ignore", "Warn", "Strict"):
+        raise errors.unprocessable(
+            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", '
+            '"Strict", "Warn"'
+        )
+    return Context(user=user, dry_run=dry_run == "All", field_validation=validation)
+
+
+def _list_options(parameters: Mapping[str, str]) -> ListOptions:
+    limit = parameters.get("limit", "") or "0"
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 18):
+        raise errors.bad_request(f'Invalid value: "{limit}": limit must be a non-negative integer')
+    return ListOptions(
+        label_selector=parameters.get("labelSelector", ""),
+        field_selector=parameters.get("fieldSelector", ""),
+        limit=int(limit),
+        continue_token=parameters.get("continue", ""),
+        resource_version=parameters.get("resourceVersion", ""),
+        resource_version_match=parameters.get("resourceVersionMatch", ""),
+    )
+
+
+def _delete_options(
+    body: bytes, kind: str, parameters: Mapping[str, str], ctx: Context
+) -> DeleteOptions:
+    """Options of a delete from the body, or else from the query; raises StatusError 400."""
+    plain = bodies.Body(body, kind).plain() if body.strip() else {}
+    if not isinstance(plain, dict):
+        raise errors.bad_request("the body of a delete must be DeleteOptions")
+    wanted, _ = codec.convert_request(plain, meta_v1.DeleteOptions)
+    grace = wanted.gracePeriodSeconds
+    if grace is None and "gracePeriodSeconds" in parameters:
+        grace = _seconds(parameters["gracePeriodSeconds"])
+    ctx.dry_run = ctx.dry_run or bool(wanted.dryRun)
+    orphan = wanted.orphanDependents
+    if orphan is None and "orphanDependents" in parameters:
+        orphan = truthy(parameters["orphanDependents"])
+    policy = wanted.propagationPolicy or parameters.get("propagationPolicy", "")
+    if orphan is not None and not policy:
+        policy = "Orphan" if orphan else "Background"
+    conditions = wanted.preconditions or meta_v1.Preconditions()
+    return DeleteOptions(
+        grace_period_seconds=grace,
+        uid=conditions.uid or "",
+        resource_version=conditions.resourceVersion or "",
+        propagation_policy=policy,
+    )
+
+
+def _seconds(text: str) -> int:
+    """A number of seconds in a query."""
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 18):
+        raise errors.bad_request(f'Invalid value: "{text}": gracePeriodSeconds must be a number')
+    return int(text)
+
+
+def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:
+    """The Status of an object that is gone."""
+    meta = plain["metadata"]
+    details = {"name": meta["name"], "kind": resource.plural, "uid": meta.get("uid", "")}
+    if resource.group:
+        details["group"] = resource.group
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": details,
+    }
+
+
+def _json(plain: Any) -> web.Response:
+    return web.Response(body=codec.encode(plain), content_type=negotiate.JSON)
+
+
+def _without_type(data: bytes) -> bytes:
+    """An object as an item of a list: without apiVersion and kind, which stand in front."""
+    start = data.find(b'"metadata":')
+    return b"{" + data[start:] if start > 0 else data
+
+
+def _partial_item(data: bytes) -> bytes:
+    return codec.encode(tables.partial(codec.decode_plain(data)))
+
+
+def _header_safe(text: str) -> str:
+    """Without characters that would end a header."""
+    return "".join(c if c.isprintable() and ord(c) < 0x10000 else "?" for c in text)[:1024]

@@ -1,0 +1,165 @@
+"""The HTTPS server: one catch-all route, authentication, errors as Status; denials are logged.
+
+aiohttp because it gives the client's certificate to the application and the raw connection to
+streams (docs/decisions).
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.errors import StatusError
+from common.security.identity import Identity
+from master.apiserver.auth.authenticator import Authenticator
+from master.apiserver.auth.authorizer import Attributes, Authorizer
+from master.apiserver.rest import negotiate, requestinfo
+from master.apiserver.rest.paths import Paths
+from master.apiserver.rest.resources import Resources
+
+log = logging.getLogger(__name__)
+BODY_MAX_BYTES = 3 << 20
+PUBLIC = frozenset({"livez", "readyz", "version", "cacerts"})
+
+
+class RestServer:
+    """Answers every request of the Kubernetes REST API."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        paths: Paths,
+        resources: Resources,
+    ) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._paths = paths
+        self._resources = resources
+        self._identities: dict[bytes, Identity] = {}
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(client_max_size=BODY_MAX_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        return app
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request; whatever goes wrong becomes a Status."""
+        try:
+            return await self._answer(request)
+        except StatusError as error:
+            if error.code in (401, 403):
+                _log_denial(request, error)
+            return status_response(error)
+        except web.HTTPRequestEntityTooLarge:
+            text = f"Request entity too large: limit is {BODY_MAX_BYTES}"
+            return status_response(errors.too_large(text))
+        except (ConnectionResetError, web.HTTPException):
+            raise
+        except UnicodeDecodeError:
+            return status_response(errors.bad_request("the path is not UTF-8"))
+        except Exception:
+            log.exception(
+                "a request failed", extra={"object": request.path, "verb": request.method}
+            )
+            return status_response(errors.internal("see the log of wherry-master"))
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        raw_path, _, raw_query = request.raw_path.partition("?")
+        parts = requestinfo.segments(raw_path)
+        parameters = requestinfo.query(raw_query)
+        if parts[0] in PUBLIC and request.method in ("GET", "HEAD"):
+            return await self._paths.public(request, parts, parameters)
+        user = self._authenticate(request)
+        info = requestinfo.parse(request.method, parts, parameters, self._resources.scheme)
+        if info is None:
+            wanted = Attributes(request.method.lower(), None, path=raw_path)
+            self._authorizer.authorize(user, wanted)
+            return await self._paths.answer(request, parts)
+        self._authorizer.authorize(user, info.attributes())
+        return await self._resources.answer(request, info, parameters, user)
+
+    def _authenticate(self, request: web.Request) -> Identity:
+        certificate = peer_certificate(request)
+        if certificate is not None and certificate in self._identities:
+            return self._identities[certificate]
+        identity = self._authenticator.authenticate(
+            certificate, request.headers.get("Authorization", ""), request.remote or ""
+        )
+        if certificate is not None:
+            if len(self._identities) > 10_000:
+                self._identities.clear()
+            self._identities[certificate] = identity
+        return identity
+
+
+def _log_denial(request: web.Request, error: StatusError) -> None:
+    """Every denial leaves a trace: who from where wanted what. Never the credentials."""
+    extra = {
+        "object": request.path,
+        "verb": request.method,
+        "source": request.remote,
+        "cause": error.message,
+    }
+    log.warning("request denied", extra=extra)
+
+
+def peer_certificate(request: web.Request) -> bytes | None:
+    """The verified client certificate (DER) of the connection, or None."""
+    transport = request.transport
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    return tls.getpeercert(binary_form=True) if tls is not None else None
+
+
+def status_response(error: StatusError) -> web.Response:
+    """A Status as an HTTP answer."""
+    headers = {}
+    seconds = (error.details or {}).get("retryAfterSeconds")
+    if seconds is not None:
+        headers["Retry-After"] = str(seconds)
+    if error.code == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="wherry"'
+    return web.Response(
+        status=error.code,
+        body=codec.encode(error.status()),
+        headers=headers,
+        content_type=negotiate.JSON,
+    )
+
+
+def tls_context(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
+    """Server TLS 1.2+, client certificates of our CA optional. Arguments are file names."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def serve(
+    application: web.Application, context: ssl.SSLContext, host: str, port: int
+) -> web.AppRunner:
+    """Start listening; the caller cleans the runner up."""
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=3600,
+        handler_cancellation=True,
+        shutdown_timeout=2.0,
+    )
+    await runner.setup()
+    site: Any = web.TCPSite(runner, host, port, ssl_context=context, backlog=1024)
+    await site.start()
+    return runner

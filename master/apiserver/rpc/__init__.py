@@ -1,0 +1,1 @@
+"""gRPC: the stream that nodes hold with the master, and their sessions."""

@@ -1,0 +1,140 @@
+"""Writes what nodes report: their Node objects, their pods' status, pods that are gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from common.api import conditions, errors
+from common.api.codec import json as codec
+from common.api.errors import StatusError
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from common.api.types.coordination_v1 import Lease, LeaseSpec
+from common.api.types.core_v1 import Node, NodeStatus, Pod, PodStatus
+from common.api.types.meta_v1 import ObjectMeta, OwnerReference
+from common.security.identity import Identity
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.request import Context, DeleteOptions
+from protos import node_v1_pb2
+
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_SECONDS = 40
+
+
+class Reports:
+    """Applies a node's reports, and nothing that is not the node's own."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._nodes = _resource(pipeline.scheme, "", "nodes")
+        self._pods = _resource(pipeline.scheme, "", "pods")
+        self._leases = _resource(pipeline.scheme, "coordination.k8s.io", "leases")
+
+    async def register(self, identity: Identity, name: str, data: bytes) -> Node:
+        """Create or refresh the Node object of a kubelet; answers it with its pod CIDR."""
+        reported = codec.decode(data, Node)
+        reported.metadata = ObjectMeta(name=name, labels=reported.metadata.labels)
+        ctx = Context(user=identity)
+        try:
+            node = codec.decode(await self._pipeline.create(ctx, self._nodes, "", reported), Node)
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            node = await self._refresh(ctx, name, codec.decode(data, Node))
+        status = codec.encode(codec.decode(data, Node).status)
+        await self.node_status(identity, name, status)
+        await self._ensure_lease(ctx, node)
+        return node
+
+    async def _refresh(self, ctx: Context, name: str, reported: Node) -> Node:
+        """Bring the labels of a known node up to date; its own choice of others stays."""
+
+        def change(node: Node) -> Node:
+            node.metadata.labels.update(reported.metadata.labels)
+            return node
+
+        return codec.decode(await self._pipeline.update(ctx, self._nodes, "", name, change), Node)
+
+    async def _ensure_lease(self, ctx: Context, node: Node) -> None:
+        """The Lease that shows heartbeats; its renewTime is overlaid when it is read."""
+        owner = OwnerReference(
+            apiVersion="v1", kind="Node", name=node.metadata.name, uid=node.metadata.uid
+        )
+        lease = Lease(
+            metadata=ObjectMeta(name=node.metadata.name, ownerReferences=(owner,)),
+            spec=LeaseSpec(holderIdentity=node.metadata.name, leaseDurationSeconds=LEASE_SECONDS),
+        )
+        try:
+            await self._pipeline.create(ctx, self._leases, LEASE_NAMESPACE, lease)
+        except StatusError as error:
+            if error.reason not in ("AlreadyExists", "NotFound"):
+                raise
+
+    async def node_status(self, identity: Identity, name: str, data: bytes) -> None:
+        """Take a node's status; conditions that the kubelet does not know stay."""
+        reported = codec.decode(data, NodeStatus)
+
+        def change(node: Node) -> Node:
+            reported_now: Any = msgspec.convert(msgspec.to_builtins(reported), NodeStatus)
+            kept = node.status.conditions
+            for condition in reported_now.conditions:
+                kept = conditions.put(kept, condition)
+            reported_now.conditions = kept
+            node.status = reported_now
+            return node
+
+        ctx = Context(user=identity)
+        await self._pipeline.update(ctx, self._nodes, "", name, change, subresource="status")
+
+    async def pod_status(
+        self, identity: Identity, node: str, report: node_v1_pb2.PodReport
+    ) -> None:
+        """Take a pod's status from the node that it is bound to.
+
+        Raises StatusError 404 when the pod is gone or another one has its name, 403 when it is
+        bound elsewhere.
+        """
+
+        def change(pod: Pod) -> Pod:
+            if pod.metadata.uid != report.uid:
+                raise errors.not_found(self._pods, report.name)
+            if pod.spec.nodeName != node:
+                why = f"node {node} is not where this pod is bound"
+                raise errors.forbidden_request(self._pods, report.name, why)
+            reported = codec.decode(report.status, PodStatus)
+            kept = pod.status.conditions
+            for condition in reported.conditions:
+                kept = conditions.put(kept, condition)
+            reported.conditions = kept
+            reported.nominatedNodeName = pod.status.nominatedNodeName
+            pod.status = reported
+            return pod
+
+        ctx = Context(user=identity)
+        await self._pipeline.update(
+            ctx, self._pods, report.namespace, report.name, change, subresource="status"
+        )
+
+    async def pod_gone(self, identity: Identity, node: str, gone: node_v1_pb2.PodGone) -> None:
+        """Remove a deleting pod of which nothing is left on its node."""
+        try:
+            current = await self._pipeline.read(self._pods, gone.namespace, gone.name)
+        except StatusError as error:
+            if error.code == 404:
+                return
+            raise
+        pod = codec.decode(current.value, Pod)
+        if pod.metadata.uid != gone.uid or pod.spec.nodeName != node:
+            return
+        if not pod.metadata.deletionTimestamp:
+            return
+        ctx, options = Context(user=identity), DeleteOptions(grace_period_seconds=0, uid=gone.uid)
+        await self._pipeline.delete(ctx, self._pods, gone.namespace, gone.name, options)
+
+
+def _resource(scheme: Scheme, group: str, plural: str) -> Resource:
+    found = scheme.resource(group, "v1", plural)
+    assert found is not None
+    return found

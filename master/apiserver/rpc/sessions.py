@@ -1,0 +1,140 @@
+"""Sessions: streams that a node opens because the master has asked it to.
+
+A session is known by a one-time random id, told on the node's control stream. Callers reach a node
+only through `NodeSessions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.runtime.clock import Clock
+from common.runtime.rng import Rng
+from protos import node_v1_pb2
+
+OPEN_TIMEOUT_SECONDS = 10.0
+SESSIONS_MAX = 50
+QUEUE_MAX = 64
+
+
+class LogOptions(NamedTuple):
+    """Which log, and which part of it. Times in milliseconds since 1970, sizes in bytes."""
+
+    namespace: str
+    name: str
+    uid: str
+    container: str
+    follow: bool
+    previous: bool
+    timestamps: bool
+    tail_lines: int
+    since_seconds: int
+    since_ms: int
+    limit_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One session: frames from the node wait in a bounded queue, so that a slow reader slows it."""
+
+    id: str
+    node: str
+    frames: asyncio.Queue[Any]
+    opened: asyncio.Event
+    closed: asyncio.Event
+
+
+class NodeSessions:
+    """Opens sessions on nodes and matches the streams that the nodes open for them."""
+
+    def __init__(self, *, clock: Clock, rng: Rng) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._sessions: dict[str, Session] = {}
+        self._controls: dict[str, asyncio.Queue[Any]] = {}
+
+    def node_connected(self, node: str, outbox: asyncio.Queue[Any]) -> None:
+        """The node's control stream sends what is put into `outbox`."""
+        self._controls[node] = outbox
+
+    def node_disconnected(self, node: str, outbox: asyncio.Queue[Any]) -> None:
+        """That control stream has ended."""
+        if self._controls.get(node) is outbox:
+            del self._controls[node]
+
+    async def logs(self, node: str, options: LogOptions) -> AsyncGenerator[bytes, None]:
+        """The bytes of a log; raises StatusError when the node cannot be asked or says no."""
+        since_ms = options.since_ms
+        if options.since_seconds:
+            since_ms = int((self._clock.now().timestamp() - options.since_seconds) * 1000)
+        request = node_v1_pb2.LogRequest(
+            namespace=options.namespace,
+            name=options.name,
+            uid=options.uid,
+            container=options.container,
+            follow=options.follow,
+            previous=options.previous,
+            timestamps=options.timestamps,
+            tail_lines=options.tail_lines,
+            since_ms=since_ms,
+            limit_bytes=options.limit_bytes,
+        )
+        session = await self._open(node, request)
+        try:
+            while True:
+                frame = await session.frames.get()
+                if frame is None:
+                    raise errors.unavailable(f"the stream from node {node} has ended")
+                if frame.data:
+                    yield frame.data
+                if frame.end:
+                    if frame.error:
+                        raise _status_error(frame.error)
+                    return
+        finally:
+            session.closed.set()
+            self._sessions.pop(session.id, None)
+
+    async def _open(self, node: str, request: node_v1_pb2.LogRequest) -> Session:
+        """Ask the node for a stream and wait until it is there."""
+        outbox = self._controls.get(node)
+        if outbox is None:
+            raise errors.unavailable(f"node {node} is not connected")
+        if sum(session.node == node for session in self._sessions.values()) >= SESSIONS_MAX:
+            raise errors.too_many_requests(
+                f"node {node} has {SESSIONS_MAX} sessions already", retry_after_seconds=1
+            )
+        token = base64.urlsafe_b64encode(self._rng.token(16)).decode()
+        session = Session(token, node, asyncio.Queue(QUEUE_MAX), asyncio.Event(), asyncio.Event())
+        self._sessions[token] = session
+        open_session = node_v1_pb2.OpenSession(id=token, log=request)
+        await outbox.put(node_v1_pb2.ToNode(session=open_session))
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
+                await session.opened.wait()
+        except TimeoutError as error:
+            self._sessions.pop(token, None)
+            raise errors.timeout(f"node {node} did not open the stream in time") from error
+        return session
+
+    def claim(self, token: str, node: str) -> Session | None:
+        """The session that a node's stream is for; None when it is not that node's to open."""
+        session = self._sessions.get(token)
+        if session is None or session.node != node or session.opened.is_set():
+            return None
+        session.opened.set()
+        return session
+
+
+def _status_error(data: bytes) -> errors.StatusError:
+    """The error that a node has sent as a Status."""
+    plain = codec.decode_plain(data)
+    return errors.StatusError(
+        int(plain.get("code", 500)), str(plain.get("reason", "")), str(plain.get("message", ""))
+    )

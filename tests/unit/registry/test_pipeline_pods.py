@@ -1,0 +1,112 @@
+"""Pods through the whole pipeline: defaults, admission, rules, deletion."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.scheme import SCHEME
+from common.api.types.core_v1 import Namespace, Pod, ServiceAccount
+from common.runtime.rng import SystemRng
+from common.security.identity import Identity
+from master.apiserver.admission.build import admission
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.registry.strategies import strategies
+from master.storage.keys import registry_key
+from master.storage.memory import MemoryStore
+from master.storage.watchcache import WatchCache
+from tests.fakes.clock import FakeClock
+from tests.unit.registry.test_pod_defaults import container, pod
+
+CONTEXT = Context(user=Identity("user", ()))
+found = SCHEME.resource("", "v1", "pods")
+assert found is not None
+PODS = found
+
+
+@pytest.fixture
+async def pipeline() -> AsyncIterator[Pipeline]:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    cache = WatchCache(store, clock)
+    running = asyncio.create_task(cache.run())
+    await store.create(registry_key("namespaces", "n"), codec.encode(Namespace()))
+    account = registry_key("serviceaccounts", "default", "n")
+    await store.create(account, codec.encode(ServiceAccount()))
+    await cache.wait_for(await store.revision(), 5.0)
+    yield Pipeline(
+        store=store,
+        cache=cache,
+        scheme=SCHEME,
+        strategies=strategies(SCHEME, cluster_cidr="10.244.0.0/16", clock=clock),
+        admission=admission(cache, SCHEME),
+        clock=clock,
+        rng=SystemRng(),
+    )
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def create(pipeline: Pipeline, plain: dict[str, Any]) -> Pod:
+    obj, _ = codec.convert_request(plain, Pod)
+    return codec.decode(await pipeline.create(CONTEXT, PODS, "n", obj), Pod)
+
+
+async def test_a_pod_is_stored_with_all_that_clients_print(pipeline: Pipeline) -> None:
+    made = await create(pipeline, pod())
+    assert made.spec.serviceAccountName == "default"
+    assert made.spec.priority == 0
+    assert len(made.spec.tolerations) == 2
+    assert (made.status.phase, made.status.qosClass) == ("Pending", "BestEffort")
+    assert (made.metadata.generation, made.metadata.namespace) == (1, "n")
+
+
+async def test_every_finding_is_a_cause(pipeline: Pipeline) -> None:
+    bad = container(ports=[{"containerPort": 0}], imagePullPolicy="x")
+    with pytest.raises(errors.StatusError) as raised:
+        await create(pipeline, bad)
+    assert raised.value.code == 422
+    assert raised.value.details is not None
+    assert [cause["field"] for cause in raised.value.details["causes"]] == [
+        "spec.containers[0].ports[0].containerPort",
+        "spec.containers[0].imagePullPolicy",
+    ]
+
+
+async def test_an_image_can_change(pipeline: Pipeline) -> None:
+    await create(pipeline, pod())
+
+    def change(current: Pod) -> Pod:
+        current.spec.containers[0].image = "nginx:2"
+        return current
+
+    data = await pipeline.update(CONTEXT, PODS, "n", "a", change)
+    assert codec.decode(data, Pod).metadata.generation == 2
+    again = await pipeline.update(CONTEXT, PODS, "n", "a", change)
+    assert again == data
+
+
+async def test_an_unbound_pod_goes_at_once(pipeline: Pipeline) -> None:
+    await create(pipeline, pod())
+    _, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", DeleteOptions())
+    assert gone
+
+
+async def test_a_bound_pod_waits_for_its_kubelet(pipeline: Pipeline) -> None:
+    await create(pipeline, pod(nodeName="node", terminationGracePeriodSeconds=7))
+    data, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", DeleteOptions())
+    meta = codec.decode(data, Pod).metadata
+    assert not gone
+    assert (meta.deletionTimestamp, meta.deletionGracePeriodSeconds) == ("2030-01-01T00:00:07Z", 7)
+    assert meta.generation == 2
+    now = DeleteOptions(grace_period_seconds=0)
+    _, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", now)
+    assert gone

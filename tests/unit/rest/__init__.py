@@ -1,0 +1,1 @@
+"""Tests of what the API answers in: tables, discovery, negotiation, paths."""
