@@ -1,0 +1,85 @@
+"""Node selectors and node affinity on columns.
+
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/ Pure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common.api.types.core_v1 import NodeSelectorRequirement, NodeSelectorTerm
+from master.scheduler.columns import Bools, Columns
+from master.scheduler.pod import PodClass
+
+
+def required(pod: PodClass, columns: Columns) -> Bools:
+    """The nodes that a pod's nodeSelector and required node affinity allow."""
+    allowed = np.ones(columns.size, np.bool_)
+    for key, value in pod.node_selector:
+        allowed &= _in(columns, key, (value,))
+    affinity = pod.affinity.nodeAffinity if pod.affinity is not None else None
+    must = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
+    if must is not None:
+        some = np.zeros(columns.size, np.bool_)
+        for term in must.nodeSelectorTerms:
+            some |= matches(term, columns)
+        allowed &= some
+    return allowed
+
+
+def matches(term: NodeSelectorTerm, columns: Columns) -> Bools:
+    """The nodes that fulfil all of a term; an empty term matches none."""
+    if not term.matchExpressions and not term.matchFields:
+        return np.zeros(columns.size, np.bool_)
+    found = np.ones(columns.size, np.bool_)
+    for requirement in term.matchExpressions:
+        found &= _requirement(requirement, columns)
+    for requirement in term.matchFields:
+        found &= _field(requirement, columns)
+    return found
+
+
+def _in(columns: Columns, key: str, values: tuple[str, ...]) -> Bools:
+    known = columns.label_values(key)
+    numbers = [known[value] for value in values if value in known]
+    return np.isin(columns.label(key), numbers)
+
+
+def _requirement(requirement: NodeSelectorRequirement, columns: Columns) -> Bools:
+    column = columns.label(requirement.key)
+    match requirement.operator:
+        case "In":
+            return _in(columns, requirement.key, requirement.values)
+        case "NotIn":
+            return ~_in(columns, requirement.key, requirement.values)
+        case "Exists":
+            return column.astype(np.bool_)
+        case "DoesNotExist":
+            return ~column.astype(np.bool_)
+        case _:
+            return _in(columns, requirement.key, _compared(requirement, columns))
+
+
+def _compared(requirement: NodeSelectorRequirement, columns: Columns) -> tuple[str, ...]:
+    """The known values that are greater or less than the bound; not numbers never are."""
+    bound = requirement.values[0] if requirement.values else ""
+    greater = requirement.operator == "Gt"
+    found = []
+    for value in columns.label_values(requirement.key):
+        try:
+            difference = int(value) - int(bound)
+        except ValueError:
+            continue
+        if difference > 0 if greater else difference < 0:
+            found.append(value)
+    return tuple(found)
+
+
+def _field(requirement: NodeSelectorRequirement, columns: Columns) -> Bools:
+    """`metadata.name` is the one field there is."""
+    found = np.zeros(columns.size, np.bool_)
+    for name in requirement.values:
+        node = columns.nodes.get(name)
+        if node is not None and requirement.key == "metadata.name":
+            found[node.row] = True
+    return found if requirement.operator == "In" else ~found

@@ -1,0 +1,346 @@
+"""The snapshot of the cluster: NumPy columns, one row a node, kept true in O(what changed).
+
+    free[resource, row]      what is left to request
+    per_unit[0..1, row]      the share of CPU (of memory) that one unit of it is
+    scored[0..1, row]        the share of CPU (of memory) in use, as scoring counts pods
+    gap[row]                 the share of CPU requested less that of memory
+    label(key)[row]          the number of a label's value, 0 without
+    counts[class, row]       pods of each (namespace, labels, owner) class
+
+A removed node leaves a hole (`valid` is False there) that the next new node fills. Every column
+is as long as `size`; arrays that are handed out are views and must not be changed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.api.types.core_v1 import Node
+from common.client.informer import Item
+from master.scheduler.pod import PodClass, PodInfo
+from master.scheduler.requests import CPU, MEMORY, PODS, STORAGE, amounts
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+FIRST_ROWS = 64
+Taints = tuple[tuple[str, str, str], ...]
+"""(key, value, effect) of each taint."""
+
+
+@dataclass(slots=True)
+class NodeRow:
+    """What is kept of a node beside its columns."""
+
+    name: str
+    row: int
+    labels: Mapping[str, str]
+    taints: Taints
+    unschedulable: bool
+    allocatable: dict[str, int]
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A pod that takes room on a row."""
+
+    pod: PodInfo
+    row: int
+    counted: bool
+
+    def is_same(self, pod: PodInfo, row: int, counted: bool) -> bool:
+        """Whether nothing would change."""
+        same_pod = self.pod.uid == pod.uid and self.pod.shape is pod.shape
+        return same_pod and (self.row, self.counted) == (row, counted)
+
+
+@dataclass(slots=True)
+class _Label:
+    """A column of one label key."""
+
+    ids: npt.NDArray[np.int32]
+    values: dict[str, int] = field(default_factory=dict)
+
+
+class Columns:
+    """All nodes and the pods on them."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        """How many rows are in use, holes among them."""
+        self.static_version = 0
+        """Grows when a node comes, goes, or changes labels, taints or cordon."""
+        self.class_version = 0
+        """Grows when a class of pods comes or goes."""
+        self.nodes: dict[str, NodeRow] = {}
+        self.names: list[str] = []
+        self.resources = {CPU: 0, MEMORY: 1, STORAGE: 2, PODS: 3}
+        self.classes: dict[tuple[str, tuple[tuple[str, str], ...], str], int] = {}
+        self.ports: dict[int, dict[tuple[str, str, int], int]] = defaultdict(dict)
+        self._holes: list[int] = []
+        self._placed: dict[str, _Placed] = {}
+        self._homeless: dict[str, tuple[str, PodInfo]] = {}
+        self._labels: dict[str, _Label] = {}
+        self._taint_sets: dict[Taints, int] = {}
+        self._class_totals: list[int] = []
+        self._free_classes: list[int] = []
+        self._valid = np.zeros(FIRST_ROWS, np.bool_)
+        self._unschedulable = np.zeros(FIRST_ROWS, np.bool_)
+        self._taints = np.zeros(FIRST_ROWS, np.int32)
+        self._free = np.zeros((4, FIRST_ROWS), np.int64)
+        self._requested = np.zeros((4, FIRST_ROWS), np.int64)
+        self._nonzero = np.zeros((2, FIRST_ROWS), np.int64)
+        self._per_unit = np.zeros((2, FIRST_ROWS), np.float64)
+        self._scored = np.zeros((2, FIRST_ROWS), np.float64)
+        self._gap = np.zeros(FIRST_ROWS, np.float64)
+        self._counts = np.zeros((16, FIRST_ROWS), np.int32)
+
+    @property
+    def valid(self) -> Bools:
+        """Which rows are nodes."""
+        return self._valid[: self.size]
+
+    @property
+    def unschedulable(self) -> Bools:
+        """Which nodes are cordoned."""
+        return self._unschedulable[: self.size]
+
+    @property
+    def taint_set(self) -> npt.NDArray[np.int32]:
+        """The number of each node's set of taints; see `taint_sets`."""
+        return self._taints[: self.size]
+
+    @property
+    def taint_sets(self) -> list[Taints]:
+        """Every set of taints that some node has or had, by number."""
+        return list(self._taint_sets)
+
+    @property
+    def per_unit(self) -> Floats:
+        """(CPU, memory): the share of a node's amount that one unit is; 0 where it has none."""
+        return self._per_unit[:, : self.size]
+
+    @property
+    def scored(self) -> Floats:
+        """(CPU, memory): the share in use by what scoring counts; 1 where a node has none."""
+        return self._scored[:, : self.size]
+
+    @property
+    def gap(self) -> Floats:
+        """The requested share of CPU less that of memory."""
+        return self._gap[: self.size]
+
+    @property
+    def counts(self) -> npt.NDArray[np.int32]:
+        """Pods of each class on each node."""
+        return self._counts[:, : self.size]
+
+    def free(self, resource: str) -> Ints | None:
+        """What is left of a resource on each node; None when no node has any."""
+        index = self.resources.get(resource)
+        return None if index is None else self._free[index, : self.size]
+
+    def label(self, key: str) -> npt.NDArray[np.int32]:
+        """The numbers (from 1) of a label's values on each node, 0 where it is not set."""
+        return self._label(key).ids[: self.size]
+
+    def label_values(self, key: str) -> Mapping[str, int]:
+        """The number of each value of a label."""
+        return self._label(key).values
+
+    def put_node(self, item: Item) -> NodeRow | None:
+        """Add or change a node; answers what it was before."""
+        node = item.decode(Node)
+        old = self.nodes.get(item.name)
+        new = NodeRow(
+            name=item.name,
+            row=old.row if old else self._take_row(item.name),
+            labels=item.labels,
+            taints=tuple((t.key, t.value, t.effect) for t in node.spec.taints),
+            unschedulable=node.spec.unschedulable,
+            allocatable=amounts(node.status.allocatable),
+        )
+        self.nodes[item.name] = new
+        if old is None or old.allocatable != new.allocatable:
+            self._set_allocatable(new)
+        if old is None or (old.labels, old.taints, old.unschedulable) != (
+            new.labels,
+            new.taints,
+            new.unschedulable,
+        ):
+            self._set_static(new)
+        if old is None:
+            for name, pod in list(self._homeless.values()):
+                if name == item.name:
+                    self.put_pod(pod, name)
+        return old
+
+    def remove_node(self, name: str) -> None:
+        """Take a node out; pods on it are remembered in case it comes back."""
+        old = self.nodes.pop(name, None)
+        if old is None:
+            return
+        row = old.row
+        self.static_version += 1
+        self._valid[row] = False
+        for key, placed in list(self._placed.items()):
+            if placed.row == row:
+                self.remove_pod(key)
+                self._homeless[key] = (name, placed.pod)
+        self._free[:, row] = 0
+        self.ports.pop(row, None)
+        self._holes.append(row)
+
+    def put_pod(self, pod: PodInfo, node: str) -> None:
+        """A pod takes room on a node (assumed or bound): again is the same as once."""
+        counted = not pod.deleting
+        row = self.nodes[node].row if node in self.nodes else -1
+        known = self._placed.get(pod.key)
+        if known is not None and known.is_same(pod, row, counted):
+            return
+        self.remove_pod(pod.key)
+        if row < 0:
+            self._homeless[pod.key] = (node, pod)
+            return
+        self._placed[pod.key] = _Placed(pod, row, counted)
+        self._take_room(pod.shape, row, 1)
+        if counted:
+            self._count(pod.shape, row, 1)
+
+    def remove_pod(self, key: str) -> bool:
+        """A pod gives its room back; answers whether it had any."""
+        self._homeless.pop(key, None)
+        placed = self._placed.pop(key, None)
+        if placed is None:
+            return False
+        self._take_room(placed.pod.shape, placed.row, -1)
+        if placed.counted:
+            self._count(placed.pod.shape, placed.row, -1)
+        return True
+
+    def _take_row(self, name: str) -> int:
+        if self._holes:
+            row = self._holes.pop()
+            self.names[row] = name
+            return row
+        if self.size == len(self._valid):
+            self._grow_rows()
+        self.names.append(name)
+        self.size += 1
+        return self.size - 1
+
+    def _grow_rows(self) -> None:
+        """Twice as many rows in every column."""
+
+        def wider(column: Any) -> Any:
+            return np.concatenate([column, np.zeros_like(column)], axis=-1)
+
+        self._valid = wider(self._valid)
+        self._unschedulable = wider(self._unschedulable)
+        self._taints = wider(self._taints)
+        self._free = wider(self._free)
+        self._requested = wider(self._requested)
+        self._nonzero = wider(self._nonzero)
+        self._per_unit = wider(self._per_unit)
+        self._scored = wider(self._scored)
+        self._gap = wider(self._gap)
+        self._counts = wider(self._counts)
+        for column in self._labels.values():
+            column.ids = wider(column.ids)
+
+    def _set_allocatable(self, node: NodeRow) -> None:
+        row = node.row
+        for name in node.allocatable:
+            self._resource(name)
+        for name, index in self.resources.items():
+            given = node.allocatable.get(name, 0)
+            self._free[index, row] = given - self._requested[index, row]
+        for index, name in enumerate((CPU, MEMORY)):
+            given = node.allocatable.get(name, 0)
+            self._per_unit[index, row] = 1 / given if given else 0.0
+        self._set_shares(row)
+
+    def _set_shares(self, row: int) -> None:
+        """Compute what scoring needs of a row after its amounts have changed."""
+        for index in (0, 1):
+            per_unit = self._per_unit[index, row]
+            self._scored[index, row] = self._nonzero[index, row] * per_unit if per_unit else 1.0
+        cpu, memory = self._requested[:2, row] * self._per_unit[:, row]
+        self._gap[row] = min(cpu, 1.0) - min(memory, 1.0)
+
+    def _set_static(self, node: NodeRow) -> None:
+        row = node.row
+        self.static_version += 1
+        self._valid[row] = True
+        self._unschedulable[row] = node.unschedulable
+        self._taints[row] = self._taint_sets.setdefault(node.taints, len(self._taint_sets))
+        for key, column in self._labels.items():
+            column.ids[row] = _value(column, node.labels.get(key))
+
+    def _label(self, key: str) -> _Label:
+        """The column of a label; made when somebody asks for it first."""
+        column = self._labels.get(key)
+        if column is None:
+            column = _Label(np.zeros(len(self._valid), np.int32))
+            for node in self.nodes.values():
+                column.ids[node.row] = _value(column, node.labels.get(key))
+            self._labels[key] = column
+        return column
+
+    def _resource(self, name: str) -> int:
+        """The number of a resource; new ones get a row of zeros."""
+        if name not in self.resources:
+            self.resources[name] = len(self.resources)
+            none = np.zeros((1, len(self._valid)), np.int64)
+            self._free = np.concatenate([self._free, none])
+            self._requested = np.concatenate([self._requested, none])
+        return self.resources[name]
+
+    def _take_room(self, shape: PodClass, row: int, sign: int) -> None:
+        for name, amount in shape.requests:
+            index = self._resource(name)
+            self._requested[index, row] += sign * amount
+            self._free[index, row] -= sign * amount
+        self._nonzero[0, row] += sign * shape.nonzero[0]
+        self._nonzero[1, row] += sign * shape.nonzero[1]
+        self._set_shares(row)
+        for port in shape.ports:
+            used = self.ports[row]
+            used[port] = used.get(port, 0) + sign
+            if not used[port]:
+                del used[port]
+
+    def _count(self, shape: PodClass, row: int, sign: int) -> None:
+        index = self._class(shape)
+        self._counts[index, row] += sign
+        self._class_totals[index] += sign
+        if not self._class_totals[index]:
+            del self.classes[(shape.namespace, shape.labels, shape.owner)]
+            self._free_classes.append(index)
+            self.class_version += 1
+
+    def _class(self, shape: PodClass) -> int:
+        """The number of a class; those without pods are used again."""
+        key = (shape.namespace, shape.labels, shape.owner)
+        index = self.classes.get(key)
+        if index is None:
+            if self._free_classes:
+                index = self._free_classes.pop()
+            else:
+                index = len(self._class_totals)
+                self._class_totals.append(0)
+                if index == len(self._counts):
+                    self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
+            self.classes[key] = index
+            self.class_version += 1
+        return index
+
+
+def _value(column: _Label, value: str | None) -> int:
+    return 0 if value is None else column.values.setdefault(value, len(column.values) + 1)

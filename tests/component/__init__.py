@@ -1,0 +1,1 @@
+"""Several parts wired together in one process on fakes."""

@@ -1,0 +1,89 @@
+"""The columns stay true under any sequence of changes."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from master.scheduler.columns import Columns
+from tests.unit.scheduler.world import node_item, pod
+
+nodes = st.sampled_from([f"n{number}" for number in range(6)])
+pods = st.sampled_from([f"p{number}" for number in range(8)])
+changes = st.lists(
+    st.one_of(
+        st.tuples(st.just("put node"), nodes, st.sampled_from(["1", "2", "4"])),
+        st.tuples(st.just("remove node"), nodes, st.just("")),
+        st.tuples(st.just("put pod"), pods, nodes),
+        st.tuples(st.just("delete pod"), pods, nodes),
+        st.tuples(st.just("remove pod"), pods, st.just("")),
+    ),
+    max_size=40,
+)
+
+
+@given(changes)
+@settings(max_examples=150, deadline=None)
+def test_increments_equal_a_fresh_start(steps: list[tuple[str, str, str]]) -> None:
+    columns = Columns()
+    cpus: dict[str, str] = {}
+    where: dict[str, tuple[str, bool]] = {}
+    for kind, name, value in steps:
+        if kind == "put node":
+            columns.put_node(node_item(name, cpu=value, labels={"cpu": value}))
+            cpus[name] = value
+        elif kind == "remove node":
+            columns.remove_node(name)
+            cpus.pop(name, None)
+        elif kind == "remove pod":
+            columns.remove_pod(f"default/{name}")
+            where.pop(name, None)
+        else:
+            deleting = kind == "delete pod"
+            columns.put_pod(pod(name, cpu="100m", owner=name, deleting=deleting), value)
+            where[name] = (value, deleting)
+    free, cpu = columns.free("cpu"), columns.label("cpu")
+    assert free is not None
+    assert int(columns.valid.sum()) == len(cpus)
+    names = {number: value for value, number in columns.label_values("cpu").items()}
+    for name, given_cpu in cpus.items():
+        row = columns.nodes[name].row
+        here = [key for key, (node, _) in where.items() if node == name]
+        assert free[row] == int(given_cpu) * 1000 - 100 * len(here)
+        assert columns.names[row] == name
+        assert names[int(cpu[row])] == given_cpu
+        counted = sum(1 for key in here if not where[key][1])
+        assert int(columns.counts[:, row].sum()) == counted
+    assert not np.any(columns.counts < 0)
+
+
+def test_many_nodes_and_holes() -> None:
+    columns = Columns()
+    columns.label("kubernetes.io/hostname")
+    for number in range(200):
+        columns.put_node(node_item(f"n{number}"))
+    columns.remove_node("n3")
+    columns.put_node(node_item("new"))
+    assert columns.nodes["new"].row == 3
+    assert columns.size == 200
+    assert len(set(columns.label("kubernetes.io/hostname").tolist())) == 200
+
+
+def test_a_pod_of_a_node_that_is_not_known_yet() -> None:
+    columns = Columns()
+    columns.put_pod(pod("p", cpu="1"), "late")
+    columns.put_node(node_item("late", cpu="4"))
+    free = columns.free("cpu")
+    assert free is not None
+    assert free[columns.nodes["late"].row] == 3000
+
+
+def test_what_other_nodes_lack_of_a_resource_that_comes_later() -> None:
+    columns = Columns()
+    columns.put_node(node_item("a"))
+    assert columns.free("example.com/gpu") is None
+    columns.put_node(node_item("b", **{"example.com/gpu": "1"}))
+    found = columns.free("example.com/gpu")
+    assert found is not None
+    assert found.tolist() == [0, 1]

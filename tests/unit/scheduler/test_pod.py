@@ -1,0 +1,57 @@
+"""What pods request, and which pods are this scheduler's."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.api.types.core_v1 import Container, PodSchedulingGate, PodSpec, ResourceRequirements
+from master.scheduler.pod import pod_info
+from master.scheduler.requests import NO_REQUEST, requests
+from tests.unit.scheduler.world import pod, pod_item
+
+
+def container(cpu: str = "", restart: str | None = None) -> Container:
+    asked = {"cpu": cpu} if cpu else {}
+    resources = ResourceRequirements(requests=asked)
+    return Container(name="c", resources=resources, restartPolicy=restart)
+
+
+@pytest.mark.parametrize(
+    ("containers", "init", "milli"),
+    [
+        (["100m", "200m"], [], 300),
+        (["100m"], [("500m", None)], 500),
+        (["100m"], [("50m", None)], 100),
+        (["100m"], [("200m", "Always")], 300),
+        (["100m"], [("200m", "Always"), ("500m", None)], 700),
+        (["100m"], [("500m", None), ("200m", "Always")], 500),
+    ],
+)
+def test_requests(containers: list[str], init: list[tuple[str, str | None]], milli: int) -> None:
+    spec = PodSpec(
+        containers=tuple(container(cpu) for cpu in containers),
+        initContainers=tuple(container(cpu, restart) for cpu, restart in init),
+        overhead={"cpu": "10m"},
+    )
+    assert requests(spec)["cpu"] == milli + 10
+
+
+def test_defaults_are_for_scores_only() -> None:
+    spec = PodSpec(containers=(container(), container("1")))
+    assert requests(spec) == {"cpu": 1000}
+    assert requests(spec, NO_REQUEST) == {"cpu": 1100, "memory": 2 * 200 * 1024 * 1024}
+
+
+def test_pods_of_one_template_share_their_class() -> None:
+    assert pod("a", cpu="1", owner="rs").shape is pod("b", cpu="1", owner="rs").shape
+    assert pod("a", cpu="1", owner="rs").shape is not pod("b", cpu="2", owner="rs").shape
+
+
+def test_which_pods_are_wanted() -> None:
+    assert pod("a").wanted
+    assert pod("a", schedulerName="default-scheduler").wanted
+    assert not pod("a", schedulerName="other").wanted
+    assert not pod("a", schedulingGates=(PodSchedulingGate(name="g"),)).wanted
+    assert not pod("a", deleting=True).wanted
+    assert not pod("a", node="n").wanted
+    assert not pod_info(pod_item("a", phase="Failed")).wanted
