@@ -1,0 +1,67 @@
+"""Empties a namespace that is being deleted, then lets it go.
+
+Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/ and
+pkg/controller/namespace of Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from common.api.resource import Resource
+from common.api.types.core_v1 import Namespace
+from common.client.commands import Command, Delete, Update
+from common.client.informer import Item
+from master.controllers.base import View
+from master.controllers.resources import NAMESPACES
+
+FINALIZER = "kubernetes"
+
+
+class NamespaceController:
+    """Deletes all that is in the namespace; when nothing is left, removes its finalizer."""
+
+    name: ClassVar[str] = "namespace"
+    watches: ClassVar[Sequence[str]] = ("*",)
+
+    def keys(
+        self, view: View, resource: Resource, old: Item | None, new: Item | None
+    ) -> Iterable[str]:
+        """The namespace itself, and one on its way out when something in it has changed."""
+        item = new or old
+        if item is None:
+            return []
+        if resource.plural == "namespaces":
+            return [item.name]
+        found = view["namespaces"].get("", item.namespace) if item.namespace else None
+        return [item.namespace] if found is not None and found.deleting else []
+
+    def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
+        """Delete everything not yet on its way out, or finalize."""
+        item = view["namespaces"].get("", key)
+        if item is None or not item.deleting:
+            return []
+        readers = [reader for reader in view if reader.resource.namespaced]
+        content = [(reader.resource, found) for reader in readers for found in reader.list(key)]
+        if content:
+            return [_delete(resource, found) for resource, found in content if not found.deleting]
+        namespace = item.decode(Namespace)
+        if FINALIZER not in namespace.spec.finalizers:
+            return []
+        left = tuple(name for name in namespace.spec.finalizers if name != FINALIZER)
+        namespace.spec.finalizers = left
+        reason = f"namespace {key} is empty"
+        return [Update(resource=NAMESPACES, body=namespace, reason=reason, subresource="finalize")]
+
+
+def _delete(resource: Resource, item: Item) -> Command:
+    return Delete(
+        resource=resource,
+        namespace=item.namespace,
+        name=item.name,
+        uid=item.uid,
+        reason=f"namespace {item.namespace} is being deleted",
+        propagation_policy="Background",
+    )

@@ -1,0 +1,230 @@
+"""The core that ReplicaSets and ReplicationControllers share: keep a number of pods.
+
+Source: pkg/controller/replicaset of Kubernetes. What differs is Failed pods, which are deleted
+and replaced with back-off: docs/decisions/0004-failed-pods.md. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from common.api import labels, times
+from common.api.labels import Selector
+from common.api.resource import Resource
+from common.api.types.core_v1 import Pod, PodTemplateSpec
+from common.api.types.meta_v1 import ObjectMeta
+from common.client.commands import Command, Create, Delete, Event, Requeue
+from common.client.events import reference
+from common.client.informer import Item
+from common.runtime.backoff import Backoff
+from master.controllers import claims, pods
+from master.controllers.base import CREATED, Failure, View
+from master.controllers.resources import PODS
+
+BURST_REPLICAS = 500
+FAILURES = "wherry.io/failures"
+"""Annotation of a pod: how many pods before it, in its place, have failed in a row."""
+FAILED_BACKOFF = Backoff(initial_seconds=10.0, cap_seconds=300.0)
+HEALTHY_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """What the core needs to know of a ReplicaSet or ReplicationController."""
+
+    resource: Resource
+    metadata: ObjectMeta
+    selector: Selector
+    template: PodTemplateSpec
+    replicas: int
+    min_ready_seconds: int
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+
+class Counts(NamedTuple):
+    """The numbers of a status, and what could not be done (FailedCreate, FailedDelete)."""
+
+    replicas: int
+    fully_labeled: int
+    ready: int
+    available: int
+    terminating: int
+    failed: tuple[str, str] | None
+
+
+class Plan(NamedTuple):
+    """Numbers for the status, and the commands that bring the pods to the wanted number."""
+
+    counts: Counts
+    commands: list[Command]
+
+
+class _Failed(NamedTuple):
+    """A Failed pod that still holds its place, or whose place is free for a new one."""
+
+    pod: Pod
+    failures: int
+    wait_seconds: float
+
+
+def owners(view: View, name: str, kind: str, item: Item) -> Iterable[str]:
+    """The keys that a pod concerns: its manager's, or of all that might adopt it."""
+    manager = item.controller
+    if manager is not None:
+        return [f"{item.namespace}/{manager.name}"] if manager.kind == kind else []
+    return [] if item.deleting else [found.key for found in view[name].list(item.namespace)]
+
+
+def plan(owner: Owner, view: View, now: datetime) -> Plan:
+    """Compare the pods that are there with those that should be."""
+    claimed = claims.claim(owner.resource, owner.metadata, owner.selector, view["pods"])
+    found = [item.decode(Pod) for item in claimed.items]
+    active = [pod for pod in found if pods.is_active(pod)]
+    failed = [_failed(pod, now) for pod in found if _is_failed(pod)]
+    waiting = [entry for entry in failed if entry.wait_seconds > 0]
+    due = [entry for entry in failed if entry.wait_seconds <= 0]
+    failure = view.failure(owner.key)
+    commands = list(claimed.commands)
+    difference = 0
+    if not owner.metadata.deletionTimestamp:
+        difference = owner.replicas - len(active)
+        commands += [_delete(owner, entry.pod, "has failed") for entry in due]
+        commands += _manage(owner, active, due, view, now=now, held=len(waiting))
+        commands += _told(owner, failure, difference)
+        commands += _later(owner, active, waiting, now)
+    terminating = sum(1 for pod in found if pod.metadata.deletionTimestamp)
+    counts = _count(owner, active, now)._replace(
+        terminating=terminating, failed=_refused(failure, difference)
+    )
+    return Plan(counts, commands)
+
+
+def _is_failed(pod: Pod) -> bool:
+    return pod.status.phase == "Failed" and not pod.metadata.deletionTimestamp
+
+
+def _failed(pod: Pod, now: datetime) -> _Failed:
+    """How often this place has failed in a row, and how long it waits for the next pod."""
+    end = pods.finished_at(pod)
+    made = pod.metadata.creationTimestamp
+    lived = times.age_seconds(made, now) - times.age_seconds(end, now)
+    before = pod.metadata.annotations.get(FAILURES, "0")
+    failures = 1 + (int(before) if before.isdecimal() and lived < HEALTHY_SECONDS else 0)
+    wait_seconds = FAILED_BACKOFF.delay_seconds(failures) - times.age_seconds(end, now)
+    return _Failed(pod, failures, wait_seconds)
+
+
+def _count(owner: Owner, active: list[Pod], now: datetime) -> Counts:
+    template = labels.from_map(owner.template.metadata.labels)
+    waits = [pods.seconds_to_available(pod, owner.min_ready_seconds, now) for pod in active]
+    return Counts(
+        replicas=len(active),
+        fully_labeled=sum(template.matches(pod.metadata.labels) for pod in active),
+        ready=sum(pods.is_ready(pod) for pod in active),
+        available=sum(wait == 0 for wait in waits),
+        terminating=0,
+        failed=None,
+    )
+
+
+def _manage(
+    owner: Owner, active: list[Pod], due: list[_Failed], view: View, *, now: datetime, held: int
+) -> list[Command]:
+    """Create what is missing and delete what is too many; `held` places wait after a failure."""
+    missing = owner.replicas - len(active) - held
+    if missing > 0:
+        failures = [entry.failures for entry in due][:missing]
+        failures += [0] * (min(missing, BURST_REPLICAS) - len(failures))
+        return [command for count in failures for command in _create(owner, count)]
+    too_many = min(len(active) - owner.replicas, BURST_REPLICAS)
+    if too_many <= 0:
+        return []
+    crowd = _crowd(owner, view)
+    ranked = sorted(active, key=lambda pod: pods.deletion_order(pod, crowd, now))
+    return [
+        command
+        for pod in ranked[:too_many]
+        for command in (
+            _delete(owner, pod, "is one too many"),
+            _event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}"),
+        )
+    ]
+
+
+def _crowd(owner: Owner, view: View) -> Counter[str]:
+    """Active pods of the same manager's manager (a Deployment) or of the owner, by node."""
+    manager = next((o for o in owner.metadata.ownerReferences if o.controller), None)
+    family = {owner.metadata.uid}
+    if manager is not None:
+        name = owner.resource.group_resource
+        family |= {item.uid for item in view[name].owned_by(manager.uid)}
+    return Counter(
+        item.node
+        for uid in family
+        for item in view["pods"].owned_by(uid)
+        if item.phase not in ("Succeeded", "Failed") and not item.deleting
+    )
+
+
+def _create(owner: Owner, failures: int) -> list[Command]:
+    meta = owner.metadata
+    who = pods.controller_reference(owner.resource.api_version, owner.resource.kind, meta)
+    pod = pods.from_template(owner.template, meta.namespace, who)
+    if failures:
+        pod.metadata.annotations[FAILURES] = str(failures)
+    reason = f"{owner.resource.singular} {owner.key} wants {owner.replicas} pods"
+    return [
+        Create(resource=PODS, namespace=meta.namespace, body=pod, reason=reason),
+        _event(owner, "Normal", "SuccessfulCreate", f"Created pod: {CREATED}"),
+    ]
+
+
+def _delete(owner: Owner, pod: Pod, why: str) -> Command:
+    meta = pod.metadata
+    return Delete(
+        resource=PODS,
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        reason=f"pod {meta.name} of {owner.resource.singular} {owner.key} {why}",
+    )
+
+
+def _event(owner: Owner, kind: str, reason: str, message: str) -> Event:
+    about = reference(owner.resource.api_version, owner.resource.kind, owner.metadata)
+    return Event(about=about, type=kind, reason=reason, message=message)
+
+
+def _refused(failure: Failure | None, difference: int) -> tuple[str, str] | None:
+    """Reason and message of ReplicaFailure while the refused command is still wanted."""
+    if failure is None or difference == 0:
+        return None
+    wanted = "create" if difference > 0 else "delete"
+    if failure.verb != wanted:
+        return None
+    return f"Failed{wanted.title()}", failure.message
+
+
+def _told(owner: Owner, failure: Failure | None, difference: int) -> list[Command]:
+    refused = _refused(failure, difference)
+    if refused is None:
+        return []
+    verb = "creating" if difference > 0 else "deleting"
+    return [_event(owner, "Warning", refused[0], f"Error {verb}: {refused[1]}")]
+
+
+def _later(owner: Owner, active: list[Pod], waiting: list[_Failed], now: datetime) -> list[Command]:
+    """Look again when the next pod becomes available or the next failed one may be replaced."""
+    waits = [pods.seconds_to_available(pod, owner.min_ready_seconds, now) for pod in active]
+    soon = [wait for wait in waits if wait] + [entry.wait_seconds for entry in waiting]
+    if not soon:
+        return []
+    return [Requeue(after_seconds=min(soon), reason="a pod becomes available or replaceable")]

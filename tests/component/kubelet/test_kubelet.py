@@ -1,0 +1,297 @@
+"""The kubelet with a fake runtime and a fake master: from assignment to nothing left."""
+
+from pathlib import Path
+
+import pytest
+
+from node.runtime.fake import Program
+from tests.fakes.kubelet import FakeNode
+from tests.fakes.pods import UID, container, pod
+
+STOPS_ON_TERM = ("polite",)
+ENDS = ("ends",)
+FAILS = ("fails",)
+ABSENT = ("absent",)
+
+
+@pytest.fixture(autouse=True)
+def programs(node: FakeNode) -> None:
+    """What the commands of the tests' containers do."""
+    node.runtime.programs |= {
+        STOPS_ON_TERM: Program(term_exit_code=0),
+        ENDS: Program(exit_code=0),
+        FAILS: Program(exit_code=3),
+        ABSENT: Program(start_error="executable file not found"),
+    }
+
+
+async def test_a_pod_runs_and_its_status_is_reported(node: FakeNode) -> None:
+    await node.assign(pod())
+    status = node.master.last(UID)
+    assert status.phase == "Running"
+    assert status.podIP == "10.42.1.2"
+    assert [reason for reason, _ in node.events] == ["Pulled", "Created", "Started"]
+    phases = [report.phase for report in node.master.reports[UID]]
+    assert phases == sorted(phases, key=["Pending", "Running"].index)
+
+
+async def test_nothing_is_reported_while_nothing_changes(node: FakeNode) -> None:
+    await node.assign(pod())
+    count = len(node.master.reports[UID])
+    await node.wait(120)
+    assert len(node.master.reports[UID]) == count
+
+
+async def test_a_deleted_pod_is_stopped_removed_and_said_to_be_gone(node: FakeNode) -> None:
+    await node.assign(pod(containers=[container(command=STOPS_ON_TERM)]))
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    await node.assign(pod(containers=[container(command=STOPS_ON_TERM)], metadata=deleted))
+    assert node.master.gone == [UID]
+    assert await node.containers() == {}
+    assert await node.sandbox.list() == []
+    await node.remove(UID)
+    assert node.kubelet.assignments() == {}
+
+
+async def test_a_process_that_ignores_term_is_killed_when_its_time_is_over(node: FakeNode) -> None:
+    await node.assign(pod())
+    await node.assign(pod(metadata={"deletionTimestamp": "2030-01-01T00:00:30Z"}))
+    await node.wait(29)
+    assert node.master.gone == []
+    await node.wait(2)
+    assert node.master.gone == [UID]
+    signals = [call.split()[-1] for call in node.runtime.changes() if call.startswith("signal")]
+    assert signals == ["TERM", "KILL"]
+
+
+async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> None:
+    await node.assign(pod(activeDeadlineSeconds=60, terminationGracePeriodSeconds=5))
+    await node.wait(59)
+    assert node.master.last(UID).phase == "Running"
+    await node.wait(7)
+    status = node.master.last(UID)
+    assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
+    assert [s.state for s in (await node.containers()).values()] == ["exited"]
+
+
+async def test_an_end_starts_the_next_attempt_at_once_and_a_crash_loop_waits(
+    node: FakeNode,
+) -> None:
+    await node.assign(pod())
+    first = (await node.containers())["app/0"]
+    await node.end(first.id, 1)
+    second = (await node.containers())["app/1"]
+    assert second.state == "running"
+    await node.end(second.id, 1)
+    [status] = node.master.last(UID).containerStatuses
+    assert status.state.waiting is not None
+    assert status.state.waiting.reason == "CrashLoopBackOff"
+    assert set(await node.containers()) == {"app/0", "app/1"}
+    await node.wait(11)
+    assert set(await node.containers()) == {"app/1", "app/2"}
+    assert node.master.last(UID).containerStatuses[0].restartCount == 2
+
+
+async def test_a_program_that_is_not_there_backs_off(node: FakeNode) -> None:
+    await node.assign(pod(containers=[container(command=ABSENT)]))
+    await node.wait(65)
+    [status] = node.master.last(UID).containerStatuses
+    assert status.state.waiting is not None
+    assert status.state.waiting.reason == "CrashLoopBackOff"
+    assert status.lastState.terminated is not None
+    assert status.lastState.terminated.reason == "StartError"
+    assert status.restartCount == 3, "at 0 s, 0 s, 10 s, 30 s; the next at 70 s"
+
+
+async def test_an_image_that_cannot_be_had_backs_off_and_is_taken_when_it_comes(
+    node: FakeNode,
+) -> None:
+    absent = pod(containers=[container(image="localhost/later:1")])
+    await node.assign(absent)
+    waiting = node.master.last(UID).containerStatuses[0].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "ErrImagePull"
+    await node.wait(15)
+    waiting = node.master.last(UID).containerStatuses[0].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "ImagePullBackOff"
+    node.runtime.add_images("localhost/later:1")
+    await node.wait(20)
+    assert node.master.last(UID).phase == "Running"
+
+
+async def test_init_containers_run_first_and_once(node: FakeNode) -> None:
+    first = container("first", command=ENDS)
+    await node.assign(pod(initContainers=[first]))
+    assert node.master.last(UID).phase == "Running"
+    started = [call for call in node.runtime.calls if call.startswith("start_container")]
+    assert [call.split("-")[-2] for call in started] == ["first", "app"]
+
+
+@pytest.mark.parametrize(("command", "phase"), [(ENDS, "Succeeded"), (FAILS, "Failed")])
+async def test_a_pod_that_is_to_run_once_ends(
+    node: FakeNode, command: tuple[str, ...], phase: str
+) -> None:
+    await node.assign(pod(restartPolicy="Never", containers=[container(command=command)]))
+    assert node.master.last(UID).phase == phase
+    await node.wait(700)
+    assert node.master.last(UID).phase == phase
+    assert set(await node.containers()) == {"app/0"}
+
+
+async def test_a_field_that_is_not_supported_starts_nothing(node: FakeNode) -> None:
+    probe = {"httpGet": {"port": 80}}
+    await node.assign(pod(containers=[container(livenessProbe=probe)]))
+    waiting = node.master.last(UID).containerStatuses[0].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "CreateContainerConfigError"
+    assert "livenessProbe" in waiting.message
+    assert node.runtime.changes() == []
+
+
+async def test_a_restart_of_the_kubelet_changes_no_container(node: FakeNode) -> None:
+    ended = pod(
+        restartPolicy="Never",
+        containers=[container(command=ENDS)],
+        metadata={"uid": "u2", "name": "once"},
+    )
+    await node.assign(pod(), ended)
+    first = (await node.containers())["app/0"]
+    await node.end(next(c.id for c in (await all_of(node)) if c.pod_uid == UID), 1)
+    before, changes = await all_of(node), node.runtime.changes()
+    assert first
+    for _ in range(3):
+        await node.restart()
+        await node.wait(30)
+    assert node.runtime.changes() == changes
+    assert await all_of(node) == before
+    status = node.master.last(UID)
+    assert status.containerStatuses[0].restartCount == 1
+    assert status.podIP == node.master.reports[UID][-2].podIP
+
+
+async def all_of(node: FakeNode) -> list[object]:
+    """Every container, whatever its name."""
+    calls = list(node.runtime.calls)
+    found = await node.runtime.list_containers()
+    node.runtime.calls[:] = calls
+    return list(found)
+
+
+async def test_podman_away_at_the_kubelets_start_starts_nothing_twice(node: FakeNode) -> None:
+    await node.assign(pod())
+    await node.end((await node.containers())["app/0"].id, 1)
+    await node.stop()
+    node.runtime.available = False
+    await node.start()
+    await node.wait(25)
+    node.runtime.available = True
+    await node.wait(25)
+    running = [s for s in (await node.containers()).values() if s.state == "running"]
+    assert [status.attempt for status in running] == [1]
+    assert node.master.last(UID).podIP == "10.42.1.2"
+
+
+async def test_podman_away_leaves_containers_and_marks_the_node(node: FakeNode) -> None:
+    await node.assign(pod())
+    node.runtime.available = False
+    await node.wait(25)
+    assert b"container runtime is down" in node.master.nodes[-1]
+    node.runtime.available = True
+    await node.wait(25)
+    assert b"kubelet is posting ready status" in node.master.nodes[-1]
+    assert node.master.last(UID).containerStatuses[0].restartCount == 0
+
+
+async def test_what_is_not_assigned_is_stopped_only_after_the_master_has_said_all(
+    node: FakeNode,
+) -> None:
+    await node.assign(pod())
+    await node.stop()
+    node.assigned.clear()
+    await node.start(synced=False)
+    await node.wait(60)
+    assert (await node.containers())["app/0"].state == "running"
+    node.kubelet.synced(set())
+    await node.wait(60)
+    assert await node.containers() == {}
+    assert await node.sandbox.list() == []
+
+
+async def test_an_address_of_a_pod_that_is_not_known_yet_is_not_given_to_another(
+    node: FakeNode,
+) -> None:
+    await node.assign(pod())
+    await node.stop()
+    node.assigned.clear()
+    await node.start(synced=False)
+    await node.assign(pod(metadata={"uid": "u2", "name": "other"}))
+    assert node.master.last("u2").podIP == "10.42.1.3"
+
+
+async def test_without_an_address_a_pod_waits_and_never_gets_the_machines_network(
+    node: FakeNode,
+) -> None:
+    pods = [pod(metadata={"uid": f"u{n}", "name": f"web-{n}"}) for n in range(6)]
+    await node.assign(*pods)
+    status = node.master.last("u5")
+    assert status.phase == "Pending"
+    assert len(await node.sandbox.list()) == 5
+    assert all(sandbox.address for sandbox in await node.sandbox.list())
+    assert any(reason == "FailedCreatePodSandBox" for reason, _ in node.events)
+    await node.remove("u0")
+    await node.wait(120)
+    assert node.master.last("u5").phase == "Running"
+
+
+async def test_a_process_that_went_with_its_monitor_is_restarted(node: FakeNode) -> None:
+    await node.assign(pod())
+    lost = (await node.containers())["app/0"]
+    node.runtime.check_invariants = lambda: None  # it takes both for running
+    node.processes.end(lost.id)
+    await node.wait(3)
+    found = await node.containers()
+    assert found["app/1"].state == "running"
+    [status] = node.master.last(UID).containerStatuses
+    assert status.lastState.terminated is not None
+    assert status.lastState.terminated.exitCode == 137
+
+
+async def test_nothing_is_left_of_a_pod_after_a_reboot_and_its_removal(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    await node.assign(pod(volumes=[{"name": "v", "emptyDir": {}}]))
+    assert (tmp_path / "pods" / UID).exists()
+    await node.stop()
+    node.sandbox.sandboxes.clear()
+    node.assigned.clear()
+    for status in (await node.containers()).values():
+        await node.end(status.id, 137)
+    await node.start()
+    await node.wait(60)
+    assert await node.containers() == {}
+    assert not (tmp_path / "pods" / UID).exists()
+
+
+async def test_a_registry_that_hangs_stops_no_other_pod(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*args: object, **keywords: object) -> None:
+        await node.clock.sleep(10_000)
+
+    monkeypatch.setattr(type(node.runtime), "pull_image", hang)
+    slow = [
+        pod(
+            metadata={"uid": f"u{n}", "name": f"slow-{n}"},
+            hostNetwork=True,
+            containers=[container(image="localhost/far:1")],
+        )
+        for n in range(4)
+    ]
+    await node.assign(pod())
+    await node.assign(*slow)
+    await node.end((await node.containers())["app/0"].id, 1)
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:01Z"}
+    await node.assign(pod(metadata=deleted))
+    await node.wait(5)
+    assert node.master.gone == [UID]

@@ -1,0 +1,115 @@
+"""The program wherry-kubelet: it joins, says what is wrong with its settings, and ends quietly."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.joining import Master
+
+WAIT_SECONDS = 30.0
+
+
+class Kubelet:
+    """A process on a machine whose Podman and whose master's node port are away."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *arguments: str) -> None:
+        """Start it."""
+        (self._directory / "tmp").mkdir(exist_ok=True)
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "node"),
+            *("--config", str(self._directory / "kubelet.yaml")),
+            *("--data-dir", str(self._directory / "data")),
+            *("--run-dir", str(self._directory / "run")),
+            *("--log-dir", str(self._directory / "logs")),
+            *("--podman-socket", str(self._directory / "podman.sock")),
+            *("--node-name", "node1", "--node-ip", "127.0.0.1"),
+            *arguments,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def said(self, words: str) -> str:
+        """Wait until it has printed some words; answers that line."""
+        assert self.process is not None
+        assert self.process.stderr is not None
+        lines = []
+        async with asyncio.timeout(WAIT_SECONDS):
+            async for line in self.process.stderr:
+                lines.append(line.decode())
+                if words in lines[-1]:
+                    return lines[-1]
+        pytest.fail(f"never said {words!r}: {lines}")
+
+    async def ended(self) -> int:
+        """Wait until it has ended."""
+        assert self.process is not None
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self.process.wait()
+
+
+@pytest.fixture
+async def kubelet(tmp_path: Path) -> AsyncIterator[Kubelet]:
+    """Not started yet; ended after the test."""
+    made = Kubelet(tmp_path)
+    yield made
+    if made.process is not None and made.process.returncode is None:
+        made.process.kill()
+        await made.process.wait()
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    """A master that nodes can join."""
+    made = Master(tmp_path)
+    (tmp_path / "token").write_text(made.token.text())
+    yield made
+    made.stop()
+
+
+async def test_it_joins_begins_anew_without_what_joining_needs_and_ends_on_sigterm(
+    kubelet: Kubelet, master: Master, tmp_path: Path
+) -> None:
+    await kubelet.start("--master", master.url, "--token-file", str(tmp_path / "token"))
+    await kubelet.said("joined")
+    assert "the master cannot be reached" in await kubelet.said("cannot be reached")
+    assert kubelet.process is not None
+    pid = kubelet.process.pid
+    assert "cryptography" not in Path(f"/proc/{pid}/maps").read_text()
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"wherry-kubelet")
+    kubelet.process.send_signal(signal.SIGTERM)
+    assert await kubelet.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        ("", [], "master is not set"),
+        ("no-such-key: 1", ["--master", "https://127.0.0.1:1"], "kubelet.yaml:1: no-such-key"),
+        ("capacity: 5", ["--master", "https://127.0.0.1:1"], "kubelet.yaml:1: capacity"),
+        ("", ["--master", "https://127.0.0.1:1", "--capacity", "gpu=1"], "capacity"),
+        ("", ["--master", "https://127.0.0.1:1"], "--token-file is needed"),
+        ("", ["--master", "http://127.0.0.1:1", "--token-file", "T"], "must be https://HOST:PORT"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_one_line_and_nothing_is_started(
+    kubelet: Kubelet,
+    master: Master,
+    tmp_path: Path,
+    settings: str,
+    arguments: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "kubelet.yaml").write_text(settings)
+    await kubelet.start(*[str(tmp_path / "token") if a == "T" else a for a in arguments])
+    line = await kubelet.said("wherry-kubelet:")
+    assert message in line
+    assert await kubelet.ended() == 1
+    assert not os.path.lexists(tmp_path / "run")

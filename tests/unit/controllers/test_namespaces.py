@@ -1,0 +1,137 @@
+"""Namespaces: what each has, and how one goes. Node taints."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.api import times
+from common.api.types.core_v1 import (
+    ConfigMap,
+    Namespace,
+    NamespaceSpec,
+    Node,
+    NodeCondition,
+    NodeSpec,
+    NodeStatus,
+    Pod,
+    ServiceAccount,
+    Taint,
+)
+from common.api.types.meta_v1 import ObjectMeta
+from common.client.commands import Create, Delete, Update
+from master.controllers.namespace import NamespaceController
+from master.controllers.nodelifecycle import NodeLifecycleController
+from master.controllers.registry import controllers
+from master.controllers.rootca import RootCaController
+from master.controllers.serviceaccount import ServiceAccountController
+from tests.unit.controllers.sim import Cluster
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def namespace(cluster: Cluster, *, deleting: bool = False) -> None:
+    stamp = times.to_time(cluster.now) if deleting else None
+    cluster.put(
+        Namespace(
+            metadata=ObjectMeta(name="x", deletionTimestamp=stamp),
+            spec=NamespaceSpec(finalizers=("kubernetes",)),
+        )
+    )
+
+
+def test_a_default_service_account(cluster: Cluster) -> None:
+    controller = ServiceAccountController()
+    namespace(cluster)
+    assert isinstance(cluster.reconcile(controller, "x")[0], Create)
+    assert cluster.get(ServiceAccount, "default", "x").metadata.namespace == "x"
+    assert cluster.reconcile(controller, "x") == []
+
+
+def test_nothing_is_made_in_a_namespace_that_goes(cluster: Cluster) -> None:
+    namespace(cluster, deleting=True)
+    assert cluster.reconcile(ServiceAccountController(), "x") == []
+    assert cluster.reconcile(RootCaController(b"pem"), "x") == []
+    assert cluster.reconcile(ServiceAccountController(), "unknown") == []
+
+
+def test_the_root_certificate_is_made_and_kept(cluster: Cluster) -> None:
+    controller = RootCaController(b"pem")
+    namespace(cluster)
+    cluster.reconcile(controller, "x")
+    found = cluster.get(ConfigMap, "kube-root-ca.crt", "x")
+    assert found.data == {"ca.crt": "pem"}
+    found.data = {"ca.crt": "other"}
+    cluster.put(found)
+    assert isinstance(cluster.reconcile(controller, "x")[0], Update)
+    assert cluster.get(ConfigMap, "kube-root-ca.crt", "x").data == {"ca.crt": "pem"}
+    assert cluster.reconcile(controller, "x") == []
+
+
+def test_a_namespace_is_emptied_and_then_finalized(cluster: Cluster) -> None:
+    controller = NamespaceController()
+    namespace(cluster, deleting=True)
+    cluster.put(Pod(metadata=ObjectMeta(name="p", namespace="x", finalizers=("hold",))))
+    cluster.put(ConfigMap(metadata=ObjectMeta(name="c", namespace="x")))
+    cluster.put(ConfigMap(metadata=ObjectMeta(name="c", namespace="y")))
+    commands = cluster.reconcile(controller, "x")
+    assert sorted(c.name for c in commands if isinstance(c, Delete)) == ["c", "p"]
+    assert cluster.reconcile(controller, "x") == [], "the pod is still on its way out"
+    cluster.remove(Pod, "p", "x")
+    (update,) = cluster.reconcile(controller, "x")
+    assert isinstance(update, Update)
+    assert update.subresource == "finalize"
+    assert update.body.spec.finalizers == ()
+    assert [found.metadata.namespace for found in cluster.list(ConfigMap)] == ["y"]
+    assert cluster.reconcile(controller, "x") == []
+
+
+def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> None:
+    controller = NamespaceController()
+    pods = cluster.listers["pods"].resource
+    pod = cluster.put(Pod(metadata=ObjectMeta(name="p", namespace="x")))
+    namespace(cluster)
+    assert list(controller.keys(cluster.view, pods, pod, None)) == []
+    namespace(cluster, deleting=True)
+    assert list(controller.keys(cluster.view, pods, pod, None)) == ["x"]
+
+
+NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+
+
+@pytest.mark.parametrize(
+    ("ready", "cordoned", "expected"),
+    [
+        ("True", False, []),
+        ("False", False, [(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
+        ("Unknown", False, [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+        ("", False, [(NOT_READY, "NoSchedule")]),
+        ("True", True, [(UNSCHEDULABLE, "NoSchedule")]),
+    ],
+)
+def test_taints_of_a_node(
+    cluster: Cluster, ready: str, cordoned: bool, expected: list[tuple[str, str]]
+) -> None:
+    stale = Taint(key=NOT_READY, effect="NoExecute", timeAdded=times.to_time(cluster.now))
+    other = Taint(key="mine", effect="NoSchedule")
+    conditions = (NodeCondition(type="Ready", status=ready),) if ready else ()
+    cluster.put(
+        Node(
+            metadata=ObjectMeta(name="n"),
+            spec=NodeSpec(taints=(other, stale), unschedulable=cordoned),
+            status=NodeStatus(conditions=conditions),
+        )
+    )
+    cluster.reconcile(NodeLifecycleController(), "n")
+    found = [(t.key, t.effect) for t in cluster.get(Node, "n", "").spec.taints]
+    assert sorted(found) == sorted([("mine", "NoSchedule"), *expected])
+    assert cluster.reconcile(NodeLifecycleController(), "n") == []
+
+
+def test_every_controller_has_a_name_of_its_own() -> None:
+    made = controllers(b"pem", lambda request, node: b"")
+    names = [controller.name for controller in made]
+    assert len(set(names)) == len(names) == 9
