@@ -1,0 +1,112 @@
+"""wherry-master: flags, configuration, certificates, etcd, and then the master until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from common.runtime import logs, process
+from common.runtime.clock import SystemClock
+from common.runtime.config import ConfigError
+from common.runtime.rng import SystemRng
+from common.security.ca import CertificateError
+from common.security.files import InsecurePath
+from master import config as configuration
+from master import pki as certificates
+from master import wiring
+from master.apiserver.rest import server as rest
+from master.apiserver.rpc import server as rpc
+from master.config import MasterConfig
+from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
+from master.storage.etcd import EtcdStore
+from master.storage.watchcache import WatchCache
+
+log = logging.getLogger("master")
+START_TIMEOUT_SECONDS = 60.0
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    process.set_title("wherry-master")
+    try:
+        config = configuration.parse(sys.argv[1:])
+    except ConfigError as error:
+        sys.exit(f"wherry-master: {error}")
+    logs.configure("wherry-master", encoding=config.log_format)
+    try:
+        uvloop.run(run(config))
+    except (EmbeddedEtcdError, CertificateError, InsecurePath, OSError) as error:
+        sys.exit(f"wherry-master: {error}")
+
+
+async def run(config: MasterConfig) -> None:
+    """Run a master until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clock, rng = SystemClock(), SystemRng()
+    pki = certificates.prepare(config, clock)
+    etcd = EmbeddedEtcd(
+        Path(config.data_dir) / "etcd",
+        clock=clock,
+        rng=rng,
+        client_port=config.etcd_client_port,
+        peer_port=config.etcd_peer_port,
+    )
+    await etcd.start()
+    client = etcd.client()
+    try:
+        store = EtcdStore(client)
+        cache = WatchCache(store, clock)
+        following = asyncio.create_task(cache.run(), name="watch cache")
+        await cache.wait_for(1, START_TIMEOUT_SECONDS)
+        master = wiring.build(config, pki, store, cache, clock=clock, rng=rng)
+        await wiring.bootstrap(master.registry)
+        await serve(config, pki, master, stop)
+        following.cancel()
+    finally:
+        await client.close()
+        await etcd.stop()
+
+
+async def serve(
+    config: MasterConfig, pki: certificates.Pki, master: wiring.Master, stop: asyncio.Event
+) -> None:
+    """Listen, and run the master's parts, until `stop` is set or a part fails."""
+    context = rest.tls_context(
+        str(pki.certificate_file), str(pki.key_file), str(pki.client_ca_file)
+    )
+    running = asyncio.create_task(wiring.run_parts(master.parts), name="parts")
+    stopping = asyncio.create_task(stop.wait())
+    nodes = await rpc.serve(
+        master.nodes,
+        f"{config.bind_address}:{config.node_port}",
+        certificate=pki.serving.certificate_pem,
+        key=pki.serving.key_pem,
+        client_ca=pki.client_ca.certificate_pem,
+    )
+    runner = await rest.serve(
+        master.rest.application(), context, config.bind_address, config.secure_port
+    )
+    log.info("serving", extra={"address": f"{config.advertise_address}:{config.secure_port}"})
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+    finally:
+        running.cancel()
+        stopping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await nodes.stop(grace=1.0)
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    main()

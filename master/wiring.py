@@ -1,0 +1,211 @@
+"""Puts a master together: the one place that knows which part gets which.
+
+Takes what differs between a real master and a simulated one (store, clock, randomness) as
+arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from common.api.errors import StatusError
+from common.api.resource import Resource
+from common.api.scheme import SCHEME
+from common.api.types.core_v1 import Namespace
+from common.api.types.meta_v1 import ObjectMeta
+from common.client.events import Correlator, EventRecorder
+from common.client.informer import Informer
+from common.runtime.clock import Clock
+from common.runtime.rng import Rng
+from common.security.identity import Identity
+from master.apiserver.admission.build import admission
+from master.apiserver.auth.authenticator import Authenticator
+from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.auth.jointokens import JoinTokens
+from master.apiserver.local import LocalClient
+from master.apiserver.registry.binding import BindingSubresource
+from master.apiserver.registry.certificatesigningrequest import Approval
+from master.apiserver.registry.event import EventView
+from master.apiserver.registry.finalize import Finalize
+from master.apiserver.registry.lease import LeaseView
+from master.apiserver.registry.metrics import NodeMetricsView, PodMetricsView
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.reads import Reads
+from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.request import Context
+from master.apiserver.registry.scale import ScaleSubresource
+from master.apiserver.registry.strategies import strategies
+from master.apiserver.rest.logs import PodLogs
+from master.apiserver.rest.paths import Paths
+from master.apiserver.rest.resources import Resources
+from master.apiserver.rest.server import RestServer
+from master.apiserver.rpc.nodes import NodeHub, NodeService
+from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
+from master.apiserver.rpc.sessions import NodeSessions
+from master.config import MasterConfig
+from master.controllers.base import ControllerRunner
+from master.controllers.registry import controllers
+from master.pki import Pki
+from master.scheduler.service import Scheduler
+from master.storage.compactor import Compactor
+from master.storage.store import Store
+from master.storage.watchcache import WatchCache
+
+log = logging.getLogger(__name__)
+SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", LEASE_NAMESPACE)
+# Resources whose objects are computed or shown elsewhere: nobody keeps a copy of them.
+NOT_INFORMED = ("metrics.k8s.io", "events.k8s.io")
+
+
+@dataclass(slots=True)
+class Master:
+    """A master that is put together and not yet running."""
+
+    rest: RestServer
+    nodes: NodeService
+    registry: Registry
+    parts: Mapping[str, Coroutine[Any, Any, None]]
+    """What must run for as long as the master does, by name."""
+
+
+def build(
+    config: MasterConfig, pki: Pki, store: Store, cache: WatchCache, *, clock: Clock, rng: Rng
+) -> Master:
+    """A master over a store whose watch cache is ready."""
+    registry, informers, hub = _registry(config, store, cache, clock=clock, rng=rng)
+    recorders: dict[str, EventRecorder] = {}
+
+    def recorder(component: str) -> EventRecorder:
+        client = LocalClient(registry, f"system:{component}")
+        recorders[component] = EventRecorder(client, Correlator(component), clock=clock)
+        return recorders[component]
+
+    sessions = NodeSessions(clock=clock, rng=rng)
+    nodes = NodeService(hub, Reports(registry.pipeline), sessions, recorder("kubelet"), clock=clock)
+    for name, handler in (
+        ("pods", hub.pod_changed),
+        ("configmaps", hub.config_changed),
+        ("secrets", hub.config_changed),
+    ):
+        informers[name].add_handler(handler)
+    parts: dict[str, Coroutine[Any, Any, None]] = {"compactor": Compactor(store, clock).run()}
+    for controller in controllers(pki.server_ca.certificate_pem, pki.sign_node):
+        if controller.name not in config.disable_controllers:
+            runner = ControllerRunner(
+                controller,
+                informers,
+                LocalClient(registry, f"system:controller:{controller.name}"),
+                recorder(f"{controller.name}-controller"),
+                clock=clock,
+                rng=rng,
+            )
+            parts[f"controller {controller.name}"] = runner.run()
+    if not config.disable_scheduler:
+        client = LocalClient(registry, "system:kube-scheduler")
+        scheduler = Scheduler(client, informers, recorder("default-scheduler"), clock=clock)
+        parts["scheduler"] = scheduler.run()
+    for name, informer in informers.items():
+        parts[f"informer {name}"] = informer.run()
+    for name, made in recorders.items():
+        parts[f"events of {name}"] = made.run()
+    rest = RestServer(
+        authenticator=Authenticator(
+            admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
+        ),
+        authorizer=Authorizer(hub.node_of_pod, hub.used_by_node),
+        paths=Paths(
+            scheme=SCHEME,
+            ca_pem=pki.server_ca.certificate_pem,
+            address=f"{config.advertise_address}:{config.secure_port}",
+            version=metadata.version("wherry"),
+            checks={
+                "ping": lambda: "",
+                "etcd": lambda: "" if cache.ready else "the watch cache is not ready",
+                "informers": lambda: _unsynced(informers),
+            },
+        ),
+        resources=Resources(registry, PodLogs(registry, sessions), clock=clock),
+    )
+    return Master(rest, nodes, registry, parts)
+
+
+def _unsynced(informers: Mapping[str, Informer]) -> str:
+    waiting = [name for name, informer in informers.items() if not informer.synced.is_set()]
+    return f"not synced: {', '.join(waiting)}" if waiting else ""
+
+
+def _registry(
+    config: MasterConfig, store: Store, cache: WatchCache, *, clock: Clock, rng: Rng
+) -> tuple[Registry, dict[str, Informer], NodeHub]:
+    """The registry, informers of every stored resource, and the hub of the nodes."""
+    pipeline = Pipeline(
+        store=store,
+        cache=cache,
+        scheme=SCHEME,
+        strategies=strategies(SCHEME, cluster_cidr=config.cluster_cidr, clock=clock),
+        admission=admission(cache, SCHEME),
+        clock=clock,
+        rng=rng,
+    )
+    heartbeats: dict[str, float] = {}
+    usages: dict[str, Any] = {}
+    registry = Registry(
+        pipeline,
+        Reads(store, cache),
+        subresources={
+            "scale": ScaleSubresource(pipeline),
+            "binding": BindingSubresource(pipeline),
+            "finalize": Finalize(pipeline),
+            "approval": Approval(pipeline),
+        },
+        computed={
+            "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages),
+            "pods.metrics.k8s.io": PodMetricsView(lambda: usages),
+        },
+        views={
+            "events.events.k8s.io": EventView(_resource("", "events")),
+            "leases.coordination.k8s.io": LeaseView(
+                _resource("coordination.k8s.io", "leases"), heartbeats
+            ),
+        },
+    )
+    client = LocalClient(registry, "system:apiserver")
+    informers = {
+        resource.group_resource: Informer(client, resource, clock=clock)
+        for resource in SCHEME.resources()
+        if resource.group not in NOT_INFORMED and "watch" in resource.verbs
+    }
+    listers = {name: informers[name].lister for name in ("pods", "configmaps", "secrets")}
+    hub = NodeHub(listers, heartbeats=heartbeats, usages=usages, clock=clock)
+    return registry, informers, hub
+
+
+def _resource(group: str, plural: str) -> Resource:
+    found = SCHEME.resource(group, "v1", plural)
+    assert found is not None
+    return found
+
+
+async def bootstrap(registry: Registry) -> None:
+    """Create what every cluster has: the system's namespaces."""
+    resource = _resource("", "namespaces")
+    for name in SYSTEM_NAMESPACES:
+        ctx = Context(user=Identity("system:apiserver", ("system:masters",)))
+        namespace = Namespace(metadata=ObjectMeta(name=name))
+        try:
+            await registry.pipeline.create(ctx, resource, "", namespace)
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+
+async def run_parts(parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Run every part until cancelled; one that ends ends all."""
+    async with asyncio.TaskGroup() as group:
+        for name, part in parts.items():
+            group.create_task(part, name=name)
