@@ -1,0 +1,1 @@
+"""What runs on a machine that carries pods: the kubelet and what it drives."""

@@ -1,0 +1,227 @@
+"""wherry-kubelet: flags, join, and then the kubelet until a signal. Containers outlive it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import platform
+import signal
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvloop
+
+from common.api.codec import json as codec
+from common.api.types.core_v1 import ObjectReference, Pod
+from common.runtime import logs, process
+from common.runtime.clock import SystemClock
+from common.runtime.config import ConfigError
+from common.runtime.offload import Offload
+from common.runtime.rng import SystemRng
+from common.security.files import InsecurePath
+from node import config as configuration
+from node.config import KubeletConfig
+from node.kubelet import stats as usage
+from node.kubelet.env import HostFacts
+from node.kubelet.executor import Tools
+from node.kubelet.kubelet import Kubelet
+from node.kubelet.node_logs import LogServer
+from node.kubelet.node_status import Machine, capacity
+from node.kubelet.processes import PidfdProcesses
+from node.kubelet.volumes import Volumes
+from node.network.ipam import AddressPool
+from node.network.sandbox import NamespaceSandbox
+from node.runtime.podman import PodmanRuntime
+from node.session import credentials
+from node.session.assigned import AssignedStore
+from node.session.control import ControlStream, Handlers
+from node.session.credentials import Credentials
+from node.session.sessions import Sessions
+from protos import node_v1_pb2
+
+log = logging.getLogger("node")
+NODE_PORT_OFFSET = 1
+POLL_SECONDS = 0.2
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    process.set_title("wherry-kubelet")
+    try:
+        config = configuration.parse(sys.argv[1:])
+        logs.configure("wherry-kubelet", encoding=config.log_format)
+        machine = make_machine(config)
+        directory = Path(config.data_dir) / "node-pki"
+        found = credentials.load(directory)
+        if found is None:
+            _join(config, directory)
+        else:
+            uvloop.run(run(config, machine, found))
+    except (ConfigError, InsecurePath, ValueError) as error:
+        sys.exit(f"wherry-kubelet: {error}")
+
+
+def _join(config: KubeletConfig, directory: Path) -> None:
+    """Join the cluster, and begin anew: what only joining needs takes 10 MiB of memory."""
+    from node.session import join
+
+    try:
+        join.join(
+            directory,
+            config.master,
+            config.token_file,
+            config.node_name,
+            lambda: time.sleep(POLL_SECONDS),
+        )
+    except join.JoinFailed as error:
+        sys.exit(f"wherry-kubelet: {error}")
+    again = [sys.executable, *sys.orig_argv[1:]]
+    os.execv(sys.executable, again)  # noqa: S606 (the same program, no shell)
+
+
+def make_machine(config: KubeletConfig) -> Machine:
+    """What is true of this machine; raises ValueError for a wrong --capacity."""
+    cpus, memory_bytes, disk_bytes = usage.host_capacity()
+    return Machine(
+        name=config.node_name,
+        address=config.node_ip,
+        capacity=capacity(cpus, memory_bytes, disk_bytes, config.capacity),
+        machine_id=_read("/etc/machine-id") or config.node_name,
+        boot_id=usage.boot_id(),
+        os_image=platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
+        version=metadata.version("wherry"),
+    )
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text().strip() if file.exists() else ""
+
+
+async def run(config: KubeletConfig, machine: Machine, own: Credentials) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    node = Node(config, machine, own)
+    running = asyncio.create_task(node.run(), name="node")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        await running
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+class Node:
+    """Wires the kubelet, its tools and the stream to the master."""
+
+    def __init__(self, config: KubeletConfig, machine: Machine, own: Credentials) -> None:
+        self._machine = machine
+        self._data_dir = Path(config.data_dir)
+        self._clock = SystemClock()
+        self._offload = Offload(threads=6, name="kubelet")
+        data, run_dir = Path(config.data_dir), Path(config.run_dir)
+        host = urlsplit(config.master)
+        port = (host.port or 6443) + NODE_PORT_OFFSET
+        self._stream = ControlStream(
+            f"{host.hostname}:{port}", own, clock=self._clock, rng=SystemRng()
+        )
+        self._assigned = AssignedStore(data / "kubelet" / "assigned", run_dir / "secrets")
+        self._tools = self._make_tools(config, data, run_dir)
+        self._kubelet = Kubelet(self._tools, machine, self._stream, usage.Stats(config.data_dir))
+        self._tools.used_addresses = self._kubelet.addresses
+        log_server = LogServer(self._kubelet, self._clock, self._offload)
+        self._sessions = Sessions(self._stream.stub, log_server.logs)
+
+    def _make_tools(self, config: KubeletConfig, data: Path, run_dir: Path) -> Tools:
+        cpus = self._machine.capacity["cpu"]
+        memory = self._machine.capacity["memory"]
+        return Tools(
+            runtime=PodmanRuntime(config.podman_socket, self._offload),
+            sandbox=NamespaceSandbox(run_dir / "sandboxes", self._offload),
+            volumes=Volumes(data / "pods"),
+            pool=AddressPool(_read(str(data / "pod-cidr")) or "10.42.255.0/24"),
+            used_addresses=set,
+            host=HostFacts.of(config.node_ip, cpus, memory),
+            resolv_conf=_read("/etc/resolv.conf") + "\n",
+            pods_dir=data / "pods",
+            log_root=config.log_dir,
+            record=self._record,
+            processes=PidfdProcesses(),
+            offload=self._offload,
+            clock=self._clock,
+        )
+
+    async def run(self) -> None:
+        """Take up what was assigned before, then serve the master."""
+        await self._kubelet.relist()
+        for assignment in await self._offload(lambda: list(self._assigned.load())):
+            self._kubelet.assign(assignment)
+        gc.freeze()
+        handlers = Handlers(
+            hello=self._hello,
+            welcome=self._welcome,
+            assign=self._assign,
+            removed=self._removed,
+            synced=self._kubelet.synced,
+            open_session=self._sessions.open,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._kubelet.run())
+            group.create_task(self._stream.run(handlers))
+
+    async def _hello(self) -> node_v1_pb2.Hello:
+        return node_v1_pb2.Hello(
+            node_name=self._machine.name,
+            boot_id=self._machine.boot_id,
+            machine_id=self._machine.machine_id,
+            version=self._machine.version,
+            node=await self._kubelet.registration(),
+        )
+
+    def _welcome(self, welcome: node_v1_pb2.Welcome) -> None:
+        """The pod CIDR never changes for a node; keep it for starts without a master."""
+        file = self._data_dir / "pod-cidr"
+        if _read(str(file)) != welcome.pod_cidr:
+            file.write_text(welcome.pod_cidr)
+            self._tools.pool = AddressPool(welcome.pod_cidr)
+
+    def _assign(self, assignment: node_v1_pb2.PodAssignment) -> str:
+        uid = codec.decode(assignment.pod, Pod).metadata.uid
+        try:
+            self._assigned.save(uid, assignment)
+        except OSError as error:  # a full disk must not stop what runs
+            log.warning("an assignment was not kept", extra={"object": uid, "error": str(error)})
+        self._kubelet.assign(assignment)
+        return uid
+
+    def _removed(self, uid: str) -> None:
+        self._assigned.remove(uid)
+        self._kubelet.removed(uid)
+
+    def _record(self, pod: Pod, container: str, kind: str, reason: str, message: str) -> None:
+        """Send an Event about a pod, or about one of its containers."""
+        field = f"spec.containers{{{container}}}" if container else ""
+        about = ObjectReference(
+            apiVersion="v1",
+            kind="Pod",
+            namespace=pod.metadata.namespace,
+            name=pod.metadata.name,
+            uid=pod.metadata.uid,
+            fieldPath=field,
+        )
+        self._stream.event(
+            node_v1_pb2.EventReport(
+                involved_object=codec.encode(about), type=kind, reason=reason, message=message
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()

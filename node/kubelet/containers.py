@@ -1,0 +1,165 @@
+"""From a container of a pod to what the runtime makes: limits, mounts, security. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.api import quantity
+from common.api.types.core_v1 import (
+    Container,
+    Pod,
+    PodSecurityContext,
+    ResourceRequirements,
+    SecurityContext,
+    Volume,
+)
+from node.kubelet.env import Config, ConfigError, HostFacts, environment, expand
+from node.runtime.base import ContainerSpec, Mount, SandboxStatus
+
+MIN_SHARES = 2
+PERIOD_US = 100_000
+DEFAULT_CAPABILITIES = ("NET_RAW", "MKNOD", "AUDIT_WRITE")
+"""Kubernetes' runtimes give these beyond Podman's defaults."""
+_PROPAGATION = {
+    "": "rprivate",
+    "None": "rprivate",
+    "HostToContainer": "rslave",
+    "Bidirectional": "rshared",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a container's making depends on beside the pod."""
+
+    config: Config
+    host: HostFacts
+    sandbox: SandboxStatus
+    volume_path: Callable[[Volume], str]
+    log_root: str
+    termination_path: str
+    image_user: str
+
+
+def container_spec(
+    pod: Pod, container: Container, attempt: int, around: Surroundings
+) -> ContainerSpec:
+    """The specification of one attempt. Raises ConfigError when something is missing."""
+    address = around.host.address if pod.spec.hostNetwork else around.sandbox.address
+    variables = environment(pod, container, around.config, around.host, pod_address=address)
+    security = container.securityContext or SecurityContext()
+    pod_security = pod.spec.securityContext or PodSecurityContext()
+    shares, quota = _cpu(container.resources)
+    capabilities = security.capabilities
+    drop = tuple(capabilities.drop) if capabilities else ()
+    asked = tuple(capabilities.add) if capabilities else ()
+    given = () if "ALL" in drop else [c for c in DEFAULT_CAPABILITIES if c not in drop]
+    sandbox = around.sandbox
+    return ContainerSpec(
+        pod_uid=pod.metadata.uid,
+        pod_namespace=pod.metadata.namespace,
+        pod_name=pod.metadata.name,
+        name=container.name,
+        attempt=attempt,
+        image=container.image,
+        command=[expand(word, variables) for word in container.command],
+        args=[expand(word, variables) for word in container.args],
+        env=variables,
+        working_dir=container.workingDir,
+        user=_user(security, pod_security, around.image_user),
+        groups=[str(group) for group in pod_security.supplementalGroups],
+        mounts=_mounts(pod, container, around),
+        netns_path=sandbox.netns_path,
+        ipcns_path=sandbox.ipcns_path,
+        utsns_path=sandbox.utsns_path,
+        host_pid=pod.spec.hostPID,
+        host_ipc=pod.spec.hostIPC,
+        memory_limit_bytes=_memory(container.resources),
+        cpu_shares=shares,
+        cpu_quota_us=quota,
+        cpu_period_us=PERIOD_US,
+        read_only_root=bool(security.readOnlyRootFilesystem),
+        privileged=bool(security.privileged),
+        capabilities_add=tuple(dict.fromkeys((*given, *asked))),
+        capabilities_drop=drop,
+        no_new_privileges=security.allowPrivilegeEscalation is False,
+        stdin=container.stdin,
+        tty=container.tty,
+        log_path=log_path(around.log_root, pod, container.name, attempt),
+    )
+
+
+def log_path(root: str, pod: Pod, container: str, attempt: int) -> str:
+    """Where an attempt's log is: the path that Kubernetes' own tools expect."""
+    meta = pod.metadata
+    return f"{root}/{meta.namespace}_{meta.name}_{meta.uid}/{container}/{attempt}.log"
+
+
+def _cpu(resources: ResourceRequirements) -> tuple[int, int]:
+    """(cpu shares, quota in microseconds a period; 0 for none)."""
+    request = resources.requests.get("cpu") or resources.limits.get("cpu")
+    milli = quantity.milli(request) if request else 0
+    shares = max(MIN_SHARES, milli * 1024 // 1000)
+    limit = resources.limits.get("cpu")
+    quota = quantity.milli(limit) * PERIOD_US // 1000 if limit else 0
+    return shares, max(quota, 1000) if quota else 0
+
+
+def _memory(resources: ResourceRequirements) -> int:
+    limit = resources.limits.get("memory")
+    return quantity.whole(limit) if limit else 0
+
+
+def _user(security: SecurityContext, pod: PodSecurityContext, image_user: str) -> str:
+    """uid[:gid]; raises ConfigError when the container may not run as root but would."""
+    uid = pod.runAsUser if security.runAsUser is None else security.runAsUser
+    gid = pod.runAsGroup if security.runAsGroup is None else security.runAsGroup
+    non_root = pod.runAsNonRoot if security.runAsNonRoot is None else security.runAsNonRoot
+    if non_root:
+        _check_non_root(uid, image_user)
+    if uid is None:
+        return image_user if gid is None else f"{image_user.split(':')[0] or '0'}:{gid}"
+    return f"{uid}:{gid}" if gid is not None else str(uid)
+
+
+def _check_non_root(uid: int | None, image_user: str) -> None:
+    name = image_user.split(":")[0]
+    if uid == 0:
+        raise ConfigError("container's runAsUser breaks non-root policy")
+    if uid is None and name in ("", "0", "root"):
+        raise ConfigError("container has runAsNonRoot and image will run as root")
+    if uid is None and not name.isdigit():
+        raise ConfigError(
+            f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify "
+            "user is non-root"
+        )
+
+
+def _mounts(pod: Pod, container: Container, around: Surroundings) -> list[Mount]:
+    """The container's volumes, and the files that all containers of the pod share."""
+    volumes = {volume.name: volume for volume in pod.spec.volumes}
+    directory = around.sandbox.directory
+    mounts = [
+        Mount(f"{directory}/hosts", "/etc/hosts"),
+        Mount(f"{directory}/hostname", "/etc/hostname"),
+        Mount(f"{directory}/resolv.conf", "/etc/resolv.conf"),
+        Mount(f"{directory}/shm", "/dev/shm"),  # noqa: S108 (the container's own)
+        Mount(around.termination_path, container.terminationMessagePath or "/dev/termination-log"),
+    ]
+    taken = {mount.mountPath for mount in container.volumeMounts}
+    mounts = [mount for mount in mounts if mount.target not in taken]
+    for mount in container.volumeMounts:
+        volume = volumes.get(mount.name)
+        if volume is None:
+            raise ConfigError(f"volume {mount.name} not found")
+        made = volume.emptyDir is None and volume.hostPath is None
+        mounts.append(
+            Mount(
+                around.volume_path(volume),
+                mount.mountPath,
+                read_only=mount.readOnly or made,
+                propagation=_PROPAGATION.get(mount.mountPropagation or "", "rprivate"),
+            )
+        )
+    return mounts

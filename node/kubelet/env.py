@@ -1,0 +1,205 @@
+"""The environment of a container: literal values, ConfigMaps, Secrets, the pod's own fields. Pure.
+
+Source: https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-container/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from common.api import quantity
+from common.api.types.core_v1 import (
+    ConfigMap,
+    Container,
+    EnvVarSource,
+    ObjectFieldSelector,
+    Pod,
+    ResourceFieldSelector,
+    Secret,
+)
+
+_REFERENCE = re.compile(r"\$\$|\$\(([^()\s]+)\)")
+_ENV_NAME = re.compile(r"[ -<>-~]+")
+
+
+class ConfigError(Exception):
+    """The container's configuration cannot be made now; the message says what is missing."""
+
+
+@dataclass(slots=True)
+class Config:
+    """The ConfigMaps and Secrets that a pod references, by name."""
+
+    config_maps: dict[str, ConfigMap] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the downward API says of the machine."""
+
+    address: str
+    cpu_milli: int
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, address: str, cpu: str, memory: str) -> HostFacts:
+        """From the quantities of the node's capacity."""
+        return cls(address, quantity.milli(cpu), quantity.whole(memory))
+
+
+def environment(
+    pod: Pod, container: Container, config: Config, host: HostFacts, *, pod_address: str
+) -> dict[str, str]:
+    """The variables of a container; later ones see earlier ones as $(NAME). Raises ConfigError."""
+    result: dict[str, str] = {"HOSTNAME": hostname(pod)}
+    for source in container.envFrom:
+        result |= _whole(source.prefix, source.configMapRef, config.config_maps, "configmap")
+        result |= _whole(source.prefix, source.secretRef, config.secrets, "secret")
+    for variable in container.env:
+        if variable.valueFrom is None:
+            result[variable.name] = expand(variable.value, result)
+            continue
+        value = _from(variable.valueFrom, pod, container, config, host, pod_address)
+        if value is not None:
+            result[variable.name] = value
+    return result
+
+
+def hostname(pod: Pod) -> str:
+    """The host name that a pod sees."""
+    return pod.spec.hostname or pod.metadata.name[:63].rstrip("-.")
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace $(NAME) by the variable, $$ by $; references to nothing stay as they are."""
+
+    def replace(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        return variables.get(found[1], found[0])
+
+    return _REFERENCE.sub(replace, text)
+
+
+def _whole(
+    prefix: str, reference: object, known: Mapping[str, ConfigMap | Secret], kind: str
+) -> dict[str, str]:
+    """Every entry of a ConfigMap or Secret as variables."""
+    if reference is None:
+        return {}
+    name: str = reference.name  # type: ignore[attr-defined]
+    found = known.get(name)
+    if found is None:
+        if reference.optional:  # type: ignore[attr-defined]
+            return {}
+        raise ConfigError(f'{kind} "{name}" not found')
+    return {
+        prefix + key: value
+        for key, value in _texts(found).items()
+        if _ENV_NAME.fullmatch(prefix + key)
+    }
+
+
+def _texts(source: ConfigMap | Secret) -> dict[str, str]:
+    if isinstance(source, ConfigMap):
+        return source.data
+    return {key: value.decode("utf-8", "replace") for key, value in source.data.items()}
+
+
+def _from(
+    source: EnvVarSource,
+    pod: Pod,
+    container: Container,
+    config: Config,
+    host: HostFacts,
+    pod_address: str,
+) -> str | None:
+    """The value of one variable; None when an optional source is missing."""
+    if source.configMapKeyRef is not None:
+        return _key(source.configMapKeyRef, config.config_maps, "configmap", pod)
+    if source.secretKeyRef is not None:
+        return _key(source.secretKeyRef, config.secrets, "secret", pod)
+    if source.fieldRef is not None:
+        return pod_field(source.fieldRef, pod, host, pod_address)
+    if source.resourceFieldRef is not None:
+        return resource_field(source.resourceFieldRef, pod, container, host)
+    raise ConfigError("env: valueFrom names a source that is not supported")
+
+
+def _key(
+    reference: object, known: Mapping[str, ConfigMap | Secret], kind: str, pod: Pod
+) -> str | None:
+    name: str = reference.name  # type: ignore[attr-defined]
+    key: str = reference.key  # type: ignore[attr-defined]
+    optional = bool(reference.optional)  # type: ignore[attr-defined]
+    found = known.get(name)
+    if found is None:
+        if optional:
+            return None
+        raise ConfigError(f'{kind} "{name}" not found')
+    texts = _texts(found)
+    if key not in texts:
+        if optional:
+            return None
+        title = "ConfigMap" if kind == "configmap" else "Secret"
+        raise ConfigError(f"couldn't find key {key} in {title} {pod.metadata.namespace}/{name}")
+    return texts[key]
+
+
+def pod_field(reference: ObjectFieldSelector, pod: Pod, host: HostFacts, pod_address: str) -> str:
+    """A field of the pod itself, as the downward API names it. Raises ConfigError."""
+    path, meta = reference.fieldPath, pod.metadata
+    keyed = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
+    if keyed:
+        found: Mapping[str, str] = getattr(meta, keyed[1])
+        return found.get(keyed[2], "")
+    address = host.address if pod.spec.hostNetwork else pod_address
+    known = {
+        "metadata.name": meta.name,
+        "metadata.namespace": meta.namespace,
+        "metadata.uid": meta.uid,
+        "spec.nodeName": pod.spec.nodeName,
+        "spec.serviceAccountName": pod.spec.serviceAccountName,
+        "status.hostIP": host.address,
+        "status.hostIPs": host.address,
+        "status.podIP": address,
+        "status.podIPs": address,
+        "metadata.labels": _lines(meta.labels),
+        "metadata.annotations": _lines(meta.annotations),
+    }
+    if path not in known:
+        raise ConfigError(f"unsupported fieldPath: {path}")
+    return known[path]
+
+
+def _lines(pairs: Mapping[str, str]) -> str:
+    """Labels or annotations as the downward API writes them into files."""
+    import json
+
+    return "\n".join(f"{key}={json.dumps(value)}" for key, value in sorted(pairs.items()))
+
+
+def resource_field(
+    reference: ResourceFieldSelector, pod: Pod, container: Container, host: HostFacts
+) -> str:
+    """A limit or request of a container, divided and rounded up. Raises ConfigError."""
+    owner = container
+    if reference.containerName:
+        names = {c.name: c for c in (*pod.spec.initContainers, *pod.spec.containers)}
+        if reference.containerName not in names:
+            raise ConfigError(f"container {reference.containerName} not found")
+        owner = names[reference.containerName]
+    kind, _, name = reference.resource.partition(".")
+    values = owner.resources.limits if kind == "limits" else owner.resources.requests
+    defaults = {"cpu": host.cpu_milli, "memory": host.memory_bytes * 1000}
+    if name in values:
+        milli = quantity.milli(values[name])
+    elif kind == "limits" and name in defaults:
+        milli = defaults[name]
+    else:
+        milli = 0
+    divisor = quantity.milli(reference.divisor) if reference.divisor not in ("", "0") else 1000
+    return str(-(-milli // divisor))

@@ -1,0 +1,375 @@
+"""Carries out the steps of one pod: the only part of the kubelet that changes the machine.
+
+What a step leads to is written into the pod's observation and memory; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from common.api import times
+from common.api.types.core_v1 import Container, Pod
+from common.runtime.clock import Clock
+from common.runtime.offload import Offload
+from node.kubelet import planner, pullsecrets, termination
+from node.kubelet.containers import Surroundings, container_spec, log_path
+from node.kubelet.env import Config, ConfigError, HostFacts, hostname
+from node.kubelet.memory import STABLE_SECONDS, Observed, PodMemory, StartFailure
+from node.kubelet.planner import Step
+from node.kubelet.processes import Processes
+from node.kubelet.volumes import Volumes
+from node.network.ipam import AddressPool, NoAddress
+from node.runtime import base
+from node.runtime.base import (
+    ContainerStatus,
+    ImageStatus,
+    Runtime,
+    Sandbox,
+    SandboxFailed,
+    SandboxSpec,
+)
+
+PULLS_AT_ONCE = 4
+LOST_EXIT_CODE = 137
+LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
+Record = Callable[[Pod, str, str, str, str], None]
+"""(pod, container or '', type, reason, message): records an Event."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tools:
+    """What all workers of a kubelet share."""
+
+    runtime: Runtime
+    sandbox: Sandbox
+    volumes: Volumes
+    pool: AddressPool
+    used_addresses: Callable[[], set[str]]
+    host: HostFacts
+    resolv_conf: str
+    pods_dir: Path
+    log_root: str
+    record: Record
+    processes: Processes
+    offload: Offload
+    clock: Clock
+    pulls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PULLS_AT_ONCE))
+
+
+class Executor:
+    """Carries out steps for one pod."""
+
+    def __init__(self, tools: Tools, observed: Observed, memory: PodMemory) -> None:
+        self._tools = tools
+        self.observed = observed
+        self.memory = memory
+
+    async def carry_out(self, step: Step, pod: Pod, config: Config, version: str) -> None:
+        """Take one step. Raises RuntimeUnavailable when Podman is away."""
+        match step:
+            case planner.MakeVolumes():
+                await self._make_volumes(pod, config, version)
+            case planner.MakeSandbox():
+                await self._make_sandbox(pod)
+            case planner.EnsureImage():
+                await self._ensure_image(step, pod, config)
+            case planner.CreateContainer():
+                await self._create(step, pod, config)
+            case planner.StartContainer():
+                await self._start(step, pod)
+            case planner.SignalContainer():
+                await self._signal(step, pod)
+            case planner.RemoveContainer():
+                await self._tools.runtime.remove_container(step.status.id)
+                self.observed.drop(step.status.id)
+            case planner.RemoveSandbox():
+                await self._remove_sandbox(pod)
+            case planner.FailPod():
+                self.memory.failed = (step.failure, step.message)
+                self._tools.record(pod, "", "Normal", step.failure, step.message)
+
+    async def _make_volumes(self, pod: Pod, config: Config, version: str) -> None:
+        tools = self._tools
+        if not self._choose_address(pod):
+            return
+        try:
+            await tools.offload(tools.volumes.make, pod, config, tools.host, self.memory.address)
+        except (ConfigError, OSError) as error:
+            text = f"MountVolume.SetUp failed: {error}"
+            self.memory.fail("", "FailedMount", text, tools.clock.now())
+            tools.record(pod, "", "Warning", "FailedMount", text)
+            return
+        self.memory.failures.pop("", None)
+        self.memory.volumes_version = version
+
+    def _choose_address(self, pod: Pod) -> bool:
+        """An address of this node's CIDR, kept for the life of the pod; False when none is free."""
+        if pod.spec.hostNetwork or self.memory.address:
+            return True
+        try:
+            self.memory.address = self._tools.pool.take(self._tools.used_addresses())
+        except NoAddress as error:
+            self._sandbox_failed(pod, error)
+            return False
+        return True
+
+    async def _make_sandbox(self, pod: Pod) -> None:
+        if not self._choose_address(pod):
+            return
+        spec = sandbox_spec(pod, self.memory.address, self._tools.resolv_conf)
+        try:
+            self.observed.sandbox = await self._tools.sandbox.create(spec)
+        except SandboxFailed as error:
+            self._sandbox_failed(pod, error)
+            return
+        self.memory.address = self.observed.sandbox.address
+        self.memory.failures.pop("", None)
+
+    def _sandbox_failed(self, pod: Pod, error: Exception) -> None:
+        text = f"Failed to create pod sandbox: {error}"
+        self.memory.fail("", "FailedCreatePodSandBox", text, self._tools.clock.now())
+        self._tools.record(pod, "", "Warning", "FailedCreatePodSandBox", text)
+
+    async def _ensure_image(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
+        """Look for the image, and fetch it when the pull policy says so."""
+        container, runtime = step.container, self._tools.runtime
+        policy, image = container.imagePullPolicy, container.image
+        try:
+            found = await runtime.image_status(image)
+            if policy == "Never" and found is None:
+                text = f'Container image "{image}" is not present with pull policy of Never'
+                self._image_failed(pod, container, "ErrImageNeverPull", text)
+                return
+            if policy == "Always" or found is None:
+                found = await self._pull(pod, container, config)
+            else:
+                text = (
+                    f'Container image "{image}" already present on machine and can be accessed '
+                    "by the pod"
+                )
+                self._tools.record(pod, container.name, "Normal", "Pulled", text)
+        except base.InvalidImageName as error:
+            text = f'Failed to apply default image tag "{image}": {error}'
+            self._image_failed(pod, container, "InvalidImageName", text)
+            return
+        except base.ImagePullFailed as error:
+            text = f'Failed to pull image "{image}": {error}'
+            self._tools.record(pod, container.name, "Warning", "Failed", text)
+            self._image_failed(pod, container, "ErrImagePull", str(error))
+            return
+        self.memory.failures.pop(container.name, None)
+        self.memory.images[(container.name, step.attempt)] = found.user
+
+    async def _pull(self, pod: Pod, container: Container, config: Config) -> ImageStatus:
+        tools, image = self._tools, container.image
+        tools.record(pod, container.name, "Normal", "Pulling", f'Pulling image "{image}"')
+        start = tools.clock.monotonic()
+        async with tools.pulls:
+            await tools.runtime.pull_image(
+                image, credentials=pullsecrets.credentials(pod, image, config)
+            )
+        found = await tools.runtime.image_status(image)
+        if found is None:
+            raise base.ImagePullFailed(f"{image} was pulled, and is not there")
+        took = f"{tools.clock.monotonic() - start:.3f}s"
+        text = (
+            f'Successfully pulled image "{image}" in {took} ({took} including waiting). '
+            f"Image size: {found.size_bytes} bytes."
+        )
+        tools.record(pod, container.name, "Normal", "Pulled", text)
+        return found
+
+    def _image_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
+        """Remember the failure: the error itself at first, then the back-off."""
+        now = self._tools.clock.now()
+        failure = self.memory.fail(container.name, reason, text, now)
+        self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {reason}")
+        if reason == "ErrImagePull" and failure.count > 1:
+            failure.reason = "ImagePullBackOff"
+            failure.message = f'Back-off pulling image "{container.image}": {reason}: {text}'
+            back_off = f'Back-off pulling image "{container.image}"'
+            self._tools.record(pod, container.name, "Normal", "BackOff", back_off)
+
+    async def _create(self, step: planner.CreateContainer, pod: Pod, config: Config) -> None:
+        container, tools = step.container, self._tools
+        sandbox = self.observed.sandbox
+        assert sandbox is not None
+        self._note_stable_run(container.name)
+        image_user = self.memory.images[(container.name, step.attempt)]
+        path = termination.path(tools.pods_dir, pod.metadata.uid, container.name, step.attempt)
+        around = Surroundings(
+            config=config,
+            host=tools.host,
+            sandbox=sandbox,
+            volume_path=lambda volume: tools.volumes.path(pod.metadata.uid, volume),
+            log_root=tools.log_root,
+            termination_path=str(path),
+            image_user=image_user,
+        )
+        try:
+            spec = container_spec(pod, container, step.attempt, around)
+            await tools.offload(_prepare_files, Path(spec.log_path), path)
+            container_id = await tools.runtime.create_container(spec)
+        except ConfigError as error:
+            self._create_failed(pod, container, "CreateContainerConfigError", str(error))
+            return
+        except base.ImageNotFound:
+            self.memory.images.pop((container.name, step.attempt), None)
+            return
+        except (base.CreateFailed, OSError) as error:
+            self._create_failed(pod, container, "CreateContainerError", str(error))
+            return
+        self.memory.failures.pop(container.name, None)
+        tools.record(pod, container.name, "Normal", "Created", "Container created")
+        await self._refresh(container_id)
+
+    def _note_stable_run(self, name: str) -> None:
+        """A run of ten minutes ends the back-off: count from it."""
+        latest = self.observed.latest(name)
+        if latest is None or not latest.started_at or not latest.finished_at:
+            return
+        if termination.run_seconds(latest) >= STABLE_SECONDS:
+            self.memory.stable_from[name] = latest.attempt
+
+    def _create_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
+        self.memory.fail(container.name, reason, text, self._tools.clock.now())
+        self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {text}")
+
+    async def _start(self, step: planner.StartContainer, pod: Pod) -> None:
+        status, tools = step.status, self._tools
+        try:
+            await tools.runtime.start_container(status.id)
+        except base.StartFailed as error:
+            self.memory.start_failures[status.id] = StartFailure(str(error), tools.clock.now())
+            tools.record(pod, status.name, "Warning", "Failed", f"Error: {error}")
+            return
+        self.memory.failures.pop(status.name, None)
+        tools.record(pod, status.name, "Normal", "Started", "Container started")
+        await self._refresh(status.id)
+
+    async def _signal(self, step: planner.SignalContainer, pod: Pod) -> None:
+        status = step.status
+        if step.signal == "TERM":
+            text = f"Stopping container {status.name}"
+            self._tools.record(pod, status.name, "Normal", "Killing", text)
+        await self._tools.runtime.signal_container(status.id, step.signal)
+        self.memory.signalled[status.id] = step.signal
+        self.memory.stopping_since = self.memory.stopping_since or self._tools.clock.now()
+        await self._refresh(status.id)
+
+    async def _remove_sandbox(self, pod: Pod) -> None:
+        """Namespaces, volumes, logs and files of the pod."""
+        tools, uid = self._tools, pod.metadata.uid
+        await tools.sandbox.remove(uid)
+        await tools.offload(tools.volumes.remove, uid)
+        logs = Path(log_path(tools.log_root, pod, "x", 0)).parent.parent
+        await tools.offload(termination.remove_tree, logs)
+        self.observed.sandbox = None
+        self.memory.volumes_version = ""
+
+    async def _refresh(self, container_id: str) -> None:
+        """Observe one container anew."""
+        status = await self._tools.runtime.container_status(container_id)
+        if status is None:
+            self.observed.drop(container_id)
+        else:
+            self.take_in(status)
+
+    def take_in(self, status: ContainerStatus) -> None:
+        """Observe a container; the runtime takes one that was lost for a running one."""
+        lost_at = self.memory.lost.get(status.id)
+        if lost_at is not None and status.state == "running":
+            status = replace(
+                status, state="exited", pid=0, exit_code=LOST_EXIT_CODE, finished_at=lost_at
+            )
+        self.observed.put(status)
+
+    def lose(self, container_id: str) -> None:
+        """A container's process is gone and its exit code will never be known."""
+        now = times.to_time(self._tools.clock.now())
+        self.memory.lost[container_id] = now
+        self.memory.messages[container_id] = LOST_MESSAGE
+        for status in self.observed.all():
+            if status.id == container_id:
+                self.take_in(status)
+
+    async def note_end(self, container_id: str, pod: Pod) -> bool:
+        """A process has ended: observe its container; False while the runtime has not noticed."""
+        await self._refresh(container_id)
+        found = next((s for s in self.observed.all() if s.id == container_id), None)
+        if found is not None and found.state == "running":
+            return False
+        if found is not None:
+            await self.read_message(found, pod)
+        return True
+
+    async def read_message(self, status: ContainerStatus, pod: Pod) -> None:
+        """Keep the termination message of a container that has ended."""
+        if status.id in self.memory.messages:
+            return
+        tools = self._tools
+        container = next(
+            (c for c in (*pod.spec.initContainers, *pod.spec.containers) if c.name == status.name),
+            None,
+        )
+        path = termination.path(tools.pods_dir, status.pod_uid, status.name, status.attempt)
+        text = await tools.offload(termination.read, path)
+        fall_back = container and container.terminationMessagePolicy == "FallbackToLogsOnError"
+        if not text and fall_back and status.exit_code:
+            text = await tools.offload(termination.log_tail, Path(status.log_path))
+        self.memory.messages[status.id] = text
+
+
+def sandbox_spec(pod: Pod, address: str, resolv_conf: str) -> SandboxSpec:
+    """What a pod's sandbox is made from."""
+    name = hostname(pod)
+    return SandboxSpec(
+        pod_uid=pod.metadata.uid,
+        pod_namespace=pod.metadata.namespace,
+        pod_name=pod.metadata.name,
+        hostname=name,
+        address="" if pod.spec.hostNetwork else address,
+        hosts=_hosts(pod, name, address),
+        resolv_conf=_resolv_conf(pod, resolv_conf),
+    )
+
+
+def _hosts(pod: Pod, name: str, address: str) -> str:
+    lines = [
+        "# Kubernetes-managed hosts file.",
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+    ]
+    if address:
+        lines.append(f"{address}\t{name}")
+    if pod.spec.hostAliases:
+        lines.append("\n# Entries added by HostAliases.")
+        lines += [f"{alias.ip}\t{' '.join(alias.hostnames)}" for alias in pod.spec.hostAliases]
+    return "\n".join(lines) + "\n"
+
+
+def _resolv_conf(pod: Pod, of_node: str) -> str:
+    """The machine's resolver, or what dnsConfig says in place of and beside it."""
+    config = pod.spec.dnsConfig
+    base_text = "" if pod.spec.dnsPolicy == "None" else of_node
+    if config is None:
+        return base_text
+    lines = [base_text.rstrip("\n")] if base_text.strip() else []
+    lines += [f"nameserver {server}" for server in config.nameservers]
+    if config.searches:
+        lines.append(f"search {' '.join(config.searches)}")
+    options = [o.name if o.value is None else f"{o.name}:{o.value}" for o in config.options]
+    if options:
+        lines.append(f"options {' '.join(options)}")
+    return "\n".join(lines) + "\n"
+
+
+def _prepare_files(log_file: Path, termination_file: Path) -> None:
+    """The directory of the log, and an empty termination message that the container may write."""
+    log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    termination_file.parent.mkdir(parents=True, exist_ok=True)
+    termination_file.touch()
+    termination_file.chmod(0o666)

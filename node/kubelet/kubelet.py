@@ -1,0 +1,269 @@
+"""The kubelet: a worker a pod, relists, reports. It touches only containers with our label."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from common.api.codec import json as codec
+from common.api.types.core_v1 import Pod, PodSpec
+from common.api.types.meta_v1 import ObjectMeta
+from node.kubelet.executor import Tools
+from node.kubelet.memory import Observed
+from node.kubelet.node_status import Machine, node, node_status
+from node.kubelet.pod_worker import PodWorker
+from node.kubelet.stats import Stats
+from node.runtime.base import ContainerStatus, RuntimeFailure
+from protos import node_v1_pb2
+
+log = logging.getLogger(__name__)
+RELIST_SECONDS = 10.0
+USAGE_SECONDS = 10.0
+NODE_STATUS_SECONDS = 10.0
+NODE_STATUS_RESEND_SECONDS = 300.0
+OPERATIONS_AT_ONCE = 4
+
+
+Found = dict[str, tuple[list[ContainerStatus], Observed]]
+"""By pod UID: its containers, and its sandbox."""
+
+
+class Master(Protocol):
+    """What the kubelet tells the master; messages wait while it is away."""
+
+    def pod_report(self, report: node_v1_pb2.PodReport) -> None:
+        """A pod's status."""
+        ...
+
+    def pod_gone(self, gone: node_v1_pb2.PodGone) -> None:
+        """Nothing is left of a pod."""
+        ...
+
+    def node_report(self, status: bytes) -> None:
+        """The node's status."""
+        ...
+
+    def usage(self, usage: node_v1_pb2.NodeUsage) -> None:
+        """The machine's usage."""
+        ...
+
+
+class Kubelet:
+    """Makes this machine's containers match what is assigned to it."""
+
+    def __init__(self, tools: Tools, machine: Machine, master: Master, stats: Stats) -> None:
+        self._tools = tools
+        self._machine = machine
+        self._master = master
+        self._stats = stats
+        self._operations = asyncio.Semaphore(OPERATIONS_AT_ONCE)
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._assigned: dict[str, node_v1_pb2.PodAssignment] = {}
+        self._synced = False
+        self._containers: list[ContainerStatus] = []
+        self._runtime_version = ""
+        self._runtime_error = "not asked yet"
+        self._sequence = 0
+        self._found: Found = {}
+        self._listed = False
+
+    def addresses(self) -> set[str]:
+        """Pod addresses in use: of pods, and of sandboxes whose pods are not known yet."""
+        sandboxes = [observed.sandbox for _, observed in self._found.values()]
+        found = {sandbox.address for sandbox in sandboxes if sandbox is not None}
+        return found | {worker.memory.address for worker in self._workers.values()}
+
+    def assignments(self) -> Mapping[str, node_v1_pb2.PodAssignment]:
+        """What is assigned, by pod UID."""
+        return self._assigned
+
+    def assign(self, assignment: node_v1_pb2.PodAssignment) -> None:
+        """A pod is bound here, or has changed."""
+        uid = codec.decode(assignment.pod, Pod).metadata.uid
+        self._assigned[uid] = assignment
+        worker = self._workers.get(uid)
+        if worker is not None and worker.memory.removed_at is None:
+            worker.assign(assignment)
+        elif worker is None:
+            self._start(uid, assignment)
+
+    def removed(self, uid: str) -> None:
+        """A pod's object is gone."""
+        self._assigned.pop(uid, None)
+        if worker := self._workers.get(uid):
+            worker.unassign()
+
+    def synced(self, uids: set[str]) -> None:
+        """The master has told of every pod that is bound here: others are stopped."""
+        self._synced = True
+        for uid in list(self._workers):
+            if uid not in uids:
+                self.removed(uid)
+            else:
+                self._workers[uid].report_again()
+
+    def _start(self, uid: str, assignment: node_v1_pb2.PodAssignment) -> PodWorker:
+        worker = PodWorker(
+            assignment,
+            self._tools,
+            self._operations,
+            report=self._report,
+            gone=self._gone,
+        )
+        self._workers[uid] = worker
+        self._adopt(worker, uid)
+        task = asyncio.create_task(worker.run(), name=f"pod {uid}")
+        task.add_done_callback(lambda done: self._end(uid, done))
+        self._tasks[uid] = task
+        return worker
+
+    def _adopt(self, worker: PodWorker, uid: str) -> None:
+        """Give a new worker what the last relist has found of its pod."""
+        worker.memory.volumes_version = "unknown"
+        if self._listed:
+            worker.observe(*self._found.get(uid, ([], Observed())))
+
+    def _end(self, uid: str, task: asyncio.Task[None]) -> None:
+        self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a pod's worker failed", extra={"object": uid}, exc_info=task.exception())
+
+    def _report(self, pod: Pod, status: bytes) -> None:
+        self._sequence += 1
+        meta = pod.metadata
+        self._master.pod_report(
+            node_v1_pb2.PodReport(
+                namespace=meta.namespace,
+                name=meta.name,
+                uid=meta.uid,
+                sequence=self._sequence,
+                status=status,
+            )
+        )
+
+    def _gone(self, pod: Pod) -> None:
+        meta = pod.metadata
+        gone = node_v1_pb2.PodGone(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+        self._master.pod_gone(gone)
+
+    async def run(self) -> None:
+        """Work until cancelled; containers stay as they are then."""
+        try:
+            await self.relist()
+            await self._measure()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._every(RELIST_SECONDS, self.relist))
+                group.create_task(self._every(USAGE_SECONDS, self._measure))
+                group.create_task(self._report_node())
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+        while True:
+            await self._tools.clock.sleep(seconds)
+            await work()
+
+    async def relist(self) -> None:
+        """Observe everything anew: the truth behind all hints."""
+        steps = {uid: worker.steps for uid, worker in self._workers.items()}
+        try:
+            if not self._runtime_version or self._runtime_error:
+                self._runtime_version = await self._tools.runtime.version()
+            containers = await self._tools.runtime.list_containers()
+            sandboxes = await self._tools.sandbox.list()
+        except RuntimeFailure as error:
+            self._runtime_error = str(error)
+            log.warning("the runtime does not answer", extra={"error": str(error)})
+            return
+        self._runtime_error = ""
+        self._containers = containers
+        found: Found = defaultdict(lambda: ([], Observed()))
+        for status in containers:
+            found[status.pod_uid][0].append(status)
+        for sandbox in sandboxes:
+            found[sandbox.pod_uid][1].sandbox = sandbox
+        self._found, self._listed = found, True
+        for uid, worker in list(self._workers.items()):
+            if steps.get(uid) == worker.steps:
+                worker.observe(*found.get(uid, ([], Observed())))
+        for uid in set(self._assigned) - set(self._workers):
+            self._start(uid, self._assigned[uid])  # its former worker has failed
+        if self._synced:
+            self._adopt_orphans()
+
+    def _adopt_orphans(self) -> None:
+        """Stop and remove what is left of pods that are not assigned here."""
+        for uid, (containers, observed) in list(self._found.items()):
+            if uid in self._workers:
+                continue
+            known = containers[0] if containers else None
+            namespace = known.pod_namespace if known else ""
+            name = known.pod_name if known else ""
+            if observed.sandbox is not None and not name:
+                namespace, name = observed.sandbox.pod_namespace, observed.sandbox.pod_name
+            pod = Pod(
+                metadata=ObjectMeta(name=name or uid, namespace=namespace, uid=uid),
+                spec=PodSpec(terminationGracePeriodSeconds=30),
+            )
+            log.info("removing a pod that is not assigned", extra={"object": f"{namespace}/{name}"})
+            self._start(uid, node_v1_pb2.PodAssignment(pod=codec.encode(pod))).unassign()
+
+    async def _measure(self) -> None:
+        now_ms = int(self._tools.clock.now().timestamp() * 1000)
+        running = [s for w in self._workers.values() for s in w.observed.all()]
+        self._master.usage(await self._tools.offload(self._stats.measure, now_ms, running))
+
+    async def registration(self) -> bytes:
+        """The Node object for the first message of a stream."""
+        return codec.encode(node(self._machine, await self._status()))
+
+    async def _status(self) -> Any:
+        images = []
+        if not self._runtime_error:
+            try:
+                images = await self._tools.runtime.list_images()
+            except RuntimeFailure as error:
+                self._runtime_error = str(error)
+        return node_status(
+            self._machine,
+            runtime_version=self._runtime_version,
+            runtime_error=self._runtime_error,
+            images=images,
+            now=self._tools.clock.now(),
+        )
+
+    async def _report_node(self) -> None:
+        """Report the node's status when something but the time has changed, or after long."""
+        reported, sent_at = b"", 0.0
+        while True:
+            status = await self._status()
+            data = codec.encode(status)
+            for condition in status.conditions:
+                condition.lastHeartbeatTime = condition.lastTransitionTime = None
+            essence, now = codec.encode(status), self._tools.clock.monotonic()
+            if essence != reported or now - sent_at > NODE_STATUS_RESEND_SECONDS:
+                reported, sent_at = essence, now
+                self._master.node_report(data)
+            await self._tools.clock.sleep(NODE_STATUS_SECONDS)
+
+    def container(self, uid: str, container_id: str) -> ContainerStatus | None:
+        """The present state of one container of a pod."""
+        worker = self._workers.get(uid)
+        found = worker.observed.all() if worker else []
+        return next((s for s in found if s.id == container_id), None)
+
+    def log_of(self, uid: str, container: str, *, previous: bool) -> ContainerStatus | None:
+        """The attempt of a container whose log is meant, or None."""
+        worker = self._workers.get(uid)
+        attempts = worker.observed.containers.get(container, []) if worker else []
+        begun = [s for s in attempts if s.started_at]
+        if previous:
+            return begun[-2] if len(begun) > 1 else None
+        return begun[-1] if begun else None

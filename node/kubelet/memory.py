@@ -1,0 +1,114 @@
+"""What the kubelet remembers of a pod beside what can be observed: failures and deadlines.
+
+Written by the pod's worker when a step has ended, read by the planner and the status. Times are
+aware datetimes. Losing it (a restart of the kubelet) costs a retry at most, never a container.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from node.runtime.base import ContainerStatus, SandboxStatus
+
+BACKOFF_FIRST_SECONDS = 10
+BACKOFF_MAX_SECONDS = 300
+STABLE_SECONDS = 600
+CONFIG_RETRY_SECONDS = 10
+
+
+@dataclass(slots=True)
+class Failure:
+    """A step that failed: Kubernetes' reason, words for people, how often, when to try again."""
+
+    reason: str
+    message: str
+    count: int
+    retry_at: datetime
+
+
+class StartFailure(NamedTuple):
+    """Why and when a container's process could not be started: the end of that attempt."""
+
+    message: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class Observed:
+    """What is there of a pod on this machine; containers of one name by attempt, oldest first."""
+
+    sandbox: SandboxStatus | None = None
+    containers: dict[str, list[ContainerStatus]] = field(default_factory=dict)
+
+    def latest(self, name: str) -> ContainerStatus | None:
+        """The last attempt of a container, or None."""
+        found = self.containers.get(name)
+        return found[-1] if found else None
+
+    def all(self) -> list[ContainerStatus]:
+        """Every container of the pod."""
+        return [status for attempts in self.containers.values() for status in attempts]
+
+    def put(self, status: ContainerStatus) -> None:
+        """Take in a newer state of one container."""
+        attempts = self.containers.setdefault(status.name, [])
+        attempts[:] = sorted(
+            [*(a for a in attempts if a.id != status.id), status], key=lambda s: s.attempt
+        )
+
+    def drop(self, container_id: str) -> None:
+        """A container is gone."""
+        for name, attempts in list(self.containers.items()):
+            attempts[:] = [a for a in attempts if a.id != container_id]
+            if not attempts:
+                del self.containers[name]
+
+
+@dataclass(slots=True)
+class PodMemory:
+    """What is remembered of one pod."""
+
+    started_at: datetime
+    address: str = ""
+    volumes_version: str = ""
+    images: dict[tuple[str, int], str] = field(default_factory=dict)
+    """(container, attempt) -> id of the image that was ensured for it."""
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """By container name; `` for the sandbox and the volumes."""
+    start_failures: dict[str, StartFailure] = field(default_factory=dict)
+    """By container id."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """Container id -> when its process was found to be gone, though the runtime does not know."""
+    messages: dict[str, str] = field(default_factory=dict)
+    """Container id -> its termination message."""
+    stable_from: dict[str, int] = field(default_factory=dict)
+    """Container -> the attempt from which its back-off counts."""
+    signalled: dict[str, str] = field(default_factory=dict)
+    """Container id -> the last signal that it was sent."""
+    removed_at: datetime | None = None
+    """When the pod ceased to be assigned to this node."""
+    stopping_since: datetime | None = None
+    """When the first container was sent TERM: the grace period runs from here."""
+    failed: tuple[str, str] | None = None
+    """(reason, message) of a pod that the kubelet ends: DeadlineExceeded."""
+
+    def fail(self, name: str, reason: str, message: str, now: datetime) -> Failure:
+        """Remember a failure; the wait doubles with each one of the same reason family."""
+        former = self.failures.get(name)
+        count = former.count + 1 if former else 1
+        wait = min(BACKOFF_FIRST_SECONDS * 2 ** (count - 1), BACKOFF_MAX_SECONDS)
+        if reason.startswith("CreateContainerConfig"):
+            wait = CONFIG_RETRY_SECONDS
+        failure = Failure(reason, message, count, now + timedelta(seconds=wait))
+        self.failures[name] = failure
+        return failure
+
+
+def restart_delay_seconds(attempt: int, stable_from: int) -> int:
+    """How long a container waits after the end of `attempt`: 0 s, 10 s, 20 s, ... 300 s."""
+    crashes = attempt - stable_from
+    if crashes <= 0:
+        return 0
+    return int(min(BACKOFF_FIRST_SECONDS * 2 ** (crashes - 1), BACKOFF_MAX_SECONDS))

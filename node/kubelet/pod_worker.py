@@ -1,0 +1,288 @@
+"""One pod's worker: observe, plan, take a step, report, and wait for a reason to look again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from common.api import conditions
+from common.api.codec import json as codec
+from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
+from node.kubelet import lifecycle, planner, supported, volumes
+from node.kubelet.env import Config
+from node.kubelet.executor import Executor, Tools
+from node.kubelet.memory import Observed, PodMemory
+from node.kubelet.processes import Stop
+from node.kubelet.status import Findings, pod_status
+from node.runtime.base import ContainerStatus, RuntimeFailure, SandboxFailed
+from protos import node_v1_pb2
+
+log = logging.getLogger(__name__)
+RUNTIME_RETRY_SECONDS = 2.0
+MISTAKE_RETRY_SECONDS = 5.0
+END_POLL_SECONDS = 0.02
+END_POLLS = 50
+Report = Callable[[Pod, bytes], None]
+"""(pod, status in JSON): tells the master."""
+
+
+class PodWorker:
+    """Makes one pod so. All its work happens in `run`; the other methods only wake it."""
+
+    def __init__(
+        self,
+        assignment: node_v1_pb2.PodAssignment,
+        tools: Tools,
+        operations: asyncio.Semaphore,
+        *,
+        report: Report,
+        gone: Callable[[Pod], None],
+    ) -> None:
+        self._tools = tools
+        self._operations = operations
+        self._report = report
+        self._gone = gone
+        self.assignment = assignment
+        self.memory = PodMemory(started_at=tools.clock.now())
+        self.observed = Observed()
+        self._executor = Executor(tools, self.observed, self.memory)
+        self._wake = asyncio.Event()
+        self._watched: dict[str, Stop] = {}
+        self._ended: set[str] = set()
+        self._seen = False
+        self._reported = b""
+        self._status: PodStatus | None = None
+        self.steps = 0
+        self.busy = False
+        self._told = False
+
+    @property
+    def pod(self) -> Pod:
+        """The pod as it was assigned last; a new Struct each time."""
+        return codec.decode(self.assignment.pod, Pod)
+
+    def assign(self, assignment: node_v1_pb2.PodAssignment) -> None:
+        """The pod, or something that it references, has changed."""
+        self.assignment = assignment
+        waiting = ("FailedMount", "CreateContainerConfigError")
+        for name, failure in list(self.memory.failures.items()):
+            if failure.reason in waiting:
+                del self.memory.failures[name]
+        self._wake.set()
+
+    def unassign(self) -> None:
+        """The pod's object is gone: stop what runs and remove everything."""
+        if self.memory.removed_at is None:
+            self.memory.removed_at = self._tools.clock.now()
+        self._wake.set()
+
+    def observe(self, containers: list[ContainerStatus], observed: Observed) -> None:
+        """What a relist has found; ignored while a step is being taken.
+
+        Nothing is done for a pod before: what runs of it is not known.
+        """
+        if self.busy:
+            return
+        self._seen = True
+        self.observed.sandbox = observed.sandbox
+        self.observed.containers.clear()
+        for status in containers:
+            self._executor.take_in(status)
+        if observed.sandbox is not None and observed.sandbox.address:
+            self.memory.address = observed.sandbox.address
+        self._wake.set()
+
+    def report_again(self) -> None:
+        """The master has forgotten: send the status once more."""
+        self._reported = b""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until nothing is left of the pod."""
+        try:
+            while True:
+                self._wake.clear()
+                wait_until = await self._guarded_round()
+                if self._finished:
+                    return
+                await self._wait(wait_until)
+        finally:
+            for stop in self._watched.values():
+                stop()
+
+    async def _guarded_round(self) -> datetime | None:
+        """A round; a mistake of ours in it is logged, and tried again after a while."""
+        try:
+            return await self._round()
+        except Exception:  # a pod must never be left without its worker
+            log.exception("a pod's round failed", extra={"object": self.pod.metadata.name})
+            return self._tools.clock.now() + timedelta(seconds=MISTAKE_RETRY_SECONDS)
+
+    @property
+    def _finished(self) -> bool:
+        """Whether the pod's object and everything of it here is gone."""
+        nothing = not self.observed.containers and self.observed.sandbox is None
+        return self.memory.removed_at is not None and nothing and not self.memory.volumes_version
+
+    async def _round(self) -> datetime | None:
+        """Plan and take steps until there is nothing to do now; answers when to look again."""
+        if not self._seen:
+            return None
+        if not await self._note_ends():
+            return self._retry_at()
+        while True:
+            pod, config = self._current()
+            version = volumes.version(pod, config)
+            unsupported = supported.findings(pod)
+            now = self._tools.clock.now()
+            blocked = bool(unsupported.pod or any(text for _, text in unsupported.containers))
+            for status in self.observed.all():
+                if status.state == "exited":
+                    await self._executor.read_message(status, pod)
+            steps = planner.plan(pod, self.observed, self.memory, now, volumes_version=version)
+            if blocked and not self.observed.containers and not _is_ending(pod, self.memory):
+                steps = []
+                self._tell_unsupported(pod, unsupported)
+            self._send_status(pod, now, unsupported)
+            doable = [step for step in steps if not isinstance(step, planner.WaitUntil)]
+            if not doable:
+                waits = [step.time for step in steps if isinstance(step, planner.WaitUntil)]
+                return min(waits, default=None)
+            if isinstance(doable[0], planner.ReportGone):
+                if self.memory.removed_at is None:
+                    self._gone(pod)
+                return None
+            if not await self._take(doable[0], pod, config, version):
+                return self._retry_at()
+
+    def _retry_at(self) -> datetime:
+        """When to ask a runtime again that did not answer."""
+        return self._tools.clock.now() + timedelta(seconds=RUNTIME_RETRY_SECONDS)
+
+    def _tell_unsupported(self, pod: Pod, found: Findings) -> None:
+        """Record once, for people, which fields keep the pod from running."""
+        if self._told:
+            return
+        self._told = True
+        for container in (*pod.spec.initContainers, *pod.spec.containers):
+            if text := found.of(container.name):
+                self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {text}")
+
+    def _current(self) -> tuple[Pod, Config]:
+        """The pod with what was reported of it since, and what it references."""
+        pod = self.pod
+        if self._status is not None:
+            pod.status.phase = lifecycle.advance(pod.status.phase, _phase(self._status))
+            pod.status.startTime = self._status.startTime
+            for condition in self._status.conditions:
+                pod.status.conditions = conditions.put(pod.status.conditions, condition)
+        config = volumes.config_of(
+            [codec.decode(data, ConfigMap) for data in self.assignment.config_maps],
+            [codec.decode(data, Secret) for data in self.assignment.secrets],
+        )
+        return pod, config
+
+    async def _take(self, step: planner.Step, pod: Pod, config: Config, version: str) -> bool:
+        """Take one step; False when the runtime is away and it must be tried again later."""
+        extra = {"object": f"{pod.metadata.namespace}/{pod.metadata.name}", "cause": step.reason}
+        log.debug("step %s", type(step).__name__, extra=extra)
+        # An image is waited for without holding up others: pulls have a bound of their own.
+        waits = isinstance(step, planner.EnsureImage)
+        async with contextlib.nullcontext() if waits else self._operations:
+            self.busy = True
+            try:
+                await self._executor.carry_out(step, pod, config, version)
+            except (RuntimeFailure, SandboxFailed) as error:
+                log.warning("a step failed", extra={**extra, "error": str(error)})
+                return False
+            finally:
+                self.busy = False
+                self.steps += 1
+        self._watch_processes()
+        return True
+
+    def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> None:
+        """Report the status when it has changed."""
+        status = pod_status(
+            pod,
+            self.observed,
+            self.memory,
+            now,
+            host_address=self._tools.host.address,
+            findings=unsupported,
+        )
+        data = codec.encode(status)
+        if data != self._reported:
+            self._reported, self._status = data, status
+            self._report(pod, data)
+
+    async def _wait(self, until: datetime | None) -> None:
+        """Wait for a reason to look again, at the longest until a time."""
+        if until is None:
+            await self._wake.wait()
+            return
+        seconds = max(0.0, (until - self._tools.clock.now()).total_seconds())
+        sleeping = asyncio.ensure_future(self._tools.clock.sleep(seconds))
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waking.cancel()
+
+    def _watch_processes(self) -> None:
+        """Be woken the moment that a container's process ends."""
+        running = {s.id: s for s in self.observed.all() if s.state == "running" and s.pid}
+        for container_id in set(self._watched) - set(running):
+            self._watched.pop(container_id)()
+        for container_id, status in running.items():
+            if container_id in self._watched or container_id in self._ended:
+                continue
+            stop = self._tools.processes.watch(status, partial(self._on_end, container_id))
+            if stop is None:
+                self._ended.add(container_id)
+                self._wake.set()
+            else:
+                self._watched[container_id] = stop
+
+    def _on_end(self, container_id: str) -> None:
+        self._watched.pop(container_id, None)
+        self._ended.add(container_id)
+        self._wake.set()
+
+    async def _note_ends(self) -> bool:
+        """Observe containers whose process has ended; False when the runtime does not answer.
+
+        The runtime notices an end a moment later. Where it does not, nobody will ever know the
+        exit code: the container's monitor is dead, too.
+        """
+        pod = self.pod
+        try:
+            for container_id in list(self._ended):
+                for _ in range(END_POLLS):
+                    if await self._executor.note_end(container_id, pod):
+                        break
+                    await self._tools.clock.sleep(END_POLL_SECONDS)
+                else:
+                    self._executor.lose(container_id)
+                self._ended.discard(container_id)
+        except RuntimeFailure as error:
+            log.info("the runtime does not answer", extra={"error": str(error)})
+            return False
+        self._watch_processes()
+        return True
+
+
+def _is_ending(pod: Pod, memory: PodMemory) -> bool:
+    return bool(pod.metadata.deletionTimestamp or memory.removed_at)
+
+
+def _phase(status: PodStatus) -> lifecycle.Phase:
+    for phase in lifecycle.PHASES:
+        if phase == status.phase:
+            return phase
+    return "Pending"

@@ -1,0 +1,298 @@
+"""The status of a pod, from what is observed and remembered. Pure.
+
+Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from common.api import conditions, times
+from common.api.types import Time
+from common.api.types.core_v1 import (
+    Container,
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    ContainerStateWaiting,
+    HostIP,
+    Pod,
+    PodCondition,
+    PodIP,
+    PodStatus,
+)
+from common.api.types.core_v1 import ContainerStatus as ApiStatus
+from node.kubelet import lifecycle
+from node.kubelet.memory import Observed, PodMemory
+from node.kubelet.planner import restart_due, restart_wait_seconds, restarts
+from node.runtime.base import ContainerStatus
+
+MESSAGE_MAX = 4096
+
+
+class Findings(NamedTuple):
+    """Fields that the kubelet cannot carry out: of the pod, and by container."""
+
+    pod: str = ""
+    containers: tuple[tuple[str, str], ...] = ()
+
+    def of(self, container: str) -> str:
+        """Why a container cannot run, or the empty string."""
+        return self.pod or dict(self.containers).get(container, "")
+
+
+def pod_status(
+    pod: Pod,
+    observed: Observed,
+    memory: PodMemory,
+    now: datetime,
+    *,
+    host_address: str,
+    findings: Findings = Findings(),  # noqa: B008 (immutable)
+) -> PodStatus:
+    """The whole status to report."""
+    init = [
+        _container_status(pod, c, observed, memory, now, findings) for c in pod.spec.initContainers
+    ]
+    main = [_container_status(pod, c, observed, memory, now, findings) for c in pod.spec.containers]
+    initialised = all(_completed(status) for status in init) or any(
+        observed.latest(c.name) for c in pod.spec.containers
+    )
+    if not initialised:
+        _mark_initialising(main)
+    status = PodStatus(
+        phase=_phase(pod, init, main, memory, initialised=initialised),
+        qosClass=pod.status.qosClass,
+        startTime=pod.status.startTime or times.to_time(memory.started_at),
+        hostIP=host_address,
+        hostIPs=(HostIP(ip=host_address),),
+        initContainerStatuses=tuple(init),
+        containerStatuses=tuple(main),
+    )
+    address = host_address if pod.spec.hostNetwork else memory.address
+    if address and observed.sandbox is not None:
+        status.podIP, status.podIPs = address, (PodIP(ip=address),)
+    if memory.failed:
+        status.reason, status.message = memory.failed
+    status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
+    return status
+
+
+def _completed(status: ApiStatus) -> bool:
+    ended = status.state.terminated
+    return ended is not None and ended.exitCode == 0
+
+
+def _mark_initialising(statuses: list[ApiStatus]) -> None:
+    for status in statuses:
+        waiting = status.state.waiting
+        if waiting is not None and waiting.reason == "ContainerCreating":
+            waiting.reason = "PodInitializing"
+
+
+def _phase(
+    pod: Pod,
+    init: list[ApiStatus],
+    main: list[ApiStatus],
+    memory: PodMemory,
+    *,
+    initialised: bool,
+) -> str:
+    """The pod's phase, never going back."""
+    if memory.failed:
+        return lifecycle.advance(pod.status.phase, "Failed")
+    init_failed = pod.spec.restartPolicy == "Never" and any(
+        s.state.terminated is not None and s.state.terminated.exitCode for s in init
+    )
+    states: list[lifecycle.ContainerPhase] = []
+    codes = []
+    for status in main:
+        if status.state.terminated is not None:
+            states.append("terminated")
+            codes.append(status.state.terminated.exitCode)
+        elif status.state.running is not None or status.lastState.terminated is not None:
+            states.append("running")
+        else:
+            states.append("waiting")
+    return lifecycle.advance(
+        pod.status.phase,
+        lifecycle.phase_of(
+            states,
+            codes,
+            initialised=initialised,
+            init_failed=init_failed,
+            restart_policy=pod.spec.restartPolicy,
+        ),
+    )
+
+
+def _container_status(
+    pod: Pod,
+    container: Container,
+    observed: Observed,
+    memory: PodMemory,
+    now: datetime,
+    findings: Findings,
+) -> ApiStatus:
+    """The status of one container, of its last attempt and of the one before."""
+    attempts = observed.containers.get(container.name, [])
+    ended = [status for status in attempts if _has_ended(status, memory)]
+    latest = attempts[-1] if attempts else None
+    status = ApiStatus(
+        name=container.name,
+        image=latest.image if latest and latest.image else container.image,
+        imageID=latest.image_id if latest else "",
+        containerID=f"podman://{latest.id}" if latest else "",
+        restartCount=latest.attempt if latest else 0,
+    )
+    started = False
+    if latest is None:
+        status.state = _waiting(*_why_waiting(container, memory, findings))
+    elif latest.state == "running":
+        stamp = _stamp(latest.started_at)
+        status.state = ContainerState(running=ContainerStateRunning(startedAt=stamp))
+        status.ready = started = True
+        status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
+    elif not _has_ended(latest, memory):
+        status.state = _waiting(*_why_waiting(container, memory, findings))
+        status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
+    elif _will_restart(pod, container, latest, memory):
+        status.state = _restarting(pod, container, latest, memory, now, findings)
+        status.lastState = _terminated(latest, memory)
+    else:
+        status.state = _terminated(latest, memory)
+        status.lastState = _terminated(ended[-2], memory) if len(ended) > 1 else ContainerState()
+        is_init = any(c.name == container.name for c in pod.spec.initContainers)
+        status.ready = is_init and latest.exit_code == 0
+    status.started = started
+    return status
+
+
+def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:
+    return status.state in ("exited", "unknown") or status.id in memory.start_failures
+
+
+def _will_restart(
+    pod: Pod, container: Container, latest: ContainerStatus, memory: PodMemory
+) -> bool:
+    stopping = pod.metadata.deletionTimestamp or memory.removed_at or memory.failed
+    over = pod.status.phase in ("Succeeded", "Failed")
+    return not stopping and not over and restarts(pod, container, latest, memory)
+
+
+def _restarting(
+    pod: Pod,
+    container: Container,
+    latest: ContainerStatus,
+    memory: PodMemory,
+    now: datetime,
+    findings: Findings,
+) -> ContainerState:
+    """A container between two attempts: why the next one has not begun."""
+    if now < restart_due(latest, memory):
+        # The whole wait, not what is left of it: a countdown would be a new status every time.
+        wait, meta = _duration(restart_wait_seconds(latest, memory)), pod.metadata
+        text = (
+            f"back-off {wait} restarting failed container={container.name} "
+            f"pod={meta.name}_{meta.namespace}({meta.uid})"
+        )
+        return _waiting("CrashLoopBackOff", text)
+    return _waiting(*_why_waiting(container, memory, findings))
+
+
+def _duration(seconds: int) -> str:
+    """`10s`, `2m40s`, as Go writes it."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _why_waiting(container: Container, memory: PodMemory, findings: Findings) -> tuple[str, str]:
+    """(reason, message) of a container that has not begun."""
+    unsupported = findings.of(container.name)
+    if unsupported:
+        return "CreateContainerConfigError", unsupported
+    failure = memory.failures.get(container.name)
+    if failure is not None:
+        return failure.reason, failure.message
+    return "ContainerCreating", ""
+
+
+def _waiting(reason: str, message: str) -> ContainerState:
+    return ContainerState(waiting=ContainerStateWaiting(reason=reason, message=message))
+
+
+def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
+    """The end of an attempt."""
+    start_failure = memory.start_failures.get(status.id)
+    code = 128 if start_failure else status.exit_code
+    if start_failure:
+        reason = "StartError"
+    elif status.oom_killed:
+        reason = "OOMKilled"
+    else:
+        reason = "Error" if code else "Completed"
+    message = start_failure.message if start_failure else memory.messages.get(status.id, "")
+    finished = times.to_time(start_failure.at) if start_failure else _stamp(status.finished_at)
+    return ContainerState(
+        terminated=ContainerStateTerminated(
+            exitCode=code,
+            signal=0,
+            reason=reason,
+            message=message[:MESSAGE_MAX],
+            startedAt=_stamp(status.started_at),
+            finishedAt=finished,
+            containerID=f"podman://{status.id}",
+        )
+    )
+
+
+def _stamp(text: str) -> Time | None:
+    return times.to_time(times.parse(text)) if text else None
+
+
+def _conditions(
+    pod: Pod, status: PodStatus, observed: Observed, now: datetime, *, initialised: bool
+) -> tuple[PodCondition, ...]:
+    """The conditions that the kubelet decides; the transition times of the old ones are kept."""
+    ended = status.phase in ("Succeeded", "Failed")
+    unready = [s.name for s in status.containerStatuses if not s.ready]
+    ready = not unready and not ended and bool(status.containerStatuses)
+    gates = all(
+        conditions.is_true(pod.status.conditions, gate.conditionType)
+        for gate in pod.spec.readinessGates
+    )
+    sandbox = observed.sandbox is not None and observed.sandbox.ready
+    uninitialised = [s.name for s in status.initContainerStatuses if not _completed(s)]
+    reason, message = "", ""
+    if ended:
+        reason = "PodCompleted" if status.phase == "Succeeded" else "PodFailed"
+    elif not ready:
+        reason = "ContainersNotReady"
+        message = f"containers with unready status: [{' '.join(unready)}]"
+    init_reason, init_message = "", ""
+    if not initialised:
+        init_reason = "ContainersNotInitialized"
+        init_message = f"containers with incomplete status: [{' '.join(uninitialised)}]"
+    elif status.phase == "Succeeded":
+        init_reason = "PodCompleted"
+    made = (
+        ("PodReadyToStartContainers", sandbox and not ended, "", ""),
+        ("Initialized", initialised, init_reason, init_message),
+        ("ContainersReady", ready, reason, message),
+        ("Ready", ready and gates, reason, message),
+        ("PodScheduled", True, "", ""),
+    )
+    kept = pod.status.conditions
+    for kind, value, why, text in made:
+        kept = conditions.put(
+            kept,
+            PodCondition(
+                type=kind,
+                status="True" if value else "False",
+                reason=why if not value or ended else "",
+                message=text if not value else "",
+                lastTransitionTime=times.to_time(now),
+            ),
+        )
+    return kept

@@ -1,0 +1,191 @@
+"""Which fields of a PodSpec this kubelet carries out. A field that it does not is never ignored:
+the container waits, and says which field it is.
+
+The check is generic: what is not known here, and is set to other than its zero, is unsupported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from common.api.types.core_v1 import Container, Pod, PodSpec, Volume
+from node.kubelet.status import Findings
+
+POD = frozenset(
+    {
+        "volumes",
+        "initContainers",
+        "containers",
+        "restartPolicy",
+        "terminationGracePeriodSeconds",
+        "activeDeadlineSeconds",
+        "nodeSelector",
+        "serviceAccountName",
+        "serviceAccount",
+        "nodeName",
+        "hostNetwork",
+        "hostPID",
+        "hostIPC",
+        "securityContext",
+        "imagePullSecrets",
+        "hostname",
+        "affinity",
+        "schedulerName",
+        "tolerations",
+        "hostAliases",
+        "priorityClassName",
+        "priority",
+        "readinessGates",
+        "preemptionPolicy",
+        "topologySpreadConstraints",
+        "schedulingGates",
+        "dnsConfig",
+    }
+)
+"""Members of the spec that are carried out here, or by the scheduler."""
+POD_DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "dnsPolicy": ("ClusterFirst", "Default", "None", "ClusterFirstWithHostNet"),
+    "enableServiceLinks": (True, False),
+    "automountServiceAccountToken": (True, False),
+    "shareProcessNamespace": (False,),
+    "setHostnameAsFQDN": (False,),
+    "hostUsers": (True,),
+    "subdomain": ("",),
+}
+"""Members that are accepted with these values only."""
+POD_SECURITY = frozenset(
+    {"runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups", "supplementalGroupsPolicy"}
+)
+CONTAINER = frozenset(
+    {
+        "name",
+        "image",
+        "command",
+        "args",
+        "workingDir",
+        "ports",
+        "envFrom",
+        "env",
+        "resources",
+        "volumeMounts",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "imagePullPolicy",
+        "securityContext",
+        "stdin",
+        "stdinOnce",
+        "tty",
+        "resizePolicy",
+    }
+)
+SECURITY = frozenset(
+    {
+        "capabilities",
+        "privileged",
+        "runAsUser",
+        "runAsGroup",
+        "runAsNonRoot",
+        "readOnlyRootFilesystem",
+        "allowPrivilegeEscalation",
+    }
+)
+VOLUME = frozenset(
+    {"name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected"}
+)
+MOUNT = frozenset({"name", "readOnly", "mountPath", "mountPropagation"})
+PROJECTIONS = frozenset({"configMap", "secret", "downwardAPI"})
+
+
+def findings(pod: Pod) -> Findings:
+    """What of a pod cannot be carried out."""
+    spec = pod.spec
+    return Findings(
+        _text("spec", _of_pod(spec)),
+        tuple(
+            (container.name, _text(f"spec.{kind}[{container.name}]", _of_container(container)))
+            for kind in ("initContainers", "containers")
+            for container in getattr(spec, kind)
+        ),
+    )
+
+
+def _text(path: str, fields: list[str]) -> str:
+    if not fields:
+        return ""
+    named = ", ".join(f"{path}.{field}" for field in fields)
+    return f"not supported by this kubelet yet: {named}"
+
+
+def _set_members(value: msgspec.Struct) -> list[str]:
+    """The members that are set to other than their zero."""
+    zero = type(value)()
+    return [name for name in value.__struct_fields__ if getattr(value, name) != getattr(zero, name)]
+
+
+def _of_pod(spec: PodSpec) -> list[str]:
+    found = []
+    for name in _set_members(spec):
+        if name in POD:
+            continue
+        if name in POD_DEFAULTS and getattr(spec, name) in POD_DEFAULTS[name]:
+            continue
+        found.append(name)
+    if spec.securityContext is not None:
+        found += [
+            f"securityContext.{name}"
+            for name in _set_members(spec.securityContext)
+            if name not in POD_SECURITY
+        ]
+    for volume in spec.volumes:
+        found += _of_volume(volume)
+    return found
+
+
+def _of_volume(volume: Volume) -> list[str]:
+    path = f"volumes[{volume.name}]"
+    found = [f"{path}.{name}" for name in _set_members(volume) if name not in VOLUME]
+    if volume.projected is not None:
+        for number, source in enumerate(volume.projected.sources):
+            found += [
+                f"{path}.projected.sources[{number}].{name}"
+                for name in _set_members(source)
+                if name not in PROJECTIONS
+            ]
+    if volume.emptyDir is not None and volume.emptyDir.medium not in ("", "Memory"):
+        found.append(f"{path}.emptyDir.medium")
+    return found
+
+
+def _of_container(container: Container) -> list[str]:
+    found = [name for name in _set_members(container) if name not in CONTAINER]
+    if container.securityContext is not None:
+        found += [
+            f"securityContext.{name}"
+            for name in _set_members(container.securityContext)
+            if name not in SECURITY and not _default_proc_mount(container, name)
+        ]
+    found += [
+        f"ports[{number}].{name}"
+        for number, port in enumerate(container.ports)
+        for name in ("hostPort", "hostIP")
+        if getattr(port, name)
+    ]
+    for mount in container.volumeMounts:
+        found += [
+            f"volumeMounts[{mount.name}].{name}"
+            for name in _set_members(mount)
+            if name not in MOUNT
+        ]
+    found += [
+        f"resources.limits[{name}]"
+        for name in container.resources.limits
+        if name not in ("cpu", "memory", "ephemeral-storage")
+    ]
+    return found
+
+
+def _default_proc_mount(container: Container, name: str) -> bool:
+    context = container.securityContext
+    return name == "procMount" and context is not None and context.procMount == "Default"

@@ -1,0 +1,290 @@
+"""Volumes of pods: emptyDir, hostPath, ConfigMap, Secret, downward API, projected.
+
+Secrets and memory volumes live on tmpfs. Files from ConfigMaps and Secrets are published by
+swapping a symbolic link (`..data`), so that a container never sees half an update.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from common.api import quantity
+from common.api.types.core_v1 import (
+    ConfigMap,
+    DownwardAPIVolumeFile,
+    HostPathVolumeSource,
+    KeyToPath,
+    Pod,
+    Secret,
+    Volume,
+    VolumeProjection,
+)
+from node.kubelet import env
+from node.kubelet.env import Config, ConfigError, HostFacts
+
+DEFAULT_MODE = 0o644
+Files = dict[str, tuple[bytes, int]]
+"""Relative path -> (content, mode)."""
+
+
+def version(pod: Pod, config: Config) -> str:
+    """Changes when a volume's content must be written anew."""
+    names = sorted(config.config_maps), sorted(config.secrets)
+    revisions = [
+        *(config.config_maps[name].metadata.resourceVersion for name in names[0]),
+        *(config.secrets[name].metadata.resourceVersion for name in names[1]),
+    ]
+    meta = pod.metadata
+    text = msgspec.json.encode([names, revisions, meta.labels, meta.annotations])
+    return hashlib.sha256(text).hexdigest()
+
+
+class Volumes:
+    """Makes and removes the volumes of pods, below one directory. Blocking: runs in an Offload."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, pod_uid: str, volume: Volume) -> str:
+        """Where a volume's content is on this machine."""
+        if volume.hostPath is not None:
+            return volume.hostPath.path
+        return str(self._root / pod_uid / "volumes" / volume.name)
+
+    def make(self, pod: Pod, config: Config, host: HostFacts, pod_address: str) -> None:
+        """Make every volume of a pod, or bring it up to date. Raises ConfigError."""
+        for volume in pod.spec.volumes:
+            directory = Path(self.path(pod.metadata.uid, volume))
+            if volume.hostPath is not None:
+                _check_host_path(volume.hostPath)
+            elif volume.emptyDir is not None:
+                limit = volume.emptyDir.sizeLimit
+                size = quantity.whole(limit) if limit else 0
+                _make_directory(directory, tmpfs=volume.emptyDir.medium == "Memory", size=size)
+                directory.chmod(0o777)
+            else:
+                files = _content(volume, pod, config, host, pod_address)
+                _make_directory(directory, tmpfs=volume.configMap is None, size=0)
+                publish(directory, files)
+
+    def remove(self, pod_uid: str) -> None:
+        """Remove everything of a pod's volumes; host paths are not ours and stay."""
+        directory = self._root / pod_uid
+        if not directory.exists():
+            return
+        prefix = f"{directory}/"
+        with Path("/proc/self/mountinfo").open() as file:
+            points = [line.split(" ")[4] for line in file]
+        for point in sorted((p for p in points if p.startswith(prefix)), key=len, reverse=True):
+            subprocess.run(["umount", "-l", point], check=True)
+        shutil.rmtree(directory)
+
+
+def _make_directory(directory: Path, *, tmpfs: bool, size: int) -> None:
+    """A directory, on tmpfs when its content may not reach a disk."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if tmpfs and not directory.is_mount():
+        options = "mode=0755" + (f",size={size}" if size else "")
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
+        subprocess.run(command, check=True)
+
+
+def _check_host_path(source: HostPathVolumeSource) -> None:
+    """Make or check what hostPath.type asks for. Raises ConfigError."""
+    path, kind = Path(source.path), source.type or ""
+    if not path.exists() and kind in ("", "DirectoryOrCreate"):
+        path.mkdir(parents=True, mode=0o755)
+    elif not path.exists() and kind == "FileOrCreate":
+        path.touch(mode=0o644)
+    checks = {
+        "Directory": path.is_dir,
+        "File": path.is_file,
+        "Socket": path.is_socket,
+        "CharDevice": path.is_char_device,
+        "BlockDevice": path.is_block_device,
+    }
+    wanted = kind.removesuffix("OrCreate")
+    if wanted and not (wanted in checks and checks[wanted]()):
+        raise ConfigError(f"hostPath type check failed: {path} is not a {wanted}")
+
+
+def _content(volume: Volume, pod: Pod, config: Config, host: HostFacts, pod_address: str) -> Files:
+    """The files of a volume that is made from API objects. Raises ConfigError."""
+    if volume.configMap is not None:
+        source = volume.configMap
+        mode = _mode(source.defaultMode)
+        return _of_config_map(source.name, source.items, bool(source.optional), mode, config)
+    if volume.secret is not None:
+        secret = volume.secret
+        mode = _mode(secret.defaultMode)
+        return _of_secret(secret.secretName, secret.items, bool(secret.optional), mode, config)
+    if volume.downwardAPI is not None:
+        mode = _mode(volume.downwardAPI.defaultMode)
+        return _of_pod(volume.downwardAPI.items, mode, pod, host, pod_address)
+    files: Files = {}
+    if volume.projected is not None:
+        mode = _mode(volume.projected.defaultMode)
+        for projection in volume.projected.sources:
+            files |= _of_projection(projection, mode, pod, config, host, pod_address)
+    return files
+
+
+def _of_projection(
+    source: VolumeProjection,
+    mode: int,
+    pod: Pod,
+    config: Config,
+    host: HostFacts,
+    pod_address: str,
+) -> Files:
+    if source.configMap is not None:
+        one = source.configMap
+        return _of_config_map(one.name, one.items, bool(one.optional), mode, config)
+    if source.secret is not None:
+        two = source.secret
+        return _of_secret(two.name, two.items, bool(two.optional), mode, config)
+    if source.downwardAPI is not None:
+        return _of_pod(source.downwardAPI.items, mode, pod, host, pod_address)
+    return {}
+
+
+def _mode(mode: int | None) -> int:
+    return DEFAULT_MODE if mode is None else mode
+
+
+def _of_config_map(
+    name: str, items: tuple[KeyToPath, ...], optional: bool, mode: int, config: Config
+) -> Files:
+    found = config.config_maps.get(name)
+    if found is None:
+        if optional:
+            return {}
+        raise ConfigError(f'configmap "{name}" not found')
+    content = {key: text.encode() for key, text in found.data.items()} | found.binaryData
+    return _chosen(content, items, optional, mode, f"configmap {name}")
+
+
+def _of_secret(
+    name: str, items: tuple[KeyToPath, ...], optional: bool, mode: int, config: Config
+) -> Files:
+    found = config.secrets.get(name)
+    if found is None:
+        if optional:
+            return {}
+        raise ConfigError(f'secret "{name}" not found')
+    return _chosen(found.data, items, optional, mode, f"secret {name}")
+
+
+def _chosen(
+    content: Mapping[str, bytes],
+    items: tuple[KeyToPath, ...],
+    optional: bool,
+    mode: int,
+    what: str,
+) -> Files:
+    """Every key as a file, or those that `items` names under the paths that it gives."""
+    if not items:
+        return {_safe(key): (data, mode) for key, data in content.items()}
+    files: Files = {}
+    for item in items:
+        if item.key not in content:
+            if optional:
+                continue
+            raise ConfigError(f"{what} references non-existent config key: {item.key}")
+        files[_safe(item.path)] = (content[item.key], mode if item.mode is None else item.mode)
+    return files
+
+
+def _of_pod(
+    items: tuple[DownwardAPIVolumeFile, ...],
+    mode: int,
+    pod: Pod,
+    host: HostFacts,
+    pod_address: str,
+) -> Files:
+    """Files of the downward API."""
+    files: Files = {}
+    for item in items:
+        text = ""
+        if item.fieldRef is not None:
+            text = env.pod_field(item.fieldRef, pod, host, pod_address)
+        elif item.resourceFieldRef is not None:
+            text = env.resource_field(item.resourceFieldRef, pod, pod.spec.containers[0], host)
+        files[_safe(item.path)] = (text.encode(), mode if item.mode is None else item.mode)
+    return files
+
+
+def _safe(path: str) -> str:
+    """A path that stays below its volume. Raises ConfigError for any other."""
+    parts = path.split("/")
+    if path.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in path:
+        raise ConfigError(f"invalid path in a volume: {path!r}")
+    if parts[0].startswith(".."):
+        raise ConfigError(f"a path in a volume must not start with '..': {path!r}")
+    return path
+
+
+def publish(directory: Path, files: Files) -> None:
+    """Put `files` into a volume in one step: a new directory, and one swapped link to it."""
+    text = msgspec.json.encode([(path, data, mode) for path, (data, mode) in sorted(files.items())])
+    target = directory / f"..{hashlib.sha256(text).hexdigest()[:16]}"
+    link = directory / "..data"
+    if not link.is_symlink() or link.readlink().name != target.name:
+        _swap(link, target, files)
+    _link_names(directory, {path.split("/")[0] for path in files})
+    for entry in directory.iterdir():
+        if entry.name.startswith("..") and entry not in (link, target):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _swap(link: Path, target: Path, files: Files) -> None:
+    """Write the files where nobody sees them, and make the link point there."""
+    if target.exists():
+        shutil.rmtree(target)
+    target.mkdir(mode=0o755)
+    for path, (data, mode) in files.items():
+        _write(target, path, data, mode)
+    temporary = link.with_name("..data_tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    temporary.rename(link)
+
+
+def _write(target: Path, path: str, data: bytes, mode: int) -> None:
+    """Write one file below a directory that nobody else sees yet."""
+    file = target / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(file, flags, stat.S_IMODE(mode))
+    with os.fdopen(descriptor, "wb") as opened:
+        os.fchmod(opened.fileno(), stat.S_IMODE(mode))
+        opened.write(data)
+
+
+def _link_names(directory: Path, names: set[str]) -> None:
+    """Make the visible names links through ..data, and remove those that are gone."""
+    for entry in directory.iterdir():
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in names:
+            entry.unlink()
+    for name in names:
+        visible = directory / name
+        if not visible.is_symlink():
+            if visible.exists():
+                (shutil.rmtree if visible.is_dir() else os.unlink)(visible)
+            visible.symlink_to(f"..data/{name}")
+
+
+def config_of(config_maps: list[ConfigMap], secrets: list[Secret]) -> Config:
+    """The objects of an assignment by name."""
+    return Config(
+        {config_map.metadata.name: config_map for config_map in config_maps},
+        {secret.metadata.name: secret for secret in secrets},
+    )

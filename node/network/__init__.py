@@ -1,0 +1,1 @@
+"""Pod sandboxes: namespaces, veth pairs, addresses. The only door to netlink."""

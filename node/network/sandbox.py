@@ -1,0 +1,203 @@
+"""Pod sandboxes: namespaces pinned by bind mounts, a veth with a /32 address, shared files.
+
+No bridge and no masquerade: the node routes each address to its veth, and the pod sends everything
+to the gateway 169.254.1.1, which is the veth's other end by a permanent neighbour entry. (Proxy ARP
+would do, but answers only where the node has a route to that address: a default route.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from common.runtime.offload import Offload
+from node.runtime.base import SandboxFailed, SandboxSpec, SandboxStatus
+
+GATEWAY = "169.254.1.1"
+GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
+NAMESPACES = ("net", "ipc", "uts")
+COMMAND_TIMEOUT_SECONDS = 30.0
+
+
+class _Meta(msgspec.Struct):
+    """What is written down of a sandbox, once it is whole."""
+
+    uid: str
+    namespace: str
+    name: str
+    address: str
+
+
+Sandboxes = list[SandboxStatus]
+
+
+class NamespaceSandbox:
+    """The Sandbox protocol with Linux namespaces, below one directory (/run/wherry/sandboxes)."""
+
+    def __init__(self, root: Path, offload: Offload) -> None:
+        self._root = root
+        self._offload = offload
+
+    async def create(self, spec: SandboxSpec) -> SandboxStatus:
+        """Make a pod's sandbox; a whole one is answered, the rest of a former try is removed."""
+        directory = self._root / spec.pod_uid
+        found = await self._offload(_read, directory)
+        if found is not None and found.ready:
+            return found
+        await self.remove(spec.pod_uid)
+        await self._offload(_make_files, directory, spec)
+        options = f"mode=1777,size={spec.shm_bytes}"
+        await self._run(["mount", "-t", "tmpfs", "-o", options, "shm", str(directory / "shm")])
+        if not spec.host_network:
+            await self._make_namespaces(directory, spec)
+            await self._connect(directory, spec)
+        meta = _Meta(spec.pod_uid, spec.pod_namespace, spec.pod_name, spec.address)
+        await self._offload((directory / "sandbox.json").write_bytes, msgspec.json.encode(meta))
+        return _status(directory, meta, ready=True)
+
+    async def _run(self, command: Sequence[str], text: str = "") -> None:
+        """Run a program with `text` as its input; raises SandboxFailed."""
+        await self._offload(_run_now, command, text)
+
+    async def _make_namespaces(self, directory: Path, spec: SandboxSpec) -> None:
+        """Make and pin the namespaces; the host name is set inside, Podman may not set it."""
+        pins = [f"--{name}={directory / name}" for name in NAMESPACES]
+        inside = ["sh", "-ec", 'hostname "$1"; ip link set lo up', "sh", spec.hostname]
+        await self._run(["unshare", *pins, "--", *inside])
+
+    async def _connect(self, directory: Path, spec: SandboxSpec) -> None:
+        """Join the namespace to the node by a veth pair, and route the address to it."""
+        link, netns = link_name(spec.pod_uid), directory / "net"
+        pair = f"link add {link} address {GATEWAY_MAC} type veth peer name eth0 netns {netns}\n"
+        await self._run(["ip", "-batch", "-"], pair)
+        await self._run(
+            ["nsenter", f"--net={netns}", "ip", "-batch", "-"],
+            f"addr add {spec.address}/32 dev eth0\nlink set eth0 up\n"
+            f"neigh add {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent\n"
+            f"route add {GATEWAY} dev eth0 scope link\nroute add default via {GATEWAY} dev eth0\n",
+        )
+        await self._offload(_forward)
+        await self._run(
+            ["ip", "-batch", "-"],
+            f"link set {link} up\nroute replace {spec.address}/32 dev {link}\n",
+        )
+
+    async def remove(self, pod_uid: str) -> None:
+        """Unpin the namespaces (the veth goes with them), unmount and delete the rest."""
+        directory = self._root / pod_uid
+        if not await self._offload(directory.exists):
+            return
+        await self._disconnect(link_name(pod_uid))
+        mounted = await self._offload(_mounts_below, directory)
+        if mounted:
+            await self._run(["umount", "-l", *mounted])
+        await self._offload(shutil.rmtree, directory)
+
+    async def _disconnect(self, link: str) -> None:
+        """Delete a veth pair. The kernel may be doing so already, its namespace having ended."""
+        there = Path(f"/sys/class/net/{link}").exists
+        if not await self._offload(there):
+            return
+        try:
+            await self._run(["ip", "link", "delete", link])
+        except SandboxFailed:
+            if await self._offload(there):
+                raise
+
+    async def list(self) -> list[SandboxStatus]:
+        """Every sandbox, whole or not."""
+        return await self._offload(self._list)
+
+    def _list(self) -> Sandboxes:
+        if not self._root.is_dir():
+            return []
+        points = _mount_points()
+        found = [_read(directory, points) for directory in sorted(self._root.iterdir())]
+        return [status for status in found if status is not None]
+
+
+def _read(directory: Path, points: frozenset[str] | None = None) -> SandboxStatus | None:
+    """The sandbox in a directory; not ready when it is not whole. Mount points are read once for
+    many sandboxes, for there are four of each."""
+    if not directory.is_dir():
+        return None
+    try:
+        meta = msgspec.json.decode((directory / "sandbox.json").read_bytes(), type=_Meta)
+    except (OSError, msgspec.DecodeError):
+        return _status(directory, _Meta(directory.name, "", "", ""), ready=False)
+    mounted = _mount_points() if points is None else points
+    whole = {str(directory / name) for name in (("shm", *NAMESPACES) if meta.address else ("shm",))}
+    linked = not meta.address or Path(f"/sys/class/net/{link_name(meta.uid)}").exists()
+    return _status(directory, meta, ready=whole <= mounted and linked)
+
+
+def _status(directory: Path, meta: _Meta, *, ready: bool) -> SandboxStatus:
+    own = bool(meta.address)
+    return SandboxStatus(
+        pod_uid=meta.uid,
+        pod_namespace=meta.namespace,
+        pod_name=meta.name,
+        address=meta.address,
+        netns_path=str(directory / "net") if own else "",
+        ipcns_path=str(directory / "ipc") if own else "",
+        utsns_path=str(directory / "uts") if own else "",
+        directory=str(directory),
+        ready=ready,
+    )
+
+
+def link_name(pod_uid: str) -> str:
+    """The node's end of a pod's veth pair; 15 characters is what Linux allows."""
+    return "wh" + hashlib.sha256(pod_uid.encode()).hexdigest()[:12]
+
+
+def _make_files(directory: Path, spec: SandboxSpec) -> None:
+    """The files that are bound into every container, and the points to mount at."""
+    directory.mkdir(parents=True, mode=0o755)
+    (directory / "shm").mkdir()
+    for name in NAMESPACES:
+        (directory / name).touch()
+    (directory / "hosts").write_text(spec.hosts)
+    (directory / "hostname").write_text(spec.hostname + "\n")
+    (directory / "resolv.conf").write_text(spec.resolv_conf)
+
+
+def _forward() -> None:
+    """Let the node forward between pods and its other links."""
+    setting = Path("/proc/sys/net/ipv4/ip_forward")
+    if setting.read_text().strip() != "1":
+        setting.write_text("1")
+
+
+def _mount_points() -> frozenset[str]:
+    """Where something is mounted, as this thread sees it."""
+    with Path("/proc/thread-self/mountinfo").open() as file:
+        return frozenset(line.split(" ", 5)[4] for line in file)
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    """Mount points below a directory, the deepest first."""
+    prefix = f"{directory}/"
+    return sorted((p for p in _mount_points() if p.startswith(prefix)), key=len, reverse=True)
+
+
+def _run_now(command: Sequence[str], text: str) -> None:
+    """Run a program; raises SandboxFailed with what it printed when it fails."""
+    try:
+        ended = subprocess.run(
+            command,
+            input=text.encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=COMMAND_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxFailed(f"{command[0]}: {error}") from error
+    if ended.returncode:
+        raise SandboxFailed(f"{command[0]}: {ended.stderr.decode('utf-8', 'replace').strip()}")

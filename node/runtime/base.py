@@ -1,0 +1,265 @@
+"""What the kubelet asks of a container runtime and of a sandbox maker: protocols and values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+LABEL_POD_UID = "io.wherry.pod.uid"
+LABEL_POD_NAMESPACE = "io.wherry.pod.namespace"
+LABEL_POD_NAME = "io.wherry.pod.name"
+LABEL_CONTAINER = "io.wherry.container.name"
+LABEL_ATTEMPT = "io.wherry.container.attempt"
+
+State = Literal["created", "running", "exited", "unknown"]
+
+
+class RuntimeFailure(Exception):
+    """Anything that a runtime answers but success."""
+
+
+class RuntimeUnavailable(RuntimeFailure):
+    """The runtime's service does not answer, or fails; what was asked may have been done."""
+
+
+class ImageNotFound(RuntimeFailure):
+    """The image is not on this machine."""
+
+
+class ImagePullFailed(RuntimeFailure):
+    """A registry did not give the image; the message says why."""
+
+
+class InvalidImageName(RuntimeFailure):
+    """The text is not a reference to an image."""
+
+
+class CreateFailed(RuntimeFailure):
+    """The runtime refused to make the container."""
+
+
+class StartFailed(RuntimeFailure):
+    """The container was made but its process could not be started."""
+
+
+class ContainerNotFound(RuntimeFailure):
+    """The runtime has no such container."""
+
+
+class NotOurs(RuntimeFailure):
+    """The container was not made by Wherry: it is not touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A path of the machine inside a container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: str = "rprivate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """Everything that a container is made from. Paths are absolute; sizes in bytes."""
+
+    pod_uid: str
+    pod_namespace: str
+    pod_name: str
+    name: str
+    attempt: int
+    image: str
+    command: Sequence[str] = ()
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    user: str = ""
+    groups: Sequence[str] = ()
+    mounts: Sequence[Mount] = ()
+    netns_path: str = ""
+    ipcns_path: str = ""
+    utsns_path: str = ""
+    host_pid: bool = False
+    host_ipc: bool = False
+    memory_limit_bytes: int = 0
+    cpu_shares: int = 0
+    cpu_quota_us: int = 0
+    cpu_period_us: int = 100_000
+    pids_limit: int = 4096
+    oom_score_adj: int = 0
+    read_only_root: bool = False
+    privileged: bool = False
+    capabilities_add: Sequence[str] = ()
+    capabilities_drop: Sequence[str] = ()
+    no_new_privileges: bool = False
+    stdin: bool = False
+    tty: bool = False
+    log_path: str = ""
+
+    @property
+    def runtime_name(self) -> str:
+        """The container's name in the runtime: unique for each attempt."""
+        return f"wherry-{self.pod_uid}-{self.name}-{self.attempt}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels by which a later kubelet knows its containers."""
+        return {
+            LABEL_POD_UID: self.pod_uid,
+            LABEL_POD_NAMESPACE: self.pod_namespace,
+            LABEL_POD_NAME: self.pod_name,
+            LABEL_CONTAINER: self.name,
+            LABEL_ATTEMPT: str(self.attempt),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStatus:
+    """A container as the runtime sees it. Times are RFC 3339 or empty."""
+
+    id: str
+    pod_uid: str
+    pod_namespace: str
+    pod_name: str
+    name: str
+    attempt: int
+    state: State
+    pid: int = 0
+    started_at: str = ""
+    finished_at: str = ""
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    image: str = ""
+    image_id: str = ""
+    cgroup_path: str = ""
+    log_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatus:
+    """An image on this machine."""
+
+    id: str
+    names: Sequence[str]
+    size_bytes: int
+    user: str = ""
+
+
+class Runtime(Protocol):
+    """A container runtime. Touches only containers that carry our label."""
+
+    async def version(self) -> str:
+        """The runtime's version; raises RuntimeUnavailable."""
+        ...
+
+    async def list_containers(self) -> list[ContainerStatus]:
+        """Every container of ours, running or not; never another. Raises RuntimeUnavailable."""
+        ...
+
+    async def container_status(self, container_id: str) -> ContainerStatus | None:
+        """One container of ours, or None when it is gone. Raises NotOurs."""
+        ...
+
+    async def create_container(self, spec: ContainerSpec) -> str:
+        """Make a container and answer its id; one of the same name is answered as it is.
+
+        Raises ImageNotFound, InvalidImageName, CreateFailed, or NotOurs when another's container
+        has the name.
+        """
+        ...
+
+    async def start_container(self, container_id: str) -> None:
+        """Start its process; a running one is left alone.
+
+        Raises StartFailed, ContainerNotFound or NotOurs.
+        """
+        ...
+
+    async def signal_container(self, container_id: str, signal: str) -> None:
+        """Send TERM or KILL to its first process; one that has ended or gone is no error.
+
+        Raises NotOurs.
+        """
+        ...
+
+    async def remove_container(self, container_id: str) -> None:
+        """Remove it, running or not; one that is gone is no error. Raises NotOurs."""
+        ...
+
+    async def image_status(self, reference: str) -> ImageStatus | None:
+        """The image, or None when it is not on this machine. Raises InvalidImageName."""
+        ...
+
+    async def list_images(self) -> list[ImageStatus]:
+        """Every image on this machine."""
+        ...
+
+    async def pull_image(
+        self, reference: str, *, credentials: tuple[str, str] | None = None
+    ) -> None:
+        """Fetch an image. Raises ImagePullFailed or InvalidImageName."""
+        ...
+
+    def events(self) -> AsyncIterator[str]:
+        """Pod UIDs of containers to which something has happened: a hint, nothing more.
+
+        Ends when the service goes.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """What a pod's containers share. `address` is empty for pods on the machine's network."""
+
+    pod_uid: str
+    pod_namespace: str
+    pod_name: str
+    hostname: str
+    address: str = ""
+    hosts: str = ""
+    resolv_conf: str = ""
+    shm_bytes: int = 64 << 20
+
+    @property
+    def host_network(self) -> bool:
+        """Whether the pod uses the machine's own network."""
+        return not self.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxStatus:
+    """A sandbox that is there. Paths of namespaces are empty where the machine's are used."""
+
+    pod_uid: str
+    pod_namespace: str
+    pod_name: str
+    address: str
+    netns_path: str
+    ipcns_path: str
+    utsns_path: str
+    directory: str
+    ready: bool
+
+
+class Sandbox(Protocol):
+    """Makes the namespaces that a pod's containers join."""
+
+    async def create(self, spec: SandboxSpec) -> SandboxStatus:
+        """Make a pod's sandbox; what is there of it already is kept. Raises SandboxFailed."""
+        ...
+
+    async def remove(self, pod_uid: str) -> None:
+        """Remove all of it; one that is not there is no error."""
+        ...
+
+    async def list(self) -> list[SandboxStatus]:
+        """Every sandbox on this machine."""
+        ...
+
+
+class SandboxFailed(Exception):
+    """A step of making a sandbox failed; the message says which and why."""

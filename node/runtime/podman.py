@@ -1,0 +1,205 @@
+"""Podman as the container runtime, over its REST API on a unix socket.
+
+Podman's answers are translated here (what it and podman-py get wrong:
+docs/decisions/0003-podman-door.md). Nothing here waits for a container or retries.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from common.runtime.offload import Offload
+from node.runtime import base, podman_json
+from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus
+from node.runtime.oom import was_oom_killed
+from node.runtime.podman_service import PodmanError, PodmanService
+from node.runtime.reference import check_reference
+
+log = logging.getLogger(__name__)
+_CAP_SYS_RESOURCE = 24
+
+
+class PodmanRuntime:
+    """The Runtime protocol on one Podman service."""
+
+    def __init__(self, socket_path: str, offload: Offload) -> None:
+        self._service = PodmanService(socket_path, offload)
+        self._offload = offload
+        self._known: dict[str, tuple[str, ContainerStatus]] = {}
+
+    def close(self) -> None:
+        """Close the connections to the service; no call may be under way."""
+        self._service.close()
+
+    async def version(self) -> str:
+        """Podman's version, such as 4.3.1."""
+        return str((await self._ask("/version"))["Version"])
+
+    async def list_containers(self) -> list[ContainerStatus]:
+        """Every container of ours; details are asked for only where something has changed."""
+        filters = {"label": [base.LABEL_POD_UID]}
+        listed = await self._ask("/containers/json", {"all": "true", "filters": _json(filters)})
+        known = {}
+        for entry in listed or ():
+            mark = f"{entry['State']}/{entry['StartedAt']}/{entry['Pid']}"
+            former = self._known.get(entry["Id"])
+            if former is not None and former[0] == mark:
+                known[entry["Id"]] = former
+            elif (status := await self.container_status(entry["Id"])) is not None:
+                known[entry["Id"]] = (mark, status)
+        self._known = known
+        return [status for _, status in known.values()]
+
+    async def container_status(self, container_id: str) -> ContainerStatus | None:
+        """One container of ours, or None when it is gone."""
+        try:
+            found = await self._service.call("GET", f"/containers/{container_id}/json")
+        except PodmanError as error:
+            if error.is_missing:
+                return None
+            raise base.RuntimeUnavailable(error.message) from error
+        if not podman_json.is_ours(found):
+            raise base.NotOurs(f"container {container_id} was not made by Wherry")
+        status = podman_json.container_status(found)
+        if status.state != "exited" or status.exit_code == 0 or status.oom_killed:
+            return status
+        return replace(status, oom_killed=await self._offload(was_oom_killed, container_id))
+
+    async def create_container(self, spec: ContainerSpec) -> str:
+        """Make a container, or find the one that a former try has made."""
+        check_reference(spec.image)
+        if spec.log_path:
+            await self._offload(os.makedirs, Path(spec.log_path).parent, exist_ok=True)
+        spec = replace(spec, oom_score_adj=permitted_oom_score_adj(spec.oom_score_adj))
+        body = podman_json.container_body(spec)
+        try:
+            found = await self._service.call("POST", "/containers/create", body=body)
+        except PodmanError as error:
+            if "already in use" in error.message:
+                return await self._id_of(spec)
+            if "image not known" in error.message or "no such image" in error.message.lower():
+                raise base.ImageNotFound(error.message) from error
+            raise base.CreateFailed(error.message) from error
+        return str(found["Id"])
+
+    async def _id_of(self, spec: ContainerSpec) -> str:
+        """The id of the container with a spec's name; it must be ours."""
+        found = await self._ask(f"/containers/{spec.runtime_name}/json")
+        if not podman_json.is_ours(found):
+            raise base.NotOurs(f"container {spec.runtime_name} was not made by Wherry")
+        return str(found["Id"])
+
+    async def start_container(self, container_id: str) -> None:
+        """Start its process; Podman answers 304 for one that runs."""
+        if not await self._is_there(container_id):
+            raise base.ContainerNotFound(f"no such container {container_id}")
+        try:
+            await self._service.call("POST", f"/containers/{container_id}/start")
+        except PodmanError as error:
+            raise base.StartFailed(error.message) from error
+
+    async def signal_container(self, container_id: str, signal: str) -> None:
+        """Send a signal to its first process; Podman refuses it for one that has ended."""
+        if not await self._is_there(container_id):
+            return
+        path = f"/containers/{container_id}/kill"
+        try:
+            await self._service.call("POST", path, params={"signal": signal})
+        except PodmanError as error:
+            if not error.is_missing and "state improper" not in error.message:
+                raise base.RuntimeUnavailable(error.message) from error
+
+    async def remove_container(self, container_id: str) -> None:
+        """Remove it; `timeout=0` kills at once, where podman-py's `force` waits for ten seconds."""
+        if not await self._is_there(container_id):
+            return
+        params = {"force": "true", "timeout": "0", "v": "true"}
+        try:
+            await self._service.call("DELETE", f"/containers/{container_id}", params=params)
+        except PodmanError as error:
+            if not error.is_missing:
+                raise base.RuntimeUnavailable(error.message) from error
+
+    async def _is_there(self, container_id: str) -> bool:
+        """Whether a container is there; raises NotOurs for one without our label."""
+        return container_id in self._known or await self.container_status(container_id) is not None
+
+    async def image_status(self, reference: str) -> ImageStatus | None:
+        """The image, or None."""
+        check_reference(reference)
+        try:
+            found = await self._service.call("GET", f"/images/{reference}/json")
+        except PodmanError as error:
+            if error.code == 404:
+                return None
+            raise base.RuntimeUnavailable(error.message) from error
+        return podman_json.image_status(found)
+
+    async def list_images(self) -> list[ImageStatus]:
+        """Every image on this machine."""
+        return [podman_json.image_status(found) for found in await self._ask("/images/json") or ()]
+
+    async def pull_image(
+        self, reference: str, *, credentials: tuple[str, str] | None = None
+    ) -> None:
+        """Fetch an image; the stream's own error line decides, for Podman answers 200 early."""
+        check_reference(reference)
+        params = {"reference": reference, "policy": "always"}
+        headers = {} if credentials is None else _authorization(*credentials)
+        lines = self._service.lines("POST", "/images/pull", params=params, headers=headers)
+        try:
+            async with aclosing(lines) as stream:
+                async for line in stream:
+                    if line.get("error"):
+                        raise base.ImagePullFailed(str(line["error"]))
+        except PodmanError as error:
+            raise base.ImagePullFailed(error.message) from error
+
+    async def events(self) -> AsyncIterator[str]:
+        """Pod UIDs from Podman's event stream; ends when the service goes.
+
+        Podman's own filter matches a label's key and value only, so ours are picked out here.
+        """
+        params = {"stream": "true", "filters": _json({"type": ["container"]})}
+        try:
+            async with aclosing(self._service.lines("GET", "/events", params=params)) as stream:
+                async for line in stream:
+                    if uid := line["Actor"]["Attributes"].get(base.LABEL_POD_UID):
+                        yield str(uid)
+        except (base.RuntimeUnavailable, PodmanError) as error:
+            log.debug("the event stream ended", extra={"cause": str(error)})
+
+    async def _ask(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """A read to which every error means that the service does not work."""
+        try:
+            return await self._service.call("GET", path, params=params)
+        except PodmanError as error:
+            raise base.RuntimeUnavailable(error.message) from error
+
+
+def permitted_oom_score_adj(value: int, status_path: str = "/proc/self/status") -> int:
+    """The value, or 0 for a negative one where the machine may not lower it: no container would
+    start. Kubernetes wants -997 for Guaranteed pods; without CAP_SYS_RESOURCE that is a wish."""
+    if value >= 0:
+        return value
+    with Path(status_path).open() as file:
+        effective = next(line.split()[1] for line in file if line.startswith("CapEff:"))
+    return value if int(effective, 16) >> _CAP_SYS_RESOURCE & 1 else 0
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _authorization(username: str, password: str) -> dict[str, str]:
+    plain = msgspec.json.encode({"username": username, "password": password})
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(plain).decode()}

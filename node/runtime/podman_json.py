@@ -1,0 +1,154 @@
+"""Podman's JSON: a container's specification in, its inspection out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from node.runtime import base
+from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus, Mount
+
+_STATES: dict[str, base.State] = {
+    "created": "created",
+    "configured": "created",
+    "initialized": "created",
+    "running": "running",
+    "stopping": "running",
+    "paused": "running",
+    "exited": "exited",
+    "stopped": "exited",
+}
+_NO_TIME = "0001-01-01T00:00:00Z"
+
+
+def container_body(spec: ContainerSpec) -> dict[str, Any]:
+    """Podman's SpecGenerator for a container. Files of /etc are the sandbox's, never Podman's."""
+    body: dict[str, Any] = {
+        "name": spec.runtime_name,
+        "image": spec.image,
+        "env": dict(spec.env),
+        "labels": spec.labels,
+        "mounts": [_mount(mount) for mount in spec.mounts],
+        "resource_limits": _limits(spec),
+        "oom_score_adj": spec.oom_score_adj,
+        "read_only_filesystem": spec.read_only_root,
+        "privileged": spec.privileged,
+        "cap_add": list(spec.capabilities_add),
+        "cap_drop": list(spec.capabilities_drop),
+        "no_new_privileges": spec.no_new_privileges,
+        "stdin": spec.stdin,
+        "terminal": spec.tty,
+        "log_configuration": {"driver": "k8s-file", "path": spec.log_path},
+        "use_image_hosts": True,
+        "use_image_resolve_conf": True,
+        "image_volume_mode": "anonymous",
+        "healthconfig": {"Test": ["NONE"]},
+        "restart_policy": "no",
+    }
+    body |= _namespaces(spec) | _process(spec)
+    return body
+
+
+def _namespaces(spec: ContainerSpec) -> dict[str, Any]:
+    return {
+        "netns": _namespace(spec.netns_path),
+        "ipcns": {"nsmode": "host"} if spec.host_ipc else _namespace(spec.ipcns_path),
+        "utsns": _namespace(spec.utsns_path),
+        "pidns": {"nsmode": "host" if spec.host_pid else "private"},
+    }
+
+
+def _namespace(path: str) -> dict[str, str]:
+    """Join the namespace at a path; the machine's own without one."""
+    return {"nsmode": "path", "value": path} if path else {"nsmode": "host"}
+
+
+def _process(spec: ContainerSpec) -> dict[str, Any]:
+    """What runs and as whom; what is left out is the image's. A command drops its arguments."""
+    fields = {
+        "entrypoint": list(spec.command),
+        "command": list(spec.args),
+        "work_dir": spec.working_dir,
+        "user": spec.user,
+        "groups": list(spec.groups),
+    }
+    found = {name: value for name, value in fields.items() if value}
+    if spec.command:
+        found["command"] = list(spec.args)
+    return found
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    access = "ro" if mount.read_only else "rw"
+    return {
+        "type": "bind",
+        "source": mount.source,
+        "destination": mount.target,
+        "options": ["rbind", access, mount.propagation],
+    }
+
+
+def _limits(spec: ContainerSpec) -> dict[str, Any]:
+    limits: dict[str, Any] = {"pids": {"limit": spec.pids_limit}}
+    if spec.memory_limit_bytes:
+        limits["memory"] = {"limit": spec.memory_limit_bytes, "swap": spec.memory_limit_bytes}
+    cpu: dict[str, int] = {}
+    if spec.cpu_shares:
+        cpu["shares"] = spec.cpu_shares
+    if spec.cpu_quota_us:
+        cpu |= {"quota": spec.cpu_quota_us, "period": spec.cpu_period_us}
+    if cpu:
+        limits["cpu"] = cpu
+    return limits
+
+
+def is_ours(found: Mapping[str, Any]) -> bool:
+    """Whether an inspected container carries Wherry's label."""
+    return base.LABEL_POD_UID in ((found.get("Config") or {}).get("Labels") or {})
+
+
+def container_status(found: Mapping[str, Any]) -> ContainerStatus:
+    """A container of ours from Podman's inspection of it."""
+    state, labels = found["State"], found["Config"]["Labels"]
+    log_config = (found.get("HostConfig") or {}).get("LogConfig") or {}
+    status = ContainerStatus(
+        id=found["Id"],
+        pod_uid=labels[base.LABEL_POD_UID],
+        pod_namespace=labels.get(base.LABEL_POD_NAMESPACE, ""),
+        pod_name=labels.get(base.LABEL_POD_NAME, ""),
+        name=labels.get(base.LABEL_CONTAINER, ""),
+        attempt=int(labels.get(base.LABEL_ATTEMPT, "0")),
+        state=_STATES.get(state.get("Status", ""), "unknown"),
+        pid=int(state.get("Pid") or 0),
+        started_at=_time(state.get("StartedAt")),
+        finished_at=_time(state.get("FinishedAt")),
+        exit_code=int(state.get("ExitCode") or 0),
+        oom_killed=bool(state.get("OOMKilled")),
+        error=str(state.get("Error") or ""),
+        image=str(found.get("ImageName") or ""),
+        image_id=f"sha256:{found.get('Image', '')}",
+        cgroup_path=str(state.get("CgroupPath") or ""),
+        log_path=str(log_config.get("Path") or ""),
+    )
+    return _lost(status) if status.state == "created" and status.started_at else status
+
+
+def _lost(status: ContainerStatus) -> ContainerStatus:
+    """A container that has run and is only "created" now: the machine was switched off under it.
+
+    Podman has forgotten how it ended; 255 is what Kubernetes' runtimes say then.
+    """
+    return replace(status, state="exited", exit_code=255, finished_at=status.started_at)
+
+
+def _time(text: str | None) -> str:
+    """Podman writes Go's zero time where nothing has happened yet."""
+    return "" if text in (None, _NO_TIME) else str(text)
+
+
+def image_status(found: Mapping[str, Any]) -> ImageStatus:
+    """An image from an entry of the list, or from its inspection."""
+    names = [*(found.get("RepoTags") or ()), *(found.get("RepoDigests") or ())]
+    user = str((found.get("Config") or {}).get("User", ""))
+    return ImageStatus(f"sha256:{found['Id']}", names, int(found.get("Size") or 0), user)

@@ -1,0 +1,166 @@
+"""Podman's service on its unix socket: plain calls by podman-py, streams on a connection of ours.
+
+podman-py is used for its transport and asked for Podman's own paths, because many of its calls
+lose errors or fields; its calls block, so they run in an Offload. A stream (a pull, the events)
+would hold a thread for as long as it lasts: it is read on the event loop, in HTTP/1.0, which needs
+no framing. Measured: docs/decisions/0003-podman-door.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from common.runtime.offload import Offload
+from node.runtime.base import RuntimeUnavailable
+
+CALL_TIMEOUT_SECONDS = 60.0
+LINE_LIMIT_BYTES = 1 << 20
+_PREFIX = "/v4.0.0/libpod"
+_NO_CONTENT = (204, 304)
+
+
+class PodmanError(Exception):
+    """An answer of 400 or above. The driver translates it; it never leaves node.runtime."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether what was asked for is not there; Podman answers 500 while it is removing it."""
+        return self.code == 404 or "no such container" in self.message
+
+
+class PodmanService:
+    """Requests to one service."""
+
+    def __init__(self, socket_path: str, offload: Offload) -> None:
+        self._socket_path = socket_path
+        self._offload = offload
+        self._client: Any = None
+
+    def close(self) -> None:
+        """Close the connections that wait for the next call; none may be under way."""
+        if self._client is not None:
+            self._client.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """One request; its decoded answer, None when that is empty.
+
+        Raises PodmanError, or RuntimeUnavailable when there is no whole answer in time.
+        """
+        return await self._offload(self._call_now, method, path, params, body)
+
+    def _call_now(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+    ) -> Any:
+        """Runs in a thread. podman-py is imported on first use: it costs 9 MiB."""
+        from podman.api.client import APIClient
+        from requests.exceptions import RequestException
+
+        if self._client is None:
+            url = f"http+unix://{quote(self._socket_path, safe='')}"
+            self._client = APIClient(base_url=url, timeout=CALL_TIMEOUT_SECONDS)
+        calls = {"GET": self._client.get, "POST": self._client.post, "DELETE": self._client.delete}
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            answer = calls[method](path, params=params, data=content, headers=headers)
+        except (RequestException, OSError) as error:
+            raise RuntimeUnavailable(f"Podman does not answer: {error}") from error
+        if answer.status_code >= 400:
+            raise PodmanError(answer.status_code, _message(answer.content))
+        return None if answer.status_code in _NO_CONTENT else _decode(answer.content)
+
+    async def lines(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """The decoded lines of an answer as they come, until the service ends it.
+
+        Raises PodmanError and RuntimeUnavailable. Use it within `aclosing`.
+        """
+        try:
+            async with self._open(method, path, params=params, headers=headers) as (_, reader):
+                while line := await reader.readline():
+                    yield _decode(line)
+        except (OSError, EOFError) as error:
+            raise RuntimeUnavailable(f"Podman ended a stream: {error}") from error
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[tuple[int, asyncio.StreamReader]]:
+        """Send a request; its status code, and a reader that stands at the answer's body."""
+        reader, writer = await asyncio.open_unix_connection(
+            self._socket_path, limit=LINE_LIMIT_BYTES
+        )
+        try:
+            writer.write(_request(method, path, params or {}, body, headers or {}))
+            await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+            code = int(head.split(b" ", 2)[1])
+            if code >= 400:
+                raise PodmanError(code, _message(await reader.read()))
+            yield code, reader
+        finally:
+            writer.close()
+
+
+def _request(
+    method: str,
+    path: str,
+    params: Mapping[str, str],
+    body: Mapping[str, Any] | None,
+    headers: Mapping[str, str],
+) -> bytes:
+    content = b"" if body is None else msgspec.json.encode(body)
+    target = _PREFIX + quote(path, safe="/:@") + (f"?{urlencode(params)}" if params else "")
+    head = [f"{method} {target} HTTP/1.0", "Host: podman", f"Content-Length: {len(content)}"]
+    head += ["Content-Type: application/json", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join([*head, "", ""]).encode() + content
+
+
+def _decode(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError as error:
+        raise RuntimeUnavailable("Podman's answer ended before it was whole") from error
+
+
+def _message(content: bytes) -> str:
+    """What an error's body says: Podman's `message` holds the whole chain of causes."""
+    try:
+        plain = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return content.decode("utf-8", "replace").strip()
+    return str(plain.get("message") or plain.get("cause") or plain)

@@ -1,0 +1,66 @@
+"""What was assigned, on disk: so that a kubelet goes on after a restart while the master is away.
+
+Pods and ConfigMaps are kept in the data directory, Secrets on tmpfs only. A file that cannot be
+read counts as absent: the master will tell again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from common.api.codec import json as codec
+from common.api.types.core_v1 import Pod
+from common.security.files import make_private_directory, write_private
+from protos import node_v1_pb2
+
+log = logging.getLogger(__name__)
+
+
+class AssignedStore:
+    """One file a pod, and one for its Secrets. Blocking: runs in an Offload."""
+
+    def __init__(self, directory: Path, secrets: Path) -> None:
+        self._directory = directory
+        self._secrets = secrets
+        for path in (directory, secrets):
+            make_private_directory(path)
+
+    def save(self, uid: str, assignment: node_v1_pb2.PodAssignment) -> None:
+        """Keep an assignment."""
+        without = node_v1_pb2.PodAssignment(pod=assignment.pod, config_maps=assignment.config_maps)
+        write_private(self._directory / uid, without.SerializeToString())
+        if assignment.secrets:
+            secrets = node_v1_pb2.PodAssignment(secrets=assignment.secrets)
+            write_private(self._secrets / uid, secrets.SerializeToString())
+        else:
+            (self._secrets / uid).unlink(missing_ok=True)
+
+    def remove(self, uid: str) -> None:
+        """Forget an assignment."""
+        for directory in (self._directory, self._secrets):
+            (directory / uid).unlink(missing_ok=True)
+
+    def load(self) -> Iterable[node_v1_pb2.PodAssignment]:
+        """Every assignment that can be read."""
+        for file in sorted(self._directory.iterdir()):
+            if file.name.startswith("."):
+                continue
+            try:
+                yield self._read(file)
+            except (OSError, DecodeError, ValueError) as error:
+                log.warning("unreadable assignment", extra={"object": file.name, "error": error})
+
+    def _read(self, file: Path) -> node_v1_pb2.PodAssignment:
+        """One assignment with its Secrets, where they are still there."""
+        assignment = node_v1_pb2.PodAssignment.FromString(file.read_bytes())
+        secrets = self._secrets / file.name
+        if secrets.exists():
+            assignment.MergeFromString(secrets.read_bytes())
+        uid = codec.decode(assignment.pod, Pod).metadata.uid
+        if uid != file.name:
+            raise ValueError(f"holds the pod {uid!r}")
+        return assignment

@@ -1,0 +1,212 @@
+"""The control stream: dials the master, and carries messages both ways until it breaks; then again.
+
+What must not be lost (statuses, removals) is kept until the master has it; heartbeats and usage
+are not worth keeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from common.runtime.backoff import Backoff
+from common.runtime.clock import Clock
+from common.runtime.rng import Rng
+from node.session.credentials import Credentials
+from protos import node_v1_pb2, node_v1_pb2_grpc
+
+log = logging.getLogger(__name__)
+KEEPALIVE_MS = 10_000
+MESSAGE_MAX_BYTES = 4 << 20
+RECONNECT = Backoff(initial_seconds=0.2, cap_seconds=5.0, jitter=0.5)
+EVENTS_MAX = 500
+FromNode = node_v1_pb2.FromNode
+
+
+@dataclass(slots=True, kw_only=True)
+class Handlers:
+    """What the node does with the master's messages."""
+
+    hello: Callable[[], Awaitable[node_v1_pb2.Hello]]
+    welcome: Callable[[node_v1_pb2.Welcome], None]
+    assign: Callable[[node_v1_pb2.PodAssignment], str]
+    """Takes an assignment, answers the pod's UID."""
+    removed: Callable[[str], None]
+    synced: Callable[[set[str]], None]
+    open_session: Callable[[node_v1_pb2.OpenSession], None]
+
+
+class ControlStream:
+    """The node's end of the control stream. Implements the kubelet's Master."""
+
+    def __init__(self, address: str, credentials: Credentials, *, clock: Clock, rng: Rng) -> None:
+        self._address = address
+        self._credentials = credentials
+        self._clock = clock
+        self._rng = rng
+        self._reports: dict[str, node_v1_pb2.PodReport] = {}
+        self._unsent: dict[str, None] = {}
+        self._gone: dict[str, node_v1_pb2.PodGone] = {}
+        self._node_status = b""
+        self._events: list[node_v1_pb2.EventReport] = []
+        self._usage: node_v1_pb2.NodeUsage | None = None
+        self._ready = asyncio.Event()
+        self.connected = False
+        self._streams = 0
+        self._channel: grpc.aio.Channel | None = None
+        self._heartbeat_seconds = 5
+
+    def pod_report(self, report: node_v1_pb2.PodReport) -> None:
+        """Keep a pod's newest status until the master has accepted it."""
+        self._reports[report.uid] = report
+        self._unsent[report.uid] = None
+        self._ready.set()
+
+    def pod_gone(self, gone: node_v1_pb2.PodGone) -> None:
+        """Nothing is left of a pod; said again after a reconnect when its object is still there."""
+        self._gone[gone.uid] = gone
+        self._ready.set()
+
+    def node_report(self, status: bytes) -> None:
+        """The node's newest status."""
+        self._node_status = status
+        self._ready.set()
+
+    def event(self, event: node_v1_pb2.EventReport) -> None:
+        """Record an event; the oldest are dropped when the master is away for long."""
+        self._events = [*self._events[-EVENTS_MAX:], event]
+        self._ready.set()
+
+    def usage(self, usage: node_v1_pb2.NodeUsage) -> None:
+        """The newest usage, sent with the next heartbeat."""
+        self._usage = usage
+
+    def stub(self) -> Any:
+        """A stub on the present channel, for session streams."""
+        assert self._channel is not None
+        return node_v1_pb2_grpc.NodeServiceStub(self._channel)
+
+    async def run(self, handlers: Handlers) -> None:
+        """Hold the stream until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._connect(handlers)
+                failures = 1
+            except grpc.aio.AioRpcError as error:
+                failures = 1 if self.connected else failures + 1
+                extra = {"error": f"{error.code().name}: {error.details()}"}
+                log.warning("the master cannot be reached", extra=extra)
+            self.connected = False
+            await self._clock.sleep(RECONNECT.delay_seconds(failures, self._rng.random()))
+
+    async def _connect(self, handlers: Handlers) -> None:
+        """One stream, from hello to its end."""
+        credentials = grpc.ssl_channel_credentials(
+            self._credentials.ca, self._credentials.key, self._credentials.certificate
+        )
+        options = [
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
+            ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
+            ("grpc.enable_http_proxy", 0),
+        ]
+        hello = await handlers.hello()
+        async with grpc.aio.secure_channel(self._address, credentials, options) as channel:
+            self._channel = channel
+            stream = self.stub().Control(self._outgoing(hello))
+            await self._receive(stream, handlers)
+
+    async def _receive(self, stream: AsyncIterator[Any], handlers: Handlers) -> None:
+        """Hand the master's messages on."""
+        told: set[str] = set()
+        async for message in stream:
+            match message.WhichOneof("message"):
+                case "welcome":
+                    self.connected = True
+                    self._heartbeat_seconds = message.welcome.heartbeat_seconds
+                    self._unsent = dict.fromkeys(self._reports)
+                    log.info("connected", extra={"epoch": message.welcome.epoch})
+                    handlers.welcome(message.welcome)
+                    self._ready.set()
+                case "pod":
+                    told.add(handlers.assign(message.pod))
+                case "removed":
+                    self._forget(message.removed.uid)
+                    handlers.removed(message.removed.uid)
+                case "synced":
+                    for uid in set(self._reports) - told:
+                        self._forget(uid)
+                    handlers.synced(told)
+                case "accepted":
+                    self._accepted(message.accepted)
+                case "session":
+                    handlers.open_session(message.session)
+
+    def _forget(self, uid: str) -> None:
+        self._reports.pop(uid, None)
+        self._unsent.pop(uid, None)
+        self._gone.pop(uid, None)
+
+    def _accepted(self, accepted: node_v1_pb2.Accepted) -> None:
+        report = self._reports.get(accepted.uid)
+        if report is not None and report.sequence <= accepted.sequence:
+            del self._reports[accepted.uid]
+
+    async def _outgoing(self, hello: node_v1_pb2.Hello) -> AsyncIterator[FromNode]:
+        """Hello, then what there is to say, and a heartbeat at the least.
+
+        gRPC goes on asking for messages of a stream that has ended: what is meant for a later
+        stream must not be given to it.
+        """
+        self._streams += 1
+        own = self._streams
+        yield FromNode(hello=hello)
+        next_heartbeat = 0.0
+        while own == self._streams:
+            self._ready.clear()
+            if self.connected:
+                for message in self._drain():
+                    yield message
+                if self._clock.monotonic() >= next_heartbeat:
+                    next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
+                    usage, self._usage = self._usage, None
+                    yield FromNode(heartbeat=node_v1_pb2.Heartbeat(usage=usage))
+            await self._until_ready(next_heartbeat)
+
+    def _drain(self) -> list[FromNode]:
+        """Everything that waits, each pod's status before its removal."""
+        messages = [FromNode(event=event) for event in self._events]
+        self._events = []
+        if self._node_status:
+            messages.append(FromNode(node=node_v1_pb2.NodeReport(status=self._node_status)))
+            self._node_status = b""
+        messages += [
+            FromNode(pod=self._reports[uid]) for uid in self._unsent if uid in self._reports
+        ]
+        self._unsent = {}
+        messages += [FromNode(gone=gone) for gone in self._gone.values()]
+        self._gone = {}
+        return messages
+
+    async def _until_ready(self, next_heartbeat: float) -> None:
+        """Wait until there is something to say or a heartbeat is due."""
+        seconds = max(0.05, next_heartbeat - self._clock.monotonic())
+        if not self.connected:
+            seconds = float(self._heartbeat_seconds)
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        ready = asyncio.ensure_future(self._ready.wait())
+        try:
+            await asyncio.wait({sleeping, ready}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            ready.cancel()

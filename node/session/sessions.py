@@ -1,0 +1,59 @@
+"""Sessions: streams that the master asks for; the node opens them and sends what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from common.api import errors
+from common.api.codec import json as codec
+from protos import node_v1_pb2
+
+log = logging.getLogger(__name__)
+Frame = node_v1_pb2.SessionFrame
+Logs = Callable[[node_v1_pb2.LogRequest], AsyncGenerator[bytes, None]]
+"""The bytes of a log; raises StatusError when there is none."""
+
+
+class Sessions:
+    """Serves the sessions of a node."""
+
+    def __init__(self, stub: Callable[[], Any], logs: Logs) -> None:
+        self._stub = stub
+        self._logs = logs
+        self._running: set[asyncio.Task[None]] = set()
+
+    def open(self, request: node_v1_pb2.OpenSession) -> None:
+        """Begin a session in the background."""
+        task = asyncio.create_task(self._serve(request))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _serve(self, request: node_v1_pb2.OpenSession) -> None:
+        call = self._stub().Session(self._frames(request))
+        try:
+            async for frame in call:
+                if frame.end:
+                    call.cancel()
+        except grpc.aio.AioRpcError as error:
+            log.info("session ended", extra={"object": request.id[:6], "error": error.details()})
+        except asyncio.CancelledError:
+            if not call.cancelled():
+                raise
+
+    async def _frames(self, request: node_v1_pb2.OpenSession) -> AsyncIterator[Frame]:
+        """The id, the data, and the end."""
+        yield Frame(id=request.id)
+        stream = self._logs(request.log)
+        try:
+            async for data in stream:
+                yield Frame(data=data)
+            yield Frame(end=True)
+        except errors.StatusError as error:
+            yield Frame(end=True, error=codec.encode(error.status()))
+        finally:
+            await stream.aclose()

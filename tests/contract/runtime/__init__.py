@@ -1,0 +1,1 @@
+"""What every Runtime does, on the fake and on Podman; and what only Podman can show."""

@@ -1,0 +1,173 @@
+"""What only a real Podman can show."""
+
+import asyncio
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from node.runtime import base
+from node.runtime.base import Mount
+from node.runtime.podman import PodmanRuntime
+from tests.contract.runtime.conftest import a_spec, eventually, podman_driver
+from tests.fakes.podman import TEST_IMAGE, Podman
+
+pytestmark = pytest.mark.podman
+CRI_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (stdout|stderr) [FP] (.*)")
+
+
+def has_ended(status: base.ContainerStatus) -> bool:
+    return status.state == "exited"
+
+
+async def run(runtime: PodmanRuntime, script: str, **fields: object) -> str:
+    """Run a script in a container to its end; what it wrote to its log, line by line."""
+    spec = a_spec(command=("/bin/sh", "-c", script), **fields)
+    container_id = await runtime.create_container(spec)
+    await runtime.start_container(container_id)
+    await eventually(runtime, container_id, has_ended)
+    found = [CRI_LINE.fullmatch(line) for line in Path(spec.log_path).read_text().splitlines()]
+    assert all(found), Path(spec.log_path).read_text()
+    return "\n".join(match[2] for match in found if match)
+
+
+async def test_a_container_made_by_hand_is_never_listed_and_never_touched(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    theirs = await podman.run("run", "--detach", "--network=host", TEST_IMAGE, "sleep", "1000")
+    assert await podman_runtime.list_containers() == []
+    for call in (
+        podman_runtime.start_container(theirs),
+        podman_runtime.signal_container(theirs, "KILL"),
+        podman_runtime.remove_container(theirs),
+        podman_runtime.container_status(theirs),
+    ):
+        with pytest.raises(base.NotOurs):
+            await call
+    assert await podman.run("inspect", "--format", "{{.State.Status}}", theirs) == "running"
+
+
+async def test_a_name_taken_by_hand_is_refused(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    name = a_spec().runtime_name
+    await podman.run("create", "--network=host", "--name", name, TEST_IMAGE, "true")
+    with pytest.raises(base.NotOurs):
+        await podman_runtime.create_container(a_spec())
+
+
+async def test_the_log_is_in_cri_format(podman: Podman, podman_runtime: PodmanRuntime) -> None:
+    path = podman.directory / "pods" / "default_web_uid" / "app" / "0.log"
+    said = await run(podman_runtime, "echo one; echo two >&2; printf three", log_path=str(path))
+    assert sorted(said.splitlines()) == ["one", "three", "two"]
+    marks = [line.split(" ", 3)[1:] for line in path.read_text().splitlines()]
+    assert ["stdout", "F", "one"] in marks
+    assert ["stderr", "F", "two"] in marks
+    assert ["stdout", "P", "three"] in marks
+
+
+async def test_a_container_gets_what_its_spec_says(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    shared = podman.directory / "shared"
+    shared.mkdir()
+    said = await run(
+        podman_runtime,
+        'echo "$GREETING"; id -u; id -g; id -G; cd ..; pwd; '
+        "cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max; "
+        "for file in /new /data/new; do (echo x > $file) 2>/dev/null || echo refused; done; "
+        "cat /proc/self/status | while read k v; do [ $k = NoNewPrivs: ] && echo $v; done; :",
+        env={"GREETING": "hello world"},
+        user="1000:1001",
+        groups=("2000",),
+        working_dir="/tmp",
+        read_only_root=True,
+        no_new_privileges=True,
+        mounts=(Mount(str(shared), "/data", read_only=True),),
+        log_path=str(podman.directory / "spec.log"),
+    )
+    assert said.splitlines() == [
+        *("hello world", "1000", "1001", "1001 2000", "/", "4096"),
+        *("refused", "refused", "1"),
+    ]
+    assert list(shared.iterdir()) == []
+
+
+async def test_limits_reach_the_cgroup(podman: Podman, podman_runtime: PodmanRuntime) -> None:
+    if not Path("/sys/fs/cgroup/memory").is_dir():
+        pytest.skip("reads the files of cgroup v1")
+    said = await run(
+        podman_runtime,
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.shares "
+        "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+        memory_limit_bytes=32 << 20,
+        cpu_shares=204,
+        cpu_quota_us=50_000,
+        log_path=str(podman.directory / "limits.log"),
+    )
+    assert said.split() == [str(32 << 20), "204", "50000"]
+
+
+async def test_a_kill_for_memory_is_told(podman: Podman, podman_runtime: PodmanRuntime) -> None:
+    spec = a_spec(command=("/bin/tail", "/dev/zero"), memory_limit_bytes=8 << 20)
+    container_id = await podman_runtime.create_container(spec)
+    await podman_runtime.start_container(container_id)
+    ended = await eventually(podman_runtime, container_id, has_ended)
+    if not os.access("/dev/kmsg", os.R_OK):
+        pytest.skip("the kernel's log cannot be read here")
+    assert (ended.exit_code, ended.oom_killed) == (137, True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # podman_driver
+async def test_containers_outlive_the_service_and_a_new_one_adopts_them(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    container_id = await podman_runtime.create_container(a_spec())
+    await podman_runtime.start_container(container_id)
+    [before] = await podman_runtime.list_containers()
+    events = asyncio.ensure_future(_drain(podman_runtime))
+    await podman.kill()
+    await events
+    with pytest.raises(base.RuntimeUnavailable):
+        await podman_runtime.list_containers()
+    with pytest.raises(base.RuntimeUnavailable):
+        await podman_runtime.create_container(a_spec(attempt=1))
+    await podman.start()
+    assert await podman_runtime.list_containers() == [before]
+    with podman_driver(podman.socket_path) as another:
+        assert await another.list_containers() == [before]
+
+
+async def _drain(runtime: PodmanRuntime) -> None:
+    async for _ in runtime.events():
+        pass
+
+
+async def test_a_cancelled_call_leaves_no_connection(podman_runtime: PodmanRuntime) -> None:
+    call = asyncio.ensure_future(podman_runtime.version())
+    await asyncio.sleep(0)
+    call.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await call
+    assert await podman_runtime.version()
+
+
+async def test_a_service_that_ends_in_mid_answer_is_unavailable(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.0 200 OK\r\n\r\n[{"Id": "a')
+        writer.close()
+
+    path = str(tmp_path / "s")
+    server = await asyncio.start_unix_server(answer, path)
+    try:
+        with (
+            podman_driver(path) as runtime,
+            pytest.raises(base.RuntimeUnavailable, match="before it was whole"),
+        ):
+            await runtime.list_containers()
+    finally:
+        server.close()
+        await server.wait_closed()

@@ -1,0 +1,1 @@
+"""What every Sandbox does, on the fake and on Linux namespaces."""

@@ -1,0 +1,129 @@
+"""What only real namespaces can show: names, shared memory, traffic, repair, nothing left."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from common.runtime.offload import Offload
+from node.network.sandbox import NamespaceSandbox, link_name
+from node.runtime.base import SandboxFailed, SandboxStatus
+from tests.contract.sandbox.conftest import a_spec
+
+pytestmark = pytest.mark.netns
+
+
+class Killed(Exception):
+    """The kubelet is gone."""
+
+
+def said(*command: str) -> str:
+    """What a program prints on the thread's machine; it must succeed."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def inside(status: SandboxStatus, *command: str) -> str:
+    """What a program prints inside a sandbox."""
+    names = (f"--net={status.netns_path}", f"--uts={status.utsns_path}")
+    return said("nsenter", *names, f"--ipc={status.ipcns_path}", *command)
+
+
+def state() -> dict[str, str]:
+    """Everything on the machine that a sandbox adds to; of its mounts those of sandboxes, for
+    mounts of the host come and go here, too."""
+    lines = Path("/proc/thread-self/mountinfo").read_text().splitlines()
+    points = [line.split(" ")[4] for line in lines]
+    return {
+        "links": said("ip", "-br", "link"),
+        "routes": said("ip", "route", "show", "table", "all"),
+        "mounts": "\n".join(sorted(point for point in points if "/test_" in point)),
+    }
+
+
+async def test_it_has_its_own_name_and_network(machine: Offload, real: NamespaceSandbox) -> None:
+    status = await real.create(a_spec())
+    assert await machine(inside, status, "hostname") == "web-2"
+    addresses = await machine(inside, status, "ip", "-br", "-4", "address")
+    assert [line.split()[2] for line in addresses.splitlines()] == ["127.0.0.1/8", "10.42.7.2/32"]
+    for name in ("net", "ipc", "uts"):
+        link = await machine(inside, status, "readlink", f"/proc/self/ns/{name}")
+        assert link != await machine(said, "readlink", f"/proc/self/ns/{name}")
+
+
+async def test_its_files_are_there(machine: Offload, real: NamespaceSandbox) -> None:
+    directory = Path((await real.create(a_spec(shm_bytes=1 << 20))).directory)
+    assert (directory / "hosts").read_text() == "127.0.0.1 localhost\n"
+    assert (directory / "hostname").read_text() == "web-2\n"
+    assert (directory / "resolv.conf").read_text() == "nameserver 10.43.0.10\n"
+    size = await machine(said, "findmnt", "-bno", "SIZE,FSTYPE", str(directory / "shm"))
+    assert size.split() == [str(1 << 20), "tmpfs"]
+
+
+async def test_pods_and_their_node_reach_each_other(
+    machine: Offload, real: NamespaceSandbox
+) -> None:
+    await machine(said, "ip", "address", "add", "10.89.0.11/32", "dev", "lo")
+    one, two = await real.create(a_spec(2)), await real.create(a_spec(3))
+    ping = ("ping", "-c", "1", "-W", "5")
+    if await machine(said, "sh", "-c", "command -v ping || echo none") == "none":
+        ping = ("busybox", *ping)
+    await machine(inside, one, *ping, "10.42.7.3")
+    await machine(inside, two, *ping, "10.89.0.11")
+    await machine(said, *ping, "10.42.7.2")
+    await machine(inside, one, *ping, "10.42.7.2")
+
+
+async def test_nothing_is_left(machine: Offload, real: NamespaceSandbox, tmp_path: Path) -> None:
+    before = await machine(state)
+    made = [await real.create(a_spec(number)) for number in (2, 3, 4)]
+    made.append(await real.create(a_spec(5, address="")))
+    assert await machine(state) != before
+    for status in made:
+        await real.remove(status.pod_uid)
+    assert await machine(state) == before
+    assert list((tmp_path / "sandboxes").iterdir()) == []
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+async def test_one_that_was_left_half_made_is_made_whole(
+    machine: Offload, real: NamespaceSandbox, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The kubelet is killed before each of the steps; `create` repairs, `remove` clears up."""
+    before = await machine(state)
+    left = step
+
+    async def stopping(command: object, text: str = "") -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+        await NamespaceSandbox._run(real, command, text)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(real, "_run", stopping)
+        try:
+            await real.create(a_spec())
+        except Killed:
+            assert [status.ready for status in await real.list()] == [False]
+    status = await real.create(a_spec())
+    assert status.ready
+    assert await real.list() == [status]
+    await real.remove(status.pod_uid)
+    assert await machine(state) == before
+
+
+async def test_one_whose_parts_went_is_not_ready_and_is_made_again(
+    machine: Offload, real: NamespaceSandbox
+) -> None:
+    status = await real.create(a_spec())
+    await machine(said, "ip", "link", "delete", link_name(status.pod_uid))
+    assert [found.ready for found in await real.list()] == [False]
+    assert (await real.create(a_spec())).ready
+    await machine(said, "umount", status.netns_path)
+    assert [found.ready for found in await real.list()] == [False]
+    assert (await real.create(a_spec())).ready
+
+
+async def test_a_failed_step_is_told_in_its_own_words(real: NamespaceSandbox) -> None:
+    with pytest.raises(SandboxFailed, match=r"nsenter: .*not-an-address"):
+        await real.create(a_spec(address="not-an-address"))

@@ -1,0 +1,188 @@
+"""From a container of a pod to what the runtime makes: limits, users, capabilities, mounts."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from common.api.types.core_v1 import Container
+from node.kubelet.containers import Surroundings, container_spec
+from node.kubelet.env import Config, ConfigError
+from node.runtime.base import ContainerSpec
+from tests.fakes.pods import HOST, UID, container, pod, sandbox
+
+
+def made(
+    *, image_user: str = "", of_pod: dict[str, Any] | None = None, **fields: Any
+) -> ContainerSpec:
+    """What a container with these fields becomes."""
+    one = pod(containers=[container(**fields)], **(of_pod or {}))
+    around = Surroundings(
+        config=Config(),
+        host=HOST,
+        sandbox=sandbox("" if one.spec.hostNetwork else "10.42.1.2"),
+        volume_path=lambda volume: f"/volumes/{volume.name}",
+        log_root="/var/log/pods",
+        termination_path="/messages/app",
+        image_user=image_user,
+    )
+    return container_spec(one, msgspec.convert(one.spec.containers[0], Container), 2, around)
+
+
+def test_names_labels_and_paths() -> None:
+    spec = made()
+    assert spec.runtime_name == f"wherry-{UID}-app-2"
+    assert spec.log_path == f"/var/log/pods/default_web_{UID}/app/2.log"
+    assert spec.netns_path.endswith(f"{UID}/net")
+    assert spec.labels["io.wherry.container.attempt"] == "2"
+
+
+def test_on_the_machines_network_nothing_is_joined() -> None:
+    spec = made(of_pod={"hostNetwork": True})
+    assert (spec.netns_path, spec.utsns_path, spec.ipcns_path) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("resources", "shares", "quota", "memory"),
+    [
+        ({}, 2, 0, 0),
+        ({"requests": {"cpu": "250m"}}, 256, 0, 0),
+        ({"requests": {"cpu": "1m"}}, 2, 0, 0),
+        ({"limits": {"cpu": "1500m"}}, 1536, 150_000, 0),
+        ({"limits": {"cpu": "1"}, "requests": {"cpu": "100m"}}, 102, 100_000, 0),
+        ({"limits": {"cpu": "1m"}}, 2, 1000, 0),
+        ({"limits": {"memory": "64Mi"}}, 2, 0, 64 << 20),
+        ({"limits": {"memory": "1G"}, "requests": {"memory": "1Mi"}}, 2, 0, 10**9),
+    ],
+)
+def test_resources_become_limits(
+    resources: dict[str, Any], shares: int, quota: int, memory: int
+) -> None:
+    spec = made(resources=resources)
+    assert (spec.cpu_shares, spec.cpu_quota_us, spec.memory_limit_bytes) == (shares, quota, memory)
+
+
+@pytest.mark.parametrize(
+    ("context", "of_pod", "image", "user"),
+    [
+        ({}, {}, "", ""),
+        ({}, {}, "web", "web"),
+        ({"runAsUser": 7}, {}, "web", "7"),
+        ({"runAsUser": 7, "runAsGroup": 8}, {}, "", "7:8"),
+        ({}, {"runAsUser": 9}, "", "9"),
+        ({"runAsUser": 0}, {"runAsUser": 9}, "", "0"),
+        ({"runAsGroup": 8}, {}, "web:web", "web:8"),
+        ({"runAsGroup": 8}, {}, "", "0:8"),
+        ({"runAsNonRoot": True}, {}, "1000", "1000"),
+        ({"runAsNonRoot": True, "runAsUser": 5}, {}, "root", "5"),
+        ({"runAsNonRoot": False}, {"runAsNonRoot": True}, "", ""),
+    ],
+)
+def test_users(context: dict[str, Any], of_pod: dict[str, Any], image: str, user: str) -> None:
+    spec = made(image_user=image, securityContext=context, of_pod={"securityContext": of_pod})
+    assert spec.user == user
+
+
+@pytest.mark.parametrize(
+    ("context", "image", "message"),
+    [
+        ({"runAsUser": 0}, "", "container's runAsUser breaks non-root policy"),
+        ({}, "", "container has runAsNonRoot and image will run as root"),
+        ({}, "root:wheel", "image will run as root"),
+        ({}, "web", r"non-numeric user \(web\), cannot verify"),
+    ],
+)
+def test_what_may_not_be_root_is_not(context: dict[str, Any], image: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        made(image_user=image, securityContext={"runAsNonRoot": True, **context})
+
+
+def test_capabilities_are_added_and_dropped() -> None:
+    spec = made(securityContext={"capabilities": {"add": ["NET_ADMIN"], "drop": ["MKNOD"]}})
+    assert "NET_ADMIN" in spec.capabilities_add
+    assert "MKNOD" not in spec.capabilities_add
+    assert spec.capabilities_drop == ("MKNOD",)
+
+
+def test_all_capabilities_dropped_leave_only_those_asked_for() -> None:
+    context = {"capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}}
+    spec = made(securityContext=context)
+    assert spec.capabilities_add == ("NET_BIND_SERVICE",)
+    assert spec.capabilities_drop == ("ALL",)
+
+
+def test_privileges() -> None:
+    assert not made().no_new_privileges
+    spec = made(securityContext={"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True})
+    assert spec.no_new_privileges
+    assert spec.read_only_root
+    assert made(securityContext={"privileged": True}).privileged
+
+
+def test_command_and_arguments_see_the_environment() -> None:
+    spec = made(
+        env=[{"name": "WHO", "value": "world"}],
+        command=["echo", "$(WHO)"],
+        args=["$$(WHO)", "$(NONE)"],
+    )
+    assert list(spec.command) == ["echo", "world"]
+    assert list(spec.args) == ["$(WHO)", "$(NONE)"]
+
+
+def test_every_container_sees_the_pods_files() -> None:
+    targets = {mount.target for mount in made().mounts}
+    assert targets == {
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
+        "/dev/shm",
+        "/dev/termination-log",
+    }
+
+
+def test_a_mount_of_the_users_own_wins() -> None:
+    spec = made(
+        of_pod={"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]},
+        volumeMounts=[{"name": "v", "mountPath": "/etc/hosts"}],
+    )
+    [hosts] = [mount for mount in spec.mounts if mount.target == "/etc/hosts"]
+    assert hosts.source == "/volumes/v"
+
+
+@pytest.mark.parametrize(
+    ("volume", "mount", "read_only"),
+    [
+        ({"emptyDir": {}}, {}, False),
+        ({"emptyDir": {}}, {"readOnly": True}, True),
+        ({"hostPath": {"path": "/x"}}, {}, False),
+        ({"configMap": {"name": "c"}}, {}, True),
+        ({"secret": {"secretName": "s"}}, {}, True),
+    ],
+)
+def test_volumes_are_mounted(
+    volume: dict[str, Any], mount: dict[str, Any], read_only: bool
+) -> None:
+    spec = made(
+        of_pod={"volumes": [{"name": "v", **volume}]},
+        volumeMounts=[{"name": "v", "mountPath": "/v", **mount}],
+    )
+    [found] = [mount for mount in spec.mounts if mount.target == "/v"]
+    assert (found.source, found.read_only) == ("/volumes/v", read_only)
+
+
+@pytest.mark.parametrize(
+    ("asked", "propagation"),
+    [(None, "rprivate"), ("HostToContainer", "rslave"), ("Bidirectional", "rshared")],
+)
+def test_propagation(asked: str | None, propagation: str) -> None:
+    spec = made(
+        of_pod={"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]},
+        volumeMounts=[{"name": "v", "mountPath": "/v", "mountPropagation": asked}],
+    )
+    [found] = [mount for mount in spec.mounts if mount.target == "/v"]
+    assert found.propagation == propagation
+
+
+def test_a_volume_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="volume none not found"):
+        made(volumeMounts=[{"name": "none", "mountPath": "/v"}])

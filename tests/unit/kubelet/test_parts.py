@@ -1,0 +1,137 @@
+"""The kubelet's smaller parts: lifecycle table, termination messages, node status, addresses."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from common.api import conditions
+from node.kubelet import lifecycle, node_status, termination
+from node.kubelet.lifecycle import PHASES, UnknownTransition
+from node.kubelet.node_status import Machine, parse_capacity
+from node.network.ipam import AddressPool, NoAddress
+from node.runtime.base import ImageStatus
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("old", PHASES)
+@pytest.mark.parametrize("new", PHASES)
+def test_a_phase_never_goes_back(old: lifecycle.Phase, new: lifecycle.Phase) -> None:
+    """Every pair: the new phase where it may follow, and the old one where it may not."""
+    assert lifecycle.advance(old, new) == (new if new in PHASES[old] else old)
+    assert lifecycle.advance("", new) == new
+
+
+def test_an_unknown_phase_is_a_mistake() -> None:
+    with pytest.raises(UnknownTransition):
+        lifecycle.advance("Sleeping", "Running")
+
+
+def test_a_termination_message_is_at_most_4096_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "m"
+    assert termination.read(file) == ""
+    file.write_bytes(b"x" * 5000)
+    assert len(termination.read(file)) == 4096
+    file.write_bytes(b"\xff\xfe")
+    assert len(termination.read(file)) == 2
+
+
+def test_a_termination_message_is_read_from_nothing_but_a_file(tmp_path: Path) -> None:
+    link, pipe, directory = tmp_path / "link", tmp_path / "pipe", tmp_path / "directory"
+    link.symlink_to("/etc/passwd")
+    os.mkfifo(pipe)
+    directory.mkdir()
+    assert [termination.read(file) for file in (link, pipe, directory)] == ["", "", ""]
+
+
+def test_the_end_of_a_log_is_a_message(tmp_path: Path) -> None:
+    file = tmp_path / "0.log"
+    file.write_text("".join(f"2030-01-01T00:00:00Z stdout F line {n}\n" for n in range(200)))
+    text = termination.log_tail(file)
+    assert text.endswith("line 198\nline 199")
+    assert len(text) <= 2048
+    assert len(text.splitlines()) <= 80
+    assert all(line.startswith("line ") for line in text.splitlines()[1:])
+
+
+@pytest.mark.parametrize(
+    "text", ["cpu", "cpu=", "cpu=x", "gpu=1", "memory=1Qi", "cpu=1;memory=1Gi"]
+)
+def test_a_capacity_that_is_none_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="capacity"):
+        parse_capacity(text)
+
+
+def test_what_the_operator_gives_is_the_capacity() -> None:
+    found = node_status.capacity(8, 16 << 30, 100 << 30, "cpu=1500m,memory=2Gi")
+    assert (found["cpu"], found["memory"], found["pods"]) == ("1500m", "2Gi", "110")
+
+
+def status_of(error: str = "", images: tuple[ImageStatus, ...] = ()) -> node_status.NodeStatus:
+    """The status of a small machine."""
+    machine = Machine(
+        name="node1",
+        address="10.0.0.11",
+        capacity=node_status.capacity(2, 4 << 30, 9 << 30, ""),
+        machine_id="m",
+        boot_id="b",
+        os_image="Debian",
+        version="0.1.0",
+    )
+    return node_status.node_status(
+        machine, runtime_version="4.3.1", runtime_error=error, images=images, now=NOW
+    )
+
+
+def test_a_node_is_ready_while_its_runtime_answers() -> None:
+    status = status_of()
+    ready = conditions.find(status.conditions, "Ready")
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("True", "KubeletReady")
+    assert ready.message == "kubelet is posting ready status"
+    assert {c.type for c in status.conditions} == {
+        "Ready",
+        "MemoryPressure",
+        "DiskPressure",
+        "PIDPressure",
+    }
+    assert status.nodeInfo.containerRuntimeVersion == "podman://4.3.1"
+
+
+def test_a_node_without_its_runtime_is_not_ready_and_says_why() -> None:
+    ready = conditions.find(status_of("connection refused").conditions, "Ready")
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "KubeletNotReady")
+    assert "connection refused" in ready.message
+
+
+def test_the_largest_fifty_images_are_listed() -> None:
+    images = tuple(ImageStatus(f"sha256:{n}", (f"i:{n}",), n) for n in range(60))
+    nameless = ImageStatus("sha256:none", (), 1 << 40)
+    listed = status_of(images=(*images, nameless)).images
+    assert [image.names[0] for image in listed][:2] == ["i:59", "i:58"]
+    assert len(listed) <= 50
+    assert all(image.names for image in listed)
+
+
+def test_addresses_go_round_and_none_comes_back_at_once() -> None:
+    pool = AddressPool("10.42.1.0/29")
+    first = pool.take(set())
+    assert first == "10.42.1.2"
+    assert [pool.take(set()) for _ in range(5)] == [
+        "10.42.1.3",
+        "10.42.1.4",
+        "10.42.1.5",
+        "10.42.1.6",
+        "10.42.1.2",
+    ]
+
+
+def test_used_addresses_are_left_out_until_none_is_left() -> None:
+    pool = AddressPool("10.42.1.0/29")
+    used = {f"10.42.1.{n}" for n in (2, 3, 5, 6)}
+    assert pool.take(used) == "10.42.1.4"
+    with pytest.raises(NoAddress):
+        pool.take(used | {"10.42.1.4"})

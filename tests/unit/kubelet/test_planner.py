@@ -1,0 +1,270 @@
+"""The planner, one situation a test: what it does next, and why it waits."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from common.api.types.core_v1 import Pod
+from node.kubelet import planner
+from node.kubelet.memory import Observed, PodMemory, StartFailure, restart_delay_seconds
+from tests.fakes.pods import container, observed, pod, ran
+
+NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
+MADE = "1"
+
+
+def memory(**fields: Any) -> PodMemory:
+    """A pod whose volumes are made."""
+    return PodMemory(started_at=NOW, volumes_version=MADE, **fields)
+
+
+def plan(
+    one: Pod, found: Observed, known: PodMemory | None = None, now: datetime = NOW
+) -> list[planner.Step]:
+    """The steps for a pod whose volumes are up to date."""
+    return list(planner.plan(one, found, known or memory(), now, volumes_version=MADE))
+
+
+def kinds(steps: list[planner.Step]) -> list[str]:
+    """The names of the steps."""
+    return [type(step).__name__ for step in steps]
+
+
+def ended(attempt: int = 0, *, code: int = 1, seconds_ago: int = 0) -> Any:
+    """An attempt that ran one second and ended."""
+    end = NOW - timedelta(seconds=seconds_ago)
+    return ran(
+        attempt=attempt,
+        state="exited",
+        started_at=f"{end - timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}",
+        finished_at=f"{end:%Y-%m-%dT%H:%M:%SZ}",
+        exit_code=code,
+    )
+
+
+def test_volumes_then_sandbox_then_image_then_container_then_start() -> None:
+    one, known = pod(), PodMemory(started_at=NOW)
+    nothing = observed(with_sandbox=False)
+    assert kinds(plan(one, nothing, known)) == ["MakeVolumes"]
+    known.volumes_version = MADE
+    assert kinds(plan(one, nothing, known)) == ["MakeSandbox"]
+    assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
+    known.images[("app", 0)] = ""
+    assert kinds(plan(one, observed(), known)) == ["CreateContainer"]
+    created = ran(state="created", started_at="")
+    assert kinds(plan(one, observed(created), known)) == ["StartContainer"]
+    assert plan(one, observed(ran()), known) == []
+
+
+def test_init_containers_run_one_after_the_other_and_before_the_others() -> None:
+    one = pod(initContainers=[container("first"), container("second")])
+    [step] = plan(one, observed())
+    assert isinstance(step, planner.EnsureImage)
+    assert step.container.name == "first"
+    assert plan(one, observed(ran("first"))) == []
+    first = ran("first", state="exited", finished_at="2030-01-01T00:00:30Z")
+    [step] = plan(one, observed(first))
+    assert isinstance(step, planner.EnsureImage)
+    assert step.container.name == "second"
+    second = ran("second", state="exited", finished_at="2030-01-01T00:00:40Z")
+    [step] = plan(one, observed(first, second))
+    assert isinstance(step, planner.EnsureImage)
+    assert step.container.name == "app"
+
+
+def test_an_init_container_that_is_gone_does_not_run_again_beside_the_others() -> None:
+    one = pod(initContainers=[container("first")])
+    assert plan(one, observed(ran())) == []
+
+
+def test_app_containers_are_planned_side_by_side() -> None:
+    one = pod(containers=[container("a"), container("b")])
+    assert kinds(plan(one, observed())) == ["EnsureImage", "EnsureImage"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "again"),
+    [
+        ("Always", 0, True),
+        ("Always", 1, True),
+        ("OnFailure", 0, False),
+        ("OnFailure", 1, True),
+        ("Never", 0, False),
+        ("Never", 1, False),
+    ],
+)
+def test_the_restart_policy_decides_over_a_new_attempt(policy: str, code: int, again: bool) -> None:
+    steps = plan(pod(restartPolicy=policy), observed(ended(code=code)))
+    assert kinds(steps) == (["EnsureImage"] if again else [])
+    if again:
+        [step] = steps
+        assert isinstance(step, planner.EnsureImage)
+        assert step.attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("attempt", "seconds"), [(0, 0), (1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (60, 300)]
+)
+def test_a_crash_loop_waits_longer_each_time(attempt: int, seconds: int) -> None:
+    assert restart_delay_seconds(attempt, 0) == seconds
+    steps = plan(pod(), observed(ended(attempt)))
+    if seconds == 0:
+        assert kinds(steps) == ["EnsureImage"]
+        return
+    [step] = steps
+    assert isinstance(step, planner.WaitUntil)
+    assert step.time == NOW + timedelta(seconds=seconds)
+    later = plan(pod(), observed(ended(attempt)), now=step.time)
+    assert kinds(later) == ["EnsureImage"]
+
+
+def test_a_run_of_ten_minutes_ends_the_back_off() -> None:
+    long_run = ran(
+        attempt=7,
+        state="exited",
+        started_at="2029-12-31T23:50:00Z",
+        finished_at="2030-01-01T00:01:00Z",
+        exit_code=1,
+    )
+    assert kinds(plan(pod(), observed(long_run))) == ["EnsureImage"]
+
+
+def test_one_former_attempt_is_kept_and_older_ones_are_removed_before_the_next() -> None:
+    found = observed(ended(0, seconds_ago=60), ended(1, seconds_ago=30))
+    [step] = plan(pod(), found)
+    assert isinstance(step, planner.RemoveContainer)
+    assert step.status.attempt == 0
+    found.drop("app-0")
+    assert kinds(plan(pod(), found)) == ["EnsureImage"]
+
+
+def test_a_failure_is_waited_for_and_then_tried_again() -> None:
+    known = memory()
+    failure = known.fail("app", "ErrImagePull", "no such image", NOW)
+    [step] = plan(pod(), observed(), known)
+    assert isinstance(step, planner.WaitUntil)
+    assert (step.time, step.reason) == (failure.retry_at, "no such image")
+    assert kinds(plan(pod(), observed(), known, failure.retry_at)) == ["EnsureImage"]
+
+
+def test_failures_wait_from_ten_seconds_to_five_minutes() -> None:
+    known = memory()
+    waits = [
+        (known.fail("app", "ErrImagePull", "", NOW).retry_at - NOW).total_seconds()
+        for _ in range(8)
+    ]
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_a_deletion_terms_waits_for_the_grace_period_and_kills() -> None:
+    end = NOW + timedelta(seconds=30)
+    one = pod(metadata={"deletionTimestamp": f"{end:%Y-%m-%dT%H:%M:%SZ}"})
+    known = memory()
+    [term] = plan(one, observed(ran()), known)
+    assert isinstance(term, planner.SignalContainer)
+    assert term.signal == "TERM"
+    known.signalled["app-0"] = "TERM"
+    [wait] = plan(one, observed(ran()), known)
+    assert isinstance(wait, planner.WaitUntil)
+    assert wait.time == end
+    [kill] = plan(one, observed(ran()), known, end)
+    assert isinstance(kill, planner.SignalContainer)
+    assert kill.signal == "KILL"
+    known.signalled["app-0"] = "KILL"
+    [wait] = plan(one, observed(ran()), known, end)
+    assert isinstance(wait, planner.WaitUntil)
+
+
+def test_after_the_last_container_everything_of_a_deleted_pod_goes() -> None:
+    one = pod(metadata={"deletionTimestamp": "2030-01-01T00:00:30Z"})
+    known, found = memory(), observed(ended())
+    assert kinds(plan(one, found, known)) == ["RemoveContainer"]
+    found.drop("app-0")
+    assert kinds(plan(one, found, known)) == ["RemoveSandbox"]
+    found.sandbox, known.volumes_version = None, ""
+    assert kinds(plan(one, found, known)) == ["ReportGone"]
+
+
+def test_a_created_container_of_a_deleted_pod_is_removed_and_never_started() -> None:
+    one = pod(metadata={"deletionTimestamp": "2030-01-01T00:00:30Z"})
+    steps = plan(one, observed(ran(state="created", started_at="")))
+    assert kinds(steps) == ["RemoveContainer"]
+
+
+def test_a_pod_that_is_not_assigned_any_more_has_its_grace_period() -> None:
+    known = memory(removed_at=NOW, signalled={"app-0": "TERM"})
+    [wait] = plan(pod(terminationGracePeriodSeconds=7), observed(ran()), known)
+    assert isinstance(wait, planner.WaitUntil)
+    assert wait.time == NOW + timedelta(seconds=7)
+
+
+def test_a_grace_period_of_zero_kills_at_once() -> None:
+    one = pod(metadata={"deletionTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}"})
+    [step] = plan(one, observed(ran()))
+    assert isinstance(step, planner.SignalContainer)
+    assert step.signal == "KILL"
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_what_still_runs_of_a_pod_that_ended_is_stopped_and_nothing_is_started(phase: str) -> None:
+    one = pod(status={"phase": phase}, containers=[container("a"), container("b")])
+    [step] = plan(one, observed(ran("a")))
+    assert isinstance(step, planner.SignalContainer)
+    assert plan(one, observed()) == []
+
+
+def test_the_active_deadline_fails_the_pod() -> None:
+    one = pod(activeDeadlineSeconds=5, status={"startTime": "2030-01-01T00:00:50Z"})
+    [step] = plan(one, observed(ran()))
+    assert isinstance(step, planner.FailPod)
+    assert step.failure == "DeadlineExceeded"
+    early = plan(one, observed(ran()), now=NOW - timedelta(seconds=6))
+    [wait] = early
+    assert isinstance(wait, planner.WaitUntil)
+    assert wait.time == NOW - timedelta(seconds=5)
+
+
+def test_a_pod_that_ran_too_long_has_its_grace_period_before_the_kill() -> None:
+    known = memory(
+        failed=("DeadlineExceeded", "too long"),
+        signalled={"app-0": "TERM"},
+        stopping_since=NOW,
+    )
+    [wait] = plan(pod(terminationGracePeriodSeconds=9), observed(ran()), known)
+    assert isinstance(wait, planner.WaitUntil)
+    over = NOW + timedelta(seconds=9)
+    assert wait.time == over
+    [step] = plan(pod(terminationGracePeriodSeconds=9), observed(ran()), known, over)
+    assert isinstance(step, planner.SignalContainer)
+    assert step.signal == "KILL"
+
+
+def test_containers_of_a_lost_sandbox_are_killed_before_a_new_one_is_made() -> None:
+    found = observed(ran(), with_sandbox=False)
+    [step] = plan(pod(), found)
+    assert isinstance(step, planner.SignalContainer)
+    assert step.signal == "KILL"
+
+
+def test_changed_volumes_are_made_anew_without_touching_containers() -> None:
+    steps = list(planner.plan(pod(), observed(ran()), memory(), NOW, volumes_version="2"))
+    assert kinds(steps) == ["MakeVolumes"]
+
+
+def test_a_failed_start_is_tried_as_a_new_attempt_after_a_wait() -> None:
+    known = memory(start_failures={"app-0": StartFailure("no such file", NOW)})
+    created = ran(attempt=1, state="created", started_at="")
+    known.start_failures["app-1"] = StartFailure("no such file", NOW)
+    [wait] = plan(pod(), observed(created), known)
+    assert isinstance(wait, planner.WaitUntil)
+    assert wait.time == NOW + timedelta(seconds=10)
+    [step] = plan(pod(), observed(created), known, wait.time)
+    assert isinstance(step, planner.EnsureImage)
+    assert step.attempt == 2
+
+
+def test_planning_changes_nothing() -> None:
+    one, found, known = pod(), observed(ended(3)), memory()
+    first = plan(one, found, known)
+    assert plan(one, found, known) == first

@@ -1,0 +1,58 @@
+"""Credentials for pulls out of imagePullSecrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from common.api.types.core_v1 import LocalObjectReference, Pod, PodSpec, Secret
+from common.api.types.meta_v1 import ObjectMeta
+from node.kubelet.env import Config
+from node.kubelet.pullsecrets import credentials, registry_of
+
+POD = Pod(spec=PodSpec(imagePullSecrets=(LocalObjectReference(name="s"),)))
+AUTH = base64.b64encode(b"ann:pa:ss").decode()
+
+
+def config(auths: object, key: str = ".dockerconfigjson") -> Config:
+    """One Secret `s` with that content."""
+    data = json.dumps({"auths": auths} if key == ".dockerconfigjson" else auths).encode()
+    return Config(secrets={"s": Secret(metadata=ObjectMeta(name="s"), data={key: data})})
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        ("busybox", "docker.io"),
+        ("library/busybox:1", "docker.io"),
+        ("quay.io/a/b", "quay.io"),
+        ("localhost/x", "localhost"),
+        ("10.0.0.1:5000/x@sha256:00", "10.0.0.1:5000"),
+    ],
+)
+def test_registry_of(image: str, registry: str) -> None:
+    assert registry_of(image) == registry
+
+
+@pytest.mark.parametrize(
+    ("image", "auths", "found"),
+    [
+        ("quay.io/a/b", {"quay.io": {"username": "u", "password": "p"}}, ("u", "p")),
+        ("quay.io/a/b", {"https://quay.io/v2/": {"auth": AUTH}}, ("ann", "pa:ss")),
+        ("busybox", {"https://index.docker.io/v1/": {"auth": AUTH}}, ("ann", "pa:ss")),
+        ("quay.io/a/b", {"ghcr.io": {"auth": AUTH}}, None),
+        ("quay.io/a/b", {"quay.io": {"auth": "%%%"}}, None),
+        ("quay.io/a/b", {"quay.io": "text"}, None),
+        ("quay.io/a/b", [], None),
+    ],
+)
+def test_credentials(image: str, auths: object, found: tuple[str, str] | None) -> None:
+    assert credentials(POD, image, config(auths)) == found
+
+
+def test_the_old_form_and_no_secret() -> None:
+    old = config({"quay.io": {"auth": AUTH}}, ".dockercfg")
+    assert credentials(POD, "quay.io/x", old) == ("ann", "pa:ss")
+    assert credentials(POD, "quay.io/x", Config()) is None

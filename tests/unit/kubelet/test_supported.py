@@ -1,0 +1,119 @@
+"""No field of a pod is ignored: what the kubelet cannot carry out is named."""
+
+import typing
+from typing import Any
+
+import msgspec
+import pytest
+
+from common.api.types.core_v1 import Container, Pod, PodSpec, SecurityContext
+from node.kubelet import supported
+from tests.fakes.pods import container, pod
+
+
+def text(one: Pod) -> str:
+    """Everything that is found of a pod."""
+    found = supported.findings(one)
+    return " ".join([found.pod, *(text for _, text in found.containers)]).strip()
+
+
+def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
+    assert text(pod()) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"livenessProbe": {"httpGet": {"port": 80}}}, "spec.containers[app].livenessProbe"),
+        ({"readinessProbe": {"exec": {"command": ["x"]}}}, "readinessProbe"),
+        ({"startupProbe": {"tcpSocket": {"port": 80}}}, "startupProbe"),
+        ({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}, "lifecycle"),
+        ({"volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}, "volumeDevices"),
+        ({"ports": [{"containerPort": 80, "hostPort": 80}]}, "ports[0].hostPort"),
+        (
+            {"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a"}]},
+            "volumeMounts[v].subPath",
+        ),
+        ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, "seccompProfile"),
+        ({"securityContext": {"seLinuxOptions": {"level": "s0"}}}, "seLinuxOptions"),
+        ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "limits[nvidia.com/gpu]"),
+    ],
+)
+def test_fields_of_a_container(fields: dict[str, Any], path: str) -> None:
+    assert path in text(pod(containers=[container(**fields)]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"shareProcessNamespace": True}, "spec.shareProcessNamespace"),
+        ({"runtimeClassName": "gvisor"}, "spec.runtimeClassName"),
+        ({"hostUsers": False}, "spec.hostUsers"),
+        ({"setHostnameAsFQDN": True}, "spec.setHostnameAsFQDN"),
+        ({"overhead": {"cpu": "1"}}, "spec.overhead"),
+        ({"os": {"name": "windows"}}, "spec.os"),
+        ({"securityContext": {"fsGroup": 5}}, "spec.securityContext.fsGroup"),
+        ({"securityContext": {"sysctls": [{"name": "a", "value": "1"}]}}, "sysctls"),
+        (
+            {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
+            "volumes[v].persistentVolumeClaim",
+        ),
+        ({"volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}, "volumes[v].nfs"),
+        (
+            {
+                "volumes": [
+                    {
+                        "name": "v",
+                        "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]},
+                    }
+                ]
+            },
+            "projected.sources[0].serviceAccountToken",
+        ),
+        ({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}, "emptyDir.medium"),
+        ({"ephemeralContainers": [{"name": "debug"}]}, "spec.ephemeralContainers"),
+    ],
+)
+def test_fields_of_a_pod(fields: dict[str, Any], path: str) -> None:
+    assert path in text(pod(**fields))
+
+
+def test_sidecars_are_refused_by_name() -> None:
+    one = pod(initContainers=[container("side", restartPolicy="Always")])
+    assert "spec.initContainers[side].restartPolicy" in text(one)
+
+
+@pytest.mark.parametrize("owner", [PodSpec, Container, SecurityContext])
+def test_every_field_is_either_known_or_named(owner: type[msgspec.Struct]) -> None:
+    """A field that a later API adds is not silently ignored."""
+    known = {
+        PodSpec: supported.POD | set(supported.POD_DEFAULTS),
+        Container: supported.CONTAINER,
+        SecurityContext: supported.SECURITY,
+    }[owner]
+    hints = typing.get_type_hints(owner)
+    unknown = set(owner.__struct_fields__) - known
+    assert set(known) <= set(owner.__struct_fields__), "a known field that does not exist"
+    for name in unknown:
+        value = _set(hints[name])
+        if value is not None:
+            assert name in text(_with(owner, name, value)), name
+
+
+def _set(hint: Any) -> Any:
+    """A value other than the zero, for the types where one is easily made."""
+    options = [a for a in typing.get_args(hint) if a is not type(None)] or [hint]
+    simple: dict[Any, Any] = {str: "x", bool: True}
+    return next((simple[option] for option in options if option in simple), None)
+
+
+def _with(owner: type[msgspec.Struct], name: str, value: Any) -> Pod:
+    """A pod in which one field of one Struct is set."""
+    one = pod(containers=[container(securityContext={})])
+    target: Any = {
+        PodSpec: one.spec,
+        Container: one.spec.containers[0],
+        SecurityContext: one.spec.containers[0].securityContext,
+    }[owner]
+    setattr(target, name, value)
+    return one

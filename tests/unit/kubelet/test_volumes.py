@@ -1,0 +1,263 @@
+"""Volumes: what is in them, how updates appear, and that nothing leaves its directory."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from common.api.types.core_v1 import ConfigMap, Pod, Secret
+from node.kubelet import volumes
+from node.kubelet.env import Config, ConfigError
+from node.kubelet.volumes import Volumes, publish
+from tests.fakes.pods import HOST, UID, pod
+
+
+def needs_mounts() -> None:
+    """Skip where tmpfs cannot be mounted; CI must be able to."""
+    if os.geteuid() != 0 and os.environ.get("CI") != "true":
+        pytest.skip("mounting needs root")
+
+
+def with_volume(**source: Any) -> Pod:
+    """A pod with one volume."""
+    return pod(volumes=[{"name": "v", **source}], metadata={"labels": {"app": "web"}})
+
+
+def config_map(version: str = "1", **data: str) -> ConfigMap:
+    """The ConfigMap `settings`."""
+    plain = {"metadata": {"name": "settings", "resourceVersion": version}, "data": data}
+    return msgspec.convert(plain, ConfigMap)
+
+
+def config(*found: ConfigMap, secret: dict[str, bytes] | None = None) -> Config:
+    """What a pod references."""
+    made = Config({one.metadata.name: one for one in found})
+    if secret is not None:
+        keys = Secret(data=secret)
+        keys.metadata.name = "keys"
+        made.secrets["keys"] = keys
+    return made
+
+
+class Made(Volumes):
+    """Volumes below a test's directory."""
+
+    def content(self, one: Pod, known: Config) -> Path:
+        """Make the pod's volumes; where the first one is."""
+        self.make(one, known, HOST, "10.42.1.2")
+        return Path(self.path(UID, one.spec.volumes[0]))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Made]:
+    """Volumes that are removed after the test."""
+    found = Made(tmp_path)
+    yield found
+    found.remove(UID)
+
+
+def files(directory: Path) -> dict[str, str]:
+    """What a container sees: visible name -> content."""
+    paths = [
+        Path(top) / name for top, _, names in os.walk(directory, followlinks=True) for name in names
+    ]
+    seen = [path for path in paths if not path.relative_to(directory).parts[0].startswith("..")]
+    return {str(path.relative_to(directory)): path.read_text() for path in seen}
+
+
+def test_a_config_map_is_one_file_a_key(made: Made) -> None:
+    directory = made.content(with_volume(configMap={"name": "settings"}), config(config_map(a="1")))
+    assert files(directory) == {"a": "1"}
+    assert stat.S_IMODE((directory / "a").stat().st_mode) == 0o644
+
+
+def test_items_choose_keys_paths_and_modes(made: Made) -> None:
+    source = {
+        "name": "settings",
+        "defaultMode": 0o600,
+        "items": [{"key": "a", "path": "deep/er/a.txt"}, {"key": "b", "path": "b", "mode": 0o440}],
+    }
+    directory = made.content(with_volume(configMap=source), config(config_map(a="1", b="2", c="3")))
+    assert files(directory) == {"deep/er/a.txt": "1", "b": "2"}
+    assert stat.S_IMODE((directory / "deep/er/a.txt").stat().st_mode) == 0o600
+    assert stat.S_IMODE((directory / "b").stat().st_mode) == 0o440
+
+
+def test_an_update_swaps_one_link_and_removes_what_is_gone(made: Made) -> None:
+    one = with_volume(configMap={"name": "settings"})
+    directory = made.content(one, config(config_map(a="1", b="1")))
+    before = (directory / "..data").readlink()
+    inode = directory.stat().st_ino
+    made.content(one, config(config_map("2", a="2")))
+    assert files(directory) == {"a": "2"}
+    assert (directory / "..data").readlink() != before
+    assert directory.stat().st_ino == inode
+    assert not (directory / before).exists()
+
+
+def test_the_same_content_is_not_written_again(made: Made) -> None:
+    one = with_volume(configMap={"name": "settings"})
+    directory = made.content(one, config(config_map(a="1")))
+    written = (directory / "a").stat().st_mtime_ns, (directory / "..data").lstat().st_ino
+    made.content(one, config(config_map("2", a="1")))
+    assert ((directory / "a").stat().st_mtime_ns, (directory / "..data").lstat().st_ino) == written
+
+
+def test_a_crash_in_the_middle_of_an_update_is_repaired(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": (b"1", 0o644)})
+    half = tmp_path / "..0000000000000000"
+    half.mkdir()
+    (tmp_path / "..data_tmp").symlink_to(half.name)
+    publish(tmp_path, {"a": (b"2", 0o644)})
+    assert files(tmp_path) == {"a": "2"}
+
+
+def test_a_crash_after_the_swap_leaves_no_name_of_before(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": (b"1", 0o644)})
+    target = (tmp_path / "..data").readlink()
+    (tmp_path / "gone").symlink_to("..data/gone")
+    (tmp_path / "a").unlink()
+    publish(tmp_path, {"a": (b"1", 0o644)})
+    assert (tmp_path / "..data").readlink() == target
+    assert files(tmp_path) == {"a": "1"}
+    assert not (tmp_path / "gone").is_symlink()
+
+
+@pytest.mark.parametrize("path", ["../a", "/etc/a", "a/../../b", "..a", "a//b", "a/.", ""])
+def test_no_file_leaves_its_volume(made: Made, path: str) -> None:
+    source = {"name": "settings", "items": [{"key": "a", "path": path}]}
+    with pytest.raises(ConfigError, match="path in a volume"):
+        made.content(with_volume(configMap=source), config(config_map(a="1")))
+
+
+@pytest.mark.parametrize("key", ["configMap", "secret"])
+def test_what_is_missing_is_named_and_what_is_optional_is_empty(made: Made, key: str) -> None:
+    needs_mounts()
+    name = {"configMap": "name", "secret": "secretName"}[key]
+    with pytest.raises(ConfigError, match=f'^{key.lower()} "none" not found$'):
+        made.content(with_volume(**{key: {name: "none"}}), config())
+    directory = made.content(with_volume(**{key: {name: "none", "optional": True}}), config())
+    assert files(directory) == {}
+
+
+def test_a_missing_key_is_named(made: Made) -> None:
+    source = {"name": "settings", "items": [{"key": "none", "path": "x"}]}
+    with pytest.raises(ConfigError, match="non-existent config key: none"):
+        made.content(with_volume(configMap=source), config(config_map(a="1")))
+
+
+def test_secrets_are_on_tmpfs_and_leave_nothing_behind(made: Made) -> None:
+    needs_mounts()
+    one = with_volume(secret={"secretName": "keys", "defaultMode": 0o400})
+    directory = made.content(one, config(secret={"token": b"s3cret"}))
+    assert files(directory) == {"token": "s3cret"}
+    assert filesystem(directory) == "tmpfs"
+    assert stat.S_IMODE((directory / "token").stat().st_mode) == 0o400
+    made.content(one, config(secret={"token": b"s3cret"}))
+    made.remove(UID)
+    assert not directory.exists()
+    assert filesystem(directory) == ""
+
+
+def filesystem(directory: Path) -> str:
+    """The type of what is mounted exactly there, or the empty string."""
+    lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    found = [line[2] for line in lines if line[1] == str(directory)]
+    assert len(found) <= 1
+    return found[0] if found else ""
+
+
+def test_an_empty_directory_keeps_its_content_until_the_pod_goes(made: Made) -> None:
+    one = with_volume(emptyDir={})
+    directory = made.content(one, config())
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o777
+    (directory / "kept").write_text("1")
+    made.content(one, config())
+    assert files(directory) == {"kept": "1"}
+    made.remove(UID)
+    assert not directory.exists()
+
+
+def test_an_empty_directory_in_memory_has_its_limit(made: Made) -> None:
+    needs_mounts()
+    one = with_volume(emptyDir={"medium": "Memory", "sizeLimit": "1Mi"})
+    directory = made.content(one, config())
+    assert filesystem(directory) == "tmpfs"
+    with pytest.raises(OSError, match="No space left"):
+        (directory / "big").write_bytes(bytes(2 << 20))
+
+
+def test_the_downward_api_writes_fields_of_the_pod(made: Made) -> None:
+    needs_mounts()
+    items = [
+        {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+        {"path": "sub/ip", "fieldRef": {"fieldPath": "status.podIP"}},
+    ]
+    directory = made.content(with_volume(downwardAPI={"items": items}), config())
+    assert files(directory) == {"labels": 'app="web"', "sub/ip": "10.42.1.2"}
+
+
+def test_a_projected_volume_joins_its_sources(made: Made) -> None:
+    needs_mounts()
+    sources = [
+        {"configMap": {"name": "settings"}},
+        {"secret": {"name": "keys", "items": [{"key": "token", "path": "secret/token"}]}},
+    ]
+    known = config(config_map(a="1"), secret={"token": b"s3cret"})
+    directory = made.content(with_volume(projected={"sources": sources}), known)
+    assert files(directory) == {"a": "1", "secret/token": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "right"),
+    [
+        ("", "", True),
+        ("DirectoryOrCreate", "", True),
+        ("FileOrCreate", "", True),
+        ("Directory", "", False),
+        ("Directory", "directory", True),
+        ("Directory", "file", False),
+        ("File", "file", True),
+        ("File", "directory", False),
+        ("Socket", "file", False),
+        ("FileOrCreate", "directory", False),
+        ("DirectoryOrCreate", "file", False),
+    ],
+)
+def test_host_paths_are_checked(
+    made: Made, tmp_path: Path, kind: str, there: str, right: bool
+) -> None:
+    path = tmp_path / "host"
+    if there == "directory":
+        path.mkdir()
+    elif there == "file":
+        path.touch()
+    one = with_volume(hostPath={"path": str(path), "type": kind})
+    if not right:
+        with pytest.raises(ConfigError, match="hostPath type check failed"):
+            made.content(one, config())
+        return
+    assert made.content(one, config()) == path
+    assert path.is_file() if kind in ("File", "FileOrCreate") else path.is_dir()
+
+
+def test_what_is_on_a_host_path_outlives_the_pod(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "data").write_text("1")
+    one = with_volume(hostPath={"path": str(tmp_path / "host")})
+    made.content(one, config())
+    made.remove(UID)
+    assert (tmp_path / "host" / "data").read_text() == "1"
+
+
+def test_the_version_changes_with_what_is_referenced_and_with_nothing_else() -> None:
+    one = with_volume(configMap={"name": "settings"})
+    first = volumes.version(one, config(config_map("1")))
+    assert volumes.version(one, config(config_map("1"))) == first
+    assert volumes.version(one, config(config_map("2"))) != first
+    one.status.phase = "Running"
+    assert volumes.version(one, config(config_map("1"))) == first

@@ -1,0 +1,1 @@
+"""Tests of node/runtime that need no runtime."""
