@@ -1,0 +1,205 @@
+"""Pods that end each way, and pods that are replaced, restarted, or left alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import IMAGE, Cluster, pod, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+def shown(cluster: Cluster, name: str) -> str:
+    """The STATUS column of `kubectl get pod`."""
+    said = cluster.kubectl("get", "pod", name, "--no-headers", check=False).split()
+    return said[2] if len(said) > 2 and said[0] == name else " ".join(said)
+
+
+def test_every_end(clean: Cluster) -> None:
+    """Pending with the reason, Running, Succeeded, Failed, CrashLoopBackOff, image errors."""
+    huge = {"container": {"resources": {"requests": {"cpu": "99"}}}}
+    clean.apply(
+        pod("pending", ["true"], **huge),
+        pod("running", ["sleep", "1000"]),
+        pod("succeeded", ["true"], restartPolicy="Never"),
+        pod(
+            "failed", ["sh", "-c", "echo why > /dev/termination-log; exit 3"], restartPolicy="Never"
+        ),
+        pod("crash", ["sh", "-c", "echo once; exit 1"]),
+        pod(
+            "noimage",
+            ["true"],
+            container={"image": "127.0.0.1:1/no/such:1", "imagePullPolicy": "Always"},
+        ),
+        pod(
+            "probed",
+            ["sleep", "1000"],
+            container={"livenessProbe": {"exec": {"command": ["true"]}}},
+        ),
+    )
+    until(lambda: shown(clean, "running") == "Running")
+    until(lambda: shown(clean, "succeeded") == "Completed")
+    until(lambda: shown(clean, "failed") == "Error")
+    until(lambda: shown(clean, "crash") == "CrashLoopBackOff")
+    until(lambda: shown(clean, "noimage") in ("ErrImagePull", "ImagePullBackOff"))
+    until(lambda: shown(clean, "noimage") == "ImagePullBackOff", timeout_seconds=60)
+    until(
+        lambda: (
+            "0/3 nodes are available: 3 Insufficient cpu."
+            in clean.kubectl("describe", "pod", "pending")
+        ),
+        what="the reason of Pending",
+    )
+    condition = clean.get("pod", "pending")["status"]["conditions"][0]
+    assert condition["reason"] == "Unschedulable"
+    ended = clean.get("pod", "failed")["status"]
+    assert ended["phase"] == "Failed"
+    terminated = ended["containerStatuses"][0]["state"]["terminated"]
+    assert (terminated["exitCode"], terminated["reason"]) == (3, "Error")
+    assert terminated["message"].strip() == "why"
+    assert clean.get("pod", "succeeded")["status"]["phase"] == "Succeeded"
+    until(lambda: clean.kubectl("logs", "crash", "--previous", check=False) == "once\n")
+    until(lambda: "livenessProbe" in clean.kubectl("describe", "pod", "probed"))
+    assert clean.get("pod", "probed")["status"]["phase"] == "Pending"
+
+
+def test_terminating_takes_its_grace(clean: Cluster) -> None:
+    """A pod that ignores TERM is Terminating until its grace period ends, then killed."""
+    stubborn = pod(
+        "stubborn",
+        ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"],
+        terminationGracePeriodSeconds=5,
+    )
+    clean.apply(stubborn)
+    until(lambda: shown(clean, "stubborn") == "Running")
+    clean.kubectl("delete", "pod", "stubborn", "--wait=false")
+    assert shown(clean, "stubborn") == "Terminating"
+    until(lambda: "not found" in shown(clean, "stubborn"), timeout_seconds=15)
+
+
+def test_what_containers_get(clean: Cluster) -> None:
+    """Environment, volumes, limits, init containers, working directory."""
+    clean.kubectl("create", "configmap", "cm", "--from-literal=key=from-config")
+    clean.kubectl("create", "secret", "generic", "sec", "--from-literal=word=from-secret")
+    script = (
+        "cat /data/file /cfg/key /sec/word; echo; echo $CM $SEC $NAME $MEM $(pwd) $REF; "
+        "stat -f -c %T /sec; hostname; cat /sys/fs/cgroup/memory/memory.limit_in_bytes "
+        "/sys/fs/cgroup/memory.max 2>/dev/null; true"
+    )
+    wanted: dict[str, Any] = {
+        "workingDir": "/tmp",
+        "resources": {"limits": {"memory": "64Mi", "cpu": "500m"}},
+        "env": [
+            {"name": "CM", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "key"}}},
+            {"name": "SEC", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "word"}}},
+            {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+            {"name": "REF", "value": "[$(NAME)]"},
+        ],
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"},
+            {"name": "cfg", "mountPath": "/cfg"},
+            {"name": "sec", "mountPath": "/sec"},
+        ],
+    }
+    init = {
+        "name": "init",
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "echo made-by-init > /data/file"],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    volumes = [
+        {"name": "data", "emptyDir": {}},
+        {"name": "cfg", "configMap": {"name": "cm"}},
+        {"name": "sec", "secret": {"secretName": "sec"}},
+    ]
+    clean.apply(
+        pod(
+            "full",
+            ["sh", "-c", script],
+            container=wanted,
+            initContainers=[init],
+            volumes=volumes,
+            restartPolicy="Never",
+        )
+    )
+    until(lambda: shown(clean, "full") == "Completed", what="full")
+    printed = clean.kubectl("logs", "full")
+    assert printed.startswith("made-by-init\nfrom-configfrom-secret\n")
+    assert "from-config from-secret full 67108864 /tmp [full]\ntmpfs\nfull\n67108864" in printed
+
+
+def replication_controller(name: str, command: list[str]) -> dict[str, Any]:
+    """A ReplicationController of one pod."""
+    template = pod(name, command)
+    return {
+        "apiVersion": "v1",
+        "kind": "ReplicationController",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 1,
+            "selector": {"app": name},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": template["spec"]},
+        },
+    }
+
+
+def the_pod(cluster: Cluster, app: str) -> dict[str, Any]:
+    """The one running pod of an app that is not being deleted, or {}."""
+    found = [
+        p
+        for p in cluster.get("pods", "-l", f"app={app}")["items"]
+        if "deletionTimestamp" not in p["metadata"] and p["status"]["phase"] == "Running"
+    ]
+    return found[0] if len(found) == 1 else {}
+
+
+def test_replacement_and_restart(clean: Cluster) -> None:
+    """Deleted and Failed pods are replaced; killed processes restart in place; others stay."""
+    by_hand = ["podman", "run", "-d", "--name", "by-hand", "--network=host", IMAGE, "sleep", "9999"]
+    clean.shell("node1", *by_hand)
+    inspect = ["podman", "inspect", "by-hand", "--format", "{{.Id}} {{.State.StartedAt}}"]
+    before = clean.shell("node1", *inspect)
+    clean.apply(replication_controller("rc", ["sleep", "1000"]), pod("bare", ["sleep", "1000"]))
+    first = until(lambda: the_pod(clean, "rc"), what="the first pod")
+    until(lambda: shown(clean, "bare") == "Running")
+
+    clean.kubectl("delete", "pod", first["metadata"]["name"], "--grace-period=1")
+    second = until(lambda: the_pod(clean, "rc"), what="the second pod")
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+
+    name = second["metadata"]["name"]
+    clean.kubectl(
+        "patch",
+        "pod",
+        name,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps({"status": {"phase": "Failed"}}),
+    )
+    until(lambda: "not found" in shown(clean, name), timeout_seconds=60, what="the Failed pod")
+    third = until(lambda: the_pod(clean, "rc"), what="the third pod")
+    assert third["metadata"]["uid"] != second["metadata"]["uid"]
+
+    node = third["spec"]["nodeName"]
+    container = third["status"]["containerStatuses"][0]["containerID"].removeprefix("podman://")
+    clean.shell(node, "podman", "kill", "-s", "KILL", container)
+    name = third["metadata"]["name"]
+
+    def restarted() -> bool:
+        status = clean.get("pod", name)["status"]["containerStatuses"][0]
+        return status["restartCount"] == 1 and "running" in status["state"]
+
+    until(restarted, what="the restart in the same pod")
+    assert the_pod(clean, "rc")["metadata"]["uid"] == third["metadata"]["uid"]
+
+    clean.kubectl("delete", "pod", "bare", "--grace-period=1")
+    clean.kubectl("delete", "rc", "rc")
+    until(lambda: not clean.get("pods")["items"], what="an empty namespace")
+    assert clean.shell("node1", *inspect) == before
+    clean.shell("node1", "podman", "rm", "-f", "-t", "0", "by-hand")

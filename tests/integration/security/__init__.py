@@ -1,0 +1,1 @@
+"""Credentials, permissions and private files, on a real master."""
