@@ -93,10 +93,21 @@ class NamespaceSandbox:
         if not await self._offload(directory.exists):
             return
         await self._disconnect(link_name(pod_uid))
+        await self._unmount(directory)
+        await self._offload(shutil.rmtree, directory, ignore_errors=True)
+        if await self._offload(directory.exists):
+            raise SandboxFailed(f"{directory} cannot be deleted")
+
+    async def _unmount(self, directory: Path) -> None:
+        """Unmount all below a directory. A removal that was cut off may be doing so still."""
         mounted = await self._offload(_mounts_below, directory)
-        if mounted:
+        if not mounted:
+            return
+        try:
             await self._run(["umount", "-l", *mounted])
-        await self._offload(shutil.rmtree, directory)
+        except SandboxFailed:
+            if await self._offload(_mounts_below, directory):
+                raise
 
     async def _disconnect(self, link: str) -> None:
         """Delete a veth pair. The kernel may be doing so already, its namespace having ended."""
