@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
 
@@ -23,12 +24,20 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     data_dir: str = "/var/lib/wherry"
     config_dir: str = "/etc/wherry"
     cluster_cidr: str = "10.42.0.0/16"
+    """The addresses of pods."""
+    service_cidr: str = "10.43.0.0/16"
+    """The addresses of services; the first one is the API's own."""
     tls_san: tuple[str, ...] = ()
     disable_controllers: tuple[str, ...] = ()
     disable_scheduler: bool = False
     etcd_client_port: int = 2379
     etcd_peer_port: int = 2380
     log_format: Literal["text", "json"] = "text"
+
+    @property
+    def api_service_address(self) -> str:
+        """The address of the service `default/kubernetes`: the first one that services may have."""
+        return str(IPv4Network(self.service_cidr)[1])
 
 
 def parse(arguments: list[str]) -> MasterConfig:

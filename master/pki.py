@@ -72,6 +72,7 @@ def prepare(config: MasterConfig, clock: Clock) -> Pki:
             "kubernetes",
             "kubernetes.default",
             "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
             "wherry-master",
             *(n for n in config.tls_san if not _is_address(n)),
         ),
@@ -80,6 +81,7 @@ def prepare(config: MasterConfig, clock: Clock) -> Pki:
                 (
                     config.advertise_address,
                     "127.0.0.1",
+                    config.api_service_address,
                     *(n for n in config.tls_san if _is_address(n)),
                 )
             )

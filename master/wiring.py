@@ -49,7 +49,7 @@ from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
 from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
-from master.controllers.registry import controllers
+from master.controllers.registry import ClusterFacts, controllers
 from master.pki import Pki
 from master.scheduler.service import Scheduler
 from master.storage.compactor import Compactor
@@ -94,7 +94,13 @@ def build(
     ):
         informers[name].add_handler(handler)
     parts: dict[str, Coroutine[Any, Any, None]] = {"compactor": Compactor(store, clock).run()}
-    for controller in controllers(pki.server_ca.certificate_pem, pki.sign_node):
+    facts = ClusterFacts(
+        ca_pem=pki.server_ca.certificate_pem,
+        address=config.advertise_address,
+        port=config.secure_port,
+        service_address=config.api_service_address,
+    )
+    for controller in controllers(facts, pki.sign_node):
         if controller.name not in config.disable_controllers:
             runner = ControllerRunner(
                 controller,
@@ -147,7 +153,9 @@ def _registry(
         store=store,
         cache=cache,
         scheme=SCHEME,
-        strategies=strategies(SCHEME, cluster_cidr=config.cluster_cidr, clock=clock),
+        strategies=strategies(
+            SCHEME, cluster_cidr=config.cluster_cidr, service_cidr=config.service_cidr, clock=clock
+        ),
         admission=admission(cache, SCHEME),
         clock=clock,
         rng=rng,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from master.controllers.base import Controller
 from master.controllers.csrsigning import CertificateSigningController, Sign
 from master.controllers.deployment import DeploymentController
+from master.controllers.endpoints import EndpointsController
+from master.controllers.endpointslice import EndpointSliceController
+from master.controllers.endpointslicemirroring import EndpointSliceMirroringController
 from master.controllers.garbagecollector import GarbageCollector
+from master.controllers.kubernetesservice import KubernetesServiceController
 from master.controllers.namespace import NamespaceController
 from master.controllers.nodelifecycle import NodeLifecycleController
 from master.controllers.replicaset import ReplicaSetController
@@ -14,16 +20,33 @@ from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
 
 
-def controllers(ca_pem: bytes, sign_node: Sign) -> list[Controller]:
-    """All controllers; `ca_pem` is what pods check the API server with."""
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What controllers are told of the cluster."""
+
+    ca_pem: bytes
+    """What pods check the API server with."""
+    address: str
+    """Where this master serves the API, for pods; with `port`."""
+    port: int
+    service_address: str
+    """The cluster IP of the service that leads there."""
+
+
+def controllers(facts: ClusterFacts, sign_node: Sign) -> list[Controller]:
+    """All controllers, by name."""
     return [
         CertificateSigningController(sign_node),
         DeploymentController(),
+        EndpointsController(),
+        EndpointSliceController(),
+        EndpointSliceMirroringController(),
         GarbageCollector(),
+        KubernetesServiceController(facts.address, facts.port, facts.service_address),
         NamespaceController(),
         NodeLifecycleController(),
         ReplicaSetController(),
         ReplicationControllerController(),
-        RootCaController(ca_pem),
+        RootCaController(facts.ca_pem),
         ServiceAccountController(),
     ]

@@ -37,7 +37,8 @@ async def main():
     cache = WatchCache(store, clock)
     running = asyncio.create_task(cache.run())
     await cache.wait_for(1, 5.0)
-    rules = strategies(SCHEME, cluster_cidr="10.42.0.0/16", clock=clock)
+    cidrs = {"cluster_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16"}
+    rules = strategies(SCHEME, **cidrs, clock=clock)
     pipeline = Pipeline(store=store, cache=cache, scheme=SCHEME, strategies=rules, admission=[],
                         clock=clock, rng=SystemRng())
     registry = Registry(pipeline, Reads(store, cache), subresources={}, computed={}, views={})

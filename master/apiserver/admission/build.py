@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.api.scheme import Scheme
 from master.apiserver.admission.certificate_requester import certificate_requester
 from master.apiserver.admission.default_tolerations import default_tolerations
+from master.apiserver.admission.endpoint_addresses import EndpointAddresses
 from master.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from master.apiserver.admission.priority import priority
 from master.apiserver.admission.service_account import ServiceAccountExists
@@ -20,4 +21,5 @@ def admission(cache: WatchCache, scheme: Scheme) -> list[Admit]:
         default_tolerations,
         priority,
         certificate_requester,
+        EndpointAddresses(cache),
     ]

@@ -7,7 +7,7 @@ resourceVersion; otherwise the pipeline applies their change again to what is th
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -147,6 +147,7 @@ class Pipeline:
         resource, meta = strategy.resource, obj.metadata
         key = self.key(resource, meta.namespace, meta.name)
         ctx.warnings += strategy.warnings(obj)
+        asked = {allocation.key for allocation in strategy.allocations(obj)}
         taken: set[str] = set()
         while True:
             strategy.propose(obj, taken)
@@ -166,11 +167,24 @@ class Pipeline:
                     )
                 return splice(value, revision)
             except storage.AllocationTaken as error:
-                if error.key in taken:
-                    raise errors.conflict(resource, meta.name, f"{error} already") from error
-                taken.add(error.key)
+                self._take_note(strategy, obj, error, asked, taken)
             except storage.GuardFailed:
                 await self.cache.wait_for(await self.cache.consistent_revision(), 5.0)
+
+    def _take_note(
+        self,
+        strategy: Strategy,
+        obj: Any,
+        error: storage.AllocationTaken,
+        asked: Collection[str],
+        taken: set[str],
+    ) -> None:
+        """Do without a value that is taken; raises StatusError 422 when the writer asked for it."""
+        if error.key in asked or error.key in taken:
+            resource, finding = strategy.resource, strategy.already_taken(obj, error.key)
+            name = obj.metadata.name
+            raise errors.invalid_object(resource.group, resource.kind, name, [finding]) from error
+        taken.add(error.key)
 
     def _namespace_guard(self, resource: Resource, namespace: str) -> list[Guard]:
         """The namespace must still be what admission saw: there, and not terminating."""
@@ -234,23 +248,52 @@ class Pipeline:
         self._expect_revision(strategy, new.metadata, current)
         self._keep_metadata(new.metadata, old.metadata)
         await self._prepare_update(ctx, strategy, new, old, subresource)
+        if subresource == "":
+            return await self._store_changed(ctx, strategy, current, new, old)
         value = encode(new)
         if value == current.value or ctx.dry_run:
             return splice(value, current.revision)
         if deletion.is_finished(new):
-            return await self._remove(resource, current, new)
-        ctx.warnings += strategy.warnings(new) if subresource == "" else []
+            return await self._remove(resource, current, new, old)
         async with _translated(resource, new.metadata.name):
             revision = await self.store.update(
                 current.key,
                 value,
                 expected_revision=current.revision,
-                allocate=[
-                    a for a in strategy.allocations(new) if a not in strategy.allocations(old)
-                ],
                 ttl_seconds=strategy.ttl_seconds,
             )
         return splice(value, revision)
+
+    async def _store_changed(
+        self, ctx: Context, strategy: Strategy, current: KeyValue, new: Any, old: Any
+    ) -> bytes:
+        """Write a changed object; it may allocate and release values by that."""
+        resource, held = strategy.resource, {a.key for a in strategy.allocations(old)}
+        asked = {a.key for a in strategy.allocations(new)} - held
+        taken: set[str] = set()
+        while True:
+            strategy.propose(new, taken)
+            value = encode(new)
+            if value == current.value or ctx.dry_run:
+                return splice(value, current.revision)
+            if deletion.is_finished(new):
+                return await self._remove(resource, current, new, old)
+            wanted = strategy.allocations(new)
+            try:
+                async with _translated(resource, new.metadata.name):
+                    revision = await self.store.update(
+                        current.key,
+                        value,
+                        expected_revision=current.revision,
+                        allocate=[a for a in wanted if a.key not in held],
+                        release=sorted(held - {a.key for a in wanted}),
+                        ttl_seconds=strategy.ttl_seconds,
+                    )
+            except storage.AllocationTaken as error:
+                self._take_note(strategy, new, error, asked, taken)
+                continue
+            ctx.warnings += strategy.warnings(new)
+            return splice(value, revision)
 
     def _expect_revision(self, strategy: Strategy, meta: ObjectMeta, current: KeyValue) -> None:
         """409 when the writer has seen another state of the object."""
@@ -325,7 +368,7 @@ class Pipeline:
         if ctx.dry_run:
             return splice(current.value, current.revision), plan.remove
         if plan.remove:
-            return await self._remove(resource, current, obj), True
+            return await self._remove(resource, current, obj, obj), True
         value = encode(obj)
         if value == current.value:
             return splice(value, current.revision), False
@@ -335,14 +378,14 @@ class Pipeline:
             )
         return splice(value, revision), False
 
-    async def _remove(self, resource: Resource, current: KeyValue, obj: Any) -> bytes:
-        """Take an object out of the store, with what it had allocated."""
+    async def _remove(self, resource: Resource, current: KeyValue, obj: Any, held: Any) -> bytes:
+        """Take an object out of the store, with what `held`, the stored state, had allocated."""
         strategy = self.strategy(resource)
         async with _translated(resource, obj.metadata.name):
             await self.store.delete(
                 current.key,
                 expected_revision=current.revision,
-                release=[allocation.key for allocation in strategy.allocations(obj)],
+                release=[allocation.key for allocation in strategy.allocations(held)],
             )
         return splice(encode(obj), current.revision)
 

@@ -9,6 +9,8 @@ from master.apiserver.registry.certificatesigningrequest import CertificateSigni
 from master.apiserver.registry.configmap import ConfigMapStrategy
 from master.apiserver.registry.daemonset import DaemonSetStrategy
 from master.apiserver.registry.deployment import DeploymentStrategy
+from master.apiserver.registry.endpoints import EndpointsStrategy
+from master.apiserver.registry.endpointslice import EndpointSliceStrategy
 from master.apiserver.registry.event import EventStrategy
 from master.apiserver.registry.namespace import NamespaceStrategy
 from master.apiserver.registry.node import NodeStrategy
@@ -21,7 +23,9 @@ from master.apiserver.registry.statefulset import StatefulSetStrategy
 from master.apiserver.registry.strategy import Strategy
 
 
-def strategies(scheme: Scheme, *, cluster_cidr: str, clock: Clock) -> dict[str, Strategy]:
+def strategies(
+    scheme: Scheme, *, cluster_cidr: str, service_cidr: str, clock: Clock
+) -> dict[str, Strategy]:
     """Strategies by group resource (`deployments.apps`); other kinds need none of their own."""
     core: dict[str, type[Strategy]] = {
         "configmaps": ConfigMapStrategy,
@@ -30,7 +34,7 @@ def strategies(scheme: Scheme, *, cluster_cidr: str, clock: Clock) -> dict[str, 
         "pods": PodStrategy,
         "replicationcontrollers": ReplicationControllerStrategy,
         "secrets": SecretStrategy,
-        "services": ServiceStrategy,
+        "endpoints": EndpointsStrategy,
     }
     apps: dict[str, type[Strategy]] = {
         "daemonsets": DaemonSetStrategy,
@@ -42,6 +46,10 @@ def strategies(scheme: Scheme, *, cluster_cidr: str, clock: Clock) -> dict[str, 
     found += [cls(_resource(scheme, "apps", plural)) for plural, cls in apps.items()]
     nodes = _resource(scheme, "", "nodes")
     found.append(NodeStrategy(nodes, cluster_cidr=cluster_cidr, clock=clock))
+    services = _resource(scheme, "", "services")
+    found.append(ServiceStrategy(services, service_cidr=service_cidr))
+    slices = _resource(scheme, "discovery.k8s.io", "endpointslices")
+    found.append(EndpointSliceStrategy(slices))
     requests = _resource(scheme, "certificates.k8s.io", "certificatesigningrequests")
     found.append(CertificateSigningRequestStrategy(requests))
     return {strategy.resource.group_resource: strategy for strategy in found}

@@ -102,6 +102,10 @@ class Strategy:
         """The allocator keys that the object holds."""
         return []
 
+    def already_taken(self, obj: Any, key: str) -> FieldError:
+        """What to say of a value that the writer asked for and another object has."""
+        return errors.forbidden("spec", f"{key} is already allocated")
+
 
 def _empty_like(value: Any) -> Any:
     """A new status of the same type; the lists and maps of None stay None."""

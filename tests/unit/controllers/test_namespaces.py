@@ -21,7 +21,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Create, Delete, Update
 from master.controllers.namespace import NamespaceController
 from master.controllers.nodelifecycle import NodeLifecycleController
-from master.controllers.registry import controllers
+from master.controllers.registry import ClusterFacts, controllers
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
 from tests.unit.controllers.sim import Cluster
@@ -132,6 +132,7 @@ def test_taints_of_a_node(
 
 
 def test_every_controller_has_a_name_of_its_own() -> None:
-    made = controllers(b"pem", lambda request, node: b"")
+    facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
+    made = controllers(facts, lambda request, node: b"")
     names = [controller.name for controller in made]
-    assert len(set(names)) == len(names) == 9
+    assert len(set(names)) == len(names) == 13

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from common.api.codec import json as codec
 from common.api.scheme import SCHEME
+from common.api.types.core_v1 import Namespace, ServiceAccount
+from common.runtime.rng import SystemRng
+from master.apiserver.admission.build import admission
+from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.strategies import strategies
+from master.storage.keys import registry_key
+from master.storage.memory import MemoryStore
+from master.storage.watchcache import WatchCache
 from tests.fakes.clock import FakeClock
 
-STRATEGIES = strategies(SCHEME, cluster_cidr="10.244.0.0/16", clock=FakeClock())
+STRATEGIES = strategies(
+    SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=FakeClock()
+)
 
 
 class Writer:
@@ -57,3 +69,30 @@ class Writer:
 def writer() -> Writer:
     """One for each test; it has no state."""
     return Writer()
+
+
+@pytest.fixture
+async def pipeline() -> AsyncIterator[Pipeline]:
+    """The whole write pipeline over a store in memory, with the namespace `n`."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    cache = WatchCache(store, clock)
+    running = asyncio.create_task(cache.run())
+    await store.create(registry_key("namespaces", "n"), codec.encode(Namespace()))
+    account = registry_key("serviceaccounts", "default", "n")
+    await store.create(account, codec.encode(ServiceAccount()))
+    await cache.wait_for(await store.revision(), 5.0)
+    yield Pipeline(
+        store=store,
+        cache=cache,
+        scheme=SCHEME,
+        strategies=strategies(
+            SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=clock
+        ),
+        admission=admission(cache, SCHEME),
+        clock=clock,
+        rng=SystemRng(),
+    )
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running

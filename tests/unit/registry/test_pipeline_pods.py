@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,47 +9,16 @@ import pytest
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.scheme import SCHEME
-from common.api.types.core_v1 import Namespace, Pod, ServiceAccount
-from common.runtime.rng import SystemRng
+from common.api.types.core_v1 import Pod
 from common.security.identity import Identity
-from master.apiserver.admission.build import admission
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
-from master.apiserver.registry.strategies import strategies
-from master.storage.keys import registry_key
-from master.storage.memory import MemoryStore
-from master.storage.watchcache import WatchCache
-from tests.fakes.clock import FakeClock
 from tests.unit.registry.test_pod_defaults import container, pod
 
 CONTEXT = Context(user=Identity("user", ()))
 found = SCHEME.resource("", "v1", "pods")
 assert found is not None
 PODS = found
-
-
-@pytest.fixture
-async def pipeline() -> AsyncIterator[Pipeline]:
-    clock = FakeClock()
-    store = MemoryStore(clock)
-    cache = WatchCache(store, clock)
-    running = asyncio.create_task(cache.run())
-    await store.create(registry_key("namespaces", "n"), codec.encode(Namespace()))
-    account = registry_key("serviceaccounts", "default", "n")
-    await store.create(account, codec.encode(ServiceAccount()))
-    await cache.wait_for(await store.revision(), 5.0)
-    yield Pipeline(
-        store=store,
-        cache=cache,
-        scheme=SCHEME,
-        strategies=strategies(SCHEME, cluster_cidr="10.244.0.0/16", clock=clock),
-        admission=admission(cache, SCHEME),
-        clock=clock,
-        rng=SystemRng(),
-    )
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
 
 
 async def create(pipeline: Pipeline, plain: dict[str, Any]) -> Pod:

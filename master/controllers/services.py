@@ -1,0 +1,143 @@
+"""What the endpoint controllers ask of services and pods: who selects whom, on which ports. Pure.
+
+Source: https://kubernetes.io/docs/concepts/services-networking/service/ and
+pkg/controller/endpointslice of Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+
+import msgspec
+
+from common.api import conditions, labels
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from common.api.types.core_v1 import ObjectReference, Pod, Service, ServicePort
+from common.client.informer import Item
+from master.controllers.base import View
+
+HEADLESS = "None"
+FINISHED = ("Succeeded", "Failed")
+
+
+class _Spec(msgspec.Struct, gc=False):
+    selector: dict[str, str] | None = None
+    type: str = ""
+
+
+class _Service(msgspec.Struct, gc=False):
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+
+
+_decoder = msgspec.json.Decoder(_Service)
+
+
+@lru_cache(maxsize=8192)
+def _selector(data: bytes) -> tuple[tuple[str, str], ...]:
+    """The selector of a service that leads to pods. Asked for each service with every pod."""
+    spec = _decoder.decode(data).spec
+    return () if spec.type == "ExternalName" else tuple((spec.selector or {}).items())
+
+
+def has_selector(service: Item) -> bool:
+    """Whether a service's backends are pods that it selects."""
+    return bool(_selector(service.data))
+
+
+def selects(service: Item, pod_labels: Mapping[str, str]) -> bool:
+    """Whether a service leads to a pod with these labels."""
+    wanted = _selector(service.data)
+    return bool(wanted) and all(pod_labels.get(key) == value for key, value in wanted)
+
+
+def services_of(view: View, old: Item | None, new: Item | None) -> Iterator[str]:
+    """The keys of the services that lead to a pod, or led to it before a change."""
+    items = [item for item in (old, new) if item is not None]
+    if not items:
+        return
+    for service in view["services"].list(items[0].namespace):
+        if any(selects(service, item.labels) for item in items):
+            yield service.key
+
+
+def service_keys(
+    view: View, resource: Resource, old: Item | None, new: Item | None
+) -> Iterable[str]:
+    """The services that a change of a pod or of a service itself is about."""
+    if resource.plural == "pods":
+        return services_of(view, old, new)
+    return [item.key for item in (new or old,) if item is not None]
+
+
+class Backend(msgspec.Struct, gc=False):
+    """A pod behind a service, and the ports that it serves there."""
+
+    pod: Pod
+    ports: tuple[ServicePort, ...]
+    """The service's ports; `targetPort` is the number in this pod."""
+
+    @property
+    def address(self) -> str:
+        """The pod's address."""
+        return self.pod.status.podIP
+
+    @property
+    def serving(self) -> bool:
+        """Whether the pod is ready, be it on its way out or not."""
+        return conditions.is_true(self.pod.status.conditions, "Ready")
+
+    @property
+    def terminating(self) -> bool:
+        """Whether the pod is being deleted."""
+        return self.pod.metadata.deletionTimestamp is not None
+
+    def reference(self) -> ObjectReference:
+        """The pod as endpoints name it."""
+        meta = self.pod.metadata
+        return ObjectReference(kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+    def hostname(self, service: Service) -> str:
+        """The name that the pod has below the service's, or ''."""
+        spec = self.pod.spec
+        return spec.hostname if spec.subdomain == service.metadata.name else ""
+
+
+def backends(view: View, service: Service) -> list[Backend]:
+    """Every pod with an address that a service leads to and that has not finished, by key."""
+    selector = labels.from_map(service.spec.selector)
+    found = []
+    for item in view["pods"].list(service.metadata.namespace, selector):
+        if item.phase in FINISHED or not item.node:
+            continue
+        pod = codec.decode(item.data, Pod)
+        if pod.status.podIP:
+            found.append(Backend(pod, tuple(_target_ports(service, pod))))
+    return found
+
+
+def _target_ports(service: Service, pod: Pod) -> Iterator[ServicePort]:
+    """The service's ports that a pod has; one with a name that no container knows is left out."""
+    for port in service.spec.ports:
+        number = _number(port, pod)
+        if number:
+            yield ServicePort(
+                name=port.name,
+                protocol=port.protocol,
+                appProtocol=port.appProtocol,
+                port=port.port,
+                targetPort=number,
+            )
+
+
+def _number(port: ServicePort, pod: Pod) -> int:
+    """The number of a target port in a pod; 0 when the pod does not have it."""
+    if isinstance(port.targetPort, int):
+        return port.targetPort or port.port
+    sidecars = [c for c in pod.spec.initContainers if c.restartPolicy == "Always"]
+    for container in [*pod.spec.containers, *sidecars]:
+        for offered in container.ports:
+            if offered.name == port.targetPort and offered.protocol == port.protocol:
+                return offered.containerPort
+    return 0
