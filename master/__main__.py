@@ -86,6 +86,7 @@ async def serve(
     stopping = asyncio.create_task(stop.wait())
     nodes = await rpc.serve(
         master.nodes,
+        [master.gateway],
         f"{config.bind_address}:{config.node_port}",
         certificate=pki.serving.certificate_pem,
         key=pki.serving.key_pem,

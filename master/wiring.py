@@ -53,6 +53,7 @@ from master.controllers.registry import ClusterFacts, controllers
 from master.pki import Pki
 from master.scheduler.service import Scheduler
 from master.storage.compactor import Compactor
+from master.storage.gateway import Gateway
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache
 
@@ -68,6 +69,7 @@ class Master:
 
     rest: RestServer
     nodes: NodeService
+    gateway: Gateway
     registry: Registry
     parts: Mapping[str, Coroutine[Any, Any, None]]
     """What must run for as long as the master does, by name."""
@@ -137,7 +139,7 @@ def build(
         ),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock),
     )
-    return Master(rest, nodes, registry, parts)
+    return Master(rest, nodes, Gateway(cache, clock=clock), registry, parts)
 
 
 def _unsynced(informers: Mapping[str, Informer]) -> str:

@@ -1,6 +1,8 @@
-"""The gRPC server of the nodes: mutual TLS required, keepalive that notices silent peers."""
+"""The gRPC server on 6444: mutual TLS required, keepalive that notices silent peers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import grpc
 import grpc.aio
@@ -13,7 +15,13 @@ MESSAGE_MAX_BYTES = 4 << 20
 
 
 async def serve(
-    service: NodeService, address: str, *, certificate: bytes, key: bytes, client_ca: bytes
+    service: NodeService,
+    handlers: Sequence[grpc.GenericRpcHandler],
+    address: str,
+    *,
+    certificate: bytes,
+    key: bytes,
+    client_ca: bytes,
 ) -> grpc.aio.Server:
     """Start listening; the caller stops the server. Certificates and keys are PEM."""
     server = grpc.aio.server(
@@ -28,6 +36,7 @@ async def serve(
         ]
     )
     node_v1_pb2_grpc.add_NodeServiceServicer_to_server(service, server)
+    server.add_generic_rpc_handlers(tuple(handlers))
     credentials = grpc.ssl_server_credentials(
         [(key, certificate)], root_certificates=client_ca, require_client_auth=True
     )
