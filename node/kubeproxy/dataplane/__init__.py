@@ -1,0 +1,1 @@
+"""The doors to the kernel: nftables and connection tracking. No decision is made here."""

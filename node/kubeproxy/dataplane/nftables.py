@@ -1,0 +1,74 @@
+"""The dataplane in the kernel: one nftables table, one transaction a change."""
+
+from __future__ import annotations
+
+from common.runtime.offload import Offload
+from node.kubeproxy.dataplane import conntrack
+from node.kubeproxy.dataplane.libnftables import Nftables, generation, trim_memory
+from node.kubeproxy.plan import Changes, Ruleset
+from node.kubeproxy.rules import TABLE
+from node.kubeproxy.table import NodeFacts
+
+
+class NftablesDataplane:
+    """Our table. `offload` must have one thread: the library's context is not shared."""
+
+    def __init__(self, node: NodeFacts, offload: Offload) -> None:
+        self._node = node
+        self._offload = offload
+        self._ruleset = Ruleset()
+        self._nftables: Nftables | None = None
+        self._generation = 0
+
+    async def reload(self, changes: Changes) -> None:
+        """Make everything anew in one transaction. Raises DataplaneError."""
+        await self._offload(self._reload_now, changes)
+
+    async def apply(self, changes: Changes) -> None:
+        """Change some services in one transaction. Raises DataplaneError."""
+        await self._offload(self._apply_now, changes)
+
+    async def is_intact(self) -> bool:
+        """Whether the kernel counts no change of rules but ours."""
+        return await self._offload(generation) == self._generation
+
+    def _reload_now(self, changes: Changes) -> None:
+        stale = self._ruleset.stale(changes)
+        self._ruleset.commit(changes)
+        chains, sets = self._names("chain"), self._names("set")
+        self._run(self._ruleset.reload(self._node, chains, sets))
+        self._generation = generation()
+        trim_memory()
+        conntrack.forget(stale)
+
+    def _apply_now(self, changes: Changes) -> None:
+        commands, stale = self._ruleset.plan(changes), self._ruleset.stale(changes)
+        if commands:
+            before = generation()
+            self._run(commands)
+            if before == self._generation:  # else somebody was here before: is_intact must tell
+                self._generation += 1
+        self._ruleset.commit(changes)
+        conntrack.forget(stale)
+
+    def _run(self, commands: list[str]) -> str:
+        if self._nftables is None:
+            self._nftables = Nftables()
+        return self._nftables.run(commands)
+
+    def _names(self, kind: str) -> list[str]:
+        """The chains or sets that are in our table now."""
+        family = TABLE.partition(" ")[0]
+        return names_in(TABLE, kind, self._run([f"list {kind}s {family}"]))
+
+
+def names_in(table: str, kind: str, listed: str) -> list[str]:
+    """The names of one kind of thing in a table, from what nft lists of all tables."""
+    found, here = [], False
+    for line in listed.splitlines():
+        words = line.split()
+        if line.startswith("table "):
+            here = line == f"table {table} {{"
+        elif here and len(words) == 3 and words[0] == kind:
+            found.append(words[1])
+    return found

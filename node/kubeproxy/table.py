@@ -1,0 +1,253 @@
+"""The service-to-endpoint table of one node: what is known, and what of it may be used. Pure.
+
+Source: https://kubernetes.io/docs/reference/networking/virtual-ips/, KEP-1669 (terminating
+endpoints), KEP-2086 (internal traffic policy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+
+from common.api.types.core_v1 import Service, ServiceSpec
+from common.api.types.core_v1 import ServicePort as PortSpec
+from common.api.types.discovery_v1 import Endpoint as SliceEndpoint
+from common.api.types.discovery_v1 import EndpointSlice
+
+SERVICE_NAME = "kubernetes.io/service-name"
+PROXY_NAME = "service.kubernetes.io/service-proxy-name"
+POD_SLICES = "endpointslice-controller.k8s.io"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+API_SERVICE = "default/kubernetes"
+PROTOCOLS = {"TCP": "tcp", "UDP": "udp"}
+HEADLESS = "None"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What the table and the rules must know of this node and of the cluster."""
+
+    name: str
+    addresses: tuple[str, ...]
+    cluster_cidr: str = "10.42.0.0/16"
+    service_cidr: str = "10.43.0.0/16"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """A backend: an IPv4 address and a port."""
+
+    address: str
+    port: int
+    local: bool = False
+    """Whether it is on this node."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a service, and the endpoints that new connections may go to."""
+
+    service: str
+    """`namespace/name`."""
+    name: str
+    protocol: str
+    """tcp or udp."""
+    cluster_ip: str
+    port: int
+    node_port: int = 0
+    external_ips: tuple[str, ...] = ()
+    affinity_seconds: int = 0
+    """How long a client stays with its endpoint; 0 for round robin."""
+    internal_local: bool = False
+    external_local: bool = False
+    endpoints: tuple[Endpoint, ...] = ()
+    local_endpoints: tuple[Endpoint, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """`namespace/name:port/protocol`, for people."""
+        return f"{self.service}:{self.name or self.port}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An endpoint that is not used, and why."""
+
+    service: str
+    address: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Table:
+    """Services and slices by `namespace/name`, kept as small as rules need them."""
+
+    node: NodeFacts
+    services: dict[str, Service] = field(default_factory=dict)
+    slices: dict[str, EndpointSlice] = field(default_factory=dict)
+    _of_service: dict[str, set[str]] = field(default_factory=dict)
+
+    def put_service(self, key: str, service: Service) -> str:
+        """Take a service; answers the service whose rules may change."""
+        self.services[key] = service
+        return key
+
+    def remove_service(self, key: str) -> str:
+        """Forget a service."""
+        self.services.pop(key, None)
+        return key
+
+    def put_slice(self, key: str, made: EndpointSlice) -> set[str]:
+        """Take a slice; answers the services whose rules may change."""
+        changed = self.remove_slice(key)
+        self.slices[key] = made
+        owner = _owner(key, made)
+        self._of_service.setdefault(owner, set()).add(key)
+        return changed | {owner}
+
+    def remove_slice(self, key: str) -> set[str]:
+        """Forget a slice."""
+        old = self.slices.pop(key, None)
+        if old is None:
+            return set()
+        owner = _owner(key, old)
+        members = self._of_service.get(owner, set())
+        members.discard(key)
+        if not members:
+            self._of_service.pop(owner, None)
+        return {owner}
+
+    def ports(self, key: str) -> list[ServicePort]:
+        """The ports of a service that this proxy serves; none for headless and external names."""
+        service = self.services.get(key)
+        if service is None or not is_served(service):
+            return []
+        found = []
+        for port in service.spec.ports:
+            if port.protocol in PROTOCOLS:
+                found.append(self._port(key, service.spec, port))
+        return found
+
+    def _port(self, key: str, spec: ServiceSpec, port: PortSpec) -> ServicePort:
+        usable = [one for one in self._backends(key, port.name, port.protocol) if not one.reason]
+        local = [one for one in usable if one.endpoint.local]
+        config = spec.sessionAffinityConfig
+        seconds = config.clientIP.timeoutSeconds if config and config.clientIP else None
+        return ServicePort(
+            service=key,
+            name=port.name,
+            protocol=PROTOCOLS[port.protocol],
+            cluster_ip=spec.clusterIP,
+            port=port.port,
+            node_port=port.nodePort,
+            external_ips=tuple(spec.externalIPs),
+            affinity_seconds=(seconds or 10800) if spec.sessionAffinity == "ClientIP" else 0,
+            internal_local=spec.internalTrafficPolicy == "Local",
+            external_local=spec.externalTrafficPolicy == "Local",
+            endpoints=_preferred(usable),
+            local_endpoints=_preferred(local),
+        )
+
+    def refused(self) -> list[Refused]:
+        """Every endpoint that is not used because of its address."""
+        found = {}
+        for key in sorted(self._of_service):
+            for name in sorted(self._of_service[key]):
+                for endpoint in self.slices[name].endpoints:
+                    for address in endpoint.addresses:
+                        reason = self._problem(key, self.slices[name], address)
+                        if reason:
+                            found[key, address] = Refused(key, address, reason)
+        return list(found.values())
+
+    def _backends(self, key: str, port_name: str, protocol: str) -> list[_Backend]:
+        """The endpoints of one port, ready or still serving; each address and port once."""
+        found: dict[tuple[str, int], _Backend] = {}
+        for name in sorted(self._of_service.get(key, ())):
+            made = self.slices[name]
+            numbers = [
+                port.port
+                for port in made.ports
+                if (port.name or "") == port_name and (port.protocol or "TCP") == protocol
+            ]
+            if made.addressType != "IPv4" or not numbers or not numbers[0]:
+                continue
+            for endpoint in made.endpoints:
+                backend = self._backend(key, made, endpoint, numbers[0])
+                if backend is not None:
+                    place = (backend.endpoint.address, backend.endpoint.port)
+                    found[place] = backend.better_of(found.get(place))
+        return [found[place] for place in sorted(found)]
+
+    def _backend(
+        self, key: str, made: EndpointSlice, endpoint: SliceEndpoint, number: int
+    ) -> _Backend | None:
+        conditions = endpoint.conditions
+        ready = conditions.ready is not False
+        serving = ready if conditions.serving is None else conditions.serving
+        if not endpoint.addresses or not (ready or (serving and conditions.terminating)):
+            return None
+        address = endpoint.addresses[0]
+        local = endpoint.nodeName == self.node.name
+        place = Endpoint(address, number, local)
+        return _Backend(place, ready, self._problem(key, made, address))
+
+    def _problem(self, key: str, made: EndpointSlice, address: str) -> str:
+        """Why an address must not be used, or ''.
+
+        Addresses of pods on the node's own network are the node's; only the controller that makes
+        slices from pods, and the API's own service, may lead there.
+        """
+        try:
+            parsed = IPv4Address(address)
+        except (AddressValueError, ValueError):
+            return "it is no IPv4 address" if made.addressType == "IPv4" else ""
+        special = (
+            (parsed.is_unspecified, "it is unspecified"),
+            (parsed.is_loopback, "it is a loopback address"),
+            (parsed.is_link_local, "it is a link-local address"),
+            (parsed.is_multicast, "it is a multicast address"),
+            (parsed == IPv4Address("255.255.255.255"), "it is the broadcast address"),
+            (parsed in IPv4Network(self.node.service_cidr), "it is an address of services"),
+        )
+        for wrong, reason in special:
+            if wrong:
+                return reason
+        trusted = made.metadata.labels.get(MANAGED_BY) == POD_SLICES or key == API_SERVICE
+        if address in self.node.addresses and not trusted:
+            return "it is this node's own address"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """An endpoint that a slice offers."""
+
+    endpoint: Endpoint
+    ready: bool
+    reason: str
+
+    def better_of(self, other: _Backend | None) -> _Backend:
+        """Of two that name the same address: the ready one."""
+        return other if other is not None and other.ready and not self.ready else self
+
+
+def _preferred(backends: Iterable[_Backend]) -> tuple[Endpoint, ...]:
+    """The ready ones; when there is none, those that still serve on their way out (KEP-1669)."""
+    members = list(backends)
+    ready = [one.endpoint for one in members if one.ready]
+    return tuple(ready or [one.endpoint for one in members])
+
+
+def _owner(key: str, made: EndpointSlice) -> str:
+    """The service that a slice belongs to."""
+    namespace = key.partition("/")[0]
+    return f"{namespace}/{made.metadata.labels.get(SERVICE_NAME, '')}"
+
+
+def is_served(service: Service) -> bool:
+    """Whether this proxy is the one for a service, and the service has an address."""
+    spec, labels = service.spec, service.metadata.labels
+    has_address = spec.clusterIP not in ("", HEADLESS) and spec.type != "ExternalName"
+    return has_address and PROXY_NAME not in labels
