@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from common.api.errors import StatusError
-from common.cli import token
+from common.cli import proxy, token
 from common.client.https import ConnectionFailed, KubeConfig
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
@@ -25,8 +25,13 @@ def main() -> None:
         help=f"default: $KUBECONFIG, then {ADMIN_KUBECONFIG}",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
+    parser.set_defaults(local=False)
     token.add_parser(verbs)
+    proxy.add_parser(verbs)
     arguments = parser.parse_args()
+    if arguments.local:
+        arguments.run(arguments)
+        return
     try:
         config = KubeConfig(Path(arguments.kubeconfig))
         arguments.run(arguments, config, clock=SystemClock(), rng=SystemRng())

@@ -87,7 +87,7 @@ async def run(config: KubeProxyConfig, own: Credentials) -> None:
     host = urlsplit(config.master)
     port = (host.port or 6443) + GATEWAY_PORT_OFFSET
     clock = SystemClock()
-    tls = Tls(own.ca_pem, own.certificate_pem, own.key_pem, SERVER_NAME)
+    tls = Tls(own.ca, own.certificate, own.key, SERVER_NAME)
     client = EtcdClient([f"{host.hostname}:{port}"], tls, clock=clock, rng=SystemRng())
     table = Table(node_facts(config))
     dataplane = NftablesDataplane(table.node, Offload(threads=1, name="nftables"))

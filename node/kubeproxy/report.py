@@ -45,9 +45,7 @@ async def serving(path: str, table: Table) -> AsyncIterator[None]:
             await writer.drain()
         writer.close()
 
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)
+    _clear(path)
     before = os.umask(0o177)
     try:
         server = await asyncio.start_unix_server(answer, path, limit=QUESTION_MAX_BYTES)
@@ -55,7 +53,13 @@ async def serving(path: str, table: Table) -> AsyncIterator[None]:
         os.umask(before)
     async with server:
         yield
-    file.unlink(missing_ok=True)
+    _clear(path)
+
+
+def _clear(path: str) -> None:
+    """A socket that a former process has left is in the way."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).unlink(missing_ok=True)
 
 
 def reply(table: Table, question: bytes) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""`wherry proxy table|trace`: ask this node's kube-proxy what it knows and where packets go.
+
+Only root may ask: the proxy's socket belongs to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+SOCKET = "/run/wherry/kube-proxy.sock"
+TIMEOUT_SECONDS = 10.0
+ANSWER_BYTES = 1 << 16
+FATES = {
+    "endpoints": "goes to",
+    "refused": "is refused at once",
+    "dropped": "is dropped",
+    "untouched": "is no business of kube-proxy's",
+}
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb's arguments."""
+    parser = verbs.add_parser("proxy", help="what this node's kube-proxy knows")
+    parser.set_defaults(local=True)
+    parser.add_argument("--socket", default=SOCKET, help=f"default: {SOCKET}")
+    actions = parser.add_subparsers(dest="action", required=True)
+    table = actions.add_parser("table", help="services and their endpoints")
+    table.set_defaults(run=run_table)
+    trace = actions.add_parser("trace", help="where a connection would go, and why")
+    trace.add_argument("client", help="address of the client")
+    trace.add_argument("destination", help="ADDRESS:PORT")
+    trace.add_argument("--udp", action="store_true", help="a datagram; else a TCP connection")
+    trace.set_defaults(run=run_trace)
+
+
+def run_table(arguments: argparse.Namespace) -> None:
+    """Print a line for each port of each service, and what is not used."""
+    found = ask(arguments.socket, {"ask": "table"})
+    rows = [("SERVICE", "ADDRESS", "NODE PORT", "AFFINITY", "ENDPOINTS (* on this node)")]
+    for port in found["ports"]:
+        affinity = port["affinity_seconds"]
+        rows.append(
+            (
+                port["title"],
+                f"{port['cluster_ip']}:{port['port']}",
+                str(port["node_port"] or "-"),
+                f"ClientIP {affinity} s" if affinity else "-",
+                ", ".join(_endpoints(port)) or "none: connections are refused",
+            )
+        )
+    for line in _aligned(rows):
+        print(line)
+    for one in found["refused"]:
+        print(f"not used: endpoint {one['address']} of {one['service']}: {one['reason']}")
+
+
+def run_trace(arguments: argparse.Namespace) -> None:
+    """Print where a connection would go, and each reason."""
+    address, _, port = arguments.destination.rpartition(":")
+    if not port.isdecimal():
+        sys.exit(f"wherry: {arguments.destination!r} is not ADDRESS:PORT")
+    protocol = "udp" if arguments.udp else "tcp"
+    question = {
+        "ask": "trace",
+        "client": arguments.client,
+        "address": address,
+        "port": int(port),
+        "protocol": protocol,
+    }
+    found = ask(arguments.socket, question)
+    where = " or ".join(found["endpoints"])
+    print(
+        f"{arguments.client} -> {arguments.destination}/{protocol} {FATES[found['fate']]} {where}"
+    )
+    for reason in found["why"]:
+        print(f"  because {reason}")
+    if found["masqueraded"]:
+        print("  the endpoint sees an address of this node as its client")
+
+
+def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:
+    """One question and its answer; ends the program with what is wrong."""
+    try:
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(TIMEOUT_SECONDS)
+            door.connect(path)
+            door.sendall(json.dumps(question).encode() + b"\n")
+            answer = b"".join(iter(lambda: door.recv(ANSWER_BYTES), b""))
+    except OSError as error:
+        sys.exit(f"wherry: kube-proxy cannot be asked at {path}: {error.strerror or error}")
+    found: dict[str, Any] = json.loads(answer)
+    if "error" in found:
+        sys.exit(f"wherry: {found['error']}")
+    return found
+
+
+def _endpoints(port: dict[str, Any]) -> Iterator[str]:
+    for endpoint in port["endpoints"]:
+        yield endpoint + ("*" if endpoint in port["local_endpoints"] else "")
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Columns as wide as their widest cell, the last one free."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        yield "  ".join([*cells, row[-1]]).rstrip()
