@@ -9,7 +9,7 @@ import argparse
 import json
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 SOCKET = "/run/wherry/kube-proxy.sock"
@@ -104,7 +104,7 @@ def _endpoints(port: dict[str, Any]) -> Iterator[str]:
         yield endpoint + ("*" if endpoint in port["local_endpoints"] else "")
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Columns as wide as their widest cell, the last one free."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
