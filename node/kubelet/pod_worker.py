@@ -196,6 +196,7 @@ class PodWorker:
         config = volumes.config_of(
             [codec.decode(data, ConfigMap) for data in self.assignment.config_maps],
             [codec.decode(data, Secret) for data in self.assignment.secrets],
+            self.assignment.services,
         )
         return pod, config
 
