@@ -298,17 +298,16 @@ class Executor:
         try:
             await hook_runner.run(handler, step.container, step.status.id, address, tools)
             self.memory.hooks[key] = "done"
-        except base.RuntimeUnavailable as error:
-            # It is called at least once: when the runtime is back, once more.
-            log.warning("a hook is tried again", extra={"error": str(error)})
-            await tools.clock.sleep(HOOK_RETRY_SECONDS)
-            self.memory.hooks.pop(key, None)
         except hook_runner.HookFailed as error:
             self.memory.hooks[key] = "failed"
             # The reason may hold secrets of the pod: it goes to the log only.
             log.info("a hook failed", extra={"object": pod.metadata.name, "error": str(error)})
             title = "PostStartHook" if step.kind == "postStart" else "PreStopHook"
             tools.record(pod, step.container.name, "Warning", f"Failed{title}", f"{title} failed")
+        except Exception:  # the runtime is away, or a mistake of ours: it is called at least once
+            log.exception("a hook is called again", extra={"object": pod.metadata.name})
+            await tools.clock.sleep(HOOK_RETRY_SECONDS)
+            self.memory.hooks.pop(key, None)
         self._wake()
 
     def end_hooks(self, *, all_: bool = False) -> None:

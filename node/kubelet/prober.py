@@ -45,7 +45,7 @@ class Prober:
         for key in set(self._tasks) - set(wanted):
             self._tasks.pop(key).cancel()
         for key, target in wanted.items():
-            if key not in self._tasks:
+            if key not in self._tasks or self._tasks[key].done():
                 name = f"probe {key.kind} {target.container.name}"
                 self._tasks[key] = asyncio.create_task(self._run(target), name=name)
 
@@ -60,7 +60,7 @@ class Prober:
         await clock.sleep(self._first_wait(target, period))
         while True:
             begun = clock.monotonic()
-            success = await self._ask(target)
+            success = await self._guarded_ask(target)
             state = self._memory.probes.get(target.key)
             if success is not None and state is not None:
                 after = probing.take(state, probe, success=success)
@@ -78,6 +78,14 @@ class Prober:
             if age > clock.monotonic() - self._born + 1:
                 wait += self._world.rng.random() * period
         return wait
+
+    async def _guarded_ask(self, target: Target) -> bool | None:
+        """One answer; a mistake of ours counts neither way, and ends no probe."""
+        try:
+            return await self._ask(target)
+        except Exception:
+            log.exception("a probe could not be run", extra={"object": self._pod.metadata.name})
+            return None
 
     async def _ask(self, target: Target) -> bool | None:
         """One answer; None when it could not be had, which counts neither way."""
