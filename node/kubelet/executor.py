@@ -98,6 +98,7 @@ class Executor:
             case planner.RemoveContainer():
                 await self._tools.runtime.remove_container(step.status.id)
                 self.observed.drop(step.status.id)
+                self.memory.forget(step.status.id)
             case planner.RemoveSandbox():
                 await self._remove_sandbox(pod)
             case planner.FailPod():

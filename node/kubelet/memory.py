@@ -131,6 +131,12 @@ class PodMemory:
     failed: tuple[str, str] | None = None
     """(reason, message) of a pod that the kubelet ends: DeadlineExceeded."""
 
+    def forget(self, container_id: str) -> None:
+        """A container is gone: what was begun for it is over."""
+        self.stops.pop(container_id, None)
+        for key in [key for key in self.hooks if key[0] == container_id]:
+            del self.hooks[key]
+
     def fail(self, name: str, reason: str, message: str, now: datetime) -> Failure:
         """Remember a failure; the wait doubles with each one of the same reason family."""
         former = self.failures.get(name)

@@ -257,18 +257,21 @@ def _plan_running(
 def _plan_run(
     pod: Pod, observed: Observed, memory: PodMemory, now: datetime, volumes_version: str
 ) -> list[Step]:
-    """Volumes, sandbox, init containers one by one, then the others side by side."""
-    failure = memory.failures.get("")
-    if failure is not None and now < failure.retry_at:
-        return [WaitUntil(reason=failure.message, time=failure.retry_at)]
-    if memory.volumes_version != volumes_version or not memory.volumes_version:
-        return [MakeVolumes(reason="volumes are not up to date")]
-    if observed.sandbox is None or not observed.sandbox.ready:
-        stale = [status for status in observed.all() if status.state == "running"]
-        if stale:
-            why = "its sandbox is gone"
-            return [SignalContainer(reason=why, status=s, signal="KILL") for s in stale]
-        return [MakeSandbox(reason="the pod has no sandbox")]
+    """Volumes, sandbox, init containers one by one, then the others side by side.
+
+    What runs is looked after first: a volume that fails must not keep a sick container alive.
+    """
+    running = [
+        step
+        for container in pod.spec.containers
+        if (status := probing.running(container, observed)) is not None
+        for step in _plan_running(pod, container, status, memory, now)
+    ]
+    if any(not isinstance(step, WaitUntil) for step in running):
+        return running
+    preparations = _plan_preparations(observed, memory, now, volumes_version)
+    if preparations:
+        return [*running, *preparations]
     for container in pod.spec.initContainers:
         latest = observed.latest(container.name)
         if latest is not None and latest.state == "exited" and latest.exit_code == 0:
@@ -281,6 +284,24 @@ def _plan_run(
         for container in pod.spec.containers
         for step in _plan_container(pod, container, observed, memory, now)
     ]
+
+
+def _plan_preparations(
+    observed: Observed, memory: PodMemory, now: datetime, volumes_version: str
+) -> list[Step]:
+    """What containers need before they are made; empty when it is there."""
+    failure = memory.failures.get("")
+    if failure is not None and now < failure.retry_at:
+        return [WaitUntil(reason=failure.message, time=failure.retry_at)]
+    if memory.volumes_version != volumes_version or not memory.volumes_version:
+        return [MakeVolumes(reason="volumes are not up to date")]
+    if observed.sandbox is not None and observed.sandbox.ready:
+        return []
+    stale = [status for status in observed.all() if status.state == "running"]
+    if stale:
+        why = "its sandbox is gone"
+        return [SignalContainer(reason=why, status=s, signal="KILL") for s in stale]
+    return [MakeSandbox(reason="the pod has no sandbox")]
 
 
 def _any_started(pod: Pod, observed: Observed) -> bool:

@@ -358,3 +358,14 @@ def test_a_probe_may_have_a_grace_period_of_its_own() -> None:
     [wait] = plan(pod(containers=[container(livenessProbe=probe)]), observed(ran()), known)
     assert isinstance(wait, planner.WaitUntil)
     assert wait.time == NOW + timedelta(seconds=2)
+
+
+def test_a_volume_that_fails_keeps_no_sick_container_alive() -> None:
+    known = memory()
+    known.fail("", "FailedMount", "no such ConfigMap", NOW)
+    known.probes[Key("app-0", "liveness")] = ProbeState("failure")
+    [step] = plan(pod(), observed(ran()), known)
+    assert isinstance(step, planner.SignalContainer)
+    assert step.signal == "TERM"
+    known.signalled["app-0"], known.stops["app-0"] = "TERM", Stop(since=NOW, term_at=NOW)
+    assert kinds(plan(pod(), observed(ran()), known)) == ["WaitUntil", "WaitUntil"]
