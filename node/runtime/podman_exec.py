@@ -67,6 +67,8 @@ class PodmanExec:
     async def _result(self, session: str, output: bytes) -> ExecResult:
         """How the command ended. One that was not found has an exit code of Podman's own."""
         found = await self._service.call_on_loop("GET", f"/exec/{session}/json")
+        if found.get("Running"):
+            raise base.RuntimeUnavailable("Podman was restarted while a command ran")
         text = output.decode("utf-8", "replace")
         code = int(found["ExitCode"])
         if code in NOT_STARTED and "OCI runtime" in text:

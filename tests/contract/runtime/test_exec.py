@@ -11,6 +11,7 @@ from tests.contract.runtime.conftest import EXEC_FAILS as FAILS
 from tests.contract.runtime.conftest import EXEC_HANGS as HANGS
 from tests.contract.runtime.conftest import EXEC_TRUE as TRUE
 from tests.contract.runtime.conftest import a_spec
+from tests.fakes.podman import Podman
 
 
 async def started(runtime: Runtime) -> str:
@@ -76,3 +77,28 @@ async def test_a_command_that_takes_too_long_is_killed(podman_runtime: PodmanRun
     async with asyncio.timeout(20):
         while (await podman_runtime.exec_sync(one, listing, timeout_seconds=20)).exit_code == 0:
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.podman
+async def test_podman_dying_under_a_command_is_neither_success_nor_failure(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    one = await started(podman_runtime)
+    begun = ("/bin/sh", "-c", "touch /tmp/begun; sleep 999")
+    running = asyncio.create_task(podman_runtime.exec_sync(one, begun, timeout_seconds=100))
+    look = ("/bin/sh", "-c", "ls /tmp/begun")
+    async with asyncio.timeout(20):
+        while (await podman_runtime.exec_sync(one, look, timeout_seconds=20)).exit_code:
+            await asyncio.sleep(0.05)
+    await podman.kill()
+    with pytest.raises(base.RuntimeUnavailable):
+        await running
+    await podman.start()
+    assert (await podman_runtime.exec_sync(one, TRUE, timeout_seconds=20)).exit_code == 0
+
+
+@pytest.mark.podman
+async def test_many_commands_at_once_all_tell_their_end(podman_runtime: PodmanRuntime) -> None:
+    one = await started(podman_runtime)
+    calls = [podman_runtime.exec_sync(one, FAILS, timeout_seconds=100) for _ in range(30)]
+    assert {found.exit_code for found in await asyncio.gather(*calls)} == {4}
