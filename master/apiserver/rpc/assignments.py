@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common.api.codec import json as codec
-from common.api.types.core_v1 import Container, EphemeralContainer, Pod, PodSpec, Volume
+from common.api.types.core_v1 import (
+    Container,
+    EphemeralContainer,
+    Pod,
+    PodSpec,
+    Service,
+    ServiceSpec,
+    Volume,
+)
+from common.api.types.meta_v1 import ObjectMeta
 from common.client.informer import Item, Lister
 from protos import node_v1_pb2
 
@@ -74,14 +83,25 @@ def _of_container(container: Container | EphemeralContainer) -> set[tuple[str, s
 def services_of(pod: Pod, services: Lister) -> list[bytes]:
     """The Services that a pod's containers see: those of its namespace, and `kubernetes` always.
 
-    A namespace's own Service of that name comes before the one of `default`.
+    A namespace's own Service of that name comes before the one of `default`. Only what variables
+    are made of is sent, and nothing of a Service without an address: there may be thousands.
     """
     links = pod.spec.enableServiceLinks is not False
     found = {item.name: item for item in services.list(pod.metadata.namespace) if links}
     always = services.get("default", KUBERNETES)
     if always is not None:
         found.setdefault(KUBERNETES, always)
-    return [item.data for _, item in sorted(found.items())]
+    whole = [codec.decode(item.data, Service) for _, item in sorted(found.items())]
+    return [
+        codec.encode(
+            Service(
+                metadata=ObjectMeta(name=one.metadata.name, namespace=one.metadata.namespace),
+                spec=ServiceSpec(clusterIP=one.spec.clusterIP, ports=one.spec.ports),
+            )
+        )
+        for one in whole
+        if one.spec.clusterIP not in ("", "None")
+    ]
 
 
 def assignment(
