@@ -190,7 +190,8 @@ def _registry(
         for resource in SCHEME.resources()
         if resource.group not in NOT_INFORMED and "watch" in resource.verbs
     }
-    listers = {name: informers[name].lister for name in ("pods", "configmaps", "secrets")}
+    told = ("pods", "configmaps", "secrets", "services")
+    listers = {name: informers[name].lister for name in told}
     hub = NodeHub(listers, heartbeats=heartbeats, usages=usages, clock=clock)
     return registry, informers, hub
 

@@ -36,6 +36,7 @@ from node.kubelet.processes import PidfdProcesses
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.network.sandbox import NamespaceSandbox
+from node.probes.network import NetworkChecks
 from node.runtime.podman import PodmanRuntime
 from node.session import credentials
 from node.session.assigned import AssignedStore
@@ -156,6 +157,8 @@ class Node:
             processes=PidfdProcesses(),
             offload=self._offload,
             clock=self._clock,
+            checks=NetworkChecks(),
+            rng=SystemRng(),
         )
 
     async def run(self) -> None:

@@ -159,6 +159,7 @@ $limits
 runtime = "$runtime"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+exit_command_delay = 10
 [network]
 network_config_dir = "/var/lib/containers/networks"
 CONF

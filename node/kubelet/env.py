@@ -6,10 +6,11 @@ Source: https://kubernetes.io/docs/tasks/inject-data-application/define-environm
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.api import quantity
+from common.api.codec import json as codec
 from common.api.types.core_v1 import (
     ConfigMap,
     Container,
@@ -18,6 +19,8 @@ from common.api.types.core_v1 import (
     Pod,
     ResourceFieldSelector,
     Secret,
+    Service,
+    ServicePort,
 )
 
 _REFERENCE = re.compile(r"\$\$|\$\(([^()\s]+)\)")
@@ -30,10 +33,12 @@ class ConfigError(Exception):
 
 @dataclass(slots=True)
 class Config:
-    """The ConfigMaps and Secrets that a pod references, by name."""
+    """The ConfigMaps and Secrets that a pod references, by name, and Services in JSON."""
 
     config_maps: dict[str, ConfigMap] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
+    services: Sequence[bytes] = ()
+    """Decoded when a container starts only: that is rare, and there may be many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ def environment(
     pod: Pod, container: Container, config: Config, host: HostFacts, *, pod_address: str
 ) -> dict[str, str]:
     """The variables of a container; later ones see earlier ones as $(NAME). Raises ConfigError."""
-    result: dict[str, str] = {"HOSTNAME": hostname(pod)}
+    services = [codec.decode(data, Service) for data in config.services]
+    result: dict[str, str] = {**service_variables(services), "HOSTNAME": hostname(pod)}
     for source in container.envFrom:
         result |= _whole(source.prefix, source.configMapRef, config.config_maps, "configmap")
         result |= _whole(source.prefix, source.secretRef, config.secrets, "secret")
@@ -66,6 +72,43 @@ def environment(
         if value is not None:
             result[variable.name] = value
     return result
+
+
+def service_variables(services: Sequence[Service]) -> dict[str, str]:
+    """The addresses of Services that have one: in Kubernetes' form, and in that of Docker links.
+
+    Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    result: dict[str, str] = {}
+    for service in services:
+        address, ports = service.spec.clusterIP, service.spec.ports
+        if address in ("", "None") or not ports:
+            continue
+        name = _variable_name(service.metadata.name)
+        result[f"{name}_SERVICE_HOST"] = address
+        result[f"{name}_SERVICE_PORT"] = str(ports[0].port)
+        for port in ports:
+            if port.name:
+                result[f"{name}_SERVICE_PORT_{_variable_name(port.name)}"] = str(port.port)
+        result[f"{name}_PORT"] = _link(address, ports[0])
+        for port in ports:
+            protocol = port.protocol or "TCP"
+            prefix = f"{name}_PORT_{port.port}_{protocol.upper()}"
+            result[prefix] = _link(address, port)
+            result[f"{prefix}_PROTO"] = protocol.lower()
+            result[f"{prefix}_PORT"] = str(port.port)
+            result[f"{prefix}_ADDR"] = address
+    return result
+
+
+def _variable_name(text: str) -> str:
+    return text.replace("-", "_").upper()
+
+
+def _link(address: str, port: ServicePort) -> str:
+    """`tcp://10.0.0.1:80`."""
+    host = f"[{address}]" if ":" in address else address
+    return f"{(port.protocol or 'TCP').lower()}://{host}:{port.port}"
 
 
 def hostname(pod: Pod) -> str:

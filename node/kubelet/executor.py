@@ -6,6 +6,7 @@ What a step leads to is written into the pod's observation and memory; nothing i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,14 +15,16 @@ from common.api import times
 from common.api.types.core_v1 import Container, Pod
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
-from node.kubelet import planner, pullsecrets, termination
+from common.runtime.rng import Rng
+from node.kubelet import hook_runner, hooks, planner, pullsecrets, termination
 from node.kubelet.containers import Surroundings, container_spec, log_path
 from node.kubelet.env import Config, ConfigError, HostFacts, hostname
-from node.kubelet.memory import STABLE_SECONDS, Observed, PodMemory, StartFailure
+from node.kubelet.memory import STABLE_SECONDS, Observed, PodMemory, StartFailure, Stop
 from node.kubelet.planner import Step
 from node.kubelet.processes import Processes
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
+from node.probes.base import Checks
 from node.runtime import base
 from node.runtime.base import (
     ContainerStatus,
@@ -32,7 +35,9 @@ from node.runtime.base import (
     SandboxSpec,
 )
 
+log = logging.getLogger(__name__)
 PULLS_AT_ONCE = 4
+HOOK_RETRY_SECONDS = 2.0
 LOST_EXIT_CODE = 137
 LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
 Record = Callable[[Pod, str, str, str, str], None]
@@ -56,14 +61,20 @@ class Tools:
     processes: Processes
     offload: Offload
     clock: Clock
+    checks: Checks
+    rng: Rng
     pulls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PULLS_AT_ONCE))
 
 
 class Executor:
     """Carries out steps for one pod."""
 
-    def __init__(self, tools: Tools, observed: Observed, memory: PodMemory) -> None:
+    def __init__(
+        self, tools: Tools, observed: Observed, memory: PodMemory, wake: Callable[[], None]
+    ) -> None:
         self._tools = tools
+        self._wake = wake
+        self._hooks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.observed = observed
         self.memory = memory
 
@@ -82,9 +93,12 @@ class Executor:
                 await self._start(step, pod)
             case planner.SignalContainer():
                 await self._signal(step, pod)
+            case planner.RunHook():
+                self._begin_hook(step, pod)
             case planner.RemoveContainer():
                 await self._tools.runtime.remove_container(step.status.id)
                 self.observed.drop(step.status.id)
+                self.memory.forget(step.status.id)
             case planner.RemoveSandbox():
                 await self._remove_sandbox(pod)
             case planner.FailPod():
@@ -250,15 +264,58 @@ class Executor:
         tools.record(pod, status.name, "Normal", "Started", "Container started")
         await self._refresh(status.id)
 
+    def _begin_stop(self, step: planner.SignalContainer | planner.RunHook, pod: Pod) -> Stop:
+        """Note that a container is being stopped, and tell people once."""
+        status, now = step.status, self._tools.clock.now()
+        if status.id not in self.memory.stops:
+            self.memory.stops[status.id] = Stop(since=now, restart=step.restart)
+            if step.message:
+                self._tools.record(pod, status.name, "Normal", "Killing", step.message)
+        self.memory.stopping_since = self.memory.stopping_since or now
+        return self.memory.stops[status.id]
+
     async def _signal(self, step: planner.SignalContainer, pod: Pod) -> None:
         status = step.status
-        if step.signal == "TERM":
-            text = f"Stopping container {status.name}"
-            self._tools.record(pod, status.name, "Normal", "Killing", text)
+        stop = self._begin_stop(step, pod)
         await self._tools.runtime.signal_container(status.id, step.signal)
         self.memory.signalled[status.id] = step.signal
-        self.memory.stopping_since = self.memory.stopping_since or self._tools.clock.now()
+        stop.term_at = stop.term_at or self._tools.clock.now()
         await self._refresh(status.id)
+
+    def _begin_hook(self, step: planner.RunHook, pod: Pod) -> None:
+        """Run a hook beside everything else; its end wakes the pod's worker."""
+        if step.kind == "preStop":
+            self._begin_stop(step, pod)
+        key = (step.status.id, step.kind)
+        self.memory.hooks[key] = "running"
+        work = self._hook(step, pod)
+        self._hooks[key] = asyncio.create_task(work, name=f"hook {step.kind}")
+
+    async def _hook(self, step: planner.RunHook, pod: Pod) -> None:
+        tools, key = self._tools, (step.status.id, step.kind)
+        handler = hooks.hook_of(step.container, step.kind)
+        assert handler is not None
+        address = tools.host.address if pod.spec.hostNetwork else self.memory.address
+        try:
+            await hook_runner.run(handler, step.container, step.status.id, address, tools)
+            self.memory.hooks[key] = "done"
+        except hook_runner.HookFailed as error:
+            self.memory.hooks[key] = "failed"
+            # The reason may hold secrets of the pod: it goes to the log only.
+            log.info("a hook failed", extra={"object": pod.metadata.name, "error": str(error)})
+            title = "PostStartHook" if step.kind == "postStart" else "PreStopHook"
+            tools.record(pod, step.container.name, "Warning", f"Failed{title}", f"{title} failed")
+        except Exception:  # the runtime is away, or a mistake of ours: it is called at least once
+            log.exception("a hook is called again", extra={"object": pod.metadata.name})
+            await tools.clock.sleep(HOOK_RETRY_SECONDS)
+            self.memory.hooks.pop(key, None)
+        self._wake()
+
+    def end_hooks(self, *, all_: bool = False) -> None:
+        """Leave hooks alone whose containers have ended, or all of them."""
+        running = {status.id for status in self.observed.all() if status.state == "running"}
+        for key in [key for key in self._hooks if all_ or key[0] not in running]:
+            self._hooks.pop(key).cancel()
 
     async def _remove_sandbox(self, pod: Pod) -> None:
         """Namespaces, volumes, logs and files of the pod."""

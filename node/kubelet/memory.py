@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from node.runtime.base import ContainerStatus, SandboxStatus
 
@@ -33,6 +33,37 @@ class StartFailure(NamedTuple):
 
     message: str
     at: datetime
+
+
+@dataclass(slots=True)
+class Stop:
+    """A container that is being stopped: since when, and when it was sent TERM."""
+
+    since: datetime
+    term_at: datetime | None = None
+    restart: bool = False
+    """Stopped for a probe or a hook, which counts as a failure whatever its exit code."""
+
+
+HookState = Literal["running", "done", "failed"]
+ProbeKind = Literal["startup", "liveness", "readiness"]
+ProbeResult = Literal["unknown", "success", "failure"]
+
+
+class Key(NamedTuple):
+    """A probe of one container: its id, and the kind."""
+
+    container_id: str
+    kind: ProbeKind
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeState:
+    """What a probe has come to, and the run of equal answers that may change it."""
+
+    result: ProbeResult
+    last: ProbeResult = "unknown"
+    run: int = 0
 
 
 @dataclass(slots=True)
@@ -87,12 +118,24 @@ class PodMemory:
     """Container -> the attempt from which its back-off counts."""
     signalled: dict[str, str] = field(default_factory=dict)
     """Container id -> the last signal that it was sent."""
+    stops: dict[str, Stop] = field(default_factory=dict)
+    """By container id."""
+    hooks: dict[tuple[str, str], HookState] = field(default_factory=dict)
+    """(container id, postStart or preStop) -> where it stands."""
+    probes: dict[Key, ProbeState] = field(default_factory=dict)
+    """What each probe of a running container has come to."""
     removed_at: datetime | None = None
     """When the pod ceased to be assigned to this node."""
     stopping_since: datetime | None = None
     """When the first container was sent TERM: the grace period runs from here."""
     failed: tuple[str, str] | None = None
     """(reason, message) of a pod that the kubelet ends: DeadlineExceeded."""
+
+    def forget(self, container_id: str) -> None:
+        """A container is gone: what was begun for it is over."""
+        self.stops.pop(container_id, None)
+        for key in [key for key in self.hooks if key[0] == container_id]:
+            del self.hooks[key]
 
     def fail(self, name: str, reason: str, message: str, now: datetime) -> Failure:
         """Remember a failure; the wait doubles with each one of the same reason family."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
+from node.kubelet import hooks, probing
 from node.kubelet.memory import STABLE_SECONDS, Observed, PodMemory, restart_delay_seconds
 from node.runtime.base import ContainerStatus
+
+GRACE_AFTER_HOOK_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,23 @@ class StartContainer(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalContainer(Step):
-    """Send TERM or KILL."""
+    """Send TERM or KILL. The first of a stop says why to people, by `message`."""
 
     status: ContainerStatus
     signal: str
+    message: str = ""
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHook(Step):
+    """Begin a lifecycle hook; a preStop hook begins the stop of its container."""
+
+    status: ContainerStatus
+    container: Container
+    kind: hooks.HookKind
+    message: str = ""
+    restart: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,35 +177,101 @@ def _stop(
 ) -> list[Step]:
     """TERM, then KILL at the end of the grace period. Empty when nothing runs."""
     running = [status for status in observed.all() if status.state == "running"]
-    steps: list[Step] = []
-    for status in running:
-        sent = memory.signalled.get(status.id, "")
-        if now >= grace_end:
-            if sent != "KILL":
-                steps.append(SignalContainer(reason="grace is over", status=status, signal="KILL"))
-        elif not sent:
-            steps.append(SignalContainer(reason=why, status=status, signal="TERM"))
-    if running and not steps:
-        again = grace_end if now < grace_end else now + timedelta(seconds=1)
-        steps.append(WaitUntil(reason="containers are stopping", time=again))
-    return steps
+    by_name = {container.name: container for container in pod.spec.containers}
+    return [
+        _stop_one(
+            _Ending(status, by_name.get(status.name), why, f"Stopping container {status.name}"),
+            memory,
+            now,
+            grace_end,
+        )
+        for status in running
+    ]
+
+
+class _Ending(NamedTuple):
+    """A container that is to stop: why, and in which words people are told."""
+
+    status: ContainerStatus
+    container: Container | None
+    why: str
+    message: str
+    restart: bool = False
+
+
+def _stop_one(ending: _Ending, memory: PodMemory, now: datetime, kill_at: datetime) -> Step:
+    """The preStop hook, TERM, then KILL at the end of the grace period.
+
+    A hook that uses up the grace period leaves the process two seconds after its TERM.
+    """
+    status, why = ending.status, ending.why
+    said: Any = {"message": ending.message, "restart": ending.restart}
+    sent = memory.signalled.get(status.id, "")
+    hook = memory.hooks.get((status.id, "preStop"))
+    if not sent and ending.container and hooks.hook_of(ending.container, "preStop"):
+        if hook is None and now < kill_at:
+            container = ending.container
+            return RunHook(reason=why, status=status, container=container, kind="preStop", **said)
+        if hook == "running" and now < kill_at:
+            return WaitUntil(reason="the preStop hook runs", time=kill_at)
+    if not sent and (now < kill_at or hook is not None):
+        return SignalContainer(reason=why, status=status, signal="TERM", **said)
+    stop = memory.stops.get(status.id)
+    if hook is not None and stop is not None and stop.term_at is not None:
+        kill_at = max(kill_at, stop.term_at + timedelta(seconds=GRACE_AFTER_HOOK_SECONDS))
+    if now < kill_at:
+        return WaitUntil(reason="the container is stopping", time=kill_at)
+    if sent != "KILL":
+        return SignalContainer(reason="grace is over", status=status, signal="KILL", **said)
+    return WaitUntil(reason="the container is killed", time=now + timedelta(seconds=1))
+
+
+def _plan_running(
+    pod: Pod, container: Container, status: ContainerStatus, memory: PodMemory, now: datetime
+) -> list[Step]:
+    """The postStart hook; and the end of a container whose hook or probe has failed."""
+    hook = memory.hooks.get((status.id, "postStart"))
+    if hook is None and hooks.hook_of(container, "postStart"):
+        why = "the container has been started"
+        return [RunHook(reason=why, status=status, container=container, kind="postStart")]
+    failed = next(
+        (
+            kind
+            for kind in probing.FATAL_KINDS
+            if probing.result(memory, status.id, kind) == "failure"
+        ),
+        None,
+    )
+    if hook != "failed" and failed is None:
+        return []
+    stop = memory.stops.get(status.id)
+    grace = probing.grace_seconds(pod, container, None if hook == "failed" else failed)
+    kill_at = (stop.since if stop else now) + timedelta(seconds=grace)
+    message = "FailedPostStartHook"
+    if hook != "failed":
+        message = f"Container {container.name} failed {failed} probe"
+        message += "" if pod.spec.restartPolicy == "Never" else ", will be restarted"
+    return [_stop_one(_Ending(status, container, message, message, True), memory, now, kill_at)]
 
 
 def _plan_run(
     pod: Pod, observed: Observed, memory: PodMemory, now: datetime, volumes_version: str
 ) -> list[Step]:
-    """Volumes, sandbox, init containers one by one, then the others side by side."""
-    failure = memory.failures.get("")
-    if failure is not None and now < failure.retry_at:
-        return [WaitUntil(reason=failure.message, time=failure.retry_at)]
-    if memory.volumes_version != volumes_version or not memory.volumes_version:
-        return [MakeVolumes(reason="volumes are not up to date")]
-    if observed.sandbox is None or not observed.sandbox.ready:
-        stale = [status for status in observed.all() if status.state == "running"]
-        if stale:
-            why = "its sandbox is gone"
-            return [SignalContainer(reason=why, status=s, signal="KILL") for s in stale]
-        return [MakeSandbox(reason="the pod has no sandbox")]
+    """Volumes, sandbox, init containers one by one, then the others side by side.
+
+    What runs is looked after first: a volume that fails must not keep a sick container alive.
+    """
+    running = [
+        step
+        for container in pod.spec.containers
+        if (status := probing.running(container, observed)) is not None
+        for step in _plan_running(pod, container, status, memory, now)
+    ]
+    if any(not isinstance(step, WaitUntil) for step in running):
+        return running
+    preparations = _plan_preparations(observed, memory, now, volumes_version)
+    if preparations:
+        return [*running, *preparations]
     for container in pod.spec.initContainers:
         latest = observed.latest(container.name)
         if latest is not None and latest.state == "exited" and latest.exit_code == 0:
@@ -201,6 +284,24 @@ def _plan_run(
         for container in pod.spec.containers
         for step in _plan_container(pod, container, observed, memory, now)
     ]
+
+
+def _plan_preparations(
+    observed: Observed, memory: PodMemory, now: datetime, volumes_version: str
+) -> list[Step]:
+    """What containers need before they are made; empty when it is there."""
+    failure = memory.failures.get("")
+    if failure is not None and now < failure.retry_at:
+        return [WaitUntil(reason=failure.message, time=failure.retry_at)]
+    if memory.volumes_version != volumes_version or not memory.volumes_version:
+        return [MakeVolumes(reason="volumes are not up to date")]
+    if observed.sandbox is not None and observed.sandbox.ready:
+        return []
+    stale = [status for status in observed.all() if status.state == "running"]
+    if stale:
+        why = "its sandbox is gone"
+        return [SignalContainer(reason=why, status=s, signal="KILL") for s in stale]
+    return [MakeSandbox(reason="the pod has no sandbox")]
 
 
 def _any_started(pod: Pod, observed: Observed) -> bool:
@@ -216,7 +317,7 @@ def _plan_container(
     if latest is None:
         return _plan_attempt(container, 0, memory, now)
     if latest.state == "running":
-        return []
+        return _plan_running(pod, container, latest, memory, now)
     if latest.state == "created" and latest.id not in memory.start_failures:
         return [StartContainer(reason="made, not started", status=latest)]
     if not restarts(pod, container, latest, memory):
@@ -244,7 +345,10 @@ def _plan_attempt(
 
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
     """Whether a container that has ended runs again, by the pod's restart policy."""
-    failed = ended.exit_code != 0 or ended.id in memory.start_failures
+    stop = memory.stops.get(ended.id)
+    failed = (
+        ended.exit_code != 0 or ended.id in memory.start_failures or bool(stop and stop.restart)
+    )
     is_init = any(c.name == container.name for c in pod.spec.initContainers)
     if is_init:
         return failed and pod.spec.restartPolicy != "Never"

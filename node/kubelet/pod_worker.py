@@ -12,10 +12,11 @@ from functools import partial
 from common.api import conditions
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
-from node.kubelet import lifecycle, planner, supported, volumes
+from node.kubelet import hooks, lifecycle, planner, probing, supported, volumes
 from node.kubelet.env import Config
 from node.kubelet.executor import Executor, Tools
 from node.kubelet.memory import Observed, PodMemory
+from node.kubelet.prober import Prober
 from node.kubelet.processes import Stop
 from node.kubelet.status import Findings, pod_status
 from node.runtime.base import ContainerStatus, RuntimeFailure, SandboxFailed
@@ -49,8 +50,9 @@ class PodWorker:
         self.assignment = assignment
         self.memory = PodMemory(started_at=tools.clock.now())
         self.observed = Observed()
-        self._executor = Executor(tools, self.observed, self.memory)
         self._wake = asyncio.Event()
+        self._executor = Executor(tools, self.observed, self.memory, self._wake.set)
+        self._prober = Prober(tools, self.memory, self._wake.set)
         self._watched: dict[str, Stop] = {}
         self._ended: set[str] = set()
         self._seen = False
@@ -111,6 +113,8 @@ class PodWorker:
                     return
                 await self._wait(wait_until)
         finally:
+            self._prober.close()
+            self._executor.end_hooks(all_=True)
             for stop in self._watched.values():
                 stop()
 
@@ -143,6 +147,7 @@ class PodWorker:
             for status in self.observed.all():
                 if status.state == "exited":
                     await self._executor.read_message(status, pod)
+            self._follow(pod)
             steps = planner.plan(pod, self.observed, self.memory, now, volumes_version=version)
             if blocked and not self.observed.containers and not _is_ending(pod, self.memory):
                 steps = []
@@ -158,6 +163,14 @@ class PodWorker:
                 return None
             if not await self._take(doable[0], pod, config, version):
                 return self._retry_at()
+
+    def _follow(self, pod: Pod) -> None:
+        """Bring hooks and probes in step with the containers that run now."""
+        hooks.adopt(pod, self.observed, self.memory)
+        probing.adopt(pod, self.observed, self.memory)
+        self._executor.end_hooks()
+        ending = _is_ending(pod, self.memory)
+        self._prober.follow(pod, probing.targets(pod, self.observed, self.memory, ending=ending))
 
     def _retry_at(self) -> datetime:
         """When to ask a runtime again that did not answer."""
@@ -183,6 +196,7 @@ class PodWorker:
         config = volumes.config_of(
             [codec.decode(data, ConfigMap) for data in self.assignment.config_maps],
             [codec.decode(data, Secret) for data in self.assignment.secrets],
+            self.assignment.services,
         )
         return pod, config
 

@@ -23,7 +23,7 @@ from common.api.types.core_v1 import (
     PodStatus,
 )
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
-from node.kubelet import lifecycle
+from node.kubelet import hooks, lifecycle, probing
 from node.kubelet.memory import Observed, PodMemory
 from node.kubelet.planner import restart_due, restart_wait_seconds, restarts
 from node.runtime.base import ContainerStatus
@@ -149,10 +149,14 @@ def _container_status(
     started = False
     if latest is None:
         status.state = _waiting(*_why_waiting(container, memory, findings))
+    elif latest.state == "running" and not hooks.post_start_is_over(container, latest, memory):
+        status.state = _waiting(*_why_waiting(container, memory, findings))
+        status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
     elif latest.state == "running":
         stamp = _stamp(latest.started_at)
         status.state = ContainerState(running=ContainerStateRunning(startedAt=stamp))
-        status.ready = started = True
+        started = probing.is_started(container, latest, memory)
+        status.ready = probing.is_ready(container, latest, memory)
         status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
     elif not _has_ended(latest, memory):
         status.state = _waiting(*_why_waiting(container, memory, findings))
@@ -254,14 +258,11 @@ def _stamp(text: str) -> Time | None:
 def _conditions(
     pod: Pod, status: PodStatus, observed: Observed, now: datetime, *, initialised: bool
 ) -> tuple[PodCondition, ...]:
-    """The conditions that the kubelet decides; the transition times of the old ones are kept."""
+    """The conditions that the kubelet decides, and no others: those are theirs who set them."""
     ended = status.phase in ("Succeeded", "Failed")
     unready = [s.name for s in status.containerStatuses if not s.ready]
     ready = not unready and not ended and bool(status.containerStatuses)
-    gates = all(
-        conditions.is_true(pod.status.conditions, gate.conditionType)
-        for gate in pod.spec.readinessGates
-    )
+    unmet = _unmet_gates(pod)
     sandbox = observed.sandbox is not None and observed.sandbox.ready
     uninitialised = [s.name for s in status.initContainerStatuses if not _completed(s)]
     reason, message = "", ""
@@ -280,10 +281,16 @@ def _conditions(
         ("PodReadyToStartContainers", sandbox and not ended, "", ""),
         ("Initialized", initialised, init_reason, init_message),
         ("ContainersReady", ready, reason, message),
-        ("Ready", ready and gates, reason, message),
+        (
+            "Ready",
+            ready and not unmet,
+            reason if not ready else "ReadinessGatesNotReady",
+            message if not ready else unmet,
+        ),
         ("PodScheduled", True, "", ""),
     )
-    kept = pod.status.conditions
+    own = [kind for kind, *_ in made]
+    kept = tuple(c for c in pod.status.conditions if c.type in own)
     for kind, value, why, text in made:
         kept = conditions.put(
             kept,
@@ -296,3 +303,16 @@ def _conditions(
             ),
         )
     return kept
+
+
+def _unmet_gates(pod: Pod) -> str:
+    """What keeps a pod of ready containers from being ready; empty when nothing does."""
+    unmet = []
+    for gate in pod.spec.readinessGates:
+        found = conditions.find(pod.status.conditions, gate.conditionType)
+        name = f'pod readiness gate "{gate.conditionType}"'
+        if found is None:
+            unmet.append(f"corresponding condition of {name} does not exist.")
+        elif found.status != "True":
+            unmet.append(f'the status of {name} is not "True", but {found.status}')
+    return ", ".join(unmet)

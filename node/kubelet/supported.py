@@ -78,6 +78,10 @@ CONTAINER = frozenset(
         "stdinOnce",
         "tty",
         "resizePolicy",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
     }
 )
 SECURITY = frozenset(
@@ -166,6 +170,7 @@ def _of_container(container: Container) -> list[str]:
             for name in _set_members(container.securityContext)
             if name not in SECURITY and not _default_proc_mount(container, name)
         ]
+    found += [f"lifecycle.{name}" for name in _of_lifecycle(container)]
     found += [
         f"ports[{number}].{name}"
         for number, port in enumerate(container.ports)
@@ -189,3 +194,15 @@ def _of_container(container: Container) -> list[str]:
 def _default_proc_mount(container: Container, name: str) -> bool:
     context = container.securityContext
     return name == "procMount" and context is not None and context.procMount == "Default"
+
+
+def _of_lifecycle(container: Container) -> list[str]:
+    """A TCP handler has never done anything in Kubernetes either; it is named all the same."""
+    lifecycle = container.lifecycle
+    if lifecycle is None:
+        return []
+    found = ["stopSignal"] if lifecycle.stopSignal else []
+    for name, handler in (("postStart", lifecycle.postStart), ("preStop", lifecycle.preStop)):
+        if handler is not None and handler.tcpSocket is not None:
+            found.append(f"{name}.tcpSocket")
+    return found

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -282,9 +282,12 @@ def _link_names(directory: Path, names: set[str]) -> None:
             visible.symlink_to(f"..data/{name}")
 
 
-def config_of(config_maps: list[ConfigMap], secrets: list[Secret]) -> Config:
+def config_of(
+    config_maps: list[ConfigMap], secrets: list[Secret], services: Sequence[bytes] = ()
+) -> Config:
     """The objects of an assignment by name."""
     return Config(
         {config_map.metadata.name: config_map for config_map in config_maps},
         {secret.metadata.name: secret for secret in secrets},
+        services,
     )

@@ -47,6 +47,14 @@ class ContainerNotFound(RuntimeFailure):
     """The runtime has no such container."""
 
 
+class ExecFailed(RuntimeFailure):
+    """A command could not be run in a container; the message says why."""
+
+
+class ExecTimedOut(RuntimeFailure):
+    """A command did not end in time; it has been killed."""
+
+
 class NotOurs(RuntimeFailure):
     """The container was not made by Wherry: it is not touched."""
 
@@ -148,6 +156,14 @@ class ImageStatus:
     user: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """How a command in a container ended, and what it printed: at most 10 KiB of it."""
+
+    exit_code: int
+    output: str
+
+
 class Runtime(Protocol):
     """A container runtime. Touches only containers that carry our label."""
 
@@ -187,6 +203,16 @@ class Runtime(Protocol):
 
     async def remove_container(self, container_id: str) -> None:
         """Remove it, running or not; one that is gone is no error. Raises NotOurs."""
+        ...
+
+    async def exec_sync(
+        self, container_id: str, command: Sequence[str], *, timeout_seconds: float
+    ) -> ExecResult:
+        """Run a command in a running container and wait for its end; 0 waits for ever.
+
+        Holds up no other call. Raises ExecTimedOut, ExecFailed when it cannot be started, or
+        RuntimeUnavailable.
+        """
         ...
 
     async def image_status(self, reference: str) -> ImageStatus | None:
@@ -263,3 +289,8 @@ class Sandbox(Protocol):
 
 class SandboxFailed(Exception):
     """A step of making a sandbox failed; the message says which and why."""
+
+
+def timed_out_message(command: Sequence[str], timeout_seconds: float) -> str:
+    """What Kubernetes says of a command that did not end in time."""
+    return f'command timed out: "{" ".join(command)}" timed out after {timeout_seconds:g}s'

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -46,6 +46,8 @@ class FakeRuntime:
     images: dict[str, ImageStatus] = field(default_factory=dict)
     registry: dict[str, ImageStatus] = field(default_factory=dict)
     programs: dict[Command, Program] = field(default_factory=dict)
+    execs: dict[Command, int | None] = field(default_factory=dict)
+    """Command -> its exit code; None for one that hangs. Others cannot be run."""
     available: bool = True
     faults: dict[int, Exception] = field(default_factory=dict)
     """Raised by the call of that number (the first is 1), before it does anything."""
@@ -164,6 +166,23 @@ class FakeRuntime:
         uid = self._containers.pop(container_id).pod_uid
         del self.specs[container_id]
         self._tell(uid)
+
+    async def exec_sync(
+        self, container_id: str, command: Sequence[str], *, timeout_seconds: float
+    ) -> base.ExecResult:
+        """What `execs` says of the command."""
+        self._call(f"exec_sync {self._named(container_id)} {' '.join(command)}")
+        if tuple(command) not in self.execs:
+            raise base.ExecFailed(f"{command[0]}: executable file not found in $PATH")
+        if self._containers[container_id].state != "running":
+            raise base.ExecFailed(f"container {container_id} is not running")
+        code = self.execs[tuple(command)]
+        if code is not None:
+            return base.ExecResult(code, "")
+        if not timeout_seconds:
+            await asyncio.Event().wait()
+        await self.clock.sleep(timeout_seconds)
+        raise base.ExecTimedOut(base.timed_out_message(command, timeout_seconds))
 
     async def image_status(self, reference: str) -> ImageStatus | None:
         """The image, or None."""

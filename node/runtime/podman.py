@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,9 @@ import msgspec
 
 from common.runtime.offload import Offload
 from node.runtime import base, podman_json
-from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus
+from node.runtime.base import ContainerSpec, ContainerStatus, ExecResult, ImageStatus
 from node.runtime.oom import was_oom_killed
+from node.runtime.podman_exec import PodmanExec
 from node.runtime.podman_service import PodmanError, PodmanService
 from node.runtime.reference import check_reference
 
@@ -34,6 +35,7 @@ class PodmanRuntime:
     def __init__(self, socket_path: str, offload: Offload) -> None:
         self._service = PodmanService(socket_path, offload)
         self._offload = offload
+        self._exec = PodmanExec(self._service)
         self._known: dict[str, tuple[str, ContainerStatus]] = {}
 
     def close(self) -> None:
@@ -132,6 +134,14 @@ class PodmanRuntime:
     async def _is_there(self, container_id: str) -> bool:
         """Whether a container is there; raises NotOurs for one without our label."""
         return container_id in self._known or await self.container_status(container_id) is not None
+
+    async def exec_sync(
+        self, container_id: str, command: Sequence[str], *, timeout_seconds: float
+    ) -> ExecResult:
+        """Run a command in a container of ours."""
+        if not await self._is_there(container_id):
+            raise base.ExecFailed(f"no such container {container_id}")
+        return await self._exec.run(container_id, command, timeout_seconds)
 
     async def image_status(self, reference: str) -> ImageStatus | None:
         """The image, or None."""

@@ -91,6 +91,36 @@ class PodmanService:
             raise PodmanError(answer.status_code, _message(answer.content))
         return None if answer.status_code in _NO_CONTENT else _decode(answer.content)
 
+    async def call_on_loop(
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Like `call`, without a thread: for calls of which many may wait. A new connection each.
+
+        Raises PodmanError and RuntimeUnavailable.
+        """
+        try:
+            async with (
+                asyncio.timeout(CALL_TIMEOUT_SECONDS),
+                self._open(method, path, body=body) as (_, reader),
+            ):
+                return _decode(await reader.read())
+        except (OSError, EOFError) as error:
+            raise RuntimeUnavailable(f"Podman does not answer: {error}") from error
+
+    @asynccontextmanager
+    async def frames(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[asyncio.StreamReader]:
+        """The raw stream that a POST turns its connection into.
+
+        Raises PodmanError and RuntimeUnavailable.
+        """
+        try:
+            async with self._open("POST", path, body=body) as (_, reader):
+                yield reader
+        except (OSError, EOFError) as error:
+            raise RuntimeUnavailable(f"Podman ended a stream: {error}") from error
+
     async def lines(
         self,
         method: str,

@@ -1,7 +1,7 @@
 """What was assigned, on disk: so that a kubelet goes on after a restart while the master is away.
 
-Pods and ConfigMaps are kept in the data directory, Secrets on tmpfs only. A file that cannot be
-read counts as absent: the master will tell again.
+Pods, ConfigMaps and Services are kept in the data directory, Secrets on tmpfs only. A file that
+cannot be read counts as absent: the master will tell again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class AssignedStore:
 
     def save(self, uid: str, assignment: node_v1_pb2.PodAssignment) -> None:
         """Keep an assignment."""
-        without = node_v1_pb2.PodAssignment(pod=assignment.pod, config_maps=assignment.config_maps)
+        without = node_v1_pb2.PodAssignment(
+            pod=assignment.pod, config_maps=assignment.config_maps, services=assignment.services
+        )
         write_private(self._directory / uid, without.SerializeToString())
         if assignment.secrets:
             secrets = node_v1_pb2.PodAssignment(secrets=assignment.secrets)

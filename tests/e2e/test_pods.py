@@ -35,9 +35,9 @@ def test_every_end(clean: Cluster) -> None:
             container={"image": "127.0.0.1:1/no/such:1", "imagePullPolicy": "Always"},
         ),
         pod(
-            "probed",
+            "hosted",
             ["sleep", "1000"],
-            container={"livenessProbe": {"exec": {"command": ["true"]}}},
+            container={"ports": [{"containerPort": 80, "hostPort": 80}]},
         ),
     )
     until(lambda: shown(clean, "running") == "Running")
@@ -62,8 +62,8 @@ def test_every_end(clean: Cluster) -> None:
     assert terminated["message"].strip() == "why"
     assert clean.get("pod", "succeeded")["status"]["phase"] == "Succeeded"
     until(lambda: clean.kubectl("logs", "crash", "--previous", check=False) == "once\n")
-    until(lambda: "livenessProbe" in clean.kubectl("describe", "pod", "probed"))
-    assert clean.get("pod", "probed")["status"]["phase"] == "Pending"
+    until(lambda: "hostPort" in clean.kubectl("describe", "pod", "hosted"))
+    assert clean.get("pod", "hosted")["status"]["phase"] == "Pending"
 
 
 def test_terminating_takes_its_grace(clean: Cluster) -> None:

@@ -19,8 +19,10 @@ from node.network.ipam import AddressPool
 from node.runtime.base import ContainerStatus
 from node.runtime.fake import FakeRuntime
 from protos import node_v1_pb2
+from tests.fakes.checks import FakeChecks
 from tests.fakes.clock import FakeClock
 from tests.fakes.pods import HOST, IMAGE
+from tests.fakes.rng import SeededRng
 from tests.fakes.sandbox import FakeSandbox
 
 TURNS = 300
@@ -108,6 +110,7 @@ class FakeNode:
         self.runtime.add_images(IMAGE)
         self.sandbox = FakeSandbox()
         self.processes = FakeProcesses()
+        self.checks = FakeChecks(self.clock)
         self.master = FakeMaster()
         self.events: list[tuple[str, str]] = []
         self.assigned: dict[str, Pod] = {}
@@ -133,6 +136,8 @@ class FakeNode:
             processes=self.processes,
             offload=self.offload,
             clock=self.clock,
+            checks=self.checks,
+            rng=SeededRng(),
         )
         machine = Machine(
             name="node1",

@@ -20,7 +20,20 @@ import pytest
 
 TEST_IMAGE = "localhost/wherry-test:1"
 BUSYBOX = "/bin/busybox"
-APPLETS = ("sh", "cat", "echo", "env", "false", "hostname", "id", "ls", "sleep", "tail", "true")
+APPLETS = (
+    "sh",
+    "cat",
+    "echo",
+    "env",
+    "false",
+    "grep",
+    "hostname",
+    "id",
+    "ls",
+    "sleep",
+    "tail",
+    "true",
+)
 _START_SECONDS = 30.0
 
 
@@ -157,6 +170,7 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
+exit_command_delay = 2
 tmp_dir = "{directory}/tmp"
 [network]
 network_backend = "netavark"

@@ -1,16 +1,30 @@
-"""What a node is told: its pods, with just the ConfigMaps and Secrets that they reference."""
+"""What a node is told: its pods, with just the ConfigMaps and Secrets that they reference.
+
+The Services that a pod's containers see as variables go with it, as they are then. They are read
+when a container starts, as Kubernetes does; so a Service that changes is no reason to tell again.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from common.api.codec import json as codec
-from common.api.types.core_v1 import Container, EphemeralContainer, Pod, PodSpec, Volume
+from common.api.types.core_v1 import (
+    Container,
+    EphemeralContainer,
+    Pod,
+    PodSpec,
+    Service,
+    ServiceSpec,
+    Volume,
+)
+from common.api.types.meta_v1 import ObjectMeta
 from common.client.informer import Item, Lister
 from protos import node_v1_pb2
 
 CONFIG_MAPS = "configmaps"
 SECRETS = "secrets"
+KUBERNETES = "kubernetes"
 
 
 class Reference(NamedTuple):
@@ -66,17 +80,45 @@ def _of_container(container: Container | EphemeralContainer) -> set[tuple[str, s
     return found
 
 
+def services_of(pod: Pod, services: Lister) -> list[bytes]:
+    """The Services that a pod's containers see: those of its namespace, and `kubernetes` always.
+
+    A namespace's own Service of that name comes before the one of `default`. Only what variables
+    are made of is sent, and nothing of a Service without an address: there may be thousands.
+    """
+    links = pod.spec.enableServiceLinks is not False
+    found = {item.name: item for item in services.list(pod.metadata.namespace) if links}
+    always = services.get("default", KUBERNETES)
+    if always is not None:
+        found.setdefault(KUBERNETES, always)
+    whole = [codec.decode(item.data, Service) for _, item in sorted(found.items())]
+    return [
+        codec.encode(
+            Service(
+                metadata=ObjectMeta(name=one.metadata.name, namespace=one.metadata.namespace),
+                spec=ServiceSpec(clusterIP=one.spec.clusterIP, ports=one.spec.ports),
+            )
+        )
+        for one in whole
+        if one.spec.clusterIP not in ("", "None")
+    ]
+
+
 def assignment(
-    item: Item, config_maps: Lister, secrets: Lister
+    item: Item, config_maps: Lister, secrets: Lister, services: Lister
 ) -> tuple[node_v1_pb2.ToNode, set[Reference]]:
     """The message that carries a pod to its node, and what the pod references."""
-    wanted = references(codec.decode(item.data, Pod))
+    pod = codec.decode(item.data, Pod)
+    wanted = references(pod)
     carried: dict[str, list[bytes]] = {CONFIG_MAPS: [], SECRETS: []}
     for resource, namespace, name in sorted(wanted):
         found = (config_maps if resource == CONFIG_MAPS else secrets).get(namespace, name)
         if found is not None:
             carried[resource].append(found.data)
     message = node_v1_pb2.PodAssignment(
-        pod=item.data, config_maps=carried[CONFIG_MAPS], secrets=carried[SECRETS]
+        pod=item.data,
+        config_maps=carried[CONFIG_MAPS],
+        secrets=carried[SECRETS],
+        services=services_of(pod, services),
     )
     return node_v1_pb2.ToNode(pod=message), wanted

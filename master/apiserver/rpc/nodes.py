@@ -71,6 +71,7 @@ class NodeHub:
         self._pods = listers["pods"]
         self._config_maps = listers["configmaps"]
         self._secrets = listers["secrets"]
+        self._services = listers["services"]
         self._clock = clock
         self.streams: dict[str, NodeStream] = {}
         self.usage = usages
@@ -147,7 +148,9 @@ class NodeHub:
             namespace, name, uid = key.split("/")
             gone = node_v1_pb2.PodRemoved(namespace=namespace, name=name, uid=uid)
             return ToNode(removed=gone)
-        message, wanted = assignments.assignment(item, self._config_maps, self._secrets)
+        message, wanted = assignments.assignment(
+            item, self._config_maps, self._secrets, self._services
+        )
         stream.references[key] = wanted
         return message
 

@@ -5,6 +5,7 @@ At no time do two containers of one name run; the fake runtime checks it with ev
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +26,16 @@ PROGRAMS = {
 }
 COMMANDS = st.sampled_from([name for (name,) in PROGRAMS])
 LONG_SECONDS = 400.0
+YES = {"exec": {"command": ["yes"]}}
+PROBES = {
+    "startupProbe": YES,
+    "livenessProbe": {**YES, "initialDelaySeconds": 3},
+    "readinessProbe": {"httpGet": {"port": 80}},
+}
+HOOKS = {"lifecycle": {"postStart": YES, "preStop": {"sleep": {"seconds": 2}}}}
+EXTRAS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}, PROBES, HOOKS, {**PROBES, **HOOKS}]
+)
 
 
 class Died(asyncio.CancelledError):
@@ -35,7 +46,10 @@ class Died(asyncio.CancelledError):
 def pods(draw: st.DrawFn) -> Pod:
     """Pods of every restart policy, with programs of every kind."""
     init = [container(f"init{n}", command=[draw(COMMANDS)]) for n in range(draw(st.integers(0, 1)))]
-    main = [container(f"c{n}", command=[draw(COMMANDS)]) for n in range(draw(st.integers(1, 2)))]
+    main = [
+        container(f"c{n}", command=[draw(COMMANDS)], **draw(EXTRAS))
+        for n in range(draw(st.integers(1, 2)))
+    ]
     return pod(
         initContainers=init,
         containers=main,
@@ -64,6 +78,7 @@ async def lived(directory: Path, one: Pod, faults: dict[int, str], *, deleted: b
     """The whole life of a pod on a node where calls fail and the kubelet dies."""
     node = FakeNode(directory)
     node.runtime.programs |= PROGRAMS
+    node.runtime.execs |= {("yes",): 0}
     for call, kind in faults.items():
         node.runtime.faults[call] = (
             Died() if kind == "dies" else RuntimeUnavailable("connection refused")
@@ -135,3 +150,9 @@ def test_a_death_at_any_call_is_survived(tmp_path: Path, call: int) -> None:
         containers=[container("c0", command=["runs"]), container("c1", command=["fails"])],
     )
     asyncio.run(lived(tmp_path, one, {call: "dies"}, deleted=True))
+
+
+@pytest.mark.parametrize("call", range(1, 22))
+def test_a_death_at_any_call_of_hooks_and_probes_is_survived(tmp_path: Path, call: int) -> None:
+    one = pod(containers=[container("c0", command=["polite"], **PROBES, **HOOKS)])
+    asyncio.run(lived(tmp_path, one, {call: "dies", call + 7: "away"}, deleted=True))

@@ -140,12 +140,12 @@ async def test_a_pod_that_is_to_run_once_ends(
 
 
 async def test_a_field_that_is_not_supported_starts_nothing(node: FakeNode) -> None:
-    probe = {"httpGet": {"port": 80}}
-    await node.assign(pod(containers=[container(livenessProbe=probe)]))
+    ports = [{"containerPort": 80, "hostPort": 80}]
+    await node.assign(pod(containers=[container(ports=ports)]))
     waiting = node.master.last(UID).containerStatuses[0].state.waiting
     assert waiting is not None
     assert waiting.reason == "CreateContainerConfigError"
-    assert "livenessProbe" in waiting.message
+    assert "hostPort" in waiting.message
     assert node.runtime.changes() == []
 
 

@@ -16,6 +16,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
 from node.kubelet.processes import PidfdProcesses
 from node.network.sandbox import NamespaceSandbox
+from node.probes.network import NetworkChecks
 from node.runtime.base import ContainerStatus
 from node.runtime.podman import PodmanRuntime
 from tests.fakes.kubelet import FakeNode, end
@@ -39,6 +40,7 @@ class RealNode(FakeNode):
         self.runtime = PodmanRuntime(service.socket_path, self.offload)  # type: ignore[assignment]
         self.sandbox = NamespaceSandbox(directory / "sandboxes", self.offload)  # type: ignore[assignment]
         self.processes = PidfdProcesses()  # type: ignore[assignment]
+        self.checks = NetworkChecks()  # type: ignore[assignment]
 
     async def until(self, wanted: Callable[[PodStatus], bool]) -> PodStatus:
         """The pod's status, once it is as wanted."""

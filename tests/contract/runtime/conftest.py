@@ -25,6 +25,10 @@ PROGRAMS = {
     EXITS_3: Program(exit_code=3),
     MISSING: Program(start_error="no such file or directory"),
 }
+EXEC_TRUE = ("/bin/true",)
+EXEC_FAILS = ("/bin/sh", "-c", "exit 4")
+EXEC_HANGS = ("/bin/sleep", "999")
+EXECS = {EXEC_TRUE: 0, EXEC_FAILS: 4, EXEC_HANGS: None}
 _WAIT_SECONDS = 20.0
 
 
@@ -74,7 +78,7 @@ def podman_runtime(podman: Podman) -> Iterator[PodmanRuntime]:
 async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[Runtime]:
     """A Runtime with `TEST_IMAGE` and no container."""
     if request.param == "fake":
-        fake = FakeRuntime(SystemClock(), programs=dict(PROGRAMS))
+        fake = FakeRuntime(SystemClock(), programs=dict(PROGRAMS), execs=dict(EXECS))
         fake.add_images(TEST_IMAGE)
         yield fake
         fake.check_invariants()

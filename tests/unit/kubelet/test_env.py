@@ -165,3 +165,54 @@ def test_a_secret_that_is_no_text_does_not_break_a_container() -> None:
     config = Config({}, {"keys": secret("keys", RAW=b"\xff\xfe")})
     found = made(config=config, envFrom=[{"secretRef": {"name": "keys"}}])
     assert len(found["RAW"]) == 2
+
+
+def service(name: str, address: str, *ports: dict[str, Any]) -> bytes:
+    """A Service in JSON."""
+    spec = {"clusterIP": address, "ports": list(ports)}
+    return msgspec.json.encode({"metadata": {"name": name}, "spec": spec})
+
+
+def test_services_are_told_in_both_forms() -> None:
+    ports = (
+        {"name": "http-web", "port": 80, "protocol": "TCP"},
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+    )
+    config = Config(services=[service("hello-world", "10.96.0.7", *ports)])
+    assert made(config=config) == {
+        "HOSTNAME": "web",
+        "HELLO_WORLD_SERVICE_HOST": "10.96.0.7",
+        "HELLO_WORLD_SERVICE_PORT": "80",
+        "HELLO_WORLD_SERVICE_PORT_HTTP_WEB": "80",
+        "HELLO_WORLD_SERVICE_PORT_DNS": "53",
+        "HELLO_WORLD_PORT": "tcp://10.96.0.7:80",
+        "HELLO_WORLD_PORT_80_TCP": "tcp://10.96.0.7:80",
+        "HELLO_WORLD_PORT_80_TCP_PROTO": "tcp",
+        "HELLO_WORLD_PORT_80_TCP_PORT": "80",
+        "HELLO_WORLD_PORT_80_TCP_ADDR": "10.96.0.7",
+        "HELLO_WORLD_PORT_53_UDP": "udp://10.96.0.7:53",
+        "HELLO_WORLD_PORT_53_UDP_PROTO": "udp",
+        "HELLO_WORLD_PORT_53_UDP_PORT": "53",
+        "HELLO_WORLD_PORT_53_UDP_ADDR": "10.96.0.7",
+    }
+
+
+@pytest.mark.parametrize("address", ["", "None"])
+def test_services_without_an_address_are_left_out(address: str) -> None:
+    config = Config(services=[service("db", address, {"port": 80})])
+    assert made(config=config) == {"HOSTNAME": "web"}
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    config = Config(services=[service("db", "fd00::7", {"port": 80})])
+    assert made(config=config)["DB_PORT"] == "tcp://[fd00::7]:80"
+
+
+def test_the_pods_own_variables_win_over_services_and_may_refer_to_them() -> None:
+    config = Config(services=[service("db", "10.96.0.7", {"port": 80})])
+    env = [
+        {"name": "URL", "value": "http://$(DB_SERVICE_HOST)"},
+        {"name": "DB_PORT", "value": "mine"},
+    ]
+    found = made(config=config, env=env)
+    assert (found["URL"], found["DB_PORT"]) == ("http://10.96.0.7", "mine")

@@ -7,7 +7,15 @@ import pytest
 
 from common.api.types.core_v1 import Pod
 from node.kubelet import planner
-from node.kubelet.memory import Observed, PodMemory, StartFailure, restart_delay_seconds
+from node.kubelet.memory import (
+    Key,
+    Observed,
+    PodMemory,
+    ProbeState,
+    StartFailure,
+    Stop,
+    restart_delay_seconds,
+)
 from tests.fakes.pods import container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -268,3 +276,96 @@ def test_planning_changes_nothing() -> None:
     one, found, known = pod(), observed(ended(3)), memory()
     first = plan(one, found, known)
     assert plan(one, found, known) == first
+
+
+HOOKS = {"postStart": {"sleep": {"seconds": 3}}, "preStop": {"sleep": {"seconds": 5}}}
+
+
+def hooked(policy: str = "Always", **fields: Any) -> Pod:
+    """A pod whose container has hooks."""
+    return pod(
+        restartPolicy=policy,
+        terminationGracePeriodSeconds=9,
+        containers=[container(**({"lifecycle": HOOKS} | fields))],
+    )
+
+
+def test_a_container_that_has_been_started_has_its_hook_called_once() -> None:
+    known = memory()
+    [step] = plan(hooked(), observed(ran()), known)
+    assert isinstance(step, planner.RunHook)
+    assert step.kind == "postStart"
+    known.hooks[("app-0", "postStart")] = "running"
+    assert plan(hooked(), observed(ran()), known) == []
+    known.hooks[("app-0", "postStart")] = "done"
+    assert plan(hooked(), observed(ran()), known) == []
+
+
+@pytest.mark.parametrize("why", ["FailedPostStartHook", "liveness", "startup"])
+def test_a_failure_stops_the_container_by_hook_term_and_kill(why: str) -> None:
+    known, found = memory(), observed(ran())
+    known.hooks[("app-0", "postStart")] = "done"
+    if why == "FailedPostStartHook":
+        known.hooks[("app-0", "postStart")] = "failed"
+    else:
+        known.probes[Key("app-0", why)] = ProbeState("failure")  # type: ignore[arg-type]
+    [hook] = plan(hooked(), found, known)
+    assert isinstance(hook, planner.RunHook)
+    assert (hook.kind, hook.restart) == ("preStop", True)
+    assert hook.message == (
+        why
+        if why == "FailedPostStartHook"
+        else f"Container app failed {why} probe, will be restarted"
+    )
+    known.hooks[("app-0", "preStop")] = "running"
+    known.stops["app-0"] = Stop(since=NOW, restart=True)
+    [wait] = plan(hooked(), found, known)
+    assert isinstance(wait, planner.WaitUntil)
+    assert wait.time == NOW + timedelta(seconds=9)
+    [term] = plan(hooked(), found, known, wait.time)
+    assert isinstance(term, planner.SignalContainer)
+    assert term.signal == "TERM"
+    known.signalled["app-0"], known.stops["app-0"].term_at = "TERM", wait.time
+    [wait] = plan(hooked(), found, known, wait.time)
+    assert isinstance(wait, planner.WaitUntil)
+    assert wait.time == NOW + timedelta(seconds=11), "two seconds after TERM"
+    [kill] = plan(hooked(), found, known, wait.time)
+    assert isinstance(kill, planner.SignalContainer)
+    assert kill.signal == "KILL"
+
+
+@pytest.mark.parametrize(
+    ("policy", "again"), [("Always", True), ("OnFailure", True), ("Never", False)]
+)
+def test_an_end_for_a_probe_is_a_failure_whatever_its_exit_code(policy: str, again: bool) -> None:
+    known = memory(stops={"app-0": Stop(since=NOW, restart=True)})
+    steps = plan(hooked(policy), observed(ended(code=0)), known)
+    assert kinds(steps) == (["EnsureImage"] if again else [])
+
+
+def test_without_grace_no_hook_is_called() -> None:
+    one = hooked()
+    one.metadata.deletionTimestamp = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"  # type: ignore[assignment]
+    [step] = plan(one, observed(ran()))
+    assert isinstance(step, planner.SignalContainer)
+    assert step.signal == "KILL"
+
+
+def test_a_probe_may_have_a_grace_period_of_its_own() -> None:
+    probe = {"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 2}
+    known = memory(signalled={"app-0": "TERM"}, stops={"app-0": Stop(since=NOW, restart=True)})
+    known.probes[Key("app-0", "liveness")] = ProbeState("failure")
+    [wait] = plan(pod(containers=[container(livenessProbe=probe)]), observed(ran()), known)
+    assert isinstance(wait, planner.WaitUntil)
+    assert wait.time == NOW + timedelta(seconds=2)
+
+
+def test_a_volume_that_fails_keeps_no_sick_container_alive() -> None:
+    known = memory()
+    known.fail("", "FailedMount", "no such ConfigMap", NOW)
+    known.probes[Key("app-0", "liveness")] = ProbeState("failure")
+    [step] = plan(pod(), observed(ran()), known)
+    assert isinstance(step, planner.SignalContainer)
+    assert step.signal == "TERM"
+    known.signalled["app-0"], known.stops["app-0"] = "TERM", Stop(since=NOW, term_at=NOW)
+    assert kinds(plan(pod(), observed(ran()), known)) == ["WaitUntil", "WaitUntil"]

@@ -238,7 +238,39 @@ def test_transition_times_stay_while_nothing_changes() -> None:
     assert second.conditions == first.conditions
 
 
-def test_conditions_of_others_are_kept() -> None:
+def test_conditions_of_others_are_left_to_them() -> None:
     gate = {"type": "example.com/gate", "status": "True"}
     one = pod(status={"conditions": [gate]})
-    assert conditions.is_true(status(one, observed(ran())).conditions, "example.com/gate")
+    assert conditions.find(status(one, observed(ran())).conditions, "example.com/gate") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            [],
+            'corresponding condition of pod readiness gate "example.com/gate" does not exist.',
+        ),
+        (
+            [{"type": "example.com/gate", "status": "False"}],
+            'the status of pod readiness gate "example.com/gate" is not "True", but False',
+        ),
+    ],
+)
+def test_an_unmet_gate_says_so(given: list[dict[str, str]], message: str) -> None:
+    gates = [{"conditionType": "example.com/gate"}]
+    made = status(pod(readinessGates=gates, status={"conditions": given}), observed(ran()))
+    found = conditions.find(made.conditions, "Ready")
+    assert found is not None
+    assert (found.status, found.reason, found.message) == (
+        "False",
+        "ReadinessGatesNotReady",
+        message,
+    )
+
+
+def test_a_met_gate_makes_the_pod_ready() -> None:
+    gates = [{"conditionType": "example.com/gate"}]
+    met = {"conditions": [{"type": "example.com/gate", "status": "True"}]}
+    made = status(pod(readinessGates=gates, status=met), observed(ran()))
+    assert truth(made)["Ready"] == "True"

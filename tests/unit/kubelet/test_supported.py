@@ -24,10 +24,11 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"livenessProbe": {"httpGet": {"port": 80}}}, "spec.containers[app].livenessProbe"),
-        ({"readinessProbe": {"exec": {"command": ["x"]}}}, "readinessProbe"),
-        ({"startupProbe": {"tcpSocket": {"port": 80}}}, "startupProbe"),
-        ({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}, "lifecycle"),
+        (
+            {"lifecycle": {"preStop": {"tcpSocket": {"port": 80}}}},
+            "spec.containers[app].lifecycle.preStop.tcpSocket",
+        ),
+        ({"lifecycle": {"stopSignal": "SIGUSR1"}}, "lifecycle.stopSignal"),
         ({"volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}, "volumeDevices"),
         ({"ports": [{"containerPort": 80, "hostPort": 80}]}, "ports[0].hostPort"),
         (
@@ -41,6 +42,13 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
 )
 def test_fields_of_a_container(fields: dict[str, Any], path: str) -> None:
     assert path in text(pod(containers=[container(**fields)]))
+
+
+@pytest.mark.parametrize("name", ["livenessProbe", "readinessProbe", "startupProbe"])
+def test_probes_and_hooks_are_carried_out(name: str) -> None:
+    hooks = {"postStart": {"exec": {"command": ["x"]}}, "preStop": {"sleep": {"seconds": 1}}}
+    fields = {name: {"httpGet": {"port": 80}}, "lifecycle": hooks}
+    assert text(pod(containers=[container(**fields)])) == ""
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,10 @@ def store(tmp_path: Path) -> AssignedStore:
 def assignment(*secrets: bytes) -> node_v1_pb2.PodAssignment:
     """A pod with a ConfigMap, and Secrets."""
     return node_v1_pb2.PodAssignment(
-        pod=codec.encode(pod()), config_maps=[b'{"data":{}}'], secrets=list(secrets)
+        pod=codec.encode(pod()),
+        config_maps=[b'{"data":{}}'],
+        services=[b'{"spec":{"clusterIP":"10.96.0.1"}}'],
+        secrets=list(secrets),
     )
 
 

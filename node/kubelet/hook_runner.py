@@ -1,0 +1,59 @@
+"""Runs one lifecycle hook to its end."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from common.api.types.core_v1 import Container, LifecycleHandler
+from common.runtime.clock import Clock
+from node.kubelet.handlers import UnknownPort, http_request
+from node.probes.base import CheckFailed, Checks
+from node.runtime.base import ExecFailed, Runtime
+
+HTTP_SECONDS = 0.0
+"""The hook's own time is not bounded: the grace period is, and the life of the container."""
+
+
+class HookFailed(Exception):
+    """The hook did not succeed; the message may hold output of the container."""
+
+
+class Outside(Protocol):
+    """What hooks need of the world."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Runs commands in containers."""
+        ...
+
+    @property
+    def checks(self) -> Checks:
+        """Sends requests."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Sleeps."""
+        ...
+
+
+async def run(
+    handler: LifecycleHandler, container: Container, container_id: str, address: str, world: Outside
+) -> None:
+    """Run a hook. Raises HookFailed, or RuntimeUnavailable when it must be tried again."""
+    if handler.exec is not None:
+        command = handler.exec.command
+        try:
+            ended = await world.runtime.exec_sync(container_id, command, timeout_seconds=0)
+        except ExecFailed as error:
+            raise HookFailed(str(error)) from error
+        if ended.exit_code:
+            raise HookFailed(f"exit code {ended.exit_code}: {ended.output}")
+    elif handler.httpGet is not None:
+        try:
+            request = http_request(handler.httpGet, container, address, "lifecycle")
+            await world.checks.http(request, timeout_seconds=HTTP_SECONDS)
+        except (CheckFailed, UnknownPort) as error:
+            raise HookFailed(str(error)) from error
+    elif handler.sleep is not None:
+        await world.clock.sleep(handler.sleep.seconds)

@@ -1,0 +1,50 @@
+"""Lifecycle hooks: where they stand, and what is to be stopped because of them or of probes. Pure.
+
+Source: https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from common.api.types.core_v1 import Container, LifecycleHandler, Pod, PodStatus
+from node.kubelet.memory import Observed, PodMemory
+from node.runtime.base import ContainerStatus
+
+HookKind = Literal["postStart", "preStop"]
+
+
+def hook_of(container: Container, kind: HookKind) -> LifecycleHandler | None:
+    """The handler of that kind, or None."""
+    if container.lifecycle is None:
+        return None
+    known = {"postStart": container.lifecycle.postStart, "preStop": container.lifecycle.preStop}
+    return known[kind]
+
+
+def post_start_is_over(container: Container, status: ContainerStatus, memory: PodMemory) -> bool:
+    """Whether nothing of postStart is left to wait for."""
+    if hook_of(container, "postStart") is None:
+        return True
+    return memory.hooks.get((status.id, "postStart")) == "done"
+
+
+def adopt(pod: Pod, observed: Observed, memory: PodMemory) -> None:
+    """Take a postStart hook as done that was reported so: a container that has been Running.
+
+    Where it was not, it runs again, for a hook is called at least once.
+    """
+    for container in pod.spec.containers:
+        latest = observed.latest(container.name)
+        if latest is None or latest.state != "running" or not hook_of(container, "postStart"):
+            continue
+        key = (latest.id, "postStart")
+        if key not in memory.hooks and _was_running(pod.status, latest.id):
+            memory.hooks[key] = "done"
+
+
+def _was_running(status: PodStatus, container_id: str) -> bool:
+    return any(
+        s.containerID == f"podman://{container_id}" and s.state.running is not None
+        for s in status.containerStatuses
+    )
