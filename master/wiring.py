@@ -44,7 +44,7 @@ from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.paths import Paths
 from master.apiserver.rest.resources import Resources
 from master.apiserver.rest.server import RestServer
-from master.apiserver.rpc.nodes import NodeHub, NodeService
+from master.apiserver.rpc.nodes import Cidrs, NodeHub, NodeService
 from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
 from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
@@ -90,6 +90,7 @@ def build(
     sessions = NodeSessions(clock=clock, rng=rng)
     nodes = NodeService(hub, Reports(registry.pipeline), sessions, recorder("kubelet"), clock=clock)
     for name, handler in (
+        ("nodes", hub.node_changed),
         ("pods", hub.pod_changed),
         ("configmaps", hub.config_changed),
         ("secrets", hub.config_changed),
@@ -190,9 +191,10 @@ def _registry(
         for resource in SCHEME.resources()
         if resource.group not in NOT_INFORMED and "watch" in resource.verbs
     }
-    told = ("pods", "configmaps", "secrets", "services")
+    told = ("pods", "configmaps", "secrets", "services", "nodes")
     listers = {name: informers[name].lister for name in told}
-    hub = NodeHub(listers, heartbeats=heartbeats, usages=usages, clock=clock)
+    cidrs = Cidrs(config.cluster_cidr, config.service_cidr)
+    hub = NodeHub(listers, heartbeats=heartbeats, usages=usages, cidrs=cidrs, clock=clock)
     return registry, informers, hub
 
 

@@ -35,6 +35,8 @@ from node.kubelet.node_status import Machine, capacity
 from node.kubelet.processes import PidfdProcesses
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool
+from node.network.keeper import NetworkKeeper
+from node.network.routes import Network, Peer, PodNetwork
 from node.network.sandbox import NamespaceSandbox
 from node.probes.network import NetworkChecks
 from node.runtime.podman import PodmanRuntime
@@ -137,6 +139,9 @@ class Node:
         self._tools = self._make_tools(config, data, run_dir)
         self._kubelet = Kubelet(self._tools, machine, self._stream, usage.Stats(config.data_dir))
         self._tools.used_addresses = self._kubelet.addresses
+        self._network = NetworkKeeper(
+            PodNetwork(config.node_ip, self._offload), data / "network.json", clock=self._clock
+        )
         log_server = LogServer(self._kubelet, self._clock, self._offload)
         self._sessions = Sessions(self._stream.stub, log_server.logs)
 
@@ -166,16 +171,19 @@ class Node:
         await self._kubelet.relist()
         for assignment in await self._offload(lambda: list(self._assigned.load())):
             self._kubelet.assign(assignment)
+        self._network.start(_read(str(self._data_dir / "pod-cidr")))
         gc.freeze()
         handlers = Handlers(
             hello=self._hello,
             welcome=self._welcome,
+            network=self._network_changed,
             assign=self._assign,
             removed=self._removed,
             synced=self._kubelet.synced,
             open_session=self._sessions.open,
         )
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._network.run())
             group.create_task(self._kubelet.run())
             group.create_task(self._stream.run(handlers))
 
@@ -194,6 +202,11 @@ class Node:
         if _read(str(file)) != welcome.pod_cidr:
             file.write_text(welcome.pod_cidr)
             self._tools.pool = AddressPool(welcome.pod_cidr)
+
+    def _network_changed(self, told: node_v1_pb2.Network) -> None:
+        peers = tuple(Peer(peer.pod_cidr, peer.address) for peer in told.peers)
+        network = Network(told.cluster_cidr, told.service_cidr, peers)
+        self._network.update(network, _read(str(self._data_dir / "pod-cidr")))
 
     def _assign(self, assignment: node_v1_pb2.PodAssignment) -> str:
         uid = codec.decode(assignment.pod, Pod).metadata.uid

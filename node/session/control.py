@@ -37,6 +37,7 @@ class Handlers:
     welcome: Callable[[node_v1_pb2.Welcome], None]
     assign: Callable[[node_v1_pb2.PodAssignment], str]
     """Takes an assignment, answers the pod's UID."""
+    network: Callable[[node_v1_pb2.Network], None]
     removed: Callable[[str], None]
     synced: Callable[[set[str]], None]
     open_session: Callable[[node_v1_pb2.OpenSession], None]
@@ -140,6 +141,8 @@ class ControlStream:
                     self._ready.set()
                 case "pod":
                     told.add(handlers.assign(message.pod))
+                case "network":
+                    handlers.network(message.network)
                 case "removed":
                     self._forget(message.removed.uid)
                     handlers.removed(message.removed.uid)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import msgspec
@@ -36,6 +36,13 @@ OUTBOX_MAX = 1000
 ToNode = node_v1_pb2.ToNode
 
 
+class Cidrs(NamedTuple):
+    """The addresses of pods, and those of services."""
+
+    cluster: str
+    service: str
+
+
 class NodeStream:
     """One control stream: what is still to be told, what was told, what was heard."""
 
@@ -50,6 +57,7 @@ class NodeStream:
         self.reports: dict[str, node_v1_pb2.PodReport] = {}
         self.reports_event = asyncio.Event()
         self.replaced = asyncio.Event()
+        self.network_due = True
 
     def tell(self, key: str, item: Item | None) -> None:
         """Tell the node of a pod's newest state (None: gone) when its turn comes."""
@@ -66,12 +74,16 @@ class NodeHub:
         *,
         heartbeats: dict[str, float],
         usages: dict[str, node_v1_pb2.NodeUsage],
+        cidrs: Cidrs,
         clock: Clock,
     ) -> None:
         self._pods = listers["pods"]
         self._config_maps = listers["configmaps"]
         self._secrets = listers["secrets"]
         self._services = listers["services"]
+        self._nodes = listers["nodes"]
+        self._cidrs = cidrs
+        self._network = node_v1_pb2.Network()
         self._clock = clock
         self.streams: dict[str, NodeStream] = {}
         self.usage = usages
@@ -89,6 +101,27 @@ class NodeHub:
             self._by_node[new.node].add(new.key)
             if stream := self.streams.get(new.node):
                 stream.tell(_key(new), new)
+
+    def node_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
+        """Informer handler: tell every node when a pod CIDR or a node's address has changed."""
+        network = self.network()
+        if network != self._network:
+            self._network = network
+            for stream in self.streams.values():
+                stream.network_due = True
+                stream.due_event.set()
+
+    def network(self) -> node_v1_pb2.Network:
+        """Every node with the addresses of its pods."""
+        peers = []
+        for item in self._nodes.list():
+            node = item.decode(Node)
+            address = next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
+            if node.spec.podCIDR and address:
+                peers.append(node_v1_pb2.Peer(pod_cidr=node.spec.podCIDR, address=address))
+        return node_v1_pb2.Network(
+            cluster_cidr=self._cidrs.cluster, service_cidr=self._cidrs.service, peers=peers
+        )
 
     def config_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
         """Informer handler: send pods again whose ConfigMap or Secret has changed."""
@@ -225,6 +258,9 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
 
     async def _tell_due(self, stream: NodeStream) -> None:
         stream.due_event.clear()
+        if stream.network_due:
+            stream.network_due = False
+            await stream.outbox.put(ToNode(network=self._hub.network()))
         while stream.due:
             key = next(iter(stream.due))
             item = stream.due.pop(key)

@@ -97,6 +97,7 @@ class Node:
         return Handlers(
             hello=hello,
             welcome=lambda welcome: None,
+            network=lambda network: None,
             assign=assign,
             removed=self.removed.append,
             synced=self.synced.append,

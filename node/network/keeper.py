@@ -1,0 +1,70 @@
+"""Keeps the pod network as the master last told it, through restarts and without the master."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import msgspec
+
+from common.runtime.clock import Clock
+from node.network.routes import Network, PodNetwork
+from node.runtime.base import SandboxFailed
+
+log = logging.getLogger(__name__)
+REPAIR_SECONDS = 20.0
+RETRY_SECONDS = 2.0
+
+
+class NetworkKeeper:
+    """Applies what was told, and looks after it: an admin may have flushed routes or rules."""
+
+    def __init__(self, pod_network: PodNetwork, file: Path, *, clock: Clock) -> None:
+        self._pod_network = pod_network
+        self._file = file
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._told = (_load(file), "")
+
+    def update(self, network: Network, pod_cidr: str) -> None:
+        """The master has told of the network; kept on disk for starts without a master."""
+        if self._told != (network, pod_cidr):
+            self._told = (network, pod_cidr)
+            self._file.write_bytes(msgspec.json.encode(network))
+            self._changed.set()
+
+    def start(self, pod_cidr: str) -> None:
+        """Begin with what is known from before."""
+        self._told = (self._told[0], pod_cidr)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Apply and repair until cancelled."""
+        while True:
+            self._changed.clear()
+            network, pod_cidr = self._told
+            seconds = REPAIR_SECONDS
+            if pod_cidr and network.cluster_cidr:
+                try:
+                    await self._pod_network.apply(network, pod_cidr)
+                except SandboxFailed as error:
+                    log.error("the pod network is not complete", extra={"error": str(error)})
+                    seconds = RETRY_SECONDS
+            await self._wait(seconds)
+
+    async def _wait(self, seconds: float) -> None:
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({sleeping, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            changed.cancel()
+
+
+def _load(file: Path) -> Network:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Network)
+    except (OSError, msgspec.DecodeError):
+        return Network()

@@ -1,0 +1,163 @@
+"""The pod network of this node: routes to the other nodes' pods, and masquerading on the way out.
+
+Pods keep their addresses within the cluster. What a pod sends out of it carries the node's address,
+because nobody outside knows the way back. Only routes of our own protocol number and our own
+nftables table are ever touched.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import msgspec
+
+from common.runtime.offload import Offload
+from node.runtime.base import SandboxFailed
+
+log = logging.getLogger(__name__)
+PROTOCOL = "87"
+"""Marks a route as ours (the numbers from 5 to 99 are free; see rtnetlink(7))."""
+TABLE = "ip wherry-network"
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+COMMAND_SECONDS = 10.0
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Another node: the addresses of its pods, and where they are reached."""
+
+    pod_cidr: str
+    address: str
+
+
+class Network(msgspec.Struct, frozen=True):
+    """What the master tells of the cluster's network."""
+
+    cluster_cidr: str = ""
+    service_cidr: str = ""
+    peers: tuple[Peer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of ours; the rest of its line after the destination."""
+
+    destination: str
+    way: str
+
+
+def wanted_routes(network: Network, node_ip: str, pod_cidr: str) -> dict[str, Route]:
+    """The routes that a node needs, by destination. Pure.
+
+    A peer's addresses that cannot be, or that would take the way to something else, are left
+    out. Services have a route only so that a node without a default route may call them: the
+    proxy leads the packet elsewhere before it leaves.
+    """
+    if not network.cluster_cidr:
+        return {}
+    cluster = IPv4Network(network.cluster_cidr)
+    found = {}
+    for peer in network.peers:
+        if peer.pod_cidr == pod_cidr or not peer.pod_cidr or not peer.address:
+            continue
+        block = IPv4Network(peer.pod_cidr)
+        if block.subnet_of(cluster) and block != cluster:
+            way = f"via {IPv4Address(peer.address)}"
+            found[peer.pod_cidr] = Route(peer.pod_cidr, way)
+    if network.service_cidr:
+        services = network.service_cidr
+        found[services] = Route(services, f"dev lo src {node_ip}")
+    return found
+
+
+def changes(wanted: Mapping[str, Route], there: Mapping[str, Route]) -> list[str]:
+    """The lines for `ip -batch` that make the routes as wanted. Pure."""
+    lines = [
+        f"route replace {route.destination} {route.way} proto {PROTOCOL}"
+        for route in wanted.values()
+        if there.get(route.destination) != route
+    ]
+    gone = [destination for destination in there if destination not in wanted]
+    return lines + [f"route del {destination} proto {PROTOCOL}" for destination in gone]
+
+
+def masquerading(network: Network, pod_cidr: str) -> str:
+    """The nftables script that makes our table anew: in one step, whatever is there. Pure."""
+    return f"""\
+table {TABLE} {{ }}
+delete table {TABLE}
+table {TABLE} {{
+    chain postrouting {{
+        type nat hook postrouting priority 101; policy accept;
+        ip saddr {pod_cidr} ip daddr != {network.cluster_cidr} masquerade
+    }}
+}}
+"""
+
+
+class PodNetwork:
+    """Keeps this node's routes, forwarding and masquerading as the cluster needs them."""
+
+    def __init__(self, node_ip: str, offload: Offload) -> None:
+        self._node_ip = node_ip
+        self._offload = offload
+        self._masqueraded = ""
+
+    async def apply(self, network: Network, pod_cidr: str) -> None:
+        """Make the kernel as `network` wants it. Raises SandboxFailed with what was refused."""
+        await self._offload(self._apply_now, network, pod_cidr)
+
+    def _apply_now(self, network: Network, pod_cidr: str) -> None:
+        if FORWARDING.read_text().strip() != "1":
+            FORWARDING.write_text("1")
+            log.info("forwarding of IPv4 is switched on")
+        wanted = wanted_routes(network, self._node_ip, pod_cidr)
+        lines = changes(
+            wanted, parse_routes(_run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
+        )
+        if lines:
+            log.info("routes to pods change", extra={"count": len(lines)})
+            _run(["ip", "-force", "-batch", "-"], "\n".join(lines) + "\n")
+        script = masquerading(network, pod_cidr) if network.cluster_cidr else ""
+        if script and (script != self._masqueraded or not _has_table()):
+            _run(["nft", "-f", "-"], script)
+            self._masqueraded = script
+
+
+def parse_routes(listed: str) -> dict[str, Route]:
+    """Our routes from what `ip -j route` prints."""
+    found = {}
+    for entry in json.loads(listed or "[]"):
+        if gateway := entry.get("gateway"):
+            way = f"via {gateway}"
+        else:
+            way = f"dev {entry.get('dev')} src {entry.get('prefsrc')}"
+        found[entry["dst"]] = Route(entry["dst"], way)
+    return found
+
+
+def _has_table() -> bool:
+    """Whether our table is there; an admin may have flushed everything."""
+    listed = _run(["nft", "list", "tables"])
+    return f"table {TABLE}" in listed.splitlines()
+
+
+def _run(command: list[str], text: str = "") -> str:
+    try:
+        ended = subprocess.run(
+            command,
+            input=text.encode(),
+            capture_output=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxFailed(f"{command[0]}: {error}") from error
+    if ended.returncode:
+        raise SandboxFailed(f"{command[0]}: {ended.stderr.decode('utf-8', 'replace').strip()}")
+    return ended.stdout.decode()
