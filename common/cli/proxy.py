@@ -19,7 +19,7 @@ FATES = {
     "endpoints": "goes to",
     "refused": "is refused at once",
     "dropped": "is dropped",
-    "untouched": "is no business of kube-proxy's",
+    "untouched": "is left alone",
 }
 
 

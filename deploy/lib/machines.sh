@@ -260,7 +260,10 @@ mount_points_remove() {
 
 machine_start() {                            # MACHINE, which has its settings
     local parent pid="" tries
-    if machine_alive "$1" && machine_connected "$1"; then return; fi
+    if machine_alive "$1" && machine_connected "$1"; then
+        cp -rn "$STATE/$1/services/." "$RUN/$1/run/service/"     # what a newer version adds
+        return
+    fi
     machine_stop "$1"                        # it may be half there
     cgroup_make "$1"
     mount_points_make
