@@ -103,7 +103,7 @@ def build(
         port=config.secure_port,
         service_address=config.api_service_address,
     )
-    for controller in controllers(facts, pki.sign_node):
+    for controller in controllers(facts, pki.sign_node, hub.last_heard):
         if controller.name not in config.disable_controllers:
             runner = ControllerRunner(
                 controller,
@@ -191,7 +191,7 @@ def _registry(
         for resource in SCHEME.resources()
         if resource.group not in NOT_INFORMED and "watch" in resource.verbs
     }
-    told = ("pods", "configmaps", "secrets", "services", "nodes")
+    told = ("pods", "configmaps", "secrets", "services")
     listers = {name: informers[name].lister for name in told}
     cidrs = Cidrs(config.cluster_cidr, config.service_cidr)
     hub = NodeHub(listers, heartbeats=heartbeats, usages=usages, cidrs=cidrs, clock=clock)

@@ -1,50 +1,90 @@
-"""Taints say what is wrong with a node: not ready, unreachable, cordoned.
+"""Finds out that a node is lost, and says with taints what is wrong with a node.
 
-Source: https://kubernetes.io/docs/reference/node/node-status/ and
-pkg/controller/nodelifecycle of Kubernetes.
+Nodes' heartbeats are in memory of the master that holds their stream; nothing is written while
+they come. A node that has been silent for too long is no longer Ready, its pods are not ready at
+once, and its taints drive them out after the time that each of them tolerates (`tainteviction`).
+When most nodes fall silent together, more likely than not it is this master that is cut off: then
+nobody is driven out. Source: https://kubernetes.io/docs/concepts/architecture/nodes/ and
+pkg/controller/nodelifecycle of Kubernetes; the shorter grace is in docs/decisions/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 import msgspec
 
 from common.api import conditions, times
 from common.api.resource import Resource
-from common.api.types.core_v1 import Node, Taint
-from common.client.commands import Command, Patch
+from common.api.types.core_v1 import Node, NodeCondition, Pod, PodCondition, Taint
+from common.client.commands import Command, Event, Patch, Requeue
+from common.client.events import reference
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.resources import NODES
+from master.controllers.resources import NODES, PODS
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 OURS = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE})
+GRACE_SECONDS = 15.0
+"""Silence after which a node is lost: three heartbeats."""
+SUSPECT_SECONDS = 10.0
+"""Silence after which a node no longer counts as a healthy one beside a lost one."""
+UNHEALTHY_SHARE, UNHEALTHY_MIN = 0.55, 3
+"""From so many lost nodes on, and so large a share, the cause is elsewhere: evictions stop."""
+SILENT = "NodeStatusUnknown"
+SILENT_TEXT = "Kubelet stopped posting node status."
+
+Heard = Callable[[str], datetime]
+"""When a node was last heard of; when this master started, for one that it never heard."""
+Wanted = list[tuple[str, str]]
+"""(key, effect) of taints."""
 
 
 class NodeLifecycleController:
-    """Keeps a node's taints equal to its condition Ready and its cordon."""
+    """One node: its condition Ready, its pods' readiness, and its taints."""
 
     name: ClassVar[str] = "nodelifecycle"
-    watches: ClassVar[Sequence[str]] = ("nodes",)
+    watches: ClassVar[Sequence[str]] = ("nodes", "pods")
+
+    def __init__(self, heard: Heard) -> None:
+        self._heard = heard
 
     def keys(
         self, view: View, resource: Resource, old: Item | None, new: Item | None
     ) -> Iterable[str]:
-        """The node."""
+        """The node; all nodes when one was lost or found; the node of a pod just bound."""
+        if resource.plural == "pods":
+            bound = new is not None and new.node and (old is None or not old.node)
+            return [new.node] if new is not None and bound else []
+        if _status_of(old) != _status_of(new):
+            return [item.key for item in view["nodes"].list()]
         return [new.key] if new is not None else []
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
-        """Add and remove our taints; those of others stay."""
+        """One thing at a time: the condition, then taints and pods; look again before too long."""
         item = view["nodes"].by_key(key)
         if item is None:
             return []
         node = item.decode(Node)
-        wanted = _wanted(node)
+        silence = (now - self._heard(key)).total_seconds()
+        status = _ready_status(node)
+        rest = max(0.5, GRACE_SECONDS - silence)
+        again = Requeue(after_seconds=rest, reason="to see if it lives")
+        if silence < GRACE_SECONDS:
+            return [*self._taints(item, node, view, now), again]
+        if status != "Unknown" and conditions.find(node.status.conditions, "Ready") is not None:
+            return [_lost(item, node, now), *_not_ready_pods(key, view, now)]
+        again = Requeue(after_seconds=GRACE_SECONDS, reason="it is lost")
+        pods = _not_ready_pods(key, view, now) if status == "Unknown" else []
+        return [*self._taints(item, node, view, now), *pods, again]
+
+    def _taints(self, item: Item, node: Node, view: View, now: datetime) -> list[Command]:
+        """Add and remove our taints; those of others stay."""
+        wanted = _wanted(node, evicting=not self._disrupted(view, now))
         kept = [t for t in node.spec.taints if t.key not in OURS or (t.key, t.effect) in wanted]
         there = {(taint.key, taint.effect) for taint in kept}
         added = [_taint(*entry, now) for entry in wanted if entry not in there]
@@ -62,14 +102,32 @@ class NodeLifecycleController:
             )
         ]
 
+    def _disrupted(self, view: View, now: datetime) -> bool:
+        """Whether so many nodes are silent that this master itself may be the one cut off."""
+        items = view["nodes"].list()
+        limit = now - timedelta(seconds=SUSPECT_SECONDS)
+        silent = sum(self._heard(item.key) <= limit for item in items)
+        most = silent >= UNHEALTHY_MIN and silent >= UNHEALTHY_SHARE * len(items)
+        return silent == len(items) or most
 
-def _wanted(node: Node) -> list[tuple[str, str]]:
-    """(key, effect) of the taints that the node should have of ours."""
+
+def _status_of(item: Item | None) -> str:
+    return _ready_status(item.decode(Node)) if item is not None else "gone"
+
+
+def _ready_status(node: Node) -> str:
     ready = conditions.find(node.status.conditions, "Ready")
-    status = ready.status if ready is not None else ""
-    found: list[tuple[str, str]] = []
+    return ready.status if ready is not None else ""
+
+
+def _wanted(node: Node, *, evicting: bool) -> Wanted:
+    """The taints that the node should have of ours."""
+    status = _ready_status(node)
+    found: Wanted = []
     if status == "Unknown":
-        found += [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]
+        found.append((UNREACHABLE, "NoSchedule"))
+        if evicting:
+            found.append((UNREACHABLE, "NoExecute"))
     elif status != "True":
         found.append((NOT_READY, "NoSchedule"))
         if status == "False":
@@ -79,10 +137,57 @@ def _wanted(node: Node) -> list[tuple[str, str]]:
     return found
 
 
+def _lost(item: Item, node: Node, now: datetime) -> Command:
+    """Every condition that the kubelet reports is unknown from now on."""
+    for condition in node.status.conditions:
+        unknown = NodeCondition(
+            type=condition.type,
+            status="Unknown",
+            reason=SILENT,
+            message=SILENT_TEXT,
+            lastHeartbeatTime=condition.lastHeartbeatTime,
+            lastTransitionTime=times.to_time(now),
+        )
+        node.status.conditions = conditions.put(node.status.conditions, unknown)
+    return _conditions_patch(NODES, item, node.status.conditions, f"node {item.name} is silent")
+
+
+def _not_ready_pods(name: str, view: View, now: datetime) -> list[Command]:
+    """Pods of a lost node serve nobody: their services lead elsewhere at once."""
+    found: list[Command] = []
+    for item in view["pods"].list():
+        if item.node != name or item.phase in ("Succeeded", "Failed"):
+            continue
+        pod = item.decode(Pod)
+        if not conditions.is_true(pod.status.conditions, "Ready"):
+            continue
+        stamp = times.to_time(now)
+        unready = PodCondition(type="Ready", status="False", lastTransitionTime=stamp)
+        changed = conditions.put(pod.status.conditions, unready)
+        about = reference("v1", "Pod", pod.metadata)
+        found.append(_conditions_patch(PODS, item, changed, f"node {name} is lost"))
+        found.append(
+            Event(about=about, type="Warning", reason="NodeNotReady", message="Node is not ready")
+        )
+    return found
+
+
+def _conditions_patch(resource: Resource, item: Item, made: tuple[Any, ...], why: str) -> Command:
+    pin = {"uid": item.uid, "resourceVersion": str(item.revision)}
+    return Patch(
+        resource=resource,
+        namespace=item.namespace,
+        name=item.name,
+        patch={"metadata": pin, "status": {"conditions": msgspec.to_builtins(made)}},
+        reason=why,
+        subresource="status",
+    )
+
+
 def _taint(key: str, effect: str, now: datetime) -> Taint:
     return Taint(key=key, effect=effect, timeAdded=times.to_time(now))
 
 
-def _words(wanted: list[tuple[str, str]]) -> str:
+def _words(wanted: Wanted) -> str:
     keys = sorted({key.rpartition("/")[2] for key, _ in wanted})
     return ", ".join(keys) or "ready and schedulable"

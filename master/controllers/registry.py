@@ -13,11 +13,13 @@ from master.controllers.endpointslicemirroring import EndpointSliceMirroringCont
 from master.controllers.garbagecollector import GarbageCollector
 from master.controllers.kubernetesservice import KubernetesServiceController
 from master.controllers.namespace import NamespaceController
-from master.controllers.nodelifecycle import NodeLifecycleController
+from master.controllers.nodelifecycle import Heard, NodeLifecycleController
+from master.controllers.podgc import PodGarbageCollector
 from master.controllers.replicaset import ReplicaSetController
 from master.controllers.replicationcontroller import ReplicationControllerController
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
+from master.controllers.tainteviction import TaintEvictionController
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class ClusterFacts:
     """The cluster IP of the service that leads there."""
 
 
-def controllers(facts: ClusterFacts, sign_node: Sign) -> list[Controller]:
+def controllers(facts: ClusterFacts, sign_node: Sign, heard: Heard) -> list[Controller]:
     """All controllers, by name."""
     return [
         CertificateSigningController(sign_node),
@@ -44,9 +46,11 @@ def controllers(facts: ClusterFacts, sign_node: Sign) -> list[Controller]:
         GarbageCollector(),
         KubernetesServiceController(facts.address, facts.port, facts.service_address),
         NamespaceController(),
-        NodeLifecycleController(),
+        NodeLifecycleController(heard),
+        PodGarbageCollector(),
         ReplicaSetController(),
         ReplicationControllerController(),
         RootCaController(facts.ca_pem),
         ServiceAccountController(),
+        TaintEvictionController(),
     ]

@@ -5,40 +5,13 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-tolera
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
+from common.api.taints import tolerates
 from common.api.types.core_v1 import Toleration
 from master.scheduler.columns import Bools, Columns
 
 HARD = ("NoSchedule", "NoExecute")
-
-
-def tolerates(tolerations: Iterable[Toleration], taint: tuple[str, str, str]) -> bool:
-    """Whether one of the tolerations matches a taint (key, value, effect)."""
-    return any(_matches(toleration, *taint) for toleration in tolerations)
-
-
-def _matches(toleration: Toleration, key: str, value: str, effect: str) -> bool:
-    if toleration.effect and toleration.effect != effect:
-        return False
-    if toleration.key and toleration.key != key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    if toleration.operator in ("Gt", "Lt"):
-        return _compares(toleration, value)
-    return toleration.value == value and bool(toleration.key)
-
-
-def _compares(toleration: Toleration, value: str) -> bool:
-    """Gt and Lt compare whole numbers: the taint's value with the toleration's."""
-    try:
-        have, bound = int(value), int(toleration.value)
-    except ValueError:
-        return False
-    return have > bound if toleration.operator == "Gt" else have < bound
 
 
 def untolerated(tolerations: tuple[Toleration, ...], columns: Columns) -> Bools:

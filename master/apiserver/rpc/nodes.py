@@ -9,11 +9,14 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import grpc
 import msgspec
 
+from common.api import conditions
+from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node
@@ -58,6 +61,7 @@ class NodeStream:
         self.reports_event = asyncio.Event()
         self.replaced = asyncio.Event()
         self.network_due = True
+        self.status = b""
 
     def tell(self, key: str, item: Item | None) -> None:
         """Tell the node of a pod's newest state (None: gone) when its turn comes."""
@@ -81,9 +85,10 @@ class NodeHub:
         self._config_maps = listers["configmaps"]
         self._secrets = listers["secrets"]
         self._services = listers["services"]
-        self._nodes = listers["nodes"]
         self._cidrs = cidrs
-        self._network = node_v1_pb2.Network()
+        self._peers: dict[str, node_v1_pb2.Peer] = {}
+        self._unknown: set[str] = set()
+        self._started = clock.now().timestamp()
         self._clock = clock
         self.streams: dict[str, NodeStream] = {}
         self.usage = usages
@@ -104,23 +109,37 @@ class NodeHub:
 
     def node_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
         """Informer handler: tell every node when a pod CIDR or a node's address has changed."""
-        network = self.network()
-        if network != self._network:
-            self._network = network
-            for stream in self.streams.values():
-                stream.network_due = True
-                stream.due_event.set()
+        item = new or old
+        assert item is not None
+        self._note_ready(item.name, new)
+        peer = _peer(new) if new is not None else None
+        if peer == self._peers.get(item.name):
+            return
+        self._peers.pop(item.name, None)
+        if peer is not None:
+            self._peers[item.name] = peer
+        for stream in self.streams.values():
+            stream.network_due = True
+            stream.due_event.set()
+
+    def _note_ready(self, name: str, item: Item | None) -> None:
+        """Whether a node counts as lost."""
+        self._unknown.discard(name)
+        if item is not None:
+            ready = conditions.find(item.decode(Node).status.conditions, "Ready")
+            if ready is not None and ready.status == "Unknown":
+                self._unknown.add(name)
+
+    def is_unknown(self, node: str) -> bool:
+        """Whether the API says of a node that nobody knows how it is."""
+        return node in self._unknown
 
     def network(self) -> node_v1_pb2.Network:
         """Every node with the addresses of its pods."""
-        peers = []
-        for item in self._nodes.list():
-            node = item.decode(Node)
-            address = next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
-            if node.spec.podCIDR and address:
-                peers.append(node_v1_pb2.Peer(pod_cidr=node.spec.podCIDR, address=address))
         return node_v1_pb2.Network(
-            cluster_cidr=self._cidrs.cluster, service_cidr=self._cidrs.service, peers=peers
+            cluster_cidr=self._cidrs.cluster,
+            service_cidr=self._cidrs.service,
+            peers=[self._peers[name] for name in sorted(self._peers)],
         )
 
     def config_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
@@ -146,6 +165,10 @@ class NodeHub:
         """The node that a pod is bound to."""
         pod = self._pods.get(namespace, name)
         return pod.node if pod is not None else None
+
+    def last_heard(self, node: str) -> datetime:
+        """When a message of the node last came; when this master started, if none ever did."""
+        return datetime.fromtimestamp(self.heartbeats.get(node, self._started), UTC)
 
     def heard(self, node: str) -> None:
         """A message of the node has come: it lives."""
@@ -188,6 +211,15 @@ class NodeHub:
         return message
 
 
+def _peer(item: Item) -> node_v1_pb2.Peer | None:
+    """What other nodes must know of a node; None until it has an address and a pod CIDR."""
+    node = item.decode(Node)
+    address = next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
+    if not node.spec.podCIDR or not address:
+        return None
+    return node_v1_pb2.Peer(pod_cidr=node.spec.podCIDR, address=address)
+
+
 def _key(pod: Item) -> str:
     return f"{pod.namespace}/{pod.name}/{pod.uid}"
 
@@ -216,13 +248,14 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         """A node's control stream."""
         name, identity = await _caller(context)
         hello = await _hello(request_iterator, context, name)
+        self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
             node = await self._reports.register(identity, name, hello.node)
         except StatusError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, error.message)
             raise
         stream = self._hub.open(name, identity)
-        self._hub.heard(name)
+        stream.status = codec.encode(codec.decode(hello.node, Node).status)
         log.info("node connected", extra={"object": name, "epoch": stream.epoch})
         tasks = [
             asyncio.create_task(self._read(stream, request_iterator)),
@@ -272,12 +305,14 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             self._hub.heard(stream.node)
             match message.WhichOneof("message"):
                 case "heartbeat":
+                    await self._restore(stream)
                     if message.heartbeat.HasField("usage"):
                         self._hub.usage[stream.node] = message.heartbeat.usage
                 case "pod":
                     stream.reports[message.pod.uid] = message.pod
                     stream.reports_event.set()
                 case "node":
+                    stream.status = message.node.status
                     await self._patiently(
                         self._reports.node_status, stream, stream.node, message.node.status
                     )
@@ -285,6 +320,11 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
                     await self._patiently(self._reports.pod_gone, stream, stream.node, message.gone)
                 case "event":
                     self._record(message.event)
+
+    async def _restore(self, stream: NodeStream) -> None:
+        """A node that was silent for too long and goes on: what it last said is true again."""
+        if self._hub.is_unknown(stream.node) and stream.status:
+            await self._patiently(self._reports.node_status, stream, stream.node, stream.status)
 
     def _record(self, event: node_v1_pb2.EventReport) -> None:
         about = msgspec.json.decode(event.involved_object, type=dict[str, str])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from common.api.taints import tolerates
 from master.scheduler.columns import Columns
 from master.scheduler.framework import ClusterEvent, Rejections
 from master.scheduler.pod import PodClass
-from master.scheduler.tolerations import tolerates
 
 TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from common.api.taints import tolerates
 from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent, Rejections, lower_is_better
 from master.scheduler.pod import PodClass
-from master.scheduler.tolerations import tolerates, untolerated
+from master.scheduler.tolerations import untolerated
 
 
 class TaintToleration:

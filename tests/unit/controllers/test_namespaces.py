@@ -1,6 +1,8 @@
-"""Namespaces: what each has, and how one goes. Node taints."""
+"""Namespaces: what each has, and how one goes."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,18 +11,12 @@ from common.api.types.core_v1 import (
     ConfigMap,
     Namespace,
     NamespaceSpec,
-    Node,
-    NodeCondition,
-    NodeSpec,
-    NodeStatus,
     Pod,
     ServiceAccount,
-    Taint,
 )
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Create, Delete, Update
 from master.controllers.namespace import NamespaceController
-from master.controllers.nodelifecycle import NodeLifecycleController
 from master.controllers.registry import ClusterFacts, controllers
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
@@ -98,41 +94,8 @@ def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> Non
     assert list(controller.keys(cluster.view, pods, pod, None)) == ["x"]
 
 
-NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
-UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
-
-
-@pytest.mark.parametrize(
-    ("ready", "cordoned", "expected"),
-    [
-        ("True", False, []),
-        ("False", False, [(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
-        ("Unknown", False, [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
-        ("", False, [(NOT_READY, "NoSchedule")]),
-        ("True", True, [(UNSCHEDULABLE, "NoSchedule")]),
-    ],
-)
-def test_taints_of_a_node(
-    cluster: Cluster, ready: str, cordoned: bool, expected: list[tuple[str, str]]
-) -> None:
-    stale = Taint(key=NOT_READY, effect="NoExecute", timeAdded=times.to_time(cluster.now))
-    other = Taint(key="mine", effect="NoSchedule")
-    conditions = (NodeCondition(type="Ready", status=ready),) if ready else ()
-    cluster.put(
-        Node(
-            metadata=ObjectMeta(name="n"),
-            spec=NodeSpec(taints=(other, stale), unschedulable=cordoned),
-            status=NodeStatus(conditions=conditions),
-        )
-    )
-    cluster.reconcile(NodeLifecycleController(), "n")
-    found = [(t.key, t.effect) for t in cluster.get(Node, "n", "").spec.taints]
-    assert sorted(found) == sorted([("mine", "NoSchedule"), *expected])
-    assert cluster.reconcile(NodeLifecycleController(), "n") == []
-
-
 def test_every_controller_has_a_name_of_its_own() -> None:
     facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
-    made = controllers(facts, lambda request, node: b"")
+    made = controllers(facts, lambda request, node: b"", lambda node: datetime.now(UTC))
     names = [controller.name for controller in made]
-    assert len(set(names)) == len(names) == 13
+    assert len(set(names)) == len(names) == 15
