@@ -41,7 +41,9 @@ def add_parser(verbs: Any) -> None:
 def run_table(arguments: argparse.Namespace) -> None:
     """Print a line for each port of each service, and what is not used."""
     found = ask(arguments.socket, {"ask": "table"})
-    rows = [("SERVICE", "ADDRESS", "NODE PORT", "AFFINITY", "ENDPOINTS (* on this node)")]
+    rows: list[tuple[str, ...]] = [
+        ("SERVICE", "ADDRESS", "NODE PORT", "AFFINITY", "ENDPOINTS (* on this node)")
+    ]
     for port in found["ports"]:
         affinity = port["affinity_seconds"]
         rows.append(

@@ -5,7 +5,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # COMMAND:PACKAGE, on Debian and its children.
-NEEDED=(podman:podman conntrack:conntrack /usr/lib/podman/netavark:netavark runc:runc catatonit:catatonit etcd:etcd-server nft:nftables
+NEEDED=(podman:podman /usr/lib/podman/netavark:netavark runc:runc catatonit:catatonit etcd:etcd-server nft:nftables conntrack:conntrack
     ip:iproute2 busybox:busybox-static runsvdir:runit nsenter:util-linux findmnt:util-linux)
 
 missing_packages() {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from node.kubeproxy.rules import HOOKS, MAPS, SETS, SHARED, TABLE, Element, Flow, Piece, base
+from node.kubeproxy.rules import HOOKS, MAPS, SETS, TABLE, Element, Flow, Piece, base
 from node.kubeproxy.table import NodeFacts
 
 Changes = Mapping[str, Piece]
@@ -19,37 +18,46 @@ class Ruleset:
     """What our table in the kernel holds, by service."""
 
     pieces: dict[str, Piece] = field(default_factory=dict)
-    _shared: Counter[Element] = field(default_factory=Counter)
+    _owners: dict[Element, dict[str, str]] = field(default_factory=dict)
+    """Who needs an element, and with which verdict. Several may: a local endpoint of two
+    services, or an external IP and port that users gave to two."""
 
     def plan(self, changes: Changes) -> list[str]:
         """The commands that lead to `changes`, as small as the changes are."""
         before, after = _union(self, changes), _union_of(changes)
-        added, removed = self._shared_changes(changes)
-        gone = {e: v for e, v in before.elements.items() if after.elements.get(e) != v}
-        new = {e: v for e, v in after.elements.items() if before.elements.get(e) != v}
+        gone, new = self._element_changes(changes)
         chains = {n: r for n, r in after.chains.items() if before.chains.get(n) != r}
         old_chains = [name for name in before.chains if name not in after.chains]
         old_sets = [name for name in before.sets if name not in after.sets]
         return [
             *(_add_set(name, text) for name, text in after.sets.items() if name not in before.sets),
             *(f"add chain {TABLE} {name}" for name in chains if name not in before.chains),
-            *_elements("delete", {**gone, **dict.fromkeys(removed, "")}),
+            *_elements("delete", gone),
             *_chains(chains, before.chains),
-            *_elements("add", {**new, **dict.fromkeys(added, "")}),
+            *_elements("add", new),
             *(f"flush chain {TABLE} {name}" for name in old_chains),
             *(f"delete chain {TABLE} {name}" for name in old_chains),
             *(f"delete set {TABLE} {name}" for name in old_sets),
         ]
 
-    def _shared_changes(self, changes: Changes) -> tuple[list[Element], list[Element]]:
-        """Elements of shared sets that are needed from now on, and those that no longer are."""
-        delta: Counter[Element] = Counter()
-        for key, new in changes.items():
-            delta.subtract(e for e in self.pieces.get(key, _NOTHING).elements if e[0] in SHARED)
-            delta.update(e for e in new.elements if e[0] in SHARED)
-        added = [e for e, n in delta.items() if n > 0 and not self._shared[e]]
-        removed = [e for e, n in delta.items() if n < 0 and self._shared[e] + n == 0]
-        return added, removed
+    def _element_changes(self, changes: Changes) -> tuple[dict[Element, str], dict[Element, str]]:
+        """Elements that go, and those that come; one of several services has its first's verdict.
+
+        Their keys alone name those that go: nft compares no verdicts.
+        """
+        old = {e for key in changes for e in self.pieces.get(key, _NOTHING).elements}
+        touched = old.union(*(piece.elements for piece in changes.values()))
+        gone, new = {}, {}
+        for element in sorted(touched):
+            owners = self._owners.get(element, {})
+            later = {key: verdict for key, verdict in owners.items() if key not in changes}
+            later |= {k: p.elements[element] for k, p in changes.items() if element in p.elements}
+            was, will = _verdict(owners), _verdict(later)
+            if was is not None and was != will:
+                gone[element] = was
+            if will is not None and was != will:
+                new[element] = will
+        return gone, new
 
     def stale(self, changes: Changes) -> list[Flow]:
         """UDP flows whose endpoint is no longer one: the kernel would send them on to it."""
@@ -62,12 +70,15 @@ class Ruleset:
     def commit(self, changes: Changes) -> None:
         """The commands of `plan(changes)` were carried out."""
         for key, new in changes.items():
-            old = self.pieces.pop(key, _NOTHING)
-            self._shared.subtract(e for e in old.elements if e[0] in SHARED)
-            self._shared.update(e for e in new.elements if e[0] in SHARED)
+            for element in self.pieces.pop(key, _NOTHING).elements:
+                owners = self._owners[element]
+                del owners[key]
+                if not owners:
+                    del self._owners[element]
+            for element, verdict in new.elements.items():
+                self._owners.setdefault(element, {})[key] = verdict
             if new.chains or new.elements:
                 self.pieces[key] = new
-        self._shared = +self._shared
 
     def reload(
         self, node: NodeFacts, chains: Iterable[str] = (), sets: Iterable[str] = ()
@@ -92,7 +103,7 @@ class Ruleset:
             *(f"flush chain {TABLE} {name}" for name in old_chains),
             *_chains(base(node), base(node)),
             *_chains(whole.chains, whole.chains),
-            *_elements("add", {**whole.elements, **dict.fromkeys(self._shared, "")}),
+            *_elements("add", {e: owners[min(owners)] for e, owners in self._owners.items()}),
             *(f"delete chain {TABLE} {name}" for name in old_chains),
             *(f"delete set {TABLE} {name}" for name in old_sets),
         ]
@@ -103,13 +114,16 @@ def _union(ruleset: Ruleset, keys: Iterable[str]) -> Piece:
 
 
 def _union_of(pieces: Mapping[str, Piece]) -> Piece:
-    """Several services' pieces as one, without the elements that services share."""
+    """The chains and sets of several services as one piece."""
     whole = Piece()
     for one in pieces.values():
         whole.chains |= one.chains
         whole.sets |= one.sets
-        whole.elements |= {e: v for e, v in one.elements.items() if e[0] not in SHARED}
     return whole
+
+
+def _verdict(owners: Mapping[str, str]) -> str | None:
+    return owners[min(owners)] if owners else None
 
 
 def _add_set(name: str, text: str) -> str:

@@ -47,7 +47,12 @@ class Prefix:
         """Everything up to here is taken in; 0 before the first list."""
 
     def replace(self, items: Sequence[KeyValue], revision: int) -> None:
-        """Take a whole list: only what differs from what is known is told."""
+        """Take a whole list: only what differs from what is known is told.
+
+        When the store went back in time, an equal revision need not be an equal value.
+        """
+        if revision < self.revision:
+            self._revisions = dict.fromkeys(self._revisions, 0)
         found = {self._key(item): item for item in items}
         for key in [key for key in self._revisions if key not in found]:
             self._forget(key)

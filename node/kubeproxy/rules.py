@@ -30,9 +30,6 @@ SETS = {
     "refused_ports": "type inet_proto . inet_service",
     "hairpin": "type ipv4_addr . ipv4_addr",
 }
-SHARED = frozenset({"hairpin"})
-"""Sets whose elements several services may need."""
-
 Element = tuple[str, str]
 """(map or set, key)."""
 Rules = tuple[str, ...]
@@ -131,11 +128,12 @@ def _served(made: Piece, port: ServicePort, node: NodeFacts) -> None:
     uses_local = port.internal_local or (outside and port.external_local)
     if uses_local and port.local_endpoints:
         _choice(made, here, port, port.local_endpoints)
-    for endpoint in port.endpoints:
+    usable = sorted({*port.endpoints, *port.local_endpoints})
+    for endpoint in usable:
         if endpoint.local:
             made.elements["hairpin", f"{endpoint.address} . {endpoint.address}"] = ""
     if port.protocol == "udp":
-        made.flows |= set(_flows(port, [endpoint.address for endpoint in port.endpoints]))
+        made.flows |= set(_flows(port, [endpoint.address for endpoint in usable]))
 
 
 def _destination(local: bool, port: ServicePort, everywhere: str, here: str) -> str:

@@ -16,12 +16,12 @@ from common.api.types.discovery_v1 import Endpoint as SliceEndpoint
 from common.api.types.discovery_v1 import EndpointSlice
 
 SERVICE_NAME = "kubernetes.io/service-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
 PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 POD_SLICES = "endpointslice-controller.k8s.io"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 API_SERVICE = "default/kubernetes"
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp"}
-HEADLESS = "None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Table:
             cluster_ip=spec.clusterIP,
             port=port.port,
             node_port=port.nodePort,
-            external_ips=tuple(spec.externalIPs),
+            external_ips=tuple(sorted({one for one in spec.externalIPs if is_ipv4(one)})),
             affinity_seconds=(seconds or 10800) if spec.sessionAffinity == "ClientIP" else 0,
             internal_local=spec.internalTrafficPolicy == "Local",
             external_local=spec.externalTrafficPolicy == "Local",
@@ -249,5 +249,14 @@ def _owner(key: str, made: EndpointSlice) -> str:
 def is_served(service: Service) -> bool:
     """Whether this proxy is the one for a service, and the service has an address."""
     spec, labels = service.spec, service.metadata.labels
-    has_address = spec.clusterIP not in ("", HEADLESS) and spec.type != "ExternalName"
-    return has_address and PROXY_NAME not in labels
+    has_address = is_ipv4(spec.clusterIP) and spec.type != "ExternalName"
+    return has_address and PROXY_NAME not in labels and HEADLESS_LABEL not in labels
+
+
+def is_ipv4(address: str) -> bool:
+    """Whether rules can be made for it: one wrong address would fail a whole transaction."""
+    try:
+        IPv4Address(address)
+    except ValueError:
+        return False
+    return True

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import cluster, codec, scheduling
+from tests.bench import cluster, codec, scheduling, services
 from tests.bench.measure import Row
 from tests.e2e.cluster import missing_tools
 
@@ -16,13 +16,13 @@ def main() -> None:
     parts: list[Callable[[], Iterable[Row]]] = [codec.rows, scheduling.rows]
     problem = "root is needed" if os.geteuid() else ", ".join(missing_tools())
     if "--no-cluster" not in sys.argv and not problem:
-        parts.append(cluster.rows)
+        parts += [services.rows, cluster.rows]
     print(f"{'what':<58} {'measured':<48} target")
     for part in parts:
         for row in part():
             print(f"{row.what:<58} {row.measured:<48} {row.target}", flush=True)
     if problem:
-        print(f"left out: pods and idle processes ({problem})")
+        print(f"left out: services, pods and idle processes ({problem})")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from common.runtime.offload import Offload
 from node.kubeproxy.dataplane import conntrack
 from node.kubeproxy.dataplane.libnftables import Nftables, generation, trim_memory
 from node.kubeproxy.plan import Changes, Ruleset
-from node.kubeproxy.rules import TABLE
+from node.kubeproxy.rules import TABLE, Flow
 from node.kubeproxy.table import NodeFacts
 
 
@@ -19,6 +19,8 @@ class NftablesDataplane:
         self._ruleset = Ruleset()
         self._nftables: Nftables | None = None
         self._generation = 0
+        self._stale: set[Flow] = set()
+        """Flows to forget once the rules are loaded; a failed load must not lose them."""
 
     async def reload(self, changes: Changes) -> None:
         """Make everything anew in one transaction. Raises DataplaneError."""
@@ -33,13 +35,14 @@ class NftablesDataplane:
         return await self._offload(generation) == self._generation
 
     def _reload_now(self, changes: Changes) -> None:
-        stale = self._ruleset.stale(changes)
+        self._stale |= set(self._ruleset.stale(changes))
         self._ruleset.commit(changes)
         chains, sets = self._names("chain"), self._names("set")
         self._run(self._ruleset.reload(self._node, chains, sets))
         self._generation = generation()
         trim_memory()
-        conntrack.forget(stale)
+        conntrack.forget(list(self._stale))
+        self._stale.clear()
 
     def _apply_now(self, changes: Changes) -> None:
         commands, stale = self._ruleset.plan(changes), self._ruleset.stale(changes)

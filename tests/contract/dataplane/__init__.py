@@ -1,0 +1,1 @@
+"""What the rules do with real packets: the kernel and the model must agree."""

@@ -1,0 +1,1 @@
+"""The pure parts of kube-proxy: table, plan, model."""

@@ -1,0 +1,222 @@
+"""The shell: lists, watches, coalesces and retries, on a fake gateway, dataplane and clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.api.codec import json as codec
+from common.etcd.errors import Compacted, Unavailable
+from common.etcd.types import Event, KeyValue, RangeResult, WatchBatch
+from node.kubeproxy.dataplane.base import DataplaneError
+from node.kubeproxy.plan import Changes
+from node.kubeproxy.proxy import SERVICES, SLICES, Prefix, Proxy
+from node.kubeproxy.table import Table
+from tests.fakes.clock import FakeClock
+from tests.unit.kubeproxy.objects import FACTS, endpoint, endpoint_slice, service
+
+
+def item(key: str, value: bytes, revision: int) -> KeyValue:
+    """A key of the store."""
+    return KeyValue(key.encode(), value, revision, revision)
+
+
+class Gateway:
+    """A store with history; a watch hands out what comes, and ends with the fault that is set."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, KeyValue] = {}
+        self.revision = 1
+        self.lists = 0
+        self.faults: list[Exception] = []
+        self._watches: dict[str, asyncio.Queue[WatchBatch | Exception]] = {}
+
+    async def range(self, key: bytes, range_end: bytes) -> RangeResult:
+        """All keys with a prefix."""
+        if self.faults:
+            raise self.faults.pop()
+        self.lists += 1
+        found = tuple(i for name, i in self.items.items() if name.startswith(key.decode()))
+        return RangeResult(found, False, len(found), self.revision)
+
+    async def watch(
+        self, key: bytes, range_end: bytes, **_: Any
+    ) -> AsyncGenerator[WatchBatch, None]:
+        """What `put` says from now on."""
+        queue = self._watches[key.decode()] = asyncio.Queue()
+        while True:
+            found = await queue.get()
+            if isinstance(found, Exception):
+                raise found
+            yield found
+
+    def put(self, key: str, value: bytes, *, told: bool = True) -> None:
+        """Write a key, and tell who watches."""
+        self.revision += 1
+        self.items[key] = item(key, value, self.revision)
+        event = Event(False, self.items[key], None)
+        for prefix, queue in self._watches.items():
+            if key.startswith(prefix) and told:
+                queue.put_nowait(WatchBatch((event,), self.revision))
+
+    def end_watches(self, error: Exception) -> None:
+        """Break them all."""
+        for queue in self._watches.values():
+            queue.put_nowait(error)
+
+
+class Kernel:
+    """A dataplane that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Changes]] = []
+        self.faults = 0
+        self.intact = True
+
+    async def reload(self, changes: Changes) -> None:
+        """Note, or fail."""
+        self._take("reload", changes)
+        self.intact = True
+
+    async def apply(self, changes: Changes) -> None:
+        """Note, or fail."""
+        self._take("apply", changes)
+
+    async def is_intact(self) -> bool:
+        """What the test says."""
+        return self.intact
+
+    def _take(self, what: str, changes: Changes) -> None:
+        if self.faults:
+            self.faults -= 1
+            raise DataplaneError("busy")
+        self.calls.append((what, changes))
+
+    @property
+    def what(self) -> list[str]:
+        """The kinds of transactions, in order."""
+        return [what for what, _ in self.calls]
+
+
+class World:
+    """A proxy with its surroundings."""
+
+    def __init__(self) -> None:
+        self.gateway, self.kernel, self.clock = Gateway(), Kernel(), FakeClock()
+        self.table = Table(FACTS)
+        self.proxy = Proxy(self.gateway, self.table, self.kernel, clock=self.clock)  # type: ignore[arg-type]
+
+    def endpoints(self, *addresses: str, told: bool = True) -> None:
+        """Give service web these."""
+        made = endpoint_slice(*(endpoint(one) for one in addresses))
+        self.gateway.put(f"{SLICES}default/web-1", codec.encode(made), told=told)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """A running proxy that has loaded one service without endpoints."""
+    made = World()
+    made.gateway.put(f"{SERVICES}default/web", codec.encode(service()))
+    running = asyncio.create_task(made.proxy.run())
+    await made.clock.advance(1)
+    assert made.kernel.what == ["reload"]
+    yield made
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_change_is_applied_alone(world: World) -> None:
+    world.endpoints("10.42.1.2")
+    await world.clock.advance(1)
+    assert [(w, set(c)) for w, c in world.kernel.calls[1:]] == [("apply", {"default/web"})]
+
+
+async def test_a_storm_is_at_most_four_transactions_a_second(world: World) -> None:
+    for number in range(1000):
+        world.endpoints(f"10.42.{number // 200}.{number % 200 + 2}")
+        await world.clock.advance(0.001)
+    assert 1 <= len(world.kernel.calls[1:]) <= 5
+    await world.clock.advance(1)
+    (port,) = world.table.ports("default/web")
+    assert [str(e.address) for e in port.endpoints] == ["10.42.4.201"]
+    assert "10.42.4.201:8080" in str(world.kernel.calls[-1])
+
+
+async def test_lost_history_is_listed_again_and_only_the_difference_applied(world: World) -> None:
+    world.endpoints("10.42.1.2", told=False)
+    world.gateway.end_watches(Compacted(5))
+    await world.clock.advance(1)
+    assert [(w, set(c)) for w, c in world.kernel.calls[1:]] == [("apply", {"default/web"})]
+    assert world.gateway.lists == 4
+
+
+async def test_rules_stay_while_nobody_answers(world: World) -> None:
+    world.gateway.faults = [Unavailable("down")] * 20
+    world.gateway.end_watches(Unavailable("down"))
+    await world.clock.advance(30)
+    assert world.gateway.faults
+    assert world.kernel.what == ["reload"]
+    await world.clock.advance(60)
+    assert world.kernel.what == ["reload"]
+    world.endpoints("10.42.1.2")
+    await world.clock.advance(1)
+    assert world.kernel.what == ["reload", "apply"]
+
+
+async def test_nothing_is_loaded_before_both_lists_are_there() -> None:
+    world = World()
+    world.gateway.faults = [Unavailable("down")] * 2
+    running = asyncio.create_task(world.proxy.run())
+    await world.clock.advance(0.1)
+    assert world.kernel.calls == []
+    await world.clock.advance(5)
+    assert world.kernel.what == ["reload"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_failed_transaction_is_made_good_by_a_whole_one(world: World) -> None:
+    world.kernel.faults = 3
+    world.endpoints("10.42.1.2")
+    await world.clock.advance(30)
+    ((what, changes),) = world.kernel.calls[1:]
+    assert (what, set(changes)) == ("reload", {"default/web"})
+
+
+async def test_rules_that_somebody_changed_are_repaired_within_30_s(world: World) -> None:
+    world.kernel.intact = False
+    await world.clock.advance(30)
+    assert world.kernel.what == ["reload", "reload"]
+
+
+async def test_an_object_that_cannot_be_read_stops_no_other(world: World) -> None:
+    world.gateway.put(f"{SLICES}default/bad", b"{")
+    world.endpoints("10.42.1.2")
+    await world.clock.advance(1)
+    assert "10.42.1.2:8080" in str(world.kernel.calls[-1])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 20)), max_size=30))
+def test_old_and_repeated_revisions_change_nothing(told: list[tuple[str, int]]) -> None:
+    """Whatever is repeated or late, each key has the newest value that came in order."""
+    seen: dict[str, bytes] = {}
+    prefix = Prefix("", seen.__setitem__, lambda key: None)
+    wanted, last = {}, 0
+    for key, revision in told:
+        prefix.change([Event(False, item(key, str(revision).encode(), revision), None)])
+        if revision > last:
+            wanted[key], last = str(revision).encode(), revision
+    assert (seen, prefix.revision) == (wanted, last)
+
+
+def test_a_store_that_went_back_is_taken_as_it_is_now() -> None:
+    seen: dict[str, bytes] = {}
+    prefix = Prefix("", seen.__setitem__, seen.pop)  # type: ignore[arg-type]
+    prefix.replace([item("a", b"old", 5), item("b", b"old", 6)], 9)
+    prefix.replace([item("a", b"new", 5)], 7)
+    assert (seen, prefix.revision) == ({"a": b"new"}, 7)
