@@ -139,6 +139,9 @@ class Node:
         self._tools = self._make_tools(config, data, run_dir)
         self._kubelet = Kubelet(self._tools, machine, self._stream, usage.Stats(config.data_dir))
         self._tools.used_addresses = self._kubelet.addresses
+        # After a boot nothing runs, and what was assigned before may run elsewhere by now: the
+        # master's word is waited for. A boot empties the run directory.
+        self._ran_since_boot = run_dir / "kubelet-synced"
         self._network = NetworkKeeper(
             PodNetwork(config.node_ip, self._offload), data / "network.json", clock=self._clock
         )
@@ -167,10 +170,11 @@ class Node:
         )
 
     async def run(self) -> None:
-        """Take up what was assigned before, then serve the master."""
+        """Take up what was assigned before, unless the machine has booted; serve the master."""
         await self._kubelet.relist()
-        for assignment in await self._offload(lambda: list(self._assigned.load())):
-            self._kubelet.assign(assignment)
+        if self._ran_since_boot.exists():
+            for assignment in await self._offload(lambda: list(self._assigned.load())):
+                self._kubelet.assign(assignment)
         self._network.start(_read(str(self._data_dir / "pod-cidr")))
         gc.freeze()
         handlers = Handlers(
@@ -179,7 +183,7 @@ class Node:
             network=self._network_changed,
             assign=self._assign,
             removed=self._removed,
-            synced=self._kubelet.synced,
+            synced=self._synced,
             open_session=self._sessions.open,
         )
         async with asyncio.TaskGroup() as group:
@@ -216,6 +220,10 @@ class Node:
             log.warning("an assignment was not kept", extra={"object": uid, "error": str(error)})
         self._kubelet.assign(assignment)
         return uid
+
+    def _synced(self, uids: set[str]) -> None:
+        self._kubelet.synced(uids)
+        self._ran_since_boot.touch()
 
     def _removed(self, uid: str) -> None:
         self._assigned.remove(uid)

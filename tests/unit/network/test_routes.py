@@ -1,0 +1,47 @@
+"""Which routes a node has, and the commands that lead there."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.network.routes import Network, Peer, Route, changes, masquerading, wanted_routes
+
+PEERS = (Peer("10.42.1.0/24", "192.168.7.1"), Peer("10.42.2.0/24", "192.168.7.2"))
+NETWORK = Network("10.42.0.0/16", "10.43.0.0/16", PEERS)
+
+
+def test_a_node_has_routes_to_the_others_its_own_block_and_services() -> None:
+    found = wanted_routes(NETWORK, "192.168.7.1", "10.42.1.0/24")
+    assert {route.destination: route.way for route in found.values()} == {
+        "10.42.1.0/24": "unreachable",
+        "10.42.2.0/24": "via 192.168.7.2",
+        "10.43.0.0/16": "dev lo src 192.168.7.1",
+    }
+
+
+@pytest.mark.parametrize("block", ["0.0.0.0/0", "10.42.0.0/16", "192.168.0.0/16", "10.0.0.0/8"])
+def test_a_block_that_is_not_of_the_cluster_is_not_taken(block: str) -> None:
+    network = Network("10.42.0.0/16", "", (Peer(block, "192.168.7.9"),))
+    assert block not in wanted_routes(network, "192.168.7.1", "10.42.1.0/24")
+
+
+def test_nothing_is_wanted_before_the_master_has_told() -> None:
+    assert wanted_routes(Network(), "192.168.7.1", "10.42.1.0/24") == {}
+
+
+def test_only_differences_are_written() -> None:
+    wanted = wanted_routes(NETWORK, "192.168.7.1", "10.42.1.0/24")
+    assert changes(wanted, wanted) == []
+    old = {**wanted, "10.42.9.0/24": Route("10.42.9.0/24", "via 192.168.7.9")}
+    old["10.42.2.0/24"] = Route("10.42.2.0/24", "via 192.168.7.77")
+    del old["10.42.1.0/24"]
+    assert sorted(changes(wanted, old)) == [
+        "route del 10.42.9.0/24 via 192.168.7.9 proto 87",
+        "route replace 10.42.2.0/24 via 192.168.7.2 proto 87",
+        "route replace unreachable 10.42.1.0/24 proto 87",
+    ]
+
+
+def test_what_leaves_the_cluster_is_masqueraded() -> None:
+    script = masquerading(NETWORK, "10.42.1.0/24")
+    assert "ip saddr 10.42.1.0/24 ip daddr != 10.42.0.0/16 masquerade" in script
