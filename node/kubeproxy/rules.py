@@ -61,8 +61,8 @@ def base(node: NodeFacts) -> dict[str, Rules]:
     """The chains that every packet passes."""
     cluster, services = node.cluster_cidr, node.service_cidr
     refuse = (
-        "ip daddr . meta l4proto . th dport @refused reject with icmp port-unreachable",
-        f"ip daddr {services} meta l4proto {{ tcp, udp }} reject with icmp port-unreachable",
+        "ct state new ip daddr . meta l4proto . th dport @refused goto refuse",
+        f"ct state new ip daddr {services} meta l4proto {{ tcp, udp }} goto refuse",
     )
     return {
         "dispatch": (
@@ -79,16 +79,22 @@ def base(node: NodeFacts) -> dict[str, Rules]:
         ),
         "filter_input": (
             "ct state new fib daddr type local ip daddr != 127.0.0.0/8 "
-            "meta l4proto . th dport @refused_ports reject with icmp port-unreachable",
-            *(f"ct state new {rule}" for rule in refuse),
+            "meta l4proto . th dport @refused_ports goto refuse",
+            *refuse,
         ),
-        "filter_forward": tuple(f"ct state new {rule}" for rule in refuse),
-        "filter_output": tuple(f"ct state new {rule}" for rule in refuse),
+        "filter_forward": refuse,
+        "filter_output": refuse,
+        # The kernel sends few ICMP errors a second: a reset comes at once, always.
+        "refuse": (
+            "meta l4proto tcp reject with tcp reset",
+            "reject with icmp port-unreachable",
+        ),
     }
 
 
 HOOKS = {
     "dispatch": "",
+    "refuse": "",
     "prerouting": "type nat hook prerouting priority -100; policy accept;",
     "output": "type nat hook output priority -100; policy accept;",
     "postrouting": "type nat hook postrouting priority 100; policy accept;",

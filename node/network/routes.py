@@ -26,6 +26,7 @@ PROTOCOL = "87"
 TABLE = "ip wherry-network"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 COMMAND_SECONDS = 10.0
+UNREACHABLE = "unreachable"
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -45,23 +46,24 @@ class Network(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of ours; the rest of its line after the destination."""
+    """One route of ours: `unreachable`, or the rest of its line after the destination."""
 
     destination: str
     way: str
 
 
-def wanted_routes(network: Network, node_ip: str, pod_cidr: str) -> dict[str, Route]:
+def wanted_routes(network: Network, node_ip: str, device: str, pod_cidr: str) -> dict[str, Route]:
     """The routes that a node needs, by destination. Pure.
 
     A peer's addresses that cannot be, or that would take the way to something else, are left
-    out. Services have a route only so that a node without a default route may call them: the
-    proxy leads the packet elsewhere before it leaves.
+    out. What is no pod of this node's, in its own block, is refused at once instead of being sent
+    away by the default route. Services have a route so that a node without a default one may call
+    them: the proxy leads the packet elsewhere before it leaves.
     """
     if not network.cluster_cidr:
         return {}
     cluster = IPv4Network(network.cluster_cidr)
-    found = {}
+    found = {pod_cidr: Route(pod_cidr, UNREACHABLE)}
     for peer in network.peers:
         if peer.pod_cidr == pod_cidr or not peer.pod_cidr or not peer.address:
             continue
@@ -71,19 +73,25 @@ def wanted_routes(network: Network, node_ip: str, pod_cidr: str) -> dict[str, Ro
             found[peer.pod_cidr] = Route(peer.pod_cidr, way)
     if network.service_cidr:
         services = network.service_cidr
-        found[services] = Route(services, f"dev lo src {node_ip}")
+        found[services] = Route(services, f"dev {device} src {node_ip}")
     return found
 
 
 def changes(wanted: Mapping[str, Route], there: Mapping[str, Route]) -> list[str]:
     """The lines for `ip -batch` that make the routes as wanted. Pure."""
     lines = [
-        f"route replace {route.destination} {route.way} proto {PROTOCOL}"
+        f"route replace {_line(route)} proto {PROTOCOL}"
         for route in wanted.values()
         if there.get(route.destination) != route
     ]
-    gone = [destination for destination in there if destination not in wanted]
-    return lines + [f"route del {destination} proto {PROTOCOL}" for destination in gone]
+    gone = [route for destination, route in there.items() if destination not in wanted]
+    return lines + [f"route del {_line(route)} proto {PROTOCOL}" for route in gone]
+
+
+def _line(route: Route) -> str:
+    if route.way == UNREACHABLE:
+        return f"{UNREACHABLE} {route.destination}"
+    return f"{route.destination} {route.way}"
 
 
 def masquerading(network: Network, pod_cidr: str) -> str:
@@ -116,7 +124,7 @@ class PodNetwork:
         if FORWARDING.read_text().strip() != "1":
             FORWARDING.write_text("1")
             log.info("forwarding of IPv4 is switched on")
-        wanted = wanted_routes(network, self._node_ip, pod_cidr)
+        wanted = wanted_routes(network, self._node_ip, device_of(self._node_ip), pod_cidr)
         lines = changes(
             wanted, parse_routes(_run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
         )
@@ -133,12 +141,22 @@ def parse_routes(listed: str) -> dict[str, Route]:
     """Our routes from what `ip -j route` prints."""
     found = {}
     for entry in json.loads(listed or "[]"):
-        if gateway := entry.get("gateway"):
+        if entry.get("type") == UNREACHABLE:
+            way = UNREACHABLE
+        elif gateway := entry.get("gateway"):
             way = f"via {gateway}"
         else:
             way = f"dev {entry.get('dev')} src {entry.get('prefsrc')}"
         found[entry["dst"]] = Route(entry["dst"], way)
     return found
+
+
+def device_of(address: str) -> str:
+    """The link that has an address of this machine's. Raises SandboxFailed."""
+    for link in json.loads(_run(["ip", "-j", "-4", "address", "show"])):
+        if any(entry["local"] == address for entry in link["addr_info"]):
+            return str(link["ifname"])
+    raise SandboxFailed(f"no link of this machine has the address {address}")
 
 
 def _has_table() -> bool:

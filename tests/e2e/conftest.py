@@ -46,3 +46,4 @@ def _empty(cluster: Cluster) -> None:
     cluster.kubectl(
         "delete", kinds, "--all", "--grace-period=1", "--ignore-not-found", timeout_seconds=120
     )
+    cluster.kubectl("delete", "services", "--field-selector", "metadata.name!=kubernetes")

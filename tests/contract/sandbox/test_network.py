@@ -46,7 +46,7 @@ async def test_it_is_made_changed_and_repaired(machine: Offload, network: PodNet
     assert await machine(Path.read_text, FORWARDING) == "1\n"
     found = await routes(machine)
     assert any(line.startswith("10.42.2.0/24 via 192.168.7.2") for line in found)
-    assert any(line.startswith("10.43.0.0/16 dev lo") for line in found)
+    assert any(line.startswith("10.43.0.0/16 dev lan") for line in found)
     assert "unreachable 10.42.1.0/24 proto 87" in found
     await network.apply(SECOND, CIDR)
     found = await routes(machine)

@@ -11,26 +11,26 @@ NETWORK = Network("10.42.0.0/16", "10.43.0.0/16", PEERS)
 
 
 def test_a_node_has_routes_to_the_others_its_own_block_and_services() -> None:
-    found = wanted_routes(NETWORK, "192.168.7.1", "10.42.1.0/24")
+    found = wanted_routes(NETWORK, "192.168.7.1", "lan", "10.42.1.0/24")
     assert {route.destination: route.way for route in found.values()} == {
         "10.42.1.0/24": "unreachable",
         "10.42.2.0/24": "via 192.168.7.2",
-        "10.43.0.0/16": "dev lo src 192.168.7.1",
+        "10.43.0.0/16": "dev lan src 192.168.7.1",
     }
 
 
 @pytest.mark.parametrize("block", ["0.0.0.0/0", "10.42.0.0/16", "192.168.0.0/16", "10.0.0.0/8"])
 def test_a_block_that_is_not_of_the_cluster_is_not_taken(block: str) -> None:
     network = Network("10.42.0.0/16", "", (Peer(block, "192.168.7.9"),))
-    assert block not in wanted_routes(network, "192.168.7.1", "10.42.1.0/24")
+    assert block not in wanted_routes(network, "192.168.7.1", "lan", "10.42.1.0/24")
 
 
 def test_nothing_is_wanted_before_the_master_has_told() -> None:
-    assert wanted_routes(Network(), "192.168.7.1", "10.42.1.0/24") == {}
+    assert wanted_routes(Network(), "192.168.7.1", "lan", "10.42.1.0/24") == {}
 
 
 def test_only_differences_are_written() -> None:
-    wanted = wanted_routes(NETWORK, "192.168.7.1", "10.42.1.0/24")
+    wanted = wanted_routes(NETWORK, "192.168.7.1", "lan", "10.42.1.0/24")
     assert changes(wanted, wanted) == []
     old = {**wanted, "10.42.9.0/24": Route("10.42.9.0/24", "via 192.168.7.9")}
     old["10.42.2.0/24"] = Route("10.42.2.0/24", "via 192.168.7.77")
