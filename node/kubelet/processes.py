@@ -6,13 +6,16 @@ The runtime notices later, and never when the monitor of the container (conmon) 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from node.runtime.base import ContainerStatus
 
+log = logging.getLogger(__name__)
 Stop = Callable[[], None]
 
 
@@ -28,7 +31,11 @@ class Processes(Protocol):
 
 
 class PidfdProcesses:
-    """Watches processes of this machine by pidfd: no polling, and no mistaken identity later."""
+    """Watches processes of this machine by pidfd: no polling, and no mistaken identity later.
+
+    A container whose monitor has died has lost its log and its exit code: its process is killed,
+    so that it ends like any other and its policy decides. Containerd does the same.
+    """
 
     def watch(self, status: ContainerStatus, ended: Callable[[], None]) -> Stop | None:
         """Call `ended` once, when the process ends."""
@@ -39,18 +46,62 @@ class PidfdProcesses:
         if not _is_of_container(status):
             os.close(descriptor)
             return None
-        loop = asyncio.get_running_loop()
+        loop, monitor = asyncio.get_running_loop(), _open_monitor(status.pid)
 
         def stop() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+            for one in (descriptor, monitor):
+                if one is not None:
+                    loop.remove_reader(one)
+                    os.close(one)
 
         def on_end() -> None:
             stop()
             ended()
 
+        def on_monitor_end(monitor: int) -> None:
+            loop.remove_reader(monitor)
+            _kill(descriptor, status)
+
         loop.add_reader(descriptor, on_end)
+        if monitor is not None:
+            loop.add_reader(monitor, on_monitor_end, monitor)
+        elif _parent(status.pid) == 1:
+            _kill(descriptor, status)
         return stop
+
+
+def _kill(descriptor: int, status: ContainerStatus) -> None:
+    """End a process that nobody monitors; it may have ended before its monitor did."""
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    extra = {"object": f"{status.pod_namespace}/{status.pod_name}", "container": status.name}
+    log.warning("the monitor of a container has died: its process is killed", extra=extra)
+
+
+def _open_monitor(pid: int) -> int | None:
+    """A pidfd of the conmon that is a process's parent; None when there is none."""
+    parent = _parent(pid)
+    try:
+        descriptor = os.pidfd_open(parent)
+    except (OSError, ValueError):
+        return None
+    try:
+        if Path(f"/proc/{parent}/comm").read_text().startswith("conmon"):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _parent(pid: int) -> int:
+    """The parent of a process; 0 when it is not there."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _is_of_container(status: ContainerStatus) -> bool:

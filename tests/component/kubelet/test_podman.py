@@ -160,6 +160,61 @@ async def test_a_container_whose_monitor_died_with_it_is_restarted(node: RealNod
     await nothing_left(node)
 
 
+async def test_a_container_whose_monitor_dies_alone_is_replaced_once(node: RealNode) -> None:
+    """Row C6: noticed at once by the monitor's end, and by it alone."""
+    await node.assign(shell("sleep 1000", terminationGracePeriodSeconds=0))
+    await node.until(ready)
+    lost = await node.only()
+    os.kill(parent(lost.pid), signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await node.until(restarted)
+    assert has_ended(lost.pid)
+    now = await running(node)
+    assert now.attempt == 1
+    await node.kubelet.relist()
+    assert (await running(node)).id == now.id
+    assert node.master.last(UID).containerStatuses[0].restartCount == 1
+    await node.remove(UID)
+    await nothing_left(node)
+
+
+async def test_arguments_and_variables_are_data(node: RealNode, tmp_path: Path) -> None:
+    """Row F16: nothing of them is read by a shell, an option parser or a log."""
+    evil = ["--privileged", "a\nb", "$(A)", "$$(A)", "; touch /tmp/evil", "\x1b[31m", "'\""]
+    script = 'for one in "$@"; do printf "[%s]" "$one"; done; printf "{%s}" "$EVIL"'
+    spec = container(
+        image=TEST_IMAGE,
+        command=["/bin/sh", "-c", script, "sh"],
+        args=[*evil, "x" * 100_000],
+        env=[
+            {"name": "A", "value": "$(A) $(B)"},
+            {"name": "B", "value": "$(A)"},
+            {"name": "EVIL", "value": "line\nbreak; $(B) --rm"},
+        ],
+    )
+    await node.assign(pod(hostNetwork=True, restartPolicy="Never", containers=[spec]))
+    await node.until(lambda status: status.phase == "Succeeded")
+    log = (tmp_path / "logs" / f"default_web_{UID}" / "app" / "0.log").read_text()
+    printed = "".join(
+        line.split(" ", 3)[3] + ("\n" if line.split(" ", 3)[2] == "F" else "")
+        for line in log.split("\n")[:-1]
+    )
+    expanded = "$(A) $(B)"  # a reference to itself, and to what is not defined yet, stays
+    expected = [*evil[:2], expanded, "$(A)", *evil[4:], "x" * 100_000]
+    assert printed.rstrip("\n") == (
+        "".join(f"[{one}]" for one in expected) + f"{{line\nbreak; {expanded} --rm}}"
+    )
+    assert not Path("/tmp/evil").exists()
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or nobody but its parent's wait is missing."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 async def running(node: RealNode) -> ContainerStatus:
     """The attempt that runs now; Podman takes the lost one for running, too."""
     found = [s for s in await node.runtime.list_containers() if s.state == "running"]
