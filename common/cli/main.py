@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 
 from common.api.errors import StatusError
-from common.cli import token
-from common.client.https import ConnectionFailed, KubeConfig
+from common.cli import apply, get, logs, token
+from common.client.https import ADMIN_KUBECONFIG, ConnectionFailed
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
-
-ADMIN_KUBECONFIG = "/etc/wherry/admin.kubeconfig"
 
 
 def main() -> None:
@@ -21,14 +17,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="wherry", description="Operate a Wherry cluster.")
     parser.add_argument(
         "--kubeconfig",
-        default=os.environ.get("KUBECONFIG", ADMIN_KUBECONFIG),
+        default="",
         help=f"default: $KUBECONFIG, then {ADMIN_KUBECONFIG}",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    token.add_parser(verbs)
+    for verb in (apply, get, logs, token):
+        verb.add_parser(verbs)
     arguments = parser.parse_args()
     try:
-        config = KubeConfig(Path(arguments.kubeconfig))
-        arguments.run(arguments, config, clock=SystemClock(), rng=SystemRng())
+        arguments.run(arguments, clock=SystemClock(), rng=SystemRng())
     except (ConnectionFailed, StatusError) as error:
         sys.exit(f"wherry: {error}")

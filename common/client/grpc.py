@@ -19,12 +19,11 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.client.api import ObjectList, WatchEvent
-from common.client.https import ConnectionFailed, KubeConfig
+from common.client.https import ADMIN_KUBECONFIG, ConnectionFailed, KubeConfig
 from common.security.ca import KeyPair
 from protos import cluster_v1_pb2 as pb
 from protos.cluster_v1_pb2_grpc import ClusterStub
 
-ADMIN_KUBECONFIG = "/etc/wherry/admin.kubeconfig"
 STATUS_KEY = "wherry-status-bin"
 ANSWER_MAX_BYTES = 256 << 20
 KEEPALIVE_MS = 20_000

@@ -16,6 +16,7 @@ import yaml
 from common.api.errors import StatusError
 from common.security.ca import KeyPair
 
+ADMIN_KUBECONFIG = "/etc/wherry/admin.kubeconfig"
 TIMEOUT_SECONDS = 10.0
 ANSWER_MAX_BYTES = 8 << 20
 

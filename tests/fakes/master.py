@@ -126,6 +126,20 @@ class RunningMaster:
         token = token or (self.directory / "etc/admin.token").read_text().strip()
         return Settings(f"127.0.0.1:{self.script_port}", self.kubeconfig.ca_pem, None, token)
 
+    def environment(self, directory: Path, *, token: bool) -> dict[str, str]:
+        """What a user sets to reach this master: a kubeconfig, or a token with the authority."""
+        found = {k: v for k, v in os.environ.items() if not k.startswith(("WHERRY", "KUBE"))}
+        if not token:
+            found["KUBECONFIG"] = str(self.directory / "etc/admin.kubeconfig")
+            found["WHERRY_URL"] = f"https://127.0.0.1:{self.node_port}"
+            return found
+        file = directory / "ca.crt"
+        file.write_bytes(self.kubeconfig.ca_pem)
+        found["WHERRY_URL"] = f"https://127.0.0.1:{self.script_port}"
+        found["WHERRY_CA"] = str(file)
+        found["WHERRY_TOKEN"] = self.with_token().token
+        return found
+
     def client_ca(self) -> CertificateAuthority:
         """The authority that signs client certificates."""
         directory = self.directory / "data/pki/client-ca"
