@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from common.client.informer import Informer, Item, Lister
 from common.client.workqueue import WorkQueue
+from common.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from common.client.grpc import GrpcClient
 
-__all__ = ["Informer", "Item", "Lister", "WorkQueue", "connect"]
+__all__ = ["Informer", "Item", "Lister", "SystemClock", "WorkQueue", "connect"]
 
 
 def connect(kubeconfig: str = "") -> GrpcClient:
