@@ -15,7 +15,7 @@ import pytest
 
 from common.client.grpc import Settings
 from common.client.https import ConnectionFailed, HttpsClient, KubeConfig, unverified_context
-from common.runtime.clock import SystemClock
+from common.runtime.clock import Clock, SystemClock
 from common.security.ca import CertificateAuthority, KeyPair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,9 +140,14 @@ class RunningMaster:
         found["WHERRY_TOKEN"] = self.with_token().token
         return found
 
-    def client_ca(self) -> CertificateAuthority:
-        """The authority that signs client certificates."""
+    def client_ca(self, clock: Clock | None = None) -> CertificateAuthority:
+        """The authority that signs client certificates, as of the time of a clock."""
         directory = self.directory / "data/pki/client-ca"
+        return CertificateAuthority.load_or_create(directory, "", clock or SystemClock())
+
+    def server_ca(self) -> CertificateAuthority:
+        """The authority that signs the master's own certificate."""
+        directory = self.directory / "data/pki/server-ca"
         return CertificateAuthority.load_or_create(directory, "", SystemClock())
 
     def node_certificate(self, name: str) -> KeyPair:

@@ -18,8 +18,8 @@ LABEL = "info"
 def wanted(deployment: Item) -> dict[str, Any]:
     """The ConfigMap that should be there: a pure function, easy to test."""
     plain = json.loads(deployment.data)
-    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name}
-    owner.update(uid=deployment.uid, controller=True)
+    owner: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "Deployment"}
+    owner.update(name=deployment.name, uid=deployment.uid, controller=True)
     ready = plain.get("status", {}).get("readyReplicas", 0)
     return {
         "metadata": {"name": f"{deployment.name}-info", "ownerReferences": [owner]},

@@ -25,7 +25,7 @@ def call(channel: grpc.Channel, method_name: str, **fields: Any) -> Any:
     method = pool.FindServiceByName(SERVICE).FindMethodByName(method_name)
     request = GetMessageClass(method.input_type)(**fields)
     answer = GetMessageClass(method.output_type)
-    invoke = channel.unary_unary(
+    invoke: Any = channel.unary_unary(
         f"/{SERVICE}/{method_name}",
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=answer.FromString,
