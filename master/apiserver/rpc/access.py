@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
+from urllib.parse import unquote
 
 from common.api import errors
 from common.api.resource import Resource
@@ -29,19 +30,23 @@ class Access:
         return self._authenticator.authenticate(
             ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) if pem else None,
             str(metadata.get("authorization", "")),
-            context.peer().rpartition(":")[0],
+            source(context.peer()),
         )
 
-    def check(self, context: Any, wanted: Attributes) -> Identity:
-        """The caller, when it may do this; raises StatusError 400, 401 or 403."""
-        user = self.caller(context)
+    def check(self, user: Identity, wanted: Attributes) -> None:
+        """Return when the caller may do this; raises StatusError 400, 403 or 404."""
         for text in (wanted.namespace, wanted.name, wanted.subresource):
             check_segment(text)
         resource = wanted.resource
         if resource is not None and wanted.namespace and not resource.namespaced:
             raise errors.unknown_path()
         self._authorizer.authorize(user, wanted)
-        return user
+
+
+def source(peer: str) -> str:
+    """The address in gRPC's name of a peer, as REST has it: `10.0.0.1` of `ipv4:10.0.0.1:5000`."""
+    host = unquote(peer).partition(":")[2].rpartition(":")[0]
+    return host.strip("[]").removeprefix("::ffff:")
 
 
 def find(scheme: Scheme, wanted: ResourceName) -> Resource:

@@ -64,18 +64,20 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
 
     def _check(self, context: Any, verb: str, wanted: Any) -> tuple[Resource, Identity]:
         """(resource, caller) of a request for an object; raises StatusError."""
+        user = self._access.caller(context)
         resource = find(self._registry.scheme, wanted.resource)
         if not wanted.name and (verb != "create" or wanted.subresource):
             raise errors.bad_request("the request names no object")
         attributes = Attributes(verb, resource, wanted.subresource, wanted.namespace, wanted.name)
-        user = self._access.check(context, attributes)
+        self._access.check(user, attributes)
         self._registry.check_verb(verb, resource, wanted.subresource, wanted.namespace)
         return resource, user
 
     def _check_all(self, context: Any, verb: str, request: Any) -> Resource:
         """The resource of a list or watch, when the caller may do it; raises StatusError."""
+        user = self._access.caller(context)
         resource = find(self._registry.scheme, request.resource)
-        self._access.check(context, Attributes(verb, resource, "", request.namespace))
+        self._access.check(user, Attributes(verb, resource, "", request.namespace))
         self._registry.check_verb(verb, resource, "", request.namespace)
         return resource
 
@@ -231,7 +233,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Logs"):
             pods = self._resource("", "v1", "pods")
             attributes = Attributes("get", pods, "log", request.namespace, request.pod)
-            self._access.check(context, attributes)
+            self._access.check(self._access.caller(context), attributes)
             data = await self._registry.get(pods, request.namespace, request.pod)
             pod = codec.decode(data, Pod)
             stream = self._sessions.logs(pod.spec.nodeName, log_options(pod, _parameters(request)))
@@ -248,7 +250,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "NodeUsage"):
             metrics = self._resource("metrics.k8s.io", "v1beta1", "nodes")
             verb = "get" if request.node else "list"
-            self._access.check(context, Attributes(verb, metrics, "", "", request.node))
+            attributes = Attributes(verb, metrics, "", "", request.node)
+            self._access.check(self._access.caller(context), attributes)
             sent: dict[str, Any] = {}
             while True:
                 turn = self._hub.usage_turn

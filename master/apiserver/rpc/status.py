@@ -15,9 +15,10 @@ from common.api.errors import StatusError
 
 log = logging.getLogger(__name__)
 STATUS_KEY = "wherry-status-bin"
-# Peers refuse headers of more than 8 KiB; base64 and percent signs make texts longer.
-STATUS_MAX_BYTES = 4096
-MESSAGE_MAX_CHARACTERS = 512
+# Peers refuse headers of more than 8 KiB in all: base64 makes the Status longer by a third, percent
+# signs the message by up to twelve times.
+STATUS_MAX_BYTES = 3072
+MESSAGE_MAX_CHARACTERS = 256
 Code = grpc.StatusCode
 CODES = {
     400: Code.INVALID_ARGUMENT,

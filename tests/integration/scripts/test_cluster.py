@@ -72,6 +72,12 @@ async def test_status_is_kubernetes_own(client: GrpcClient) -> None:
     error = await refused(client.stub.Create(again))
     assert error.code() == grpc.StatusCode.ALREADY_EXISTS
     await client.delete(maps, "default", "twice")
+    odd = pb.CreateRequest(
+        object=object_name(maps, "default"), body=config_map("\u00e9\x01%" * 3000)
+    )
+    error = await refused(client.stub.Create(odd))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert status_error(error).reason == "Invalid"
     many = {f"key {i}": "v" * 200 for i in range(200)}
     huge = pb.CreateRequest(object=object_name(maps, "default"), body=config_map("h", **many))
     error = await refused(client.stub.Create(huge))
@@ -319,6 +325,18 @@ async def test_nodes_have_their_own_rules(master: RunningMaster) -> None:
             assert denied.value.code == 403
         error = await refused(client.stub.NodeUsage(pb.NodeUsageRequest(once=True)).read())
         assert error.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_every_method_needs_credentials(master: RunningMaster) -> None:
+    """G1: no method says anything without credentials, also not what is wrong with a request."""
+    ca = grpc.ssl_channel_credentials(master.kubeconfig.ca_pem)
+    target = f"127.0.0.1:{master.script_port}"
+    async with grpc.aio.secure_channel(target, ca) as opened:
+        for method in pb.DESCRIPTOR.services_by_name["Cluster"].methods:
+            call: Any = opened.unary_stream(f"/wherry.v1.Cluster/{method.name}")
+            error = await refused(call(b"").read())
+            assert error.code() == grpc.StatusCode.UNAUTHENTICATED, method.name
+            assert error.details() == "Unauthorized"
 
 
 async def test_tokens(master: RunningMaster) -> None:
