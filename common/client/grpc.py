@@ -27,6 +27,8 @@ from protos.cluster_v1_pb2_grpc import ClusterStub
 STATUS_KEY = "wherry-status-bin"
 ANSWER_MAX_BYTES = 256 << 20
 KEEPALIVE_MS = 20_000
+# An operator is back soon after its master; gRPC's own limit is two minutes.
+RECONNECT_MAX_MS = 5_000
 # The ports of gRPC follow the one of HTTPS: 6443, then 6444 for certificates, 6445 for tokens.
 CERTIFICATE_PORT_AFTER, TOKEN_PORT_AFTER = 1, 2
 _REASONS = {
@@ -92,6 +94,11 @@ def channel(wanted: Settings) -> grpc.aio.Channel:
     options = [
         ("grpc.max_receive_message_length", ANSWER_MAX_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+        ("grpc.enable_http_proxy", 0),
     ]
     return grpc.aio.secure_channel(wanted.target, credentials, options)
 

@@ -211,3 +211,16 @@ def test_operator(master: RunningMaster, environment: dict[str, str]) -> None:
         assert admin.request("GET", f"{MAPS}/unseen-info")[0] == 404
         for name in ("seen", "unseen"):
             admin.json("DELETE", f"{DEPLOYMENTS}/{name}")
+
+
+def test_operator_outlives_its_master(master: RunningMaster, environment: dict[str, str]) -> None:
+    """After a restart of the master the operator goes on where it was, by itself."""
+    with running(environment, "configmap_operator.py") as script:
+        master.admin().json("POST", DEPLOYMENTS, deployment("before", info="yes"))
+        script.until(lambda line: line == "default/before: created before-info")
+        master.stop()
+        master.start()
+        master.admin().json("POST", DEPLOYMENTS, deployment("after", info="yes"))
+        script.until(lambda line: line == "default/after: created after-info")
+    for name in ("before", "after"):
+        master.admin().json("DELETE", f"{DEPLOYMENTS}/{name}")
