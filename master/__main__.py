@@ -7,8 +7,10 @@ import contextlib
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
+import grpc.aio
 import uvloop
 
 from common.runtime import logs, process
@@ -22,10 +24,13 @@ from master import pki as certificates
 from master import wiring
 from master.apiserver.rest import server as rest
 from master.apiserver.rpc import server as rpc
+from master.apiserver.rpc.tools import ToolHandlers
 from master.config import MasterConfig
 from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
 from master.storage.etcd import EtcdStore
 from master.storage.watchcache import WatchCache
+from protos.cluster_v1_pb2_grpc import add_ClusterServicer_to_server
+from protos.node_v1_pb2_grpc import add_NodeServiceServicer_to_server
 
 log = logging.getLogger("master")
 START_TIMEOUT_SECONDS = 60.0
@@ -84,14 +89,7 @@ async def serve(
     )
     running = asyncio.create_task(wiring.run_parts(master.parts), name="parts")
     stopping = asyncio.create_task(stop.wait())
-    nodes = await rpc.serve(
-        master.nodes,
-        [master.gateway],
-        f"{config.bind_address}:{config.node_port}",
-        certificate=pki.serving.certificate_pem,
-        key=pki.serving.key_pem,
-        client_ca=pki.client_ca.certificate_pem,
-    )
+    servers = await _serve_rpc(config, pki, master)
     runner = await rest.serve(
         master.rest.application(), context, config.bind_address, config.secure_port
     )
@@ -105,8 +103,29 @@ async def serve(
         stopping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        await nodes.stop(grace=1.0)
+        await asyncio.gather(*(server.stop(grace=1.0) for server in servers))
         await runner.cleanup()
+
+
+async def _serve_rpc(
+    config: MasterConfig, pki: certificates.Pki, master: wiring.Master
+) -> list[grpc.aio.Server]:
+    """The gRPC listeners: client certificates on one port, tokens on the other."""
+    tools = ToolHandlers(master.access)
+    scripts = partial(add_ClusterServicer_to_server, master.scripts)
+    nodes = partial(add_NodeServiceServicer_to_server, master.nodes)
+    certificate, key = pki.serving.certificate_pem, pki.serving.key_pem
+    with_certificates = rpc.Listener(
+        f"{config.bind_address}:{config.node_port}",
+        certificate,
+        key,
+        pki.client_ca.certificate_pem,
+    )
+    with_tokens = rpc.Listener(f"{config.bind_address}:{config.script_port}", certificate, key)
+    return [
+        await rpc.serve(with_certificates, [nodes, scripts], [master.gateway, tools]),
+        await rpc.serve(with_tokens, [scripts], [tools]),
+    ]
 
 
 if __name__ == "__main__":

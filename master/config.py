@@ -21,6 +21,9 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     bind_address: str = "0.0.0.0"  # noqa: S104 (a server's default; TLS and authentication apply)
     secure_port: int = 6443
     node_port: int = 6444
+    """gRPC with client certificates: nodes, and scripts that have one."""
+    script_port: int = 6445
+    """gRPC with bearer tokens: scripts."""
     data_dir: str = "/var/lib/wherry"
     config_dir: str = "/etc/wherry"
     cluster_cidr: str = "10.42.0.0/16"

@@ -44,6 +44,8 @@ from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.paths import Paths
 from master.apiserver.rest.resources import Resources
 from master.apiserver.rest.server import RestServer
+from master.apiserver.rpc.access import Access
+from master.apiserver.rpc.cluster import ClusterService
 from master.apiserver.rpc.nodes import Cidrs, NodeHub, NodeService
 from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
 from master.apiserver.rpc.sessions import NodeSessions
@@ -69,6 +71,8 @@ class Master:
 
     rest: RestServer
     nodes: NodeService
+    scripts: ClusterService
+    access: Access
     gateway: Gateway
     registry: Registry
     parts: Mapping[str, Coroutine[Any, Any, None]]
@@ -122,11 +126,14 @@ def build(
         parts[f"informer {name}"] = informer.run()
     for name, made in recorders.items():
         parts[f"events of {name}"] = made.run()
+    authenticator = Authenticator(
+        admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
+    )
+    authorizer = Authorizer(hub.node_of_pod, hub.used_by_node)
+    access = Access(authenticator, authorizer)
     rest = RestServer(
-        authenticator=Authenticator(
-            admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
-        ),
-        authorizer=Authorizer(hub.node_of_pod, hub.used_by_node),
+        authenticator=authenticator,
+        authorizer=authorizer,
         paths=Paths(
             scheme=SCHEME,
             ca_pem=pki.server_ca.certificate_pem,
@@ -140,7 +147,8 @@ def build(
         ),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock),
     )
-    return Master(rest, nodes, Gateway(cache, clock=clock), registry, parts)
+    scripts = ClusterService(registry, access, sessions, hub, clock=clock)
+    return Master(rest, nodes, scripts, access, Gateway(cache, clock=clock), registry, parts)
 
 
 def _unsynced(informers: Mapping[str, Informer]) -> str:

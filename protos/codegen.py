@@ -99,11 +99,8 @@ def compile_protos(root: Path, sources: list[str]) -> None:
             raise RuntimeError(f"protoc failed: {' '.join(run)}")
 
 
-def render_descriptions(root: Path, sources: list[str]) -> str:
-    """The comments of messages and fields as JSON: what `kubectl explain` says of them.
-
-    Keys are `core_v1.Pod` and `core_v1.Pod.spec`; line breaks of the comments are spaces.
-    """
+def described(root: Path, sources: list[str]) -> Any:
+    """The file descriptors of protos/`sources` with their comments, those of imports left out."""
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from grpc_tools import protoc
 
@@ -114,7 +111,15 @@ def render_descriptions(root: Path, sources: list[str]) -> str:
         paths = [f"protos/{name}" for name in sources]
         if protoc.main(["protoc", "--include_source_info", *arguments, *paths]) != 0:
             raise RuntimeError("protoc failed on comments")
-        files = FileDescriptorSet.FromString(target.read_bytes()).file
+        return FileDescriptorSet.FromString(target.read_bytes()).file
+
+
+def render_descriptions(root: Path, sources: list[str]) -> str:
+    """The comments of messages and fields as JSON: what `kubectl explain` says of them.
+
+    Keys are `core_v1.Pod` and `core_v1.Pod.spec`; line breaks of the comments are spaces.
+    """
+    files = described(root, sources)
     found = {}
     for file in files:
         for location in file.source_code_info.location:

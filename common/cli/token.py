@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import base64
+import os
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from common.api import times
-from common.client.https import KubeConfig
+from common.client.https import ADMIN_KUBECONFIG, KubeConfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from common.security.ca import pin
@@ -46,10 +48,15 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
 
 
-def run_create(
-    arguments: argparse.Namespace, config: KubeConfig, *, clock: Clock, rng: Rng
-) -> None:
+def _config(arguments: argparse.Namespace) -> KubeConfig:
+    """The kubeconfig that is meant; raises ConnectionFailed."""
+    path = arguments.kubeconfig or os.environ.get("KUBECONFIG", "") or ADMIN_KUBECONFIG
+    return KubeConfig(Path(path))
+
+
+def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
     """Make a token: the cluster keeps its hash, the printed line is the only copy."""
+    config = _config(arguments)
     token = new_token(pin(config.ca_pem), rng)
     expires = times.to_time(clock.now() + arguments.ttl)
     body = {
@@ -66,9 +73,9 @@ def run_create(
     print(token.text())
 
 
-def run_list(arguments: argparse.Namespace, config: KubeConfig, *, clock: Clock, rng: Rng) -> None:
+def run_list(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
     """Print id and end of life of every token."""
-    found = config.client().json("GET", f"{PATH}?fieldSelector=type%3D{SECRET_TYPE}")
+    found = _config(arguments).client().json("GET", f"{PATH}?fieldSelector=type%3D{SECRET_TYPE}")
     print(f"{'ID':<8}{'EXPIRES':<24}")
     for secret in found["items"]:
         name = secret["metadata"]["name"].removeprefix(NAME_PREFIX)
@@ -77,11 +84,9 @@ def run_list(arguments: argparse.Namespace, config: KubeConfig, *, clock: Clock,
         print(f"{name:<8}{expires}{late}")
 
 
-def run_delete(
-    arguments: argparse.Namespace, config: KubeConfig, *, clock: Clock, rng: Rng
-) -> None:
+def run_delete(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
     """Revoke a token."""
     if not re.fullmatch(r"[a-z0-9]{6}", arguments.id):
         raise SystemExit("wherry: a token's id has six characters")
-    config.client().json("DELETE", f"{PATH}/{NAME_PREFIX}{arguments.id}")
+    _config(arguments).client().json("DELETE", f"{PATH}/{NAME_PREFIX}{arguments.id}")
     print(f"token {arguments.id} deleted")

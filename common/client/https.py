@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from common.api.errors import StatusError
+from common.security.ca import KeyPair
 
+ADMIN_KUBECONFIG = "/etc/wherry/admin.kubeconfig"
 TIMEOUT_SECONDS = 10.0
 ANSWER_MAX_BYTES = 8 << 20
 
@@ -92,18 +94,35 @@ class KubeConfig:
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise ConnectionFailed(f"{path} is no kubeconfig: {error}") from error
 
+    @property
+    def token(self) -> str:
+        """The user's bearer token, or ''."""
+        return str(self._user.get("token", ""))
+
+    @property
+    def certificate(self) -> KeyPair | None:
+        """The user's client certificate, or None."""
+        if "client-certificate-data" not in self._user:
+            return None
+        try:
+            return KeyPair(
+                base64.b64decode(self._user["client-certificate-data"]),
+                base64.b64decode(self._user["client-key-data"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise ConnectionFailed(f"the user of the kubeconfig has no key: {error}") from error
+
     def client(self) -> HttpsClient:
         """A client with the context's credentials."""
         context = verified_context(self.ca_pem)
-        if "client-certificate-data" in self._user:
-            self._load_certificate(context)
-        return HttpsClient(self.server, context, bearer=self._user.get("token", ""))
+        if self.certificate is not None:
+            self._load_certificate(context, self.certificate)
+        return HttpsClient(self.server, context, bearer=self.token)
 
-    def _load_certificate(self, context: ssl.SSLContext) -> None:
+    def _load_certificate(self, context: ssl.SSLContext, certificate: KeyPair) -> None:
         """ssl takes certificates from files only: one that only we can read, and only briefly."""
         with tempfile.NamedTemporaryFile(prefix="wherry-") as file:
-            for name in ("client-certificate-data", "client-key-data"):
-                file.write(base64.b64decode(self._user[name]) + b"\n")
+            file.write(certificate.certificate_pem + b"\n" + certificate.key_pem)
             file.flush()
             context.load_cert_chain(file.name)
 

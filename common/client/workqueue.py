@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 
+from common.api.errors import StatusError
 from common.runtime.clock import Clock
 
+log = logging.getLogger(__name__)
 BACKOFF_FIRST_SECONDS = 0.005
 BACKOFF_MAX_SECONDS = 60.0
 
@@ -97,6 +101,27 @@ class WorkQueue:
             if self._due.get(key) == due:
                 del self._due[key]
                 self.add(key)
+
+    async def work(self, reconcile: Callable[[str], Awaitable[None]]) -> None:
+        """Call `reconcile` for one key after the other until cancelled.
+
+        A StatusError brings the key back later; any other exception is the caller's mistake and
+        ends the work.
+        """
+        timers = asyncio.ensure_future(self.run_timers())
+        try:
+            while True:
+                key = await self.get()
+                try:
+                    await reconcile(key)
+                    self.forget(key)
+                except StatusError as error:
+                    log.info("will be tried again", extra={"object": key, "cause": error.message})
+                    self.add_rate_limited(key)
+                finally:
+                    self.done(key)
+        finally:
+            timers.cancel()
 
     async def _sleep_or_move(self, seconds: float) -> None:
         """Wait until a time has passed or an earlier timer was set."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from common.client.grpc import Settings
 from common.client.https import ConnectionFailed, HttpsClient, KubeConfig, unverified_context
-from common.runtime.clock import SystemClock
+from common.runtime.clock import Clock, SystemClock
 from common.security.ca import CertificateAuthority, KeyPair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +44,8 @@ class RunningMaster:
             pytest.skip("etcd is not installed")
         self.directory = directory
         self.umask = umask
-        self.port, self.node_port, self.etcd_port, self.peer_port = free_ports(4)
+        ports = free_ports(5)
+        self.port, self.node_port, self.script_port, self.etcd_port, self.peer_port = ports
         self.url = f"https://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "log"
@@ -59,6 +61,7 @@ class RunningMaster:
             "bind-address": "127.0.0.1",
             "secure-port": self.port,
             "node-port": self.node_port,
+            "script-port": self.script_port,
             "etcd-client-port": self.etcd_port,
             "etcd-peer-port": self.peer_port,
         }.items():
@@ -112,9 +115,39 @@ class RunningMaster:
             file.unlink()
         return context
 
-    def client_ca(self) -> CertificateAuthority:
-        """The authority that signs client certificates."""
+    def with_certificate(self, certificate: KeyPair | None = None) -> Settings:
+        """gRPC with a client certificate; the administrator's when none is given."""
+        config = self.kubeconfig
+        target = f"127.0.0.1:{self.node_port}"
+        return Settings(target, config.ca_pem, certificate or config.certificate)
+
+    def with_token(self, token: str = "") -> Settings:
+        """gRPC with a bearer token; the administrator's when none is given."""
+        token = token or (self.directory / "etc/admin.token").read_text().strip()
+        return Settings(f"127.0.0.1:{self.script_port}", self.kubeconfig.ca_pem, None, token)
+
+    def environment(self, directory: Path, *, token: bool) -> dict[str, str]:
+        """What a user sets to reach this master: a kubeconfig, or a token with the authority."""
+        found = {k: v for k, v in os.environ.items() if not k.startswith(("WHERRY", "KUBE"))}
+        if not token:
+            found["KUBECONFIG"] = str(self.directory / "etc/admin.kubeconfig")
+            found["WHERRY_URL"] = f"https://127.0.0.1:{self.node_port}"
+            return found
+        file = directory / "ca.crt"
+        file.write_bytes(self.kubeconfig.ca_pem)
+        found["WHERRY_URL"] = f"https://127.0.0.1:{self.script_port}"
+        found["WHERRY_CA"] = str(file)
+        found["WHERRY_TOKEN"] = self.with_token().token
+        return found
+
+    def client_ca(self, clock: Clock | None = None) -> CertificateAuthority:
+        """The authority that signs client certificates, as of the time of a clock."""
         directory = self.directory / "data/pki/client-ca"
+        return CertificateAuthority.load_or_create(directory, "", clock or SystemClock())
+
+    def server_ca(self) -> CertificateAuthority:
+        """The authority that signs the master's own certificate."""
+        directory = self.directory / "data/pki/server-ca"
         return CertificateAuthority.load_or_create(directory, "", SystemClock())
 
     def node_certificate(self, name: str) -> KeyPair:

@@ -37,26 +37,38 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def decode(data: bytes) -> Any:
-    """Plain values of a YAML document. Raises StatusError 400 or 413.
-
-    Aliases are refused before anything is built: a few bytes of them expand to gigabytes.
-    """
-    if len(data) > SIZE_MAX_BYTES:
-        raise errors.too_large(f"YAML is limited to {SIZE_MAX_BYTES} bytes")
+    """Plain values of a YAML document. Raises StatusError 400 or 413."""
     try:
-        depth = 0
-        for event in yaml.parse(data, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise errors.bad_request("YAML aliases are not accepted")
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > 100:
-                    raise errors.bad_request("the body is nested too deeply")
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
+        _check(data)
         return _json(yaml.load(data, Loader=_Loader))  # noqa: S506 (a subclass of the safe loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
+
+
+def decode_all(data: bytes) -> list[Any]:
+    """Plain values of every document of a file, empty ones left out; raises like decode."""
+    try:
+        _check(data)
+        found = [_json(document) for document in yaml.load_all(data, Loader=_Loader)]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
+    return [document for document in found if document is not None]
+
+
+def _check(data: bytes) -> None:
+    """Refuse what is too large, too deep, or has aliases: a few bytes of them are gigabytes."""
+    if len(data) > SIZE_MAX_BYTES:
+        raise errors.too_large(f"YAML is limited to {SIZE_MAX_BYTES} bytes")
+    depth = 0
+    for event in yaml.parse(data, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise errors.bad_request("YAML aliases are not accepted")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > 100:
+                raise errors.bad_request("the body is nested too deeply")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _json(value: Any) -> Any:

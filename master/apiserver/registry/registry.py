@@ -21,6 +21,9 @@ from master.apiserver.registry.request import Context, DeleteOptions, ListOption
 from master.apiserver.registry.subresource import Subresource
 from master.storage.entry import Entry
 
+# What a namespaced resource offers across all namespaces.
+_ACROSS = ("list", "watch")
+
 
 class ObjectPage(NamedTuple):
     """A page of a list, as bytes."""
@@ -80,6 +83,16 @@ class Registry:
         """Whether a subresource of a resource is answered."""
         known = subresource in self._subresources or subresource in ("status", "log")
         return known and resource.subresource(subresource) is not None
+
+    def check_verb(self, verb: str, resource: Resource, subresource: str, namespace: str) -> None:
+        """404 for a subresource that is not served, 405 for a verb that the resource lacks."""
+        if subresource:
+            if not self.serves(resource, subresource):
+                raise errors.unknown_path()
+        elif verb not in resource.verbs or (
+            resource.namespaced and not namespace and verb not in _ACROSS
+        ):
+            raise errors.method_not_allowed(verb, resource)
 
     def _key(self, resource: Resource) -> str:
         return resource.group_resource

@@ -37,10 +37,15 @@ def segments(raw_path: str) -> list[str]:
     found = []
     for part in raw_path.strip("/").split("/"):
         text = unquote(part, errors="strict") if "%" in part else part
-        if "/" in text or "\0" in text or text in (".", ".."):
-            raise errors.bad_request(f"invalid path segment: {part}")
+        check_segment(text)
         found.append(text)
     return found
+
+
+def check_segment(text: str) -> None:
+    """Raise StatusError 400 for what cannot be a name: it could lead to another object."""
+    if "/" in text or "\0" in text or text in (".", ".."):
+        raise errors.bad_request(f"invalid path segment: {text}")
 
 
 def query(raw_query: str) -> dict[str, str]:

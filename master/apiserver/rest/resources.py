@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from common.api import errors, patch, schema
+from common.api import errors
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
@@ -16,20 +16,19 @@ from common.api.types import meta_v1
 from common.runtime.clock import Clock
 from common.security.identity import Identity
 from master.apiserver.registry import bodies
+from master.apiserver.registry.patches import patcher
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context, DeleteOptions, ListOptions
+from master.apiserver.registry.request import (
+    Context,
+    DeleteOptions,
+    ListOptions,
+    field_validation,
+)
 from master.apiserver.rest import negotiate, tables, watches
 from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-# What a namespaced resource offers across all namespaces.
-_ACROSS = ("list", "watch")
-_PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
 
 
 class Resources:
@@ -49,7 +48,7 @@ class Resources:
         user: Identity,
     ) -> web.StreamResponse:
         """Answer one authorized request."""
-        self._check_verb(info)
+        self._registry.check_verb(info.verb, info.resource, info.subresource, info.namespace)
         match info.verb:
             case "get":
                 if info.subresource == "log":
@@ -65,16 +64,6 @@ class Resources:
             text = warning.replace("\\", "\\\\").replace('"', '\\"')
             response.headers.add("Warning", f'299 - "{_header_safe(text)}"')
         return response
-
-    def _check_verb(self, info: RequestInfo) -> None:
-        """404 for a subresource that is not served, 405 for a verb that the resource lacks."""
-        if info.subresource:
-            if not self._registry.serves(info.resource, info.subresource):
-                raise errors.unknown_path()
-        elif info.verb not in info.resource.verbs or (
-            info.resource.namespaced and not info.namespace and info.verb not in _ACROSS
-        ):
-            raise errors.method_not_allowed(info.verb, info.resource)
 
     async def _get(
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
@@ -172,7 +161,8 @@ class Resources:
                 )
                 return self._object(info.resource, data, form, parameters)
             case "patch":
-                change = self._patcher(info, body, bodies.Body(body, kind).media_type)
+                media_type = bodies.Body(body, kind).media_type
+                change = patcher(self.scheme, info.resource, info.subresource, body, media_type)
                 data = await self._registry.patch(
                     ctx, info.resource, info.namespace, info.name, info.subresource, change
                 )
@@ -186,26 +176,6 @@ class Resources:
         if gone and info.resource.kind != "Pod":
             return _json(_deleted(info.resource, codec.decode_plain(data)))
         return self._object(info.resource, data, form, parameters)
-
-    def _patcher(self, info: RequestInfo, body: bytes, kind: str) -> bodies.Patcher:
-        """The function that a patch body stands for."""
-        if kind == "application/apply-patch+yaml":
-            raise errors.unsupported_media_type(_PATCHES)
-        if kind not in _PATCHES:
-            raise errors.unsupported_media_type(_PATCHES)
-        document = codec.decode_plain(body)
-        if kind == _PATCHES[0]:
-            return lambda plain: patch.json_patch(plain, document)
-        if kind == _PATCHES[1]:
-            if not isinstance(document, dict):
-                raise errors.bad_request("error decoding patch: a merge patch is an object")
-            return lambda plain: patch.merge(plain, document)
-        found = self.scheme.kind(info.resource.api_version, info.resource.kind)
-        if info.subresource == "scale":
-            found = self.scheme.kind("autoscaling/v1", "Scale")
-        assert found is not None
-        message = schema.message(found.module, found.name)
-        return lambda plain: patch.strategic(plain, document, message)
 
     async def _delete_collection(
         self,
@@ -243,12 +213,7 @@ def _context(parameters: Mapping[str, str], user: Identity) -> Context:
             f'Invalid value: []string{{"{dry_run}"}}: dryRun: Unsupported value: "{dry_run}": '
             'supported values: "All"'
         )
-    validation = parameters.get("fieldValidation", "") or "Warn"
-    if validation not in ("Ignore", "Warn", "Strict"):
-        raise errors.unprocessable(
-            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", '
-            '"Strict", "Warn"'
-        )
+    validation = field_validation(parameters.get("fieldValidation", ""))
     return Context(user=user, dry_run=dry_run == "All", field_validation=validation)
 
 

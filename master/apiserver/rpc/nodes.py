@@ -92,6 +92,7 @@ class NodeHub:
         self._clock = clock
         self.streams: dict[str, NodeStream] = {}
         self.usage = usages
+        self.usage_turn = asyncio.Event()
         self.heartbeats = heartbeats
         self._epochs: dict[str, int] = defaultdict(int)
         self._by_node: dict[str, set[str]] = defaultdict(set)
@@ -173,6 +174,12 @@ class NodeHub:
     def heard(self, node: str) -> None:
         """A message of the node has come: it lives."""
         self.heartbeats[node] = self._clock.now().timestamp()
+
+    def usage_reported(self, node: str, usage: node_v1_pb2.NodeUsage) -> None:
+        """Keep a node's newest usage and wake everybody who waits for the next one."""
+        self.usage[node] = usage
+        turn, self.usage_turn = self.usage_turn, asyncio.Event()
+        turn.set()
 
     def open(self, node: str, identity: Identity) -> NodeStream:
         """Begin a stream; a former one of the same node ends."""
@@ -307,7 +314,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
                 case "heartbeat":
                     await self._restore(stream)
                     if message.heartbeat.HasField("usage"):
-                        self._hub.usage[stream.node] = message.heartbeat.usage
+                        self._hub.usage_reported(stream.node, message.heartbeat.usage)
                 case "pod":
                     stream.reports[message.pod.uid] = message.pod
                     stream.reports_event.set()

@@ -1,45 +1,57 @@
-"""The gRPC server on 6444: mutual TLS required, keepalive that notices silent peers."""
+"""The gRPC servers, with client certificates (6444) or without; silent peers are noticed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import grpc
 import grpc.aio
 
-from master.apiserver.rpc.nodes import NodeService
-from protos import node_v1_pb2_grpc
-
 KEEPALIVE_MS = 10_000
-MESSAGE_MAX_BYTES = 4 << 20
+REQUEST_MAX_BYTES = 4 << 20
+# Lists without a limit are larger than what a client may send.
+ANSWER_MAX_BYTES = 256 << 20
+
+
+class Listener(NamedTuple):
+    """Where to listen, with which certificate and key (PEM). No client_ca: no client certificates.
+
+    Nobody reaches a method without credentials: services on a listener without client_ca ask for
+    tokens themselves.
+    """
+
+    address: str
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None = None
 
 
 async def serve(
-    service: NodeService,
+    listener: Listener,
+    services: Sequence[Callable[[grpc.aio.Server], None]],
     handlers: Sequence[grpc.GenericRpcHandler],
-    address: str,
-    *,
-    certificate: bytes,
-    key: bytes,
-    client_ca: bytes,
 ) -> grpc.aio.Server:
-    """Start listening; the caller stops the server. Certificates and keys are PEM."""
+    """Start listening; the caller stops the server. `services` add themselves to it."""
     server = grpc.aio.server(
         options=[
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
-            ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
-            ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
+            ("grpc.max_receive_message_length", REQUEST_MAX_BYTES),
+            ("grpc.max_send_message_length", ANSWER_MAX_BYTES),
             ("grpc.so_reuseport", 0),
         ]
     )
-    node_v1_pb2_grpc.add_NodeServiceServicer_to_server(service, server)
+    for add in services:
+        add(server)
     server.add_generic_rpc_handlers(tuple(handlers))
     credentials = grpc.ssl_server_credentials(
-        [(key, certificate)], root_certificates=client_ca, require_client_auth=True
+        [(listener.key, listener.certificate)],
+        root_certificates=listener.client_ca,
+        require_client_auth=listener.client_ca is not None,
     )
-    server.add_secure_port(address, credentials)
+    server.add_secure_port(listener.address, credentials)
     await server.start()
     return server

@@ -87,3 +87,10 @@ def test_refusals_are_quick() -> None:
 
 def test_a_long_manifest_is_fine() -> None:
     assert len(yaml.decode(b"data:\n" + b"- abcdefgh\n" * 27_000)["data"]) == 27_000
+
+
+def test_files_have_several_documents() -> None:
+    """Every document is read, empty ones are left out, and the same is refused."""
+    assert yaml.decode_all(b"a: 1\n---\n---\nb: 2\n") == [{"a": 1}, {"b": 2}]
+    with pytest.raises(errors.StatusError, match="aliases"):
+        yaml.decode_all(b"a: 1\n---\na: &x [1]\nb: *x\n")

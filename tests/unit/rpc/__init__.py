@@ -1,1 +1,1 @@
-"""What the master tells nodes: unit tests. Streams are tested in tests/integration."""
+"""The gRPC faces of the master, without a server: streams are tested in tests/integration."""

@@ -1,0 +1,76 @@
+"""`wherry apply -f FILE [--wait]`: create objects or change them, and see them become ready."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common.api import errors
+from common.api.codec import yaml
+from common.cli.connection import add_namespace, client
+from common.cli.token import duration
+from common.client import apply as applying
+from common.client.grpc import GrpcClient
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb's arguments."""
+    parser = verbs.add_parser("apply", help="create objects, or change them by a merge patch")
+    parser.add_argument("-f", "--filename", required=True, help="YAML or JSON; - for stdin")
+    add_namespace(parser)
+    parser.add_argument("--wait", action="store_true", help="until everything is ready")
+    parser.add_argument("--timeout", type=duration, default=duration("5m"), help="default: 5m")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, **_: object) -> None:
+    """Apply every object of the file, in order; raises StatusError."""
+    try:
+        from_stdin = arguments.filename == "-"
+        data = sys.stdin.buffer.read() if from_stdin else Path(arguments.filename).read_bytes()
+    except OSError as error:
+        raise SystemExit(f"wherry: {arguments.filename} cannot be read: {error}") from error
+    found = [plain for document in yaml.decode_all(data) for plain in manifests(document)]
+    if not found:
+        raise SystemExit(f"wherry: no objects in {arguments.filename}")
+    asyncio.run(_run(arguments, found))
+
+
+def manifests(document: Any) -> Iterator[Any]:
+    """The objects of a document: a List has several."""
+    if isinstance(document, dict) and document.get("kind") == "List":
+        yield from document.get("items") or ()
+    else:
+        yield document
+
+
+async def _run(arguments: argparse.Namespace, found: list[Any]) -> None:
+    for plain in found:
+        applying.resource_of(plain)
+    async with client(arguments) as api:
+        done = []
+        for plain in found:
+            what, stored = await applying.apply(api, plain, arguments.namespace)
+            resource = applying.resource_of(stored)
+            group = f".{resource.group}" if resource.group else ""
+            print(f"{resource.singular}{group}/{stored['metadata']['name']} {what}", flush=True)
+            done.append(stored)
+        if arguments.wait:
+            await _wait(api, done, arguments.timeout.total_seconds())
+
+
+async def _wait(api: GrpcClient, applied: list[dict[str, Any]], seconds: float) -> None:
+    """Print how far the objects are, one after the other, until all are ready."""
+    try:
+        async with asyncio.timeout(seconds):
+            for plain in applied:
+                async for now in applying.follow(api, plain):
+                    print(now.text, flush=True)
+                    if now.failed:
+                        raise SystemExit(1)
+    except TimeoutError as error:
+        raise errors.timeout(f"not everything was ready after {seconds:g} s") from error

@@ -1,0 +1,179 @@
+"""Apply objects and wait until they are what they should be.
+
+`progress` is pure; its sentences are those of `kubectl rollout status`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NamedTuple
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.errors import StatusError
+from common.api.resource import Resource
+from common.api.scheme import SCHEME
+from common.client.grpc import GrpcClient
+
+
+class Progress(NamedTuple):
+    """How far an object is, in words. `failed`: it will not come further by itself."""
+
+    done: bool
+    text: str
+    failed: bool = False
+
+
+def resource_of(plain: Any) -> Resource:
+    """The resource of a manifest; raises StatusError 400 when it says none that is served."""
+    if not isinstance(plain, dict):
+        raise errors.bad_request("a manifest must be an object")
+    version, kind = str(plain.get("apiVersion", "")), str(plain.get("kind", ""))
+    found = SCHEME.resource_of(version, kind)
+    if found is None:
+        raise errors.bad_request(f'no matches for kind "{kind}" in version "{version}"')
+    return found
+
+
+async def apply(
+    client: GrpcClient, plain: Mapping[str, Any], namespace: str = "default"
+) -> tuple[str, dict[str, Any]]:
+    """Create an object, or change it by a JSON merge patch: (created|configured|unchanged, it).
+
+    Members that a manifest leaves out stay as they are; lists are replaced as a whole.
+    `namespace` is for manifests that name none. Raises StatusError.
+    """
+    resource = resource_of(plain)
+    meta = plain.get("metadata") or {}
+    name = str(meta.get("name", ""))
+    space = str(meta.get("namespace") or namespace) if resource.namespaced else ""
+    if not name:
+        raise errors.bad_request("resource name may not be empty")
+    try:
+        before = codec.decode_plain(await client.get(resource, space, name))
+    except StatusError as error:
+        if error.code != 404:
+            raise
+        created = await client.create(resource, space, codec.encode(dict(plain)))
+        return "created", codec.decode_plain(created)
+    after = codec.decode_plain(await client.patch(resource, space, name, plain))
+    same = after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    return "unchanged" if same else "configured", after
+
+
+async def follow(client: GrpcClient, plain: Mapping[str, Any]) -> AsyncIterator[Progress]:
+    """How far an object is, each time that it has changed, until it is done or has failed.
+
+    Raises StatusError 404 when it is deleted meanwhile.
+    """
+    resource, meta = resource_of(plain), plain["metadata"]
+    last = None
+    while True:
+        events = client.watch(
+            resource, meta.get("namespace", ""), field_selector=f"metadata.name={meta['name']}"
+        )
+        async with contextlib.aclosing(events):
+            try:
+                async for batch in events:
+                    for event in batch:
+                        if event.type == "DELETED":
+                            raise errors.not_found(resource, meta["name"])
+                        if event.type == "BOOKMARK":
+                            continue
+                        now = progress(codec.decode_plain(event.data))
+                        if now != last:
+                            last = now
+                            yield now
+                        if now.done or now.failed:
+                            return
+            except StatusError as error:
+                if error.code != 410:
+                    raise
+
+
+def progress(plain: Mapping[str, Any]) -> Progress:
+    """How far an object is; kinds without a state to reach are done."""
+    kind = plain["kind"]
+    meta, status = plain["metadata"], plain.get("status") or {}
+    name = f'{kind.lower()} "{meta["name"]}"'
+    if kind == "Pod":
+        return _pod(name, status)
+    if kind not in _WORKLOADS:
+        return Progress(True, f"{name} is there")
+    if status.get("observedGeneration", 0) < meta.get("generation", 0):
+        return Progress(False, f"Waiting for {kind.lower()} spec update to be observed...")
+    return _WORKLOADS[kind](name, plain.get("spec") or {}, status)
+
+
+def _pod(name: str, status: Mapping[str, Any]) -> Progress:
+    phase = status.get("phase", "Pending")
+    if phase == "Succeeded":
+        return Progress(True, f"{name} has completed")
+    if phase == "Failed":
+        return Progress(False, f"{name} has failed", failed=True)
+    if _condition(status, "Ready").get("status") == "True":
+        return Progress(True, f"{name} is ready")
+    why = [
+        waiting["reason"]
+        for container in status.get("containerStatuses") or ()
+        if (waiting := container.get("state", {}).get("waiting")) and waiting.get("reason")
+    ]
+    return Progress(False, f"Waiting for {name} to be ready: {', '.join(why) or phase}...")
+
+
+def _deployment(name: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> Progress:
+    progressing = _condition(status, "Progressing")
+    if progressing.get("reason") == "ProgressDeadlineExceeded":
+        return Progress(False, f"{name} exceeded its progress deadline", failed=True)
+    wanted, total = spec.get("replicas", 1), status.get("replicas", 0)
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    waiting = f"Waiting for {name} rollout to finish"
+    if updated < wanted:
+        return Progress(
+            False, f"{waiting}: {updated} out of {wanted} new replicas have been updated..."
+        )
+    if total > updated:
+        return Progress(
+            False, f"{waiting}: {total - updated} old replicas are pending termination..."
+        )
+    if available < updated:
+        return Progress(
+            False, f"{waiting}: {available} of {updated} updated replicas are available..."
+        )
+    return Progress(True, f"{name} successfully rolled out")
+
+
+def _replicas(name: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> Progress:
+    wanted, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
+    if ready < wanted:
+        return Progress(False, f"Waiting for {name}: {ready} of {wanted} replicas are ready...")
+    return Progress(True, f"{name} is ready")
+
+
+def _daemon_set(name: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> Progress:
+    wanted = status.get("desiredNumberScheduled", 0)
+    updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
+    waiting = f"Waiting for {name} rollout to finish"
+    if updated < wanted:
+        return Progress(
+            False, f"{waiting}: {updated} out of {wanted} new pods have been updated..."
+        )
+    if available < wanted:
+        return Progress(False, f"{waiting}: {available} of {wanted} updated pods are available...")
+    return Progress(True, f"{name} successfully rolled out")
+
+
+_WORKLOADS = {
+    "Deployment": _deployment,
+    "DaemonSet": _daemon_set,
+    "ReplicaSet": _replicas,
+    "ReplicationController": _replicas,
+    "StatefulSet": _replicas,
+}
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The condition of that type, empty when there is none."""
+    found = (c for c in status.get("conditions") or () if c.get("type") == kind)
+    return next(found, {})

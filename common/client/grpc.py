@@ -1,0 +1,327 @@
+"""ApiClient over gRPC: for scripts, operators and the `wherry` command.
+
+Where to, and with which credentials: `settings` reads the environment and a kubeconfig.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import grpc
+import grpc.aio
+
+from common.api.codec import json as codec
+from common.api.errors import StatusError
+from common.api.resource import Resource
+from common.api.scheme import SCHEME
+from common.client.api import ObjectList, WatchEvent
+from common.client.https import ADMIN_KUBECONFIG, ConnectionFailed, KubeConfig
+from common.security.ca import KeyPair
+from protos import cluster_v1_pb2 as pb
+from protos.cluster_v1_pb2_grpc import ClusterStub
+
+STATUS_KEY = "wherry-status-bin"
+ANSWER_MAX_BYTES = 256 << 20
+KEEPALIVE_MS = 20_000
+# An operator is back soon after its master; gRPC's own limit is two minutes.
+RECONNECT_MAX_MS = 5_000
+# The ports of gRPC follow the one of HTTPS: 6443, then 6444 for certificates, 6445 for tokens.
+CERTIFICATE_PORT_AFTER, TOKEN_PORT_AFTER = 1, 2
+_REASONS = {
+    grpc.StatusCode.UNAVAILABLE: (503, "ServiceUnavailable"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (504, "Timeout"),
+    grpc.StatusCode.UNAUTHENTICATED: (401, "Unauthorized"),
+    grpc.StatusCode.PERMISSION_DENIED: (403, "Forbidden"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (413, "RequestEntityTooLarge"),
+}
+
+
+class Settings(NamedTuple):
+    """Where a master is, whom to trust, and who we are: a certificate, or else a token."""
+
+    target: str
+    ca_pem: bytes
+    certificate: KeyPair | None = None
+    token: str = ""
+
+
+def settings(environment: Mapping[str, str], kubeconfig: str = "") -> Settings:
+    """What the environment says; raises ConnectionFailed when it is not enough.
+
+    WHERRY_URL, WHERRY_TOKEN and WHERRY_CA (a file) are enough together. Without a token the
+    kubeconfig counts: the one given, $KUBECONFIG, or the administrator's on a master.
+    """
+    url, token = environment.get("WHERRY_URL", ""), environment.get("WHERRY_TOKEN", "")
+    if url and token and not kubeconfig:
+        file = environment.get("WHERRY_CA", "")
+        if not file:
+            raise ConnectionFailed("WHERRY_TOKEN is never sent to a server without WHERRY_CA")
+        try:
+            return Settings(_target(url), Path(file).read_bytes(), None, token)
+        except OSError as error:
+            raise ConnectionFailed(f"WHERRY_CA cannot be read: {error}") from error
+    path = kubeconfig or environment.get("KUBECONFIG", "") or ADMIN_KUBECONFIG
+    config = KubeConfig(Path(path))
+    after = CERTIFICATE_PORT_AFTER if config.certificate else TOKEN_PORT_AFTER
+    target = _target(url) if url else _target(config.server, after)
+    return Settings(target, config.ca_pem, config.certificate, config.token)
+
+
+def _target(url: str, ports_after: int = 0) -> str:
+    """host:port of a URL."""
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    if parts.scheme != "https" or not parts.hostname or not parts.port:
+        raise ConnectionFailed(f"the server must be https://HOST:PORT, not {url}")
+    return f"{parts.hostname}:{parts.port + ports_after}"
+
+
+def channel(wanted: Settings) -> grpc.aio.Channel:
+    """A channel with TLS; calls carry the token."""
+    pair = wanted.certificate
+    credentials = grpc.ssl_channel_credentials(
+        wanted.ca_pem,
+        pair.key_pem if pair else None,
+        pair.certificate_pem if pair else None,
+    )
+    if wanted.token and pair is None:
+        credentials = grpc.composite_channel_credentials(
+            credentials, grpc.access_token_call_credentials(wanted.token)
+        )
+    options = [
+        ("grpc.max_receive_message_length", ANSWER_MAX_BYTES),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    return grpc.aio.secure_channel(wanted.target, credentials, options)
+
+
+def status_error(error: grpc.aio.AioRpcError) -> StatusError:
+    """What the server has said; without a Status of Kubernetes, what gRPC has found."""
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_KEY and isinstance(value, bytes):
+            plain = codec.decode_plain(value)
+            found = StatusError(
+                plain["code"], plain["reason"], plain["message"], details=plain.get("details")
+            )
+            found.metadata = plain.get("metadata", {})
+            return found
+    code, reason = _REASONS.get(error.code(), (500, "InternalError"))
+    return StatusError(code, reason, error.details() or error.code().name)
+
+
+@contextlib.contextmanager
+def _translated() -> Any:
+    """Errors of gRPC become StatusErrors."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise status_error(error) from error
+
+
+class GrpcClient:
+    """The verbs of the API (common.client.api.ApiClient), logs, and the typed stub beneath.
+
+    Use it with `async with`, which closes the channel.
+    """
+
+    def __init__(self, opened: grpc.aio.Channel) -> None:
+        self.channel = opened
+        self.stub = ClusterStub(opened)
+
+    async def __aenter__(self) -> GrpcClient:
+        """Nothing to do: channels connect with the first call."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the channel and every call on it."""
+        await self.channel.close()
+
+    @staticmethod
+    def resource(word: str) -> Resource:
+        """The resource that `word` means: plural, singular, short name; raises StatusError 404."""
+        found = SCHEME.find(word)
+        if found is None:
+            raise StatusError(404, "NotFound", f'the server has no resource type "{word}"')
+        return found
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+        """The most recent state of an object."""
+        with _translated():
+            request = pb.GetRequest(object=object_name(resource, namespace, name))
+            return (await self.stub.Get(request)).object
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> ObjectList:
+        """All objects that the selectors choose."""
+        with _translated():
+            request = pb.ListRequest(
+                resource=resource_name(resource),
+                namespace=namespace,
+                resource_version=resource_version,
+                label_selector=label_selector,
+                field_selector=field_selector,
+            )
+            found = await self.stub.List(request)
+            return ObjectList(list(found.items), int(found.resource_version))
+
+    async def table(
+        self, resource: Resource, namespace: str, name: str = "", *, label_selector: str = ""
+    ) -> dict[str, Any]:
+        """The columns of `kubectl get`, of one object or of all; a Table of meta.k8s.io/v1."""
+        with _translated():
+            if name:
+                wanted = object_name(resource, namespace, name)
+                one = await self.stub.Get(pb.GetRequest(object=wanted, encoding=pb.TABLE))
+                return dict(codec.decode_plain(one.object))
+            request = pb.ListRequest(
+                resource=resource_name(resource),
+                namespace=namespace,
+                label_selector=label_selector,
+                encoding=pb.TABLE,
+            )
+            return dict(codec.decode_plain((await self.stub.List(request)).items[0]))
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncGenerator[Sequence[WatchEvent], None]:
+        """Changes after a revision; without one, everything that is there comes first."""
+        request = pb.WatchRequest(
+            resource=resource_name(resource),
+            namespace=namespace,
+            resource_version=resource_version,
+            label_selector=label_selector,
+            field_selector=field_selector,
+        )
+        call = self.stub.Watch(request)
+        try:
+            with _translated():
+                async for event in call:
+                    kind = pb.WatchEvent.Type.Name(event.type)
+                    yield [WatchEvent(kind, int(event.resource_version), event.object)]
+        finally:
+            call.cancel()
+
+    async def create(self, resource: Resource, namespace: str, data: bytes) -> bytes:
+        """Create an object."""
+        with _translated():
+            wanted = object_name(resource, namespace)
+            return (await self.stub.Create(pb.CreateRequest(object=wanted, body=data))).object
+
+    async def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        data: bytes,
+        *,
+        subresource: str = "",
+    ) -> bytes:
+        """Replace an object or one of its subresources."""
+        with _translated():
+            wanted = object_name(resource, namespace, name, subresource)
+            return (await self.stub.Update(pb.UpdateRequest(object=wanted, body=data))).object
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
+    ) -> bytes:
+        """JSON merge patch."""
+        with _translated():
+            wanted = object_name(resource, namespace, name, subresource)
+            request = pb.PatchRequest(object=wanted, body=codec.encode(dict(patch)))
+            return (await self.stub.Patch(request)).object
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str = "",
+        grace_period_seconds: int | None = None,
+        propagation_policy: str = "",
+    ) -> None:
+        """Delete the object that has this uid; whatever has the name when `uid` is empty."""
+        with _translated():
+            await self.stub.Delete(
+                pb.DeleteRequest(
+                    object=object_name(resource, namespace, name),
+                    uid=uid,
+                    grace_period_seconds=grace_period_seconds,
+                    propagation_policy=propagation_policy,
+                )
+            )
+
+    async def bind(self, namespace: str, name: str, *, uid: str, node: str) -> None:
+        """Bind a pod to a node."""
+        body = {"metadata": {"name": name, "uid": uid}, "target": {"kind": "Node", "name": node}}
+        wanted = object_name(self.resource("pods"), namespace, name, "binding")
+        with _translated():
+            await self.stub.Create(pb.CreateRequest(object=wanted, body=codec.encode(body)))
+
+    async def logs(
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        container: str = "",
+        follow: bool = False,
+        previous: bool = False,
+        tail_lines: int | None = None,
+    ) -> AsyncIterator[bytes]:
+        """The log of a container, in pieces."""
+        request = pb.LogsRequest(
+            namespace=namespace,
+            pod=pod,
+            container=container,
+            follow=follow,
+            previous=previous,
+            tail_lines=tail_lines,
+        )
+        call = self.stub.Logs(request)
+        try:
+            with _translated():
+                async for reply in call:
+                    yield reply.data
+        finally:
+            call.cancel()
+
+
+def resource_name(resource: Resource) -> pb.ResourceName:
+    """A resource as requests name it."""
+    return pb.ResourceName(group=resource.group, version=resource.version, plural=resource.plural)
+
+
+def object_name(
+    resource: Resource, namespace: str, name: str = "", subresource: str = ""
+) -> pb.ObjectName:
+    """An object as requests name it."""
+    return pb.ObjectName(
+        resource=resource_name(resource), namespace=namespace, name=name, subresource=subresource
+    )

@@ -1,0 +1,51 @@
+"""Lists objects with nothing but grpcio and grpcio-reflection: [KIND].
+
+No generated code: the server describes its service. Wants WHERRY_URL, WHERRY_TOKEN and WHERRY_CA.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+SERVICE = "wherry.v1.Cluster"
+
+
+def call(channel: grpc.Channel, method_name: str, **fields: Any) -> Any:
+    """Call a method by its name, with a request of these fields."""
+    pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+    method = pool.FindServiceByName(SERVICE).FindMethodByName(method_name)
+    request = GetMessageClass(method.input_type)(**fields)
+    answer = GetMessageClass(method.output_type)
+    invoke: Any = channel.unary_unary(
+        f"/{SERVICE}/{method_name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=answer.FromString,
+    )
+    return invoke(request, timeout=30)
+
+
+def main(kind: str) -> None:
+    """Print namespace and name of every object of a kind."""
+    authority = Path(os.environ["WHERRY_CA"]).read_bytes()
+    credentials = grpc.composite_channel_credentials(
+        grpc.ssl_channel_credentials(authority),
+        grpc.access_token_call_credentials(os.environ["WHERRY_TOKEN"]),
+    )
+    target = os.environ["WHERRY_URL"].removeprefix("https://")
+    with grpc.secure_channel(target, credentials) as channel:
+        for data in call(channel, "List", resource={"kind": kind}).items:
+            meta = json.loads(data)["metadata"]
+            print(f"{meta.get('namespace', '-')}/{meta['name']}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2] or ["Namespace"])

@@ -1,0 +1,74 @@
+"""Who calls, and which kind is meant: what every method of the Cluster service asks first."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+from urllib.parse import unquote
+
+from common.api import errors
+from common.api.resource import Resource
+from common.api.scheme import Scheme
+from common.security.identity import Identity
+from master.apiserver.auth.authenticator import Authenticator
+from master.apiserver.auth.authorizer import Attributes, Authorizer
+from master.apiserver.rest.requestinfo import check_segment
+from protos.cluster_v1_pb2 import ResourceName
+
+
+class Access:
+    """The rules of REST for gRPC calls: the same authenticator, the same authorizer."""
+
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+
+    def caller(self, context: Any) -> Identity:
+        """The identity of a client certificate or of a bearer token; raises StatusError 401."""
+        pem = context.auth_context().get("x509_pem_cert", [b""])[0]
+        metadata = dict(context.invocation_metadata() or ())
+        return self._authenticator.authenticate(
+            ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) if pem else None,
+            str(metadata.get("authorization", "")),
+            source(context.peer()),
+        )
+
+    def check(self, user: Identity, wanted: Attributes) -> None:
+        """Return when the caller may do this; raises StatusError 400, 403 or 404."""
+        for text in (wanted.namespace, wanted.name, wanted.subresource):
+            check_segment(text)
+        resource = wanted.resource
+        if resource is not None and wanted.namespace and not resource.namespaced:
+            raise errors.unknown_path()
+        self._authorizer.authorize(user, wanted)
+
+
+def source(peer: str) -> str:
+    """The address in gRPC's name of a peer, as REST has it: `10.0.0.1` of `ipv4:10.0.0.1:5000`."""
+    host = unquote(peer).partition(":")[2].rpartition(":")[0]
+    return host.strip("[]").removeprefix("::ffff:")
+
+
+def find(scheme: Scheme, wanted: ResourceName) -> Resource:
+    """The resource that a request names; raises StatusError 400 or 404."""
+    if not wanted.plural and not wanted.kind:
+        raise errors.bad_request("the request names no resource: set plural or kind")
+    for resource in scheme.resources():
+        if _fits(resource, wanted):
+            return resource
+    if wanted.plural and not (wanted.group or wanted.version or wanted.kind):
+        found = scheme.find(wanted.plural)
+        if found is not None:
+            return found
+    raise errors.unknown_path()
+
+
+def _fits(resource: Resource, wanted: ResourceName) -> bool:
+    """Whether a resource has every name that is set; with a version the group counts as set."""
+    strict = bool(wanted.group or wanted.version)
+    return (
+        wanted.plural in ("", resource.plural)
+        and wanted.kind in ("", resource.kind)
+        and wanted.version in ("", resource.version)
+        and (not strict or wanted.group == resource.group)
+    )

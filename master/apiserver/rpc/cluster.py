@@ -1,0 +1,322 @@
+"""The Cluster service: every verb on every kind for scripts, over the registry that REST uses.
+
+What is asked and answered is described in protos/cluster_v1.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.codec import protobuf
+from common.api.resource import Resource
+from common.api.types.core_v1 import Pod
+from common.runtime.clock import Clock
+from common.security.identity import Identity
+from master.apiserver.auth.authorizer import Attributes
+from master.apiserver.registry import patches
+from master.apiserver.registry.bodies import Body
+from master.apiserver.registry.reads import Event
+from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.request import (
+    Context,
+    DeleteOptions,
+    ListOptions,
+    WatchOptions,
+    field_validation,
+)
+from master.apiserver.rest import negotiate, tables
+from master.apiserver.rest.logs import log_options
+from master.apiserver.rpc.access import Access, find
+from master.apiserver.rpc.nodes import NodeHub
+from master.apiserver.rpc.sessions import NodeSessions
+from master.apiserver.rpc.status import answering
+from protos import cluster_v1_pb2 as pb
+from protos import cluster_v1_pb2_grpc
+
+MEDIA_TYPES = {pb.JSON: negotiate.JSON, pb.PROTOBUF: negotiate.PROTOBUF}
+PATCHES = {
+    pb.PatchRequest.MERGE: patches.MERGE,
+    pb.PatchRequest.JSON_PATCH: patches.JSON_PATCH,
+    pb.PatchRequest.STRATEGIC: patches.STRATEGIC,
+}
+
+
+class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
+    """Answers scripts: checks who asks for what, calls the registry, encodes the answer."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        access: Access,
+        sessions: NodeSessions,
+        hub: NodeHub,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._access = access
+        self._sessions = sessions
+        self._hub = hub
+        self._clock = clock
+
+    def _check(self, context: Any, verb: str, wanted: Any) -> tuple[Resource, Identity]:
+        """(resource, caller) of a request for an object; raises StatusError."""
+        user = self._access.caller(context)
+        resource = find(self._registry.scheme, wanted.resource)
+        if not wanted.name and (verb != "create" or wanted.subresource):
+            raise errors.bad_request("the request names no object")
+        attributes = Attributes(verb, resource, wanted.subresource, wanted.namespace, wanted.name)
+        self._access.check(user, attributes)
+        self._registry.check_verb(verb, resource, wanted.subresource, wanted.namespace)
+        return resource, user
+
+    def _check_all(self, context: Any, verb: str, request: Any) -> Resource:
+        """The resource of a list or watch, when the caller may do it; raises StatusError."""
+        user = self._access.caller(context)
+        resource = find(self._registry.scheme, request.resource)
+        self._access.check(user, Attributes(verb, resource, "", request.namespace))
+        self._registry.check_verb(verb, resource, "", request.namespace)
+        return resource
+
+    async def Get(self, request: pb.GetRequest, context: Any) -> pb.ObjectReply:
+        """One object."""
+        async with answering(context, "Get"):
+            wanted = request.object
+            resource, _ = self._check(context, "get", wanted)
+            if wanted.subresource == "log":
+                raise errors.method_not_allowed("get of a log (call Logs)", resource)
+            data = await self._registry.get(
+                resource,
+                wanted.namespace,
+                wanted.name,
+                subresource=wanted.subresource,
+                resource_version=request.resource_version,
+            )
+            return pb.ObjectReply(object=self._encoded(resource, data, request.encoding))
+        raise AssertionError
+
+    async def List(self, request: pb.ListRequest, context: Any) -> pb.ListReply:
+        """A page of objects."""
+        async with answering(context, "List"):
+            resource = self._check_all(context, "list", request)
+            if request.limit < 0:
+                raise errors.bad_request("limit must be a non-negative integer")
+            options = ListOptions(
+                label_selector=request.label_selector,
+                field_selector=request.field_selector,
+                limit=request.limit,
+                continue_token=getattr(request, "continue"),
+                resource_version=request.resource_version,
+                resource_version_match=request.resource_version_match,
+            )
+            found = await self._registry.list(resource, request.namespace, options)
+            version = str(found.revision)
+            if request.encoding == pb.TABLE:
+                items = [self._table(resource, found.items, version)]
+            else:
+                items = [self._encoded(resource, data, request.encoding) for data in found.items]
+            return pb.ListReply(
+                items=items,
+                resource_version=version,
+                remaining=found.remaining,
+                **{"continue": found.continue_token},
+            )
+        raise AssertionError
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchEvent]:
+        """Changes, until the caller goes or history is lost."""
+        async with answering(context, "Watch"):
+            resource = self._check_all(context, "watch", request)
+            if request.encoding == pb.TABLE:
+                raise errors.not_acceptable(("JSON", "PROTOBUF"))
+            options = WatchOptions(
+                label_selector=request.label_selector,
+                field_selector=request.field_selector,
+                resource_version=request.resource_version,
+                allow_bookmarks=True,
+                send_initial_events=request.send_initial_events,
+            )
+            batches = self._registry.watch(resource, request.namespace, options)
+            try:
+                events = await anext(batches)
+                await context.send_initial_metadata(())
+                while True:
+                    for event in events:
+                        yield self._event(resource, event, request.encoding)
+                    events = await anext(batches)
+            finally:
+                await batches.aclose()
+
+    def _event(self, resource: Resource, event: Event, encoding: Any) -> pb.WatchEvent:
+        return pb.WatchEvent(
+            type=pb.WatchEvent.Type.Value(event.type),
+            object=self._encoded(resource, event.entry.data, encoding) if event.entry else b"",
+            resource_version=str(event.revision),
+            initial_end=event.initial_end,
+        )
+
+    async def Create(self, request: pb.CreateRequest, context: Any) -> pb.ObjectReply:
+        """Create an object, or post to a subresource."""
+        async with answering(context, "Create"):
+            wanted = request.object
+            resource, user = self._check(context, "create", wanted)
+            ctx = _write(user, request.options)
+            data = await self._registry.create(
+                ctx,
+                resource,
+                wanted.namespace,
+                wanted.name,
+                wanted.subresource,
+                _body(request.body, request.encoding),
+            )
+            return self._reply(resource, data, request.encoding, ctx)
+        raise AssertionError
+
+    async def Update(self, request: pb.UpdateRequest, context: Any) -> pb.ObjectReply:
+        """Replace an object."""
+        async with answering(context, "Update"):
+            wanted = request.object
+            resource, user = self._check(context, "update", wanted)
+            ctx = _write(user, request.options)
+            data = await self._registry.update(
+                ctx,
+                resource,
+                wanted.namespace,
+                wanted.name,
+                wanted.subresource,
+                _body(request.body, request.encoding),
+            )
+            return self._reply(resource, data, request.encoding, ctx)
+        raise AssertionError
+
+    async def Patch(self, request: pb.PatchRequest, context: Any) -> pb.ObjectReply:
+        """Change a part of an object."""
+        async with answering(context, "Patch"):
+            wanted = request.object
+            resource, user = self._check(context, "patch", wanted)
+            ctx = _write(user, request.options)
+            kind = PATCHES.get(request.type, "")
+            change = patches.patcher(
+                self._registry.scheme, resource, wanted.subresource, request.body, kind
+            )
+            data = await self._registry.patch(
+                ctx, resource, wanted.namespace, wanted.name, wanted.subresource, change
+            )
+            return self._reply(resource, data, request.encoding, ctx)
+        raise AssertionError
+
+    async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteReply:
+        """Delete an object."""
+        async with answering(context, "Delete"):
+            wanted = request.object
+            resource, user = self._check(context, "delete", wanted)
+            if wanted.subresource:
+                raise errors.method_not_allowed("delete of a subresource", resource)
+            grace = request.grace_period_seconds
+            options = DeleteOptions(
+                grace_period_seconds=grace if request.HasField("grace_period_seconds") else None,
+                uid=request.uid,
+                resource_version=request.resource_version,
+                propagation_policy=request.propagation_policy,
+            )
+            data, gone = await self._registry.delete(
+                _write(user, request.options), resource, wanted.namespace, wanted.name, options
+            )
+            return pb.DeleteReply(object=self._encoded(resource, data, request.encoding), gone=gone)
+        raise AssertionError
+
+    async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsReply]:
+        """The log of a container."""
+        async with answering(context, "Logs"):
+            pods = self._resource("", "v1", "pods")
+            attributes = Attributes("get", pods, "log", request.namespace, request.pod)
+            self._access.check(self._access.caller(context), attributes)
+            data = await self._registry.get(pods, request.namespace, request.pod)
+            pod = codec.decode(data, Pod)
+            stream = self._sessions.logs(pod.spec.nodeName, log_options(pod, _parameters(request)))
+            try:
+                async for chunk in stream:
+                    yield pb.LogsReply(data=chunk)
+            finally:
+                await stream.aclose()
+
+    async def NodeUsage(
+        self, request: pb.NodeUsageRequest, context: Any
+    ) -> AsyncIterator[pb.NodeUsageReply]:
+        """The usage that nodes report."""
+        async with answering(context, "NodeUsage"):
+            metrics = self._resource("metrics.k8s.io", "v1beta1", "nodes")
+            verb = "get" if request.node else "list"
+            attributes = Attributes(verb, metrics, "", "", request.node)
+            self._access.check(self._access.caller(context), attributes)
+            sent: dict[str, Any] = {}
+            while True:
+                turn = self._hub.usage_turn
+                for node, usage in sorted(self._hub.usage.items()):
+                    if request.node in ("", node) and sent.get(node) is not usage:
+                        sent[node] = usage
+                        yield pb.NodeUsageReply(node=node, usage=usage)
+                if request.once:
+                    return
+                await turn.wait()
+
+    def _resource(self, group: str, version: str, plural: str) -> Resource:
+        found = self._registry.scheme.resource(group, version, plural)
+        assert found is not None
+        return found
+
+    def _reply(
+        self, resource: Resource, data: bytes, encoding: Any, ctx: Context
+    ) -> pb.ObjectReply:
+        """What a write answers."""
+        encoded = self._encoded(resource, data, encoding)
+        return pb.ObjectReply(object=encoded, warnings=ctx.warnings)
+
+    def _encoded(self, resource: Resource, data: bytes, encoding: Any) -> bytes:
+        """An object in the form that the request asks for."""
+        if encoding == pb.TABLE:
+            version = codec.decode_plain(data)["metadata"].get("resourceVersion", "")
+            return self._table(resource, [data], version)
+        if encoding == pb.PROTOBUF:
+            return protobuf.encode(codec.decode_plain(data))
+        return data
+
+    def _table(self, resource: Resource, items: Any, version: str) -> bytes:
+        """The columns of `kubectl get`."""
+        now = self._clock.now()
+        rows = [tables.row(resource, data, now, "Metadata") for data in items]
+        return codec.encode(tables.table(resource, rows, {"resourceVersion": version}))
+
+
+def _write(user: Identity, options: pb.WriteOptions) -> Context:
+    """The options of a write; raises StatusError 422 for values that do not exist."""
+    validation = field_validation(options.field_validation)
+    return Context(user=user, dry_run=options.dry_run, field_validation=validation)
+
+
+def _body(data: bytes, encoding: Any) -> Body:
+    """An object of a request; raises StatusError 415 for what is no encoding of objects."""
+    if encoding not in MEDIA_TYPES:
+        raise errors.unsupported_media_type(("JSON", "PROTOBUF"))
+    return Body(data, MEDIA_TYPES[encoding])
+
+
+def _parameters(request: pb.LogsRequest) -> dict[str, str]:
+    """The options of a log in the names and words of REST, which checks them."""
+    found = {
+        "container": request.container,
+        "follow": str(request.follow),
+        "previous": str(request.previous),
+        "timestamps": str(request.timestamps),
+        "sinceTime": request.since_time,
+    }
+    if request.HasField("tail_lines"):
+        found["tailLines"] = str(request.tail_lines)
+    if request.since_seconds:
+        found["sinceSeconds"] = str(request.since_seconds)
+    if request.limit_bytes:
+        found["limitBytes"] = str(request.limit_bytes)
+    return found

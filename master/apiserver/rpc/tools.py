@@ -1,0 +1,95 @@
+"""What gRPC tools expect beside a service: its health, and a description of itself.
+
+Both are loaded when somebody calls them for the first time: most masters never need them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from master.apiserver.rpc.access import Access
+from master.apiserver.rpc.status import answering
+
+HEALTH = "/grpc.health.v1.Health/"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/"
+CLUSTER = "wherry.v1.Cluster"
+
+
+class ToolHandlers(grpc.GenericRpcHandler):
+    """grpc.health.v1 for anybody, as /readyz is; server reflection for whoever may log in."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._handlers: dict[str, grpc.GenericRpcHandler] = {}
+
+    def service(self, details: Any) -> Any:
+        """The handler of a method, or None for methods of others."""
+        for prefix, make in ((HEALTH, _health), (REFLECTION, self._reflection)):
+            if details.method.startswith(prefix):
+                if prefix not in self._handlers:
+                    self._handlers[prefix] = make()
+                return self._handlers[prefix].service(details)
+        return None
+
+    def _reflection(self) -> grpc.GenericRpcHandler:
+        from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+        access, servicer = self._access, reflection.aio.ReflectionServicer([CLUSTER])
+
+        class Checked:
+            """Knows the caller before it answers."""
+
+            async def ServerReflectionInfo(
+                self, requests: AsyncIterator[Any], context: Any
+            ) -> AsyncIterator[Any]:
+                async with answering(context, "ServerReflectionInfo"):
+                    access.caller(context)
+                    async for answer in servicer.ServerReflectionInfo(requests, context):
+                        yield answer
+
+        collector = _Collector()
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Checked(), collector)
+        return collector.handler
+
+
+def _health() -> grpc.GenericRpcHandler:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    # A master listens only once it is ready, and ends when a part of it fails.
+    serving = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    class Health:
+        """Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md"""
+
+        async def Check(self, request: Any, context: Any) -> Any:
+            if request.service not in ("", CLUSTER):
+                await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+            return serving
+
+        async def List(self, request: Any, context: Any) -> Any:
+            statuses = {"": serving, CLUSTER: serving}
+            return health_pb2.HealthListResponse(statuses=statuses)
+
+        async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+            yield await self.Check(request, context)
+            await asyncio.Event().wait()
+
+    collector = _Collector()
+    health_pb2_grpc.add_HealthServicer_to_server(Health(), collector)
+    return collector.handler
+
+
+class _Collector:
+    """Stands in for a server and keeps the handler that is added to it."""
+
+    handler: grpc.GenericRpcHandler
+
+    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
+        self.handler = handlers[0]
+
+    def add_registered_method_handlers(self, name: str, handlers: Any) -> None:
+        """Nothing: the generic handler has the same methods."""

@@ -1,0 +1,1 @@
+"""gRPC for scripts on a real master: the Cluster service, the client library, the examples."""

@@ -1,0 +1,142 @@
+"""`wherry get`, `apply` and `logs` as a user types them, over both ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.fakes.master import ROOT, RunningMaster
+
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+MANIFEST = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, labels: {app: web}}
+data: {color: blue}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, image: x}]}
+"""
+
+
+@pytest.fixture(params=["certificate", "token"])
+def environment(
+    master: RunningMaster, request: pytest.FixtureRequest, tmp_path: Path
+) -> dict[str, str]:
+    """The environment of a user who has one kind of credentials."""
+    return master.environment(tmp_path, token=request.param == "token")
+
+
+@pytest.fixture
+def wherry(environment: dict[str, str]) -> Run:
+    """Runs the command."""
+
+    def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from common.cli.main import main; main()", *arguments],
+            cwd=ROOT,
+            env=environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_apply_and_get(wherry: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    """Objects are created, left alone, changed, awaited, and shown in every form."""
+    file = tmp_path / "web.yaml"
+    file.write_text(MANIFEST)
+    first = wherry("apply", "-f", str(file), "--wait")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[:2] == [
+        "configmap/settings created",
+        "deployment.apps/web created",
+    ]
+    assert first.stdout.splitlines()[-1] == 'deployment "web" successfully rolled out'
+    again = wherry("apply", "-f", "-", text=MANIFEST.replace("blue", "red"))
+    assert again.stdout.splitlines() == [
+        "configmap/settings configured",
+        "deployment.apps/web unchanged",
+    ]
+    table = wherry("get", "deployments").stdout.splitlines()
+    assert table[0].split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    assert table[1].split()[:2] == ["web", "0/0"]
+    across = wherry("get", "cm", "-A", "-l", "app=web").stdout.splitlines()
+    assert across[0].split()[:2] == ["NAMESPACE", "NAME"]
+    assert across[1].split()[:2] == ["default", "settings"]
+    assert "CONTAINERS" in wherry("get", "deploy", "web", "-o", "wide").stdout
+    one = json.loads(wherry("get", "cm", "settings", "-o", "json").stdout)
+    assert one["data"] == {"color": "red"}
+    many = yaml.safe_load(wherry("get", "cm", "-l", "app=web", "-o", "yaml").stdout)
+    assert [item["metadata"]["name"] for item in many["items"]] == ["settings"]
+    names = wherry("get", "deploy", "-o", "name").stdout.split()
+    assert names == ["deployment.apps/web"]
+    empty = wherry("get", "pods", "-n", "kube-public")
+    assert (empty.returncode, empty.stdout) == (0, "")
+    assert empty.stderr == "No resources found in kube-public namespace.\n"
+    # There is no `wherry delete`: a program asks the API, as a user's would.
+    program = (
+        "import asyncio\n"
+        "from common.client import connect\n"
+        "async def main():\n"
+        "    async with connect() as client:\n"
+        "        for kind, name in (('cm', 'settings'), ('deploy', 'web')):\n"
+        "            await client.delete(client.resource(kind), 'default', name)\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["get", "pods", "none"], 'pods "none" not found'),
+        (["get", "nonsense"], 'the server has no resource type "nonsense"'),
+        (["logs", "none"], 'pods "none" not found'),
+        (["apply", "-f", "/none"], "/none cannot be read"),
+        (["apply", "-f", "/dev/null"], "no objects in /dev/null"),
+        (["apply", "-f", "-"], 'no matches for kind "X" in version "v1"'),
+    ],
+)
+def test_errors_are_one_line(wherry: Run, arguments: list[str], said: str) -> None:
+    """What is wrong stands on stderr, in one line and without a traceback."""
+    failed = wherry(*arguments, text="{apiVersion: v1, kind: X, metadata: {name: x}}")
+    assert failed.returncode == 1
+    assert said in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+def test_an_unreachable_master(tmp_path: Path) -> None:
+    """Without a master, or without a word where it is, there is one line as well."""
+    environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(tmp_path / "none")}
+    code = "from common.cli.main import main; main()"
+    failed = subprocess.run(
+        [sys.executable, "-c", code, "get", "pods"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("wherry: ")
+    assert "is no kubeconfig" in failed.stderr

@@ -1,0 +1,226 @@
+"""Each example of deploy/examples/grpc that needs no node, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.master import ROOT, RunningMaster
+
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(240)]
+EXAMPLES = ROOT / "deploy/examples/grpc"
+LINE_SECONDS = 60.0
+MAPS = "/api/v1/namespaces/default/configmaps"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+
+
+class Script:
+    """A running example whose lines can be waited for."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._text = b""
+
+    def until(self, fits: Callable[[str], bool]) -> str:
+        """The first whole line that fits; fails when none comes in time."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + LINE_SECONDS
+        seen: list[str] = []
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while time.monotonic() < deadline:
+                while b"\n" in self._text:
+                    line, self._text = self._text.split(b"\n", 1)
+                    seen.append(line.decode())
+                    if fits(seen[-1]):
+                        return seen[-1]
+                if selector.select(0.5):
+                    more = os.read(self._process.stdout.fileno(), 65536)
+                    assert more, f"the script has ended: {seen}"
+                    self._text += more
+        raise AssertionError(f"no such line: {seen}")
+
+
+@contextmanager
+def running(environment: dict[str, str], name: str, *arguments: str) -> Iterator[Script]:
+    """An example that runs until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield Script(process)
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def finished(environment: dict[str, str], name: str, *arguments: str) -> str:
+    """What an example prints that ends by itself."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(params=["certificate", "token"])
+def environment(
+    master: RunningMaster, request: pytest.FixtureRequest, tmp_path: Path
+) -> dict[str, str]:
+    """The environment of a user who has one kind of credentials, with Wherry installed."""
+    found = master.environment(tmp_path, token=request.param == "token")
+    return {**found, "PYTHONPATH": str(ROOT)}
+
+
+def deployment(name: str, **labels: str) -> dict[str, Any]:
+    """A Deployment of no pods."""
+    app = {"app": name}
+    template = {
+        "metadata": {"labels": app},
+        "spec": {"containers": [{"name": "c", "image": "old"}, {"name": "d", "image": "x"}]},
+    }
+    spec = {"replicas": 0, "selector": {"matchLabels": app}, "template": template}
+    meta = {"name": name, "labels": labels}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+
+
+def test_list_and_watch_pods(master: RunningMaster, environment: dict[str, str]) -> None:
+    """What is there, and then each change."""
+    admin, pods = master.admin(), "/api/v1/namespaces/default/pods"
+
+    def make(name: str) -> None:
+        spec = {"containers": [{"name": "c", "image": "x"}]}
+        admin.json("POST", pods, {"metadata": {"name": name}, "spec": spec})
+
+    def remove(name: str) -> None:
+        admin.json("DELETE", f"{pods}/{name}", {"gracePeriodSeconds": 0})
+
+    make("first")
+    with running(environment, "list_and_watch_pods.py", "default") as script:
+        script.until(lambda line: line.startswith("THERE") and "default/first" in line)
+        make("second")
+        script.until(lambda line: line.startswith("ADDED") and "default/second" in line)
+        remove("first")
+        script.until(lambda line: line.startswith("DELETED") and "default/first" in line)
+    remove("second")
+
+
+def test_apply_and_wait(master: RunningMaster, environment: dict[str, str], tmp_path: Path) -> None:
+    """Two objects, created and followed to their end."""
+    file = tmp_path / "both.yaml"
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "both"}}
+    file.write_text(f"{json.dumps(config)}\n---\n{json.dumps(deployment('both'))}\n")
+    said = finished(environment, "apply_and_wait.py", str(file))
+    assert "ConfigMap both: created" in said
+    assert '[1/2] configmap "both" is there' in said
+    assert '[2/2] deployment "both" successfully rolled out' in said
+    again = finished(environment, "apply_and_wait.py", str(file))
+    assert "ConfigMap both: unchanged" in again
+    master.admin().json("DELETE", f"{MAPS}/both")
+    master.admin().json("DELETE", f"{DEPLOYMENTS}/both")
+
+
+def test_roll_deployment(master: RunningMaster, environment: dict[str, str]) -> None:
+    """The first container has the new image, the other its own, and the rollout is done."""
+    admin = master.admin()
+    admin.json("POST", DEPLOYMENTS, deployment("roll"))
+    said = finished(environment, "roll_deployment.py", "roll", "new:2")
+    assert said.splitlines()[-1] == 'deployment "roll" successfully rolled out'
+    found = admin.json("GET", f"{DEPLOYMENTS}/roll")["spec"]["template"]["spec"]["containers"]
+    assert [(c["name"], c["image"]) for c in found] == [("c", "new:2"), ("d", "x")]
+    admin.json("DELETE", f"{DEPLOYMENTS}/roll")
+
+
+def test_react_to_events(master: RunningMaster, environment: dict[str, str]) -> None:
+    """A Warning is printed; a Normal event is not."""
+    admin = master.admin()
+    with running(environment, "react_to_events.py") as script:
+        for kind, number in (("Normal", 1), ("Warning", 2)):
+            about = {"kind": "Pod", "namespace": "default", "name": f"pod-{number}"}
+            admin.json(
+                "POST",
+                "/api/v1/namespaces/default/events",
+                {
+                    "metadata": {"generateName": "e-"},
+                    "involvedObject": about,
+                    "type": kind,
+                    "reason": "Testing",
+                    "message": "hello",
+                },
+            )
+        first = script.until(lambda line: line.startswith("pod-"))
+        assert first == "pod-2 Testing hello"
+
+
+def test_reflection_only(master: RunningMaster, tmp_path: Path) -> None:
+    """Without any code of ours: the server describes itself."""
+    environment = master.environment(tmp_path, token=True)
+    environment.pop("PYTHONPATH", None)
+    found = subprocess.run(
+        [sys.executable, str(EXAMPLES / "reflection_only.py"), "Namespace"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert {"-/default", "-/kube-system"} <= set(found.stdout.split())
+
+
+def test_operator(master: RunningMaster, environment: dict[str, str]) -> None:
+    """The ConfigMap appears, follows its Deployment, and comes back when somebody breaks it."""
+    admin = master.admin()
+    with running(environment, "configmap_operator.py") as script:
+        admin.json("POST", DEPLOYMENTS, deployment("seen", info="yes"))
+        script.until(lambda line: line == "default/seen: created seen-info")
+        made = admin.json("GET", f"{MAPS}/seen-info")
+        assert made["data"] == {"wanted": "0", "ready": "0"}
+        assert made["metadata"]["ownerReferences"][0]["name"] == "seen"
+        made["data"]["wanted"] = "nonsense"
+        admin.json("PUT", f"{MAPS}/seen-info", made)
+        script.until(lambda line: "updated seen-info" in line and "'wanted': '0'" in line)
+        admin.json("DELETE", f"{MAPS}/seen-info")
+        script.until(lambda line: line == "default/seen: created seen-info")
+        admin.json("POST", DEPLOYMENTS, deployment("unseen"))
+        changed = admin.json("GET", f"{DEPLOYMENTS}/seen")
+        changed["spec"]["replicas"] = 1
+        admin.json("PUT", f"{DEPLOYMENTS}/seen", changed)
+        script.until(lambda line: "'wanted': '1'" in line)
+        assert admin.request("GET", f"{MAPS}/unseen-info")[0] == 404
+        for name in ("seen", "unseen"):
+            admin.json("DELETE", f"{DEPLOYMENTS}/{name}")
+
+
+def test_operator_outlives_its_master(master: RunningMaster, environment: dict[str, str]) -> None:
+    """After a restart of the master the operator goes on where it was, by itself."""
+    with running(environment, "configmap_operator.py") as script:
+        master.admin().json("POST", DEPLOYMENTS, deployment("before", info="yes"))
+        script.until(lambda line: line == "default/before: created before-info")
+        master.stop()
+        master.start()
+        master.admin().json("POST", DEPLOYMENTS, deployment("after", info="yes"))
+        script.until(lambda line: line == "default/after: created after-info")
+    for name in ("before", "after"):
+        master.admin().json("DELETE", f"{DEPLOYMENTS}/{name}")

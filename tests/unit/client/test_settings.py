@@ -1,0 +1,75 @@
+"""Where the client connects to and with what, from environment and kubeconfig."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.client.grpc import settings
+from common.client.https import ConnectionFailed
+
+
+def kubeconfig(directory: Path, user: dict[str, Any]) -> str:
+    """A kubeconfig file of one user."""
+    ca = base64.b64encode(b"the authority").decode()
+    cluster = {"server": "https://m:6443", "certificate-authority-data": ca}
+    file = directory / "config"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "clusters": [{"name": "c", "cluster": cluster}],
+                "users": [{"name": "u", "user": user}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+    )
+    return str(file)
+
+
+def test_a_kubeconfig_decides_the_port(tmp_path: Path) -> None:
+    """Certificates go to 6444, tokens to 6445; WHERRY_URL says another place."""
+    data = base64.b64encode(b"pem").decode()
+    pair = {"client-certificate-data": data, "client-key-data": data}
+    file = kubeconfig(tmp_path, pair)
+    found = settings({"KUBECONFIG": file})
+    assert (found.target, found.ca_pem) == ("m:6444", b"the authority")
+    assert found.certificate is not None
+    elsewhere = settings({"KUBECONFIG": file, "WHERRY_URL": "https://n:1234"})
+    assert elsewhere.target == "n:1234"
+    token = settings({}, kubeconfig(tmp_path, {"token": "t"}))
+    assert (token.target, token.token, token.certificate) == ("m:6445", "t", None)
+
+
+def test_the_environment_is_enough(tmp_path: Path) -> None:
+    """URL, token and authority need no kubeconfig."""
+    file = tmp_path / "ca"
+    file.write_bytes(b"pem")
+    variables = {"WHERRY_URL": "https://m:6445", "WHERRY_TOKEN": "t", "WHERRY_CA": str(file)}
+    found = settings(variables)
+    assert found == ("m:6445", b"pem", None, "t")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WHERRY_URL": "https://m:1", "WHERRY_TOKEN": "t"}, "without WHERRY_CA"),
+        (
+            {"WHERRY_URL": "https://m:1", "WHERRY_TOKEN": "t", "WHERRY_CA": "/none"},
+            "cannot be read",
+        ),
+        ({"KUBECONFIG": "/none"}, "is no kubeconfig"),
+        (
+            {"WHERRY_URL": "http://m:1", "WHERRY_TOKEN": "t", "WHERRY_CA": "/dev/null"},
+            "must be https",
+        ),
+    ],
+)
+def test_what_is_not_enough(variables: dict[str, str], said: str) -> None:
+    """Nothing is sent to a server that nobody vouches for."""
+    with pytest.raises(ConnectionFailed, match=said):
+        settings(variables)
