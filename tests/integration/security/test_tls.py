@@ -260,6 +260,7 @@ async def test_kubelet(master: RunningMaster, impostor: tuple[str, int, list[byt
     handlers = Handlers(
         hello=hello,
         welcome=lambda _: None,
+        network=lambda _: None,
         assign=lambda _: "",
         removed=lambda _: None,
         synced=lambda _: None,
