@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster, pod, until
-from tests.e2e.test_services import known, serve, web
+from tests.e2e.test_services import known, serve, service, web
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 WORKERS = 5
@@ -203,3 +203,33 @@ def test_a_node_that_is_cut_off_is_noticed_and_heals(clean: Cluster) -> None:
     until(lambda: node_ready(clean, "node3") == "True", what="Ready", timeout_seconds=60)
     known(clean, "web", 3)
     assert containers(clean, "node3") == before
+
+
+@pytest.mark.parametrize("seconds", [5, pytest.param(600, marks=pytest.mark.full)])
+def test_after_a_partition_with_replacement_exactly_one_copy_is_left(
+    clean: Cluster, seconds: int
+) -> None:
+    """Row C11: the node that is cut off runs on; healed, it stops what is no longer its own."""
+    made = web("web", 3)
+    made["spec"]["template"]["spec"]["tolerations"] = tolerant(1)
+    clean.apply(service("web"), made)
+    rolled_out(clean)
+    lost = [name for name, node in running_on(clean, "web").items() if node == "node2"]
+    before = containers(clean, "node2")
+    drop = "table ip cut { chain i { type filter hook input priority -300; ip saddr %s drop; }; }"
+    clean.shell("node2", "nft", drop % f"{clean.lan}.10")
+    until(
+        lambda: len(now := running_on(clean, "web")) == 3 and not set(lost) & set(now),
+        what="replaced on the other nodes",
+    )
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert containers(clean, "node2") == before, "what is cut off runs on"
+    clean.shell("node2", "nft", "delete", "table", "ip", "cut")
+
+    def healed() -> bool:
+        named = clean.shell("node2", "podman", "ps", "-a", "--format", "{{.Names}}")
+        return not any(name in named for name in lost)
+
+    until(healed, what="the old copies are stopped")
+    until(lambda: len(clean.get("pods", "-l", "app=web")["items"]) == 3, what="three pods, no more")

@@ -191,6 +191,10 @@ class NodeHub:
         self.streams[node] = stream
         return stream
 
+    def is_current(self, stream: NodeStream) -> bool:
+        """Whether no later stream of the same node has begun."""
+        return self.streams.get(stream.node) is stream
+
     def tell_everything(self, stream: NodeStream) -> None:
         """Tell a new stream of every pod that is bound to its node."""
         for key in sorted(self._by_node.get(stream.node, ())):
@@ -309,6 +313,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
     async def _read(self, stream: NodeStream, messages: AsyncIterator[Any]) -> None:
         """Take the node's messages until it ends the stream."""
         async for message in messages:
+            if not self._hub.is_current(stream):
+                return  # what an old stream still brings is no longer true
             self._hub.heard(stream.node)
             match message.WhichOneof("message"):
                 case "heartbeat":
@@ -342,7 +348,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         while True:
             await stream.reports_event.wait()
             stream.reports_event.clear()
-            while stream.reports:
+            while stream.reports and self._hub.is_current(stream):
                 report = stream.reports.pop(next(iter(stream.reports)))
                 await self._patiently(self._reports.pod_status, stream, stream.node, report)
                 accepted = node_v1_pb2.Accepted(uid=report.uid, sequence=report.sequence)
@@ -359,6 +365,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
                     extra = {"object": stream.node, "error": error.message}
                     if error.code != 404:
                         log.warning("a report was refused", extra=extra)
+                    return
+                if not self._hub.is_current(stream):
                     return
                 await self._clock.sleep(RETRY_SECONDS)
 

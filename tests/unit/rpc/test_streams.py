@@ -1,0 +1,111 @@
+"""A node's old stream: what it still brings is ignored (row C12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from common.api.errors import StatusError
+from common.api.scheme import SCHEME
+from common.client.informer import Lister
+from common.security.identity import Identity
+from master.apiserver.rpc.nodes import Cidrs, NodeHub, NodeService, NodeStream
+from protos import node_v1_pb2
+from tests.fakes.clock import FakeClock
+
+FromNode = node_v1_pb2.FromNode
+NODE = Identity("system:node:n1", ("system:nodes",))
+
+
+class FakeReports:
+    """Notes what is stored; refuses as often as it is told to."""
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+        self.failures = 0
+
+    async def pod_status(self, identity: Identity, node: str, report: Any) -> None:
+        """A pod's status."""
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise StatusError(503, "ServiceUnavailable", "etcd is away")
+        self.stored.append(report.name)
+
+    async def node_status(self, identity: Identity, name: str, data: bytes) -> None:
+        """A node's status."""
+        self.stored.append("node")
+
+
+class Setup:
+    """A hub, its service, and what they tell."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.reports = FakeReports()
+        listers = {
+            name: Lister(resource)
+            for name in ("pods", "configmaps", "secrets", "services")
+            if (resource := SCHEME.resource("", "v1", name)) is not None
+        }
+        cidrs = Cidrs("10.42.0.0/16", "10.43.0.0/16")
+        self.hub = NodeHub(listers, heartbeats={}, usages={}, cidrs=cidrs, clock=self.clock)
+        nobody: Any = None
+        made: Any = self.reports
+        self.service = NodeService(self.hub, made, nobody, nobody, clock=self.clock)
+
+    async def read(self, stream: NodeStream, *messages: FromNode) -> None:
+        """Take messages of a stream."""
+
+        async def coming() -> AsyncIterator[FromNode]:
+            for message in messages:
+                yield message
+
+        await self.service._read(stream, coming())
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def report(name: str) -> FromNode:
+    """A pod's status."""
+    return FromNode(pod=node_v1_pb2.PodReport(name=name, uid=name))
+
+
+HEARTBEAT = FromNode(heartbeat=node_v1_pb2.Heartbeat(usage=node_v1_pb2.NodeUsage(cpu_nanocores=1)))
+STATUS = FromNode(node=node_v1_pb2.NodeReport(status=b"{}"))
+
+
+async def test_messages_of_an_old_stream_change_nothing(setup: Setup) -> None:
+    old = setup.hub.open("n1", NODE)
+    new = setup.hub.open("n1", NODE)
+    assert new.epoch > old.epoch
+    await setup.read(old, HEARTBEAT, STATUS, report("late"))
+    assert setup.hub.heartbeats == {}
+    assert setup.hub.usage == {}
+    assert setup.reports.stored == []
+    assert old.reports == {}
+    await setup.read(new, HEARTBEAT, STATUS, report("now"))
+    assert set(setup.hub.heartbeats) == {"n1"}
+    assert setup.reports.stored == ["node"]
+    assert set(new.reports) == {"now"}
+
+
+async def test_a_report_that_waits_for_the_store_is_dropped_with_its_stream(setup: Setup) -> None:
+    old = setup.hub.open("n1", NODE)
+    await setup.read(old, report("a"), report("b"))
+    setup.reports.failures = 1
+    writing = asyncio.create_task(setup.service._write_reports(old))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    setup.hub.open("n1", NODE)
+    await setup.clock.advance(10)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    writing.cancel()
+    assert setup.reports.stored in ([], ["a"]), "the one on its way may end, no other begins"
