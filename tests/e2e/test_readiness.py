@@ -117,7 +117,7 @@ def test_services_are_variables(clean: Cluster) -> None:
             "kind": "Service",
             "metadata": {"name": "hello-world"},
             "spec": {
-                "clusterIP": "10.96.0.77",
+                "clusterIP": "10.43.0.77",
                 "ports": [{"name": "http", "port": 80}],
                 "selector": {"app": "x"},
             },
@@ -127,5 +127,5 @@ def test_services_are_variables(clean: Cluster) -> None:
     clean.apply(pod("env", ["env"], restartPolicy="Never"))
     until(lambda: clean.get("pod", "env")["status"]["phase"] == "Succeeded", what="env")
     printed = clean.kubectl("logs", "env")
-    assert "HELLO_WORLD_SERVICE_HOST=10.96.0.77\n" in printed
-    assert "HELLO_WORLD_PORT_80_TCP=tcp://10.96.0.77:80\n" in printed
+    assert "HELLO_WORLD_SERVICE_HOST=10.43.0.77\n" in printed
+    assert "HELLO_WORLD_PORT_80_TCP=tcp://10.43.0.77:80\n" in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -77,7 +78,11 @@ async def test_grpc_needs_a_node(master: RunningMaster) -> None:
 
 
 async def _nothing() -> Any:
-    """A request stream with one empty message."""
+    """A request stream that never says anything: the caller is refused for who it is.
+
+    A message that meets the refusal on its way would make grpc.aio say INTERNAL instead.
+    """
+    await asyncio.Event().wait()
     yield node_v1_pb2.FromNode()
 
 
