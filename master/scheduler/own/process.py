@@ -146,7 +146,7 @@ class OwnScheduler:
         in_step = False
         try:
             body = msgspec.json.encode(question) + b"\n"
-            line = await self._exchange(body, self._seconds + GRACE_SECONDS)
+            line = await self._exchange(body, self._seconds)
             in_step = not exchange.is_last(line)
             return exchange.read(line, question, self._path)
         finally:
@@ -154,13 +154,15 @@ class OwnScheduler:
                 await self.stop()
 
     async def _exchange(self, body: bytes, seconds: float) -> bytes:
-        """The next line of the child, after it was told something."""
+        """The next line of the child, after it was told something; a little grace after the limit
+        leaves it the time to say where it was.
+        """
         found = self._process
         assert found is not None
         assert found.stdin is not None
         assert found.stdout is not None
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
                 found.stdin.write(body)
                 line = await found.stdout.readline()
         except TimeoutError as error:
