@@ -6,7 +6,7 @@ import argparse
 import socket
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -33,6 +33,12 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     tls_san: tuple[str, ...] = ()
     disable_controllers: tuple[str, ...] = ()
     disable_scheduler: bool = False
+    scheduler_file: str = ""
+    """A Python file with the user's own scheduler (docs/own-scheduler.md); none when empty."""
+    scheduler_file_name: str = "custom"
+    """The schedulerName of the pods that go through it."""
+    scheduler_file_seconds: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    """How long it may take for each pod."""
     etcd_client_port: int = 2379
     etcd_peer_port: int = 2380
     log_format: Literal["text", "json"] = "text"
@@ -55,6 +61,8 @@ def parse(arguments: list[str]) -> MasterConfig:
             parser.add_argument(flag, action="store_const", const=True)
         elif field.type is int:
             parser.add_argument(flag, type=int)
+        elif field.name == "scheduler_file_seconds":
+            parser.add_argument(flag, type=_seconds)
         elif field.name in ("tls_san", "disable_controllers"):
             parser.add_argument(flag, type=_words, metavar="A,B")
         else:
@@ -68,6 +76,12 @@ def parse(arguments: list[str]) -> MasterConfig:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(",") if word)
+
+
+def _seconds(text: str) -> float:
+    if not float(text) > 0:
+        raise ValueError
+    return float(text)
 
 
 def default_address() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -53,7 +53,8 @@ from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
 from master.controllers.registry import ClusterFacts, controllers
 from master.pki import Pki
-from master.scheduler.service import Scheduler
+from master.scheduler.own.process import OwnScheduler
+from master.scheduler.service import OwnLane, Scheduler
 from master.storage.compactor import Compactor
 from master.storage.gateway import Gateway
 from master.storage.store import Store
@@ -87,8 +88,9 @@ def build(
     recorders: dict[str, EventRecorder] = {}
 
     def recorder(component: str) -> EventRecorder:
-        client = LocalClient(registry, f"system:{component}")
-        recorders[component] = EventRecorder(client, Correlator(component), clock=clock)
+        if component not in recorders:
+            client = LocalClient(registry, f"system:{component}")
+            recorders[component] = EventRecorder(client, Correlator(component), clock=clock)
         return recorders[component]
 
     sessions = NodeSessions(clock=clock, rng=rng)
@@ -120,8 +122,9 @@ def build(
             parts[f"controller {controller.name}"] = runner.run()
     if not config.disable_scheduler:
         client = LocalClient(registry, "system:kube-scheduler")
-        scheduler = Scheduler(client, informers, recorder("default-scheduler"), clock=clock)
-        parts["scheduler"] = scheduler.run()
+        own = _own_scheduler(config, recorder, clock)
+        events = recorder("default-scheduler")
+        parts["scheduler"] = Scheduler(client, informers, events, clock=clock, own=own).run()
     for name, informer in informers.items():
         parts[f"informer {name}"] = informer.run()
     for name, made in recorders.items():
@@ -149,6 +152,17 @@ def build(
     )
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
     return Master(rest, nodes, scripts, access, Gateway(cache, clock=clock), registry, parts)
+
+
+def _own_scheduler(
+    config: MasterConfig, recorder: Callable[[str], EventRecorder], clock: Clock
+) -> OwnLane | None:
+    """The user's own scheduler, if one is configured."""
+    if not config.scheduler_file:
+        return None
+    name, seconds = config.scheduler_file_name, config.scheduler_file_seconds
+    scheduler = OwnScheduler(config.scheduler_file, seconds, clock=clock)
+    return OwnLane(name=name, scheduler=scheduler, recorder=recorder(name))
 
 
 def _unsynced(informers: Mapping[str, Informer]) -> str:

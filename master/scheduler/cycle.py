@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from master.scheduler.columns import Bools, Columns
+from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent, Filter, Rejections, Score
 from master.scheduler.pod import PodClass, PodInfo
 
@@ -43,10 +43,10 @@ class Decision(NamedTuple):
     rejection: Rejection | None = None
 
 
-class _Filtered(NamedTuple):
-    """What one plugin rules out, and the nodes that were left when its turn came."""
+class Step(NamedTuple):
+    """What one plugin rules out, the nodes that were left when its turn came, and the cures."""
 
-    plugin: Filter
+    cures: frozenset[ClusterEvent]
     before: Bools
     rejections: Rejections
 
@@ -56,7 +56,7 @@ class _Static(NamedTuple):
 
     version: int
     alive: Bools
-    steps: list[_Filtered]
+    steps: list[Step]
 
 
 class Cycle:
@@ -76,12 +76,34 @@ class Cycle:
 
     def schedule(self, pod: PodInfo) -> Decision:
         """The best node for a pod; the columns are not changed."""
-        columns, shape = self.columns, pod.shape
-        static = self._static(shape)
-        alive, steps = _run(self._filters, shape, columns, static.alive)
+        alive, steps = self.filter(pod)
         if not alive.any():
-            return Decision("", _explain(columns, [*static.steps, *steps]))
-        return Decision(columns.names[self._best(pod, alive)])
+            return Decision("", self.explain(steps))
+        return Decision(self.columns.names[self.best(pod, alive)])
+
+    def filter(self, pod: PodInfo) -> tuple[Bools, list[Step]]:
+        """The rows that a pod may go to, and what rules the others out."""
+        static = self._static(pod.shape)
+        alive, steps = _run(self._filters, pod.shape, self.columns, static.alive)
+        return alive, [*static.steps, *steps]
+
+    def explain(self, steps: Sequence[Step]) -> Rejection:
+        """Why no node is left."""
+        return _explain(self.columns, steps)
+
+    def best(self, pod: PodInfo, alive: Bools, more: Floats | None = None) -> int:
+        """The row with the highest score, `more` added; of equals one that the pod's uid picks."""
+        total = np.zeros(self.columns.size, np.float64)
+        for plugin, weight in self._scores:
+            scores = plugin.score(pod.shape, self.columns, alive)
+            if scores is not None:
+                scores *= weight
+                total += scores
+        if more is not None:
+            total += more
+        total[~alive] = -1.0
+        best = np.flatnonzero(total >= total.max() - 1e-9)
+        return int(best[zlib.crc32(pod.uid.encode()) % len(best)])
 
     def assume(self, pod: PodInfo, node: str) -> None:
         """Reserve: the pod takes its room before it is bound."""
@@ -103,41 +125,29 @@ class Cycle:
         self._cache.move_to_end(shape)
         return kept
 
-    def _best(self, pod: PodInfo, alive: Bools) -> int:
-        """The row with the highest score; of equals one that the pod's uid picks."""
-        total = np.zeros(self.columns.size, np.float64)
-        for plugin, weight in self._scores:
-            scores = plugin.score(pod.shape, self.columns, alive)
-            if scores is not None:
-                scores *= weight
-                total += scores
-        total[~alive] = -1.0
-        best = np.flatnonzero(total >= total.max() - 1e-9)
-        return int(best[zlib.crc32(pod.uid.encode()) % len(best)])
-
 
 def _run(
     filters: Sequence[Filter], shape: PodClass, columns: Columns, alive: Bools
-) -> tuple[Bools, list[_Filtered]]:
+) -> tuple[Bools, list[Step]]:
     """The nodes that are left, and what each filter had to say."""
-    steps: list[_Filtered] = []
+    steps: list[Step] = []
     for plugin in filters:
         rejections = plugin.filter(shape, columns)
         if rejections:
-            steps.append(_Filtered(plugin, alive, rejections))
+            steps.append(Step(plugin.events, alive, rejections))
         for _, rejected in rejections:
             alive = alive & ~rejected
     return alive, steps
 
 
-def _explain(columns: Columns, steps: list[_Filtered]) -> Rejection:
+def _explain(columns: Columns, steps: Sequence[Step]) -> Rejection:
     """Count each node under the first plugin that ruled it out, with all that plugin's reasons."""
     reasons: Counter[str] = Counter()
     cures: set[ClusterEvent] = {ClusterEvent.NODE_ADDED}
-    for plugin, before, rejections in steps:
+    for events, before, rejections in steps:
         for reason, rejected in rejections:
             count = int(np.count_nonzero(before & rejected))
             if count:
                 reasons[reason] += count
-                cures |= plugin.events
+                cures |= events
     return Rejection(len(columns.nodes), dict(reasons), frozenset(cures))

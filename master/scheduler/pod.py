@@ -58,7 +58,9 @@ class PodInfo:
     deleting: bool
     finished: bool
     wanted: bool
-    """Whether this scheduler is to place it: its name, no gates, not placed, not on its way out."""
+    """Whether its scheduler is to place it: no gates, not placed, not on its way out."""
+    scheduler: str
+    """The name of the scheduler that is to place it."""
     about: tuple[tuple[str, str], ...]
     """The object reference that Events name."""
     shape: PodClass
@@ -72,7 +74,7 @@ def pod_info(item: Item) -> PodInfo:
     pod = item.decode(Pod)
     spec = pod.spec
     finished = pod.status.phase in ("Succeeded", "Failed")
-    mine = spec.schedulerName in ("", SCHEDULER_NAME) and not spec.schedulingGates
+    free = not spec.schedulingGates and not spec.nodeName
     return PodInfo(
         key=item.key,
         uid=item.uid,
@@ -81,7 +83,8 @@ def pod_info(item: Item) -> PodInfo:
         node=spec.nodeName,
         deleting=item.deleting,
         finished=finished,
-        wanted=mine and not spec.nodeName and not item.deleting and not finished,
+        wanted=free and not item.deleting and not finished,
+        scheduler=spec.schedulerName or SCHEDULER_NAME,
         about=tuple(reference("v1", "Pod", pod.metadata).items()),
         shape=_shape(item, spec),
     )

@@ -75,6 +75,11 @@ class SchedulingQueue:
                 return entry.pod
         return None
 
+    def is_trying(self, pod: PodInfo) -> bool:
+        """Whether a pod that was popped still waits for what comes of it."""
+        entry = self._entries.get(pod.key)
+        return entry is not None and entry.where == "trying" and entry.pod.uid == pod.uid
+
     def rejected(self, key: str, cures: Collection[ClusterEvent], now: float) -> None:
         """No node fits: wait for an event that could change that."""
         entry = self._entries.get(key)

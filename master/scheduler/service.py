@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -21,14 +22,37 @@ from common.client.events import EventRecorder
 from common.client.informer import Informer, Item, split_key
 from common.runtime.clock import Clock
 from master.scheduler.columns import Columns, NodeRow
-from master.scheduler.cycle import Cycle, Rejection
+from master.scheduler.cycle import Cycle, Decision
 from master.scheduler.framework import ClusterEvent
-from master.scheduler.pod import PodInfo, pod_info
+from master.scheduler.own.exchange import OwnSchedulerFailed
+from master.scheduler.own.process import OwnScheduler
+from master.scheduler.pod import SCHEDULER_NAME, PodInfo, pod_info
 from master.scheduler.queue import SchedulingQueue
 from master.scheduler.registry import FILTERS, SCORES
 
 log = logging.getLogger(__name__)
 BINDINGS_AT_ONCE = 32
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The pods of one schedulerName: they wait, and are bound, apart from those of others."""
+
+    decide: Callable[[PodInfo], Awaitable[Decision]]
+    """Chooses a node; raises OwnSchedulerFailed."""
+    recorder: EventRecorder
+    queue: SchedulingQueue = field(default_factory=SchedulingQueue)
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BINDINGS_AT_ONCE))
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True, kw_only=True)
+class OwnLane:
+    """The user's own scheduler: its file, the schedulerName of its pods, and its Events."""
+
+    name: str
+    scheduler: OwnScheduler
+    recorder: EventRecorder
 
 
 class Scheduler:
@@ -41,18 +65,19 @@ class Scheduler:
         recorder: EventRecorder,
         *,
         clock: Clock,
+        own: OwnLane | None = None,
     ) -> None:
         self._client = client
-        self._recorder = recorder
         self._clock = clock
         self._pods = informers["pods"]
         self._nodes = informers["nodes"]
         self._columns = Columns()
-        self._queue = SchedulingQueue()
         self._cycle = Cycle(self._columns, FILTERS, SCORES)
+        self._own = own.scheduler if own is not None else None
+        self._lanes = {SCHEDULER_NAME: _Lane(self._decide, recorder)}
+        if own is not None:
+            self._lanes[own.name] = _Lane(self._decide_by_file, own.recorder)
         self._binding: dict[str, str] = {}
-        self._slots = asyncio.Semaphore(BINDINGS_AT_ONCE)
-        self._moved = asyncio.Event()
         self._nodes.add_handler(self._on_node)
         self._pods.add_handler(self._on_pod)
 
@@ -60,22 +85,40 @@ class Scheduler:
         """Schedule until cancelled."""
         await self._pods.synced.wait()
         await self._nodes.synced.wait()
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._slots.acquire()
-                self._moved.clear()
-                pod = self._queue.pop(self._clock.monotonic())
-                if pod is None:
-                    self._slots.release()
-                    await self._wait()
-                else:
-                    self._place(pod, group)
-                    await asyncio.sleep(0)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in self._lanes.values():
+                    group.create_task(self._serve(lane, group))
+                if self._own is not None:
+                    group.create_task(self._own.watch(self._file_changed))
+        finally:
+            if self._own is not None:
+                await self._own.stop()
 
-    async def _wait(self) -> None:
+    async def _decide(self, pod: PodInfo) -> Decision:
+        return self._cycle.schedule(pod)
+
+    async def _decide_by_file(self, pod: PodInfo) -> Decision:
+        assert self._own is not None
+        return await self._own.decide(self._cycle, pod)
+
+    async def _serve(self, lane: _Lane, group: asyncio.TaskGroup) -> None:
+        """Place the pods of one lane, one after the other."""
+        while True:
+            await lane.slots.acquire()
+            lane.moved.clear()
+            pod = lane.queue.pop(self._clock.monotonic())
+            if pod is None:
+                lane.slots.release()
+                await self._wait(lane)
+            else:
+                await self._place(lane, pod, group)
+                await asyncio.sleep(0)
+
+    async def _wait(self, lane: _Lane) -> None:
         """Until something has changed or a back-off is over."""
-        seconds = self._queue.wait_seconds(self._clock.monotonic())
-        waits = [asyncio.ensure_future(self._moved.wait())]
+        seconds = lane.queue.wait_seconds(self._clock.monotonic())
+        waits = [asyncio.ensure_future(lane.moved.wait())]
         if seconds is not None:
             waits.append(asyncio.ensure_future(self._clock.sleep(seconds)))  # type: ignore[arg-type]
         try:
@@ -84,18 +127,28 @@ class Scheduler:
             for wait in waits:
                 wait.cancel()
 
-    def _place(self, pod: PodInfo, group: asyncio.TaskGroup) -> None:
-        """Run a cycle for a pod and start what follows from it; that gives the slot back."""
-        decision = self._cycle.schedule(pod)
-        if decision.rejection is not None:
-            self._queue.rejected(pod.key, decision.rejection.cures, self._clock.monotonic())
-            group.create_task(self._tell(pod, decision.rejection))
-            return
-        self._cycle.assume(pod, decision.node)
-        self._binding[pod.key] = pod.uid
-        group.create_task(self._bind(pod, decision.node))
+    async def _place(self, lane: _Lane, pod: PodInfo, group: asyncio.TaskGroup) -> None:
+        """Decide about a pod and start what follows from it; that gives the slot back."""
+        try:
+            decision, failure = await lane.decide(pod), ""
+        except OwnSchedulerFailed as error:
+            decision, failure = Decision(""), str(error)
+        now = self._clock.monotonic()
+        if not lane.queue.is_trying(pod):
+            lane.slots.release()
+        elif failure:
+            lane.queue.failed(pod.key, now)
+            group.create_task(self._tell(lane, pod, "SchedulerError", failure))
+        elif decision.rejection is not None:
+            lane.queue.rejected(pod.key, decision.rejection.cures, now)
+            text = str(decision.rejection)
+            group.create_task(self._tell(lane, pod, "Unschedulable", text))
+        else:
+            self._cycle.assume(pod, decision.node)
+            self._binding[pod.key] = pod.uid
+            group.create_task(self._bind(lane, pod, decision.node))
 
-    async def _bind(self, pod: PodInfo, node: str) -> None:
+    async def _bind(self, lane: _Lane, pod: PodInfo, node: str) -> None:
         """Bind, and tell it; a pod that cannot be bound gives its room back and tries again."""
         namespace, name = split_key(pod.key)
         try:
@@ -104,15 +157,15 @@ class Scheduler:
             extra = {"object": pod.key, "node": node, "error": str(error)}
             log.info("binding failed", extra=extra)
             if self._no_longer_binding(pod):
-                self._binding_failed(pod)
+                self._binding_failed(lane, pod)
         else:
             log.info("pod bound", extra={"object": pod.key, "node": node})
             text = f"Successfully assigned {pod.key} to {node}"
-            self._recorder.record(dict(pod.about), "Normal", "Scheduled", text)
+            lane.recorder.record(dict(pod.about), "Normal", "Scheduled", text)
             if self._no_longer_binding(pod):
-                self._queue.remove(pod.key)
+                lane.queue.remove(pod.key)
         finally:
-            self._slots.release()
+            lane.slots.release()
 
     def _no_longer_binding(self, pod: PodInfo) -> bool:
         """Whether the pod was still the one of its name: else its room has been given back."""
@@ -121,30 +174,29 @@ class Scheduler:
         del self._binding[pod.key]
         return True
 
-    def _binding_failed(self, pod: PodInfo) -> None:
+    def _binding_failed(self, lane: _Lane, pod: PodInfo) -> None:
         item = self._pods.lister.by_key(pod.key)
         if item is not None and item.node:
             return
         self._cycle.forget(pod)
         now = self._clock.monotonic()
-        self._queue.event(ClusterEvent.POD_REMOVED, now)
+        self._event(ClusterEvent.POD_REMOVED, now)
         if item is not None:
-            self._queue.add(pod_info(item), now)
-            self._queue.failed(pod.key, now)
-        self._moved.set()
+            lane.queue.add(pod_info(item), now)
+            lane.queue.failed(pod.key, now)
+        self._wake()
 
-    async def _tell(self, pod: PodInfo, rejection: Rejection) -> None:
-        """An Event and the condition PodScheduled with the reasons."""
-        text = str(rejection)
-        self._recorder.record(dict(pod.about), "Warning", "FailedScheduling", text)
+    async def _tell(self, lane: _Lane, pod: PodInfo, reason: str, text: str) -> None:
+        """An Event and the condition PodScheduled with what stands in the way."""
+        lane.recorder.record(dict(pod.about), "Warning", "FailedScheduling", text)
         try:
-            await self._set_condition(pod, text)
+            await self._set_condition(pod, reason, text)
         except StatusError as error:
             log.info("condition not set", extra={"object": pod.key, "error": str(error)})
         finally:
-            self._slots.release()
+            lane.slots.release()
 
-    async def _set_condition(self, pod: PodInfo, text: str) -> None:
+    async def _set_condition(self, pod: PodInfo, reason: str, text: str) -> None:
         item = self._pods.lister.by_key(pod.key)
         if item is None or item.uid != pod.uid or item.node:
             return
@@ -152,7 +204,7 @@ class Scheduler:
         new = PodCondition(
             type="PodScheduled",
             status="False",
-            reason="Unschedulable",
+            reason=reason,
             message=text,
             lastTransitionTime=times.to_time(self._clock.now()),
         )
@@ -178,31 +230,32 @@ class Scheduler:
         before = self._columns.put_node(new)
         now = self._clock.monotonic()
         for event in _node_events(before, self._columns.nodes[new.name]):
-            self._queue.event(event, now)
-        self._moved.set()
+            self._event(event, now)
+        self._wake()
 
     def _on_pod(self, resource: Resource, old: Item | None, new: Item | None) -> None:
         now = self._clock.monotonic()
         if new is None:
             if old is not None:
-                self._queue.remove(old.key)
+                self._dequeue(old.key)
                 self._binding.pop(old.key, None)
                 self._make_room(old.key, now)
-            self._moved.set()
+            self._wake()
             return
         if old is not None and new.node and _same_to_us(old, new):
             return
         pod = pod_info(new)
         if pod.node:
-            self._queue.remove(pod.key)
+            self._dequeue(pod.key)
             self._take_room(pod, now)
         elif self._binding.get(pod.key) == pod.uid:
             return
-        elif pod.wanted:
-            self._queue.add(pod, now)
         else:
-            self._queue.remove(pod.key)
-        self._moved.set()
+            lane = self._lanes.get(pod.scheduler) if pod.wanted else None
+            self._dequeue(pod.key, but=lane)
+            if lane is not None:
+                lane.queue.add(pod, now)
+        self._wake()
 
     def _take_room(self, pod: PodInfo, now: float) -> None:
         """A placed pod: it has room until it has ended."""
@@ -210,11 +263,29 @@ class Scheduler:
             self._make_room(pod.key, now)
         else:
             self._columns.put_pod(pod, pod.node)
-            self._queue.event(ClusterEvent.POD_ADDED, now)
+            self._event(ClusterEvent.POD_ADDED, now)
 
     def _make_room(self, key: str, now: float) -> None:
         if self._columns.remove_pod(key):
-            self._queue.event(ClusterEvent.POD_REMOVED, now)
+            self._event(ClusterEvent.POD_REMOVED, now)
+
+    def _file_changed(self) -> None:
+        self._event(ClusterEvent.SCHEDULER_FILE, self._clock.monotonic())
+        self._wake()
+
+    def _dequeue(self, key: str, but: _Lane | None = None) -> None:
+        """A pod that waits in no lane any longer, except one."""
+        for lane in self._lanes.values():
+            if lane is not but:
+                lane.queue.remove(key)
+
+    def _event(self, event: ClusterEvent, now: float) -> None:
+        for lane in self._lanes.values():
+            lane.queue.event(event, now)
+
+    def _wake(self) -> None:
+        for lane in self._lanes.values():
+            lane.moved.set()
 
 
 def _same_to_us(old: Item, new: Item) -> bool:

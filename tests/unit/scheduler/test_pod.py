@@ -1,4 +1,4 @@
-"""What pods request, and which pods are this scheduler's."""
+"""What pods request, and which scheduler is to place them."""
 
 from __future__ import annotations
 
@@ -49,9 +49,12 @@ def test_pods_of_one_template_share_their_class() -> None:
 
 def test_which_pods_are_wanted() -> None:
     assert pod("a").wanted
-    assert pod("a", schedulerName="default-scheduler").wanted
-    assert not pod("a", schedulerName="other").wanted
     assert not pod("a", schedulingGates=(PodSchedulingGate(name="g"),)).wanted
     assert not pod("a", deleting=True).wanted
     assert not pod("a", node="n").wanted
     assert not pod_info(pod_item("a", phase="Failed")).wanted
+
+
+def test_whose_pods_they_are() -> None:
+    assert pod("a").scheduler == "default-scheduler"
+    assert pod("a", schedulerName="other").scheduler == "other"

@@ -1,0 +1,1 @@
+"""The user's own scheduler with a whole master: as a file of its settings, and as a process."""
