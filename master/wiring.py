@@ -103,23 +103,7 @@ def build(
     ):
         informers[name].add_handler(handler)
     parts: dict[str, Coroutine[Any, Any, None]] = {"compactor": Compactor(store, clock).run()}
-    facts = ClusterFacts(
-        ca_pem=pki.server_ca.certificate_pem,
-        address=config.advertise_address,
-        port=config.secure_port,
-        service_address=config.api_service_address,
-    )
-    for controller in controllers(facts, pki.sign_node, hub.last_heard):
-        if controller.name not in config.disable_controllers:
-            runner = ControllerRunner(
-                controller,
-                informers,
-                LocalClient(registry, f"system:controller:{controller.name}"),
-                recorder(f"{controller.name}-controller"),
-                clock=clock,
-                rng=rng,
-            )
-            parts[f"controller {controller.name}"] = runner.run()
+    parts |= _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
         client = LocalClient(registry, "system:kube-scheduler")
         own = _own_scheduler(config, recorder, clock)
@@ -152,6 +136,39 @@ def build(
     )
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
     return Master(rest, nodes, scripts, access, Gateway(cache, clock=clock), registry, parts)
+
+
+def _controllers(
+    config: MasterConfig,
+    pki: Pki,
+    registry: Registry,
+    informers: Mapping[str, Informer],
+    hub: NodeHub,
+    recorder: Callable[[str], EventRecorder],
+    *,
+    clock: Clock,
+    rng: Rng,
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """A part for each controller that is not switched off."""
+    parts: dict[str, Coroutine[Any, Any, None]] = {}
+    facts = ClusterFacts(
+        ca_pem=pki.server_ca.certificate_pem,
+        address=config.advertise_address,
+        port=config.secure_port,
+        service_address=config.api_service_address,
+    )
+    for controller in controllers(facts, pki.sign_node, hub.last_heard):
+        if controller.name not in config.disable_controllers:
+            runner = ControllerRunner(
+                controller,
+                informers,
+                LocalClient(registry, f"system:controller:{controller.name}"),
+                recorder(f"{controller.name}-controller"),
+                clock=clock,
+                rng=rng,
+            )
+            parts[f"controller {controller.name}"] = runner.run()
+    return parts
 
 
 def _own_scheduler(
