@@ -21,8 +21,14 @@ def web(name: str, replicas: int, **container: Any) -> dict[str, Any]:
         "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"name": "http", "containerPort": 8080}],
-        "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
-        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+        # Patient, because the test machine may be slow: what is slow must not count as not ready.
+        "readinessProbe": {
+            "httpGet": {"path": "/", "port": "http"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 10,
+            "failureThreshold": 6,
+        },
+        "lifecycle": {"preStop": {"sleep": {"seconds": 6}}},
         **container,
     }
     spread = {
@@ -34,7 +40,7 @@ def web(name: str, replicas: int, **container: Any) -> dict[str, Any]:
     template = {
         "metadata": {"labels": {"app": name}},
         "spec": {
-            "terminationGracePeriodSeconds": 10,
+            "terminationGracePeriodSeconds": 20,
             "topologySpreadConstraints": [spread],
             "containers": [made],
         },
