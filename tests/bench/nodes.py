@@ -10,21 +10,19 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from common.etcd.client import EtcdClient, prefix_end
-from common.etcd.types import Tls
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
-from master.storage.embedded import SERVER_NAME
 from node.session.control import ControlStream, Handlers
 from node.session.credentials import Credentials
 from protos import node_v1_pb2
 from tests.bench.measure import Row
 from tests.bench.processes import cpu_seconds, pid_of, rss_mib, running_master
+from tests.bench.store import etcd_of
 from tests.fakes.master import RunningMaster
 
 NODES = 200
@@ -67,7 +65,7 @@ async def _measured(master: RunningMaster) -> list[Row]:
 
 async def _steady(master: RunningMaster) -> list[Row]:
     """Only heartbeats come: what is written all the same, and what the master does."""
-    async with _etcd(master) as etcd:
+    async with etcd_of(master) as etcd:
         await _quiet(etcd)
         revision, cpu = (await etcd.status()).revision, cpu_seconds(pid_of(master))
         await asyncio.sleep(STEADY_SECONDS)
@@ -126,21 +124,6 @@ async def _quiet(etcd: EtcdClient) -> None:
     while revision != (revision := (await etcd.status()).revision):
         assert time.monotonic() < deadline, "the store does not come to rest"
         await asyncio.sleep(QUIET_SECONDS)
-
-
-@asynccontextmanager
-async def _etcd(master: RunningMaster) -> AsyncIterator[EtcdClient]:
-    """A client of the master's etcd."""
-    pki = master.directory / "data/etcd/pki"
-    files = [pki / name for name in ("ca.crt", "client.crt", "client.key")]
-    ca, certificate, key = (file.read_bytes() for file in files)
-    tls = Tls(ca, certificate, key, SERVER_NAME)
-    target = f"127.0.0.1:{master.etcd_port}"
-    client = EtcdClient([target], tls, clock=SystemClock(), rng=SystemRng())
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def _report_usage(streams: list[ControlStream]) -> None:
