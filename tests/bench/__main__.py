@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import cluster, codec, scheduling, services
+from tests.bench import activation, cluster, codec, nodes, proxy, scheduling, services, watching
 from tests.bench.measure import Row
 from tests.e2e.cluster import missing_tools
 
@@ -14,15 +15,19 @@ from tests.e2e.cluster import missing_tools
 def main() -> None:
     """Run every part and print its rows as they come."""
     parts: list[Callable[[], Iterable[Row]]] = [codec.rows, scheduling.rows]
+    if shutil.which("etcd") is None:
+        print("left out: watchers and nodes (there is no etcd)")
+    else:
+        parts += [watching.rows, nodes.rows]
     problem = "root is needed" if os.geteuid() else ", ".join(missing_tools())
     if "--no-cluster" not in sys.argv and not problem:
-        parts += [services.rows, cluster.rows]
+        parts += [services.rows, proxy.rows, activation.rows, cluster.rows]
     print(f"{'what':<58} {'measured':<48} target")
     for part in parts:
         for row in part():
             print(f"{row.what:<58} {row.measured:<48} {row.target}", flush=True)
     if problem:
-        print(f"left out: services, pods and idle processes ({problem})")
+        print(f"left out: kube-proxy, pods and idle processes ({problem})")
 
 
 if __name__ == "__main__":

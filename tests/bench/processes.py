@@ -1,0 +1,41 @@
+"""CPU time and memory of other processes, from /proc; a master for a benchmark."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.fakes.master import RunningMaster
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+@contextmanager
+def running_master() -> Iterator[RunningMaster]:
+    """A master of its own with its etcd, ended with the block."""
+    with TemporaryDirectory() as directory:
+        master = RunningMaster(Path(directory))
+        try:
+            master.start()
+            yield master
+        finally:
+            master.stop()
+
+
+def pid_of(master: RunningMaster) -> int:
+    """The master's own process, without its etcd."""
+    assert master.process is not None
+    return master.process.pid
