@@ -68,16 +68,32 @@ class Subscription:
         Raises WatchEnded, at once and not behind what is still queued.
         """
         while True:
-            if self._error is not None:
-                raise self._error
-            if batch := self._take():
-                self._seen = batch[-1].entry.revision
+            if batch := await self._next(asyncio.get_running_loop().create_future()):
                 return batch
-            self._wake = asyncio.get_running_loop().create_future()
+
+    async def within(self, seconds: float) -> list[CacheEvent]:
+        """As the iterator, and nothing when nothing happens for so long."""
+        loop = asyncio.get_running_loop()
+        wake = loop.create_future()
+        timer = loop.call_later(seconds, _wake, wake)
+        try:
+            return await self._next(wake)
+        finally:
+            timer.cancel()
+
+    async def _next(self, wake: asyncio.Future[None]) -> list[CacheEvent]:
+        """What is unread; if nothing is, what is there once somebody has woken the reader."""
+        if not (self._backlog or self._queue or self._error):
+            self._wake = wake
             try:
-                await self._wake
+                await wake
             finally:
                 self._wake = None
+        if self._error is not None:
+            raise self._error
+        if batch := self._take():
+            self._seen = batch[-1].entry.revision
+        return batch
 
     @property
     def revision(self) -> int:
@@ -118,5 +134,10 @@ class Subscription:
         return batch
 
     def _notify(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._wake is not None:
+            _wake(self._wake)
+
+
+def _wake(reader: asyncio.Future[None]) -> None:
+    if not reader.done():
+        reader.set_result(None)

@@ -50,7 +50,7 @@ class _Fan:
         self._poll = select.epoll()
         self._watchers: dict[int, ssl.SSLSocket] = {}
         self._unread: dict[int, bytes] = {}
-        query = f"watch=1&resourceVersion={revision}&fieldSelector=metadata.name%3Dseen"
+        query = f"watch=1&resourceVersion={revision}"
         for _ in range(WATCHERS):
             made = self._connect()
             made.sendall(f"GET {CONFIG_MAPS}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -28,6 +28,7 @@ class NodeStrategy(Strategy):
         self._cidrs = [
             str(cidr) for cidr in IPv4Network(cluster_cidr).subnets(new_prefix=NODE_PREFIX_LENGTH)
         ]
+        self._turn = 0
         self._clock = clock
 
     def prepare_create(self, obj: Node) -> None:
@@ -44,10 +45,17 @@ class NodeStrategy(Strategy):
             obj.status.allocatable = dict(obj.status.capacity)
 
     def propose(self, obj: Node, taken: Collection[str]) -> None:
-        """The first /24 that no node has."""
+        """The next /24 that no node has.
+
+        Each proposal goes on where the last one ended: nodes that join at once do not all try the
+        same block, and a new one does not try those of all others first.
+        """
         if obj.spec.podCIDR and allocation_key(POOL, _slug(obj.spec.podCIDR)) not in taken:
             return
-        for cidr in self._cidrs[1:]:
+        blocks = self._cidrs[1:]
+        for _ in blocks:
+            cidr = blocks[self._turn % len(blocks)]
+            self._turn += 1
             if allocation_key(POOL, _slug(cidr)) not in taken:
                 obj.spec.podCIDR, obj.spec.podCIDRs = cidr, (cidr,)
                 return

@@ -5,7 +5,6 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import AsyncGenerator, Sequence
@@ -185,10 +184,8 @@ class Reads:
 
 async def _next(subscription: Subscription, wanted: Filter) -> list[Event]:
     """The next events that fit; after a while without any, a bookmark."""
-    try:
-        async with asyncio.timeout(BOOKMARK_SECONDS):
-            events = await anext(subscription)
-    except TimeoutError:
+    events = await subscription.within(BOOKMARK_SECONDS)
+    if not events:
         return [Event("BOOKMARK", subscription.revision, None)]
     return [made for event in events if (made := _fit(event, wanted)) is not None]
 

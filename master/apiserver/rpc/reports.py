@@ -38,11 +38,11 @@ class Reports:
         reported.metadata = ObjectMeta(name=name, labels=reported.metadata.labels)
         ctx = Context(user=identity)
         try:
-            node = codec.decode(await self._pipeline.create(ctx, self._nodes, "", reported), Node)
+            node = await self._refresh(ctx, name, reported)
         except StatusError as error:
-            if error.reason != "AlreadyExists":
+            if error.reason != "NotFound":
                 raise
-            node = await self._refresh(ctx, name, codec.decode(data, Node))
+            node = codec.decode(await self._pipeline.create(ctx, self._nodes, "", reported), Node)
         status = codec.encode(codec.decode(data, Node).status)
         await self.node_status(identity, name, status)
         await self._ensure_lease(ctx, node)
