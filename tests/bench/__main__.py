@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
@@ -20,6 +21,8 @@ def main() -> None:
     else:
         parts += [watching.rows, nodes.rows]
     problem = "root is needed" if os.geteuid() else ", ".join(missing_tools())
+    if not problem and subprocess.run(["unshare", "--net", "true"], check=False).returncode:
+        problem = "network namespaces cannot be made"
     if "--no-cluster" not in sys.argv and not problem:
         parts += [services.rows, proxy.rows, activation.rows, cluster.rows]
     print(f"{'what':<58} {'measured':<48} target")

@@ -1,7 +1,7 @@
 """200 nodes' control streams on one master: heartbeats, what they cost, and a master that dies.
 
 The nodes are the kubelet's own `ControlStream`, with certificates of the master's authority and
-without pods. A heartbeat that is lost would show as a Lease that is older than two heartbeats.
+without pods. Late is a Lease that, at the end, was heard of more than 1.5 intervals ago.
 """
 
 from __future__ import annotations
