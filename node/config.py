@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import socket
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -35,12 +34,7 @@ def parse(arguments: list[str]) -> KubeletConfig:
     """Flags over files over defaults; raises ConfigError that names file, line and key."""
     parser = argparse.ArgumentParser(prog="wherry-kubelet", description="The node agent of Wherry.")
     parser.add_argument("--config", default="/etc/wherry/kubelet.yaml", help="configuration file")
-    for field in msgspec.structs.fields(KubeletConfig):
-        parser.add_argument("--" + field.name.replace("_", "-"))
-    found = vars(parser.parse_args(arguments))
-    made = config.load(Path(found.pop("config")), KubeletConfig)
-    given = {name: value for name, value in found.items() if value is not None}
-    made = msgspec.structs.replace(made, **given)
+    made = config.parse(parser, KubeletConfig, arguments)
     if not made.master:
         raise ConfigError("master is not set: --master https://HOST:6443")
     return msgspec.structs.replace(

@@ -1,5 +1,6 @@
 """Configuration files: one YAML file and its drop-ins, checked before anything starts."""
 
+import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,3 +141,16 @@ def _parse(path: str) -> Path_:
 def _dotted(path: Path_) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
+
+
+def parse(parser: argparse.ArgumentParser, cls: type[ConfigT], arguments: list[str]) -> ConfigT:
+    """Flags of the text fields of `cls` over its files, which the flag `config` names.
+
+    Raises ConfigError that names file, line and key.
+    """
+    for field in msgspec.structs.fields(cls):
+        parser.add_argument("--" + field.name.replace("_", "-"))
+    found = vars(parser.parse_args(arguments))
+    made = load(Path(found.pop("config")), cls)
+    given = {name: value for name, value in found.items() if value is not None}
+    return msgspec.structs.replace(made, **given)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import socket
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -36,12 +35,7 @@ def parse(arguments: list[str]) -> KubeProxyConfig:
         prog="wherry-kube-proxy", description="Leads connections to services to their pods."
     )
     parser.add_argument("--config", default="/etc/wherry/kube-proxy.yaml", help="configuration")
-    for field in msgspec.structs.fields(KubeProxyConfig):
-        parser.add_argument("--" + field.name.replace("_", "-"))
-    found = vars(parser.parse_args(arguments))
-    made = config.load(Path(found.pop("config")), KubeProxyConfig)
-    given = {name: value for name, value in found.items() if value is not None}
-    made = msgspec.structs.replace(made, **given)
+    made = config.parse(parser, KubeProxyConfig, arguments)
     if not made.master:
         raise ConfigError("master is not set: --master https://HOST:6443")
     return msgspec.structs.replace(made, node_name=made.node_name or socket.gethostname().lower())
