@@ -3,8 +3,8 @@
 import asyncio
 import ipaddress
 import logging
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -119,15 +119,11 @@ class EtcdClient:
 
     async def lease_keepalive(self, lease: int) -> int:
         """Refresh a lease and return its seconds to live. Raises LeaseNotFound."""
-        call = self._stubs.lease.LeaseKeepAlive(timeout=self._timeout_seconds)
-        try:
-            await call.write(wire.keepalive_request(lease))
+        method = self._stubs.lease.LeaseKeepAlive
+        request = wire.keepalive_request(lease)
+        async with self._stream(method, request, timeout=self._timeout_seconds) as call:
             await call.done_writing()
             response = await call.read()
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
-            raise await _stream_error(call) from error
-        finally:
-            call.cancel()
         if response is grpc.aio.EOF:
             raise Unavailable("the stream ended without an answer")
         if response.TTL <= 0:
@@ -178,10 +174,8 @@ class EtcdClient:
 
     async def _watch_once(self, request: Any) -> AsyncGenerator[WatchBatch, None]:
         """One watch stream until it breaks."""
-        call = self._stubs.watch.Watch(metadata=_REQUIRE_LEADER)
         fragments: list[Event] = []
-        try:
-            await call.write(request)
+        async with self._stream(self._stubs.watch.Watch, request, metadata=_REQUIRE_LEADER) as call:
             while (response := await call.read()) is not grpc.aio.EOF:
                 if response.canceled:
                     raise _cancelled(response)
@@ -189,6 +183,17 @@ class EtcdClient:
                 if not response.fragment and not response.created:
                     yield WatchBatch(tuple(fragments), response.header.revision)
                     fragments = []
+
+    @asynccontextmanager
+    async def _stream(self, method: Any, request: Any, **options: Any) -> AsyncIterator[Any]:
+        """A call on which `request` has been sent; what goes wrong in it is an error of ours."""
+        try:
+            call = method(**options)
+        except grpc.aio.UsageError as error:
+            raise Unavailable("the client is closed") from error
+        try:
+            await self._first_write(call, request)
+            yield call
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
             raise await _stream_error(call) from error
         except asyncio.CancelledError as error:
@@ -196,6 +201,17 @@ class EtcdClient:
             raise
         finally:
             call.cancel()
+
+    async def _first_write(self, call: Any, request: Any) -> None:
+        """Send the first message; gRPC never wakes a write whose call is cancelled as it opens."""
+        writing = asyncio.ensure_future(call.write(request))
+
+        def end(_: Any) -> None:
+            if self._closed:
+                writing.cancel()
+
+        call.add_done_callback(end)
+        await writing
 
     async def _call(self, method: Any, request: Any, *, write: bool = False) -> Any:
         try:

@@ -116,3 +116,15 @@ async def test_closing_the_client_ends_calls_with_our_error(etcd: EmbeddedEtcd) 
         await waiting
     with pytest.raises(StoreError):
         await store.get(PODS + "a")
+
+
+async def test_closing_the_client_ends_a_watch_that_is_being_opened(etcd: EmbeddedEtcd) -> None:
+    for turns in range(24):
+        client = etcd.client()
+        await client.status()  # the connection stands: only the watch's own stream is opened
+        waiting = asyncio.create_task(anext(EtcdStore(client).watch(PODS, start_revision=1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(waiting, 10)
