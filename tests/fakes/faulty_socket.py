@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from pathlib import Path
 from typing import Literal
 
@@ -14,14 +15,18 @@ _REFUSAL = (
 
 
 class FaultySocket:
-    """Passes HTTP on to `upstream`, until told otherwise. A change cuts what is under way."""
+    """Passes HTTP on to `upstream`, until told otherwise. A change cuts what is under way.
+
+    It accepts by itself: an asyncio.Server that is closed forgets connections which it has just
+    accepted, and their callers would wait for as long as they can.
+    """
 
     def __init__(self, path: str, upstream: str) -> None:
         self.path = path
         self._upstream = upstream
         self._mode: Mode = "pass"
         self._delay_seconds = 0.0
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.calls = 0
         """Connections taken in the present mode."""
@@ -31,29 +36,38 @@ class FaultySocket:
         await self.close()
         self._mode, self._delay_seconds, self.calls = mode, delay_seconds, 0
         if mode != "gone":
-            self._server = await asyncio.start_unix_server(self._accept, self.path)
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(self.path)
+            self._listener.listen()
+            self._listener.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     async def close(self) -> None:
         """No longer listen; connections are cut."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         tasks = list(self._tasks)
+        await asyncio.sleep(0)  # a task that has not begun could not close its connection
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         Path(self.path).unlink(missing_ok=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        task = asyncio.ensure_future(self._connected(connection))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         self.calls += 1
+
+    async def _connected(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._serve(reader, writer)
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
