@@ -65,8 +65,17 @@ class PodmanExec:
                 output += chunk[: max(0, OUTPUT_MAX_BYTES - len(output))]
 
     async def _result(self, session: str, output: bytes) -> ExecResult:
-        """How the command ended. One that was not found has an exit code of Podman's own."""
-        found = await self._service.call_on_loop("GET", f"/exec/{session}/json")
+        """How the command ended. One that was not found has an exit code of Podman's own.
+
+        Podman forgets a session `exit_command_delay` after its end: on a machine that is so busy
+        that nobody has asked by then, the end is unknown.
+        """
+        try:
+            found = await self._service.call_on_loop("GET", f"/exec/{session}/json")
+        except PodmanError as error:
+            if "no such exec session" in error.message:
+                raise base.RuntimeUnavailable("Podman has forgotten how a command ended") from error
+            raise
         if found.get("Running"):
             raise base.RuntimeUnavailable("Podman was restarted while a command ran")
         text = output.decode("utf-8", "replace")

@@ -42,6 +42,8 @@ class Podman:
     """One service and its directory, which must be short: a socket's path has 107 characters."""
 
     directory: Path
+    exit_command_delay_seconds: int
+    """How long Podman remembers a command that has ended."""
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -115,13 +117,20 @@ class Podman:
             await self.run("rm", "--all", "--force", "--time", "0")
         finally:
             await self.kill(signal.SIGTERM)
-            # conmon starts a `podman container cleanup`, which would mount the storage once more.
-            async with asyncio.timeout(_START_SECONDS):
-                while _is_in_use(self.directory):
-                    await asyncio.sleep(0.02)
+            await self._end_the_rest()
             for point in reversed(_mounts_below(self.directory)):
                 await (await asyncio.create_subprocess_exec("umount", "-l", point)).wait()
             shutil.rmtree(self.directory)
+
+    async def _end_the_rest(self) -> None:
+        """The conmon of a command that has ended waits long, and then starts a `podman container
+        cleanup`, which would mount the storage once more."""
+        async with asyncio.timeout(_START_SECONDS):
+            while left := _users_of(self.directory):
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.02)
 
 
 def require_podman() -> None:
@@ -138,11 +147,12 @@ def require_podman() -> None:
 
 
 @asynccontextmanager
-async def running_podman() -> AsyncIterator[Podman]:
+async def running_podman(exit_command_delay_seconds: int = 300) -> AsyncIterator[Podman]:
     """A started service with `TEST_IMAGE`."""
     require_podman()
-    service = Podman(Path(tempfile.mkdtemp(prefix="wpod-", dir="/tmp")))
-    _write_settings(service.directory)
+    directory = Path(tempfile.mkdtemp(prefix="wpod-", dir="/tmp"))
+    service = Podman(directory, exit_command_delay_seconds)
+    _write_settings(service)
     try:
         await service.run("import", str(_image(service.directory)), TEST_IMAGE)
         await service.start()
@@ -158,9 +168,10 @@ async def podman() -> AsyncIterator[Podman]:
         yield service
 
 
-def _write_settings(directory: Path) -> None:
+def _write_settings(service: Podman) -> None:
     """Settings that work on cgroup v1, hybrid and v2, and without CAP_SYS_RESOURCE: limits that
     are not above the hard ones, runc (crun refuses hybrid), locks in files and not in /dev/shm."""
+    directory = service.directory
     (directory / "containers.conf").write_text(
         f"""\
 [containers]
@@ -170,7 +181,7 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
-exit_command_delay = 2
+exit_command_delay = {service.exit_command_delay_seconds}
 tmp_dir = "{directory}/tmp"
 [network]
 network_backend = "netavark"
@@ -206,14 +217,14 @@ def _image(directory: Path) -> Path:
     return path
 
 
-def _is_in_use(directory: Path) -> bool:
-    """Whether a process was started with the directory's name."""
-    name = f"{directory}/".encode()
+def _users_of(directory: Path) -> list[int]:
+    """The processes that were started with the directory's name."""
+    name, found = f"{directory}/".encode(), []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             if name in path.read_bytes():
-                return True
-    return False
+                found.append(int(path.parent.name))
+    return found
 
 
 def _mounts_below(directory: Path) -> list[str]:

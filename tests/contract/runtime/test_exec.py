@@ -1,17 +1,22 @@
 """Commands in containers: their exit codes, their output, and an end in time."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from common.runtime.offload import Offload
 from node.runtime import base
 from node.runtime.base import Runtime
 from node.runtime.podman import PodmanRuntime
+from node.runtime.podman_exec import PodmanExec
+from node.runtime.podman_service import PodmanError, PodmanService
 from tests.contract.runtime.conftest import EXEC_FAILS as FAILS
 from tests.contract.runtime.conftest import EXEC_HANGS as HANGS
 from tests.contract.runtime.conftest import EXEC_TRUE as TRUE
-from tests.contract.runtime.conftest import a_spec
-from tests.fakes.podman import Podman
+from tests.contract.runtime.conftest import a_spec, podman_driver
+from tests.fakes.podman import Podman, running_podman
 
 
 async def started(runtime: Runtime) -> str:
@@ -102,3 +107,30 @@ async def test_many_commands_at_once_all_tell_their_end(podman_runtime: PodmanRu
     one = await started(podman_runtime)
     calls = [podman_runtime.exec_sync(one, FAILS, timeout_seconds=100) for _ in range(30)]
     assert {found.exit_code for found in await asyncio.gather(*calls)} == {4}
+
+
+class SlowToAsk(PodmanService):
+    """Asks how a command has ended only when Podman has forgotten it."""
+
+    async def call_on_loop(
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        """As the driver's own, later."""
+        async with asyncio.timeout(60):
+            while method == "GET":
+                try:
+                    await super().call_on_loop(method, path)
+                except PodmanError:
+                    break
+                await asyncio.sleep(0.05)
+        return await super().call_on_loop(method, path, body=body)
+
+
+@pytest.mark.podman
+async def test_an_end_that_podman_has_forgotten_is_neither_success_nor_failure() -> None:
+    async with running_podman(exit_command_delay_seconds=1) as service:
+        with podman_driver(service.socket_path) as driver:
+            one = await started(driver)
+        late = PodmanExec(SlowToAsk(service.socket_path, Offload()))
+        with pytest.raises(base.RuntimeUnavailable, match="forgotten"):
+            await late.run(one, TRUE, timeout_seconds=100)
