@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.api.codec import json as codec
 from common.etcd.errors import Compacted, Unavailable
 from common.etcd.types import Event, KeyValue, RangeResult, WatchBatch
+from node.kubeproxy import objects
 from node.kubeproxy.dataplane.base import DataplaneError
 from node.kubeproxy.plan import Changes
 from node.kubeproxy.proxy import SERVICES, SLICES, Prefix, Proxy
@@ -114,14 +114,14 @@ class World:
     def endpoints(self, *addresses: str, told: bool = True) -> None:
         """Give service web these."""
         made = endpoint_slice(*(endpoint(one) for one in addresses))
-        self.gateway.put(f"{SLICES}default/web-1", codec.encode(made), told=told)
+        self.gateway.put(f"{SLICES}default/web-1", objects.encode(made), told=told)
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     """A running proxy that has loaded one service without endpoints."""
     made = World()
-    made.gateway.put(f"{SERVICES}default/web", codec.encode(service()))
+    made.gateway.put(f"{SERVICES}default/web", objects.encode(service()))
     running = asyncio.create_task(made.proxy.run())
     await made.clock.advance(1)
     assert made.kernel.what == ["reload"]
