@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.kubeproxy.rules import HOOKS, MAPS, SETS, TABLE, Element, Flow, Piece, base
 from node.kubeproxy.table import NodeFacts
@@ -64,7 +64,24 @@ class Ruleset:
         found = []
         for key, new in changes.items():
             old = self.pieces.get(key, _NOTHING)
-            found += sorted(old.flows - new.flows, key=lambda f: (f.address, f.port, f.endpoint))
+            found += sorted(old.flows - new.flows, key=_order)
+        return found
+
+    def leftovers(self, tracked: Iterable[Flow], node: NodeFacts) -> list[Flow]:
+        """Of the UDP flows in the kernel, those to services that lead to no endpoint of theirs.
+
+        It went, or the flow began, while nobody kept the rules. Addresses and ports that no
+        service has any more are not known as ours.
+        """
+        wanted = {flow for piece in self.pieces.values() for flow in piece.flows}
+        places, found = {(flow.address, flow.port) for flow in wanted}, []
+        for flow in sorted(tracked, key=_order):
+            names = {flow}
+            if flow.address in node.addresses:
+                names.add(replace(flow, address=""))
+            ours = any((name.address, name.port) in places for name in names)
+            if ours and wanted.isdisjoint(names):
+                found.append(flow)
         return found
 
     def commit(self, changes: Changes) -> None:
@@ -105,6 +122,10 @@ class Ruleset:
         yield from _elements("add", {e: owners[min(owners)] for e, owners in self._owners.items()})
         yield from (f"delete chain {TABLE} {name}" for name in old_chains)
         yield from (f"delete set {TABLE} {name}" for name in old_sets)
+
+
+def _order(flow: Flow) -> tuple[str, int, str]:
+    return flow.address, flow.port, flow.endpoint
 
 
 def _union(ruleset: Ruleset, keys: Iterable[str]) -> Piece:

@@ -34,12 +34,13 @@ class NftablesDataplane:
         return await self._offload(generation) == self._generation
 
     def _reload_now(self, changes: Changes) -> None:
-        self._stale |= set(self._ruleset.stale(changes))
+        self._stale.update(self._ruleset.stale(changes))
         self._ruleset.commit(changes)
         chains, sets = _names("chain"), _names("set")
         run(self._ruleset.reload(self._node, chains, sets))
         self._generation = generation()
-        conntrack.forget(list(self._stale))
+        self._stale.update(self._ruleset.leftovers(conntrack.tracked(), self._node))
+        conntrack.forget(self._stale)
         self._stale.clear()
 
     def _apply_now(self, changes: Changes) -> None:

@@ -108,3 +108,14 @@ async def test_a_flow_stays_when_another_endpoint_comes(machine: Offload) -> Non
         assert await flow() == FIRST
         await dataplane.apply(changes(a_table((FIRST, SECOND), "UDP")))
         assert await flow() == FIRST
+
+
+async def test_a_flow_moves_whose_endpoint_went_while_no_proxy_ran(machine: Offload) -> None:
+    gateway = a_gateway(FIRST)
+    async with talking(machine, "udp") as flow:
+        async with a_proxy(machine, gateway):
+            assert await flow() == FIRST
+        tell(gateway, SECOND)
+        assert await flow() == FIRST
+        async with a_proxy(machine, gateway):
+            assert await flow() == SECOND
