@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from common.etcd.errors import Compacted, EtcdError
 from common.etcd.types import Event, KeyValue
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock
-from node.kubeproxy.dataplane.base import Dataplane, DataplaneError, describe
+from node.kubeproxy.dataplane.base import Dataplane, DataplaneError
 from node.kubeproxy.objects import read_service, read_slice
 from node.kubeproxy.rules import Piece, piece
 from node.kubeproxy.table import Table
@@ -35,7 +35,10 @@ RETRY = Backoff(initial_seconds=0.2, cap_seconds=5.0)
 
 
 class Prefix:
-    """The keys below one prefix, as of a revision. Who takes their values sees what differs."""
+    """The keys below one prefix, as of a revision.
+
+    A list tells every value again; whoever takes them knows what differs.
+    """
 
     def __init__(self, name: str, put: Callable[[str, bytes], None], drop: Callable[[str], None]):
         self.name = name
@@ -157,7 +160,7 @@ class Proxy:
                 self._changed |= changed
                 self._whole = True
                 self._wake.set()
-                extra = {"object": describe(sorted(changed)), "error": str(error)}
+                extra = {"object": _few(changed), "error": str(error)}
                 log.error("the rules could not be changed", extra=extra)
             delay = RETRY.delay_seconds(failures) if failures else INTERVAL_SECONDS
             await self._clock.sleep(delay)
@@ -215,3 +218,10 @@ def _decode(key: str, value: bytes, read: Callable[[bytes], T]) -> T | None:
     except msgspec.DecodeError as error:
         log.error("an object cannot be read", extra={"object": key, "error": str(error)})
         return None
+
+
+def _few(names: Iterable[str]) -> str:
+    """Names for a log record: some, and how many there are beside."""
+    ordered = sorted(names)
+    some = ", ".join(ordered[:5])
+    return some if len(ordered) <= 5 else f"{some} and {len(ordered) - 5} more"

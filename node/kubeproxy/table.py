@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network
 
 from node.kubeproxy.objects import (
     EndpointSlice,
@@ -24,6 +25,7 @@ from node.kubeproxy.objects import (
 POD_SLICES = "endpointslice-controller.k8s.io"
 API_SERVICE = "default/kubernetes"
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp"}
+_BROADCAST = IPv4Address("255.255.255.255")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +217,15 @@ class Table:
         """
         try:
             parsed = IPv4Address(address)
-        except (AddressValueError, ValueError):
+        except ValueError:
             return "it is no IPv4 address" if made.addressType == "IPv4" else ""
         special = (
             (parsed.is_unspecified, "it is unspecified"),
             (parsed.is_loopback, "it is a loopback address"),
             (parsed.is_link_local, "it is a link-local address"),
             (parsed.is_multicast, "it is a multicast address"),
-            (parsed == IPv4Address("255.255.255.255"), "it is the broadcast address"),
-            (parsed in IPv4Network(self.node.service_cidr), "it is an address of services"),
+            (parsed == _BROADCAST, "it is the broadcast address"),
+            (parsed in _network(self.node.service_cidr), "it is an address of services"),
         )
         for wrong, reason in special:
             if wrong:
@@ -252,6 +254,12 @@ def _preferred(backends: Iterable[_Backend]) -> tuple[Endpoint, ...]:
     members = list(backends)
     ready = [one.endpoint for one in members if one.ready]
     return tuple(ready or [one.endpoint for one in members])
+
+
+@cache
+def _network(cidr: str) -> IPv4Network:
+    """Parsed once: every endpoint is compared with it."""
+    return IPv4Network(cidr)
 
 
 def _owner(key: str, made: EndpointSlice) -> str:
