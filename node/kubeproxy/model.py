@@ -45,7 +45,7 @@ def route(table: Table, client: str, address: str, port: int, protocol: str) -> 
     """Where a new connection from `client` to an address and port goes, on this node."""
     node = table.node
     source = _client(client, node)
-    places = [(table_port, kind) for table_port, kind in _places(table, address, port, protocol)]
+    places = _places(table, address, port, protocol)
     if not places:
         return _nobody(node, address, port, protocol)
     found, kind = places[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.kubeproxy.rules import HOOKS, MAPS, SETS, TABLE, Element, Flow, Piece, base
 from node.kubeproxy.table import NodeFacts
@@ -64,7 +64,24 @@ class Ruleset:
         found = []
         for key, new in changes.items():
             old = self.pieces.get(key, _NOTHING)
-            found += sorted(old.flows - new.flows, key=lambda f: (f.address, f.port, f.endpoint))
+            found += sorted(old.flows - new.flows, key=_order)
+        return found
+
+    def leftovers(self, tracked: Iterable[Flow], node: NodeFacts) -> list[Flow]:
+        """Of the UDP flows in the kernel, those to services that lead to no endpoint of theirs.
+
+        It went, or the flow began, while nobody kept the rules. Addresses and ports that no
+        service has any more are not known as ours.
+        """
+        wanted = {flow for piece in self.pieces.values() for flow in piece.flows}
+        places, found = {(flow.address, flow.port) for flow in wanted}, []
+        for flow in sorted(tracked, key=_order):
+            names = {flow}
+            if flow.address in node.addresses:
+                names.add(replace(flow, address=""))
+            ours = any((name.address, name.port) in places for name in names)
+            if ours and wanted.isdisjoint(names):
+                found.append(flow)
         return found
 
     def commit(self, changes: Changes) -> None:
@@ -82,7 +99,7 @@ class Ruleset:
 
     def reload(
         self, node: NodeFacts, chains: Iterable[str] = (), sets: Iterable[str] = ()
-    ) -> list[str]:
+    ) -> Iterator[str]:
         """The commands that make everything anew in one transaction, whatever is there.
 
         `chains` and `sets` are the names in our table now: what of them is not wanted goes. Sets
@@ -91,22 +108,24 @@ class Ruleset:
         whole = _union_of(self.pieces)
         old_chains = sorted(set(chains) - set(whole.chains) - set(HOOKS))
         old_sets = sorted(set(sets) - set(whole.sets) - set(SETS) - set(MAPS))
-        return [
-            f"add table {TABLE}",
-            *(f"add map {TABLE} {name} {{ {text}; }}" for name, text in MAPS.items()),
-            *(f"add set {TABLE} {name} {{ {text}; }}" for name, text in SETS.items()),
-            *(_add_set(name, text) for name, text in whole.sets.items()),
-            *(_add_chain(name, text) for name, text in HOOKS.items()),
-            *(f"add chain {TABLE} {name}" for name in whole.chains),
-            *(f"flush map {TABLE} {name}" for name in MAPS),
-            *(f"flush set {TABLE} {name}" for name in SETS),
-            *(f"flush chain {TABLE} {name}" for name in old_chains),
-            *_chains(base(node), base(node)),
-            *_chains(whole.chains, whole.chains),
-            *_elements("add", {e: owners[min(owners)] for e, owners in self._owners.items()}),
-            *(f"delete chain {TABLE} {name}" for name in old_chains),
-            *(f"delete set {TABLE} {name}" for name in old_sets),
-        ]
+        yield f"add table {TABLE}"
+        yield from (f"add map {TABLE} {name} {{ {text}; }}" for name, text in MAPS.items())
+        yield from (f"add set {TABLE} {name} {{ {text}; }}" for name, text in SETS.items())
+        yield from (_add_set(name, text) for name, text in whole.sets.items())
+        yield from (_add_chain(name, text) for name, text in HOOKS.items())
+        yield from (f"add chain {TABLE} {name}" for name in whole.chains)
+        yield from (f"flush map {TABLE} {name}" for name in MAPS)
+        yield from (f"flush set {TABLE} {name}" for name in SETS)
+        yield from (f"flush chain {TABLE} {name}" for name in old_chains)
+        yield from _chains(base(node), base(node))
+        yield from _chains(whole.chains, whole.chains)
+        yield from _elements("add", {e: owners[min(owners)] for e, owners in self._owners.items()})
+        yield from (f"delete chain {TABLE} {name}" for name in old_chains)
+        yield from (f"delete set {TABLE} {name}" for name in old_sets)
+
+
+def _order(flow: Flow) -> tuple[str, int, str]:
+    return flow.address, flow.port, flow.endpoint
 
 
 def _union(ruleset: Ruleset, keys: Iterable[str]) -> Piece:

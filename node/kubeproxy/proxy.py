@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
 
-from common.api.codec import json as codec
-from common.api.types.core_v1 import Service
-from common.api.types.discovery_v1 import EndpointSlice
 from common.etcd.client import EtcdClient, prefix_end
 from common.etcd.errors import Compacted, EtcdError
 from common.etcd.types import Event, KeyValue
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock
-from node.kubeproxy.dataplane.base import Dataplane, DataplaneError, describe
+from node.kubeproxy.dataplane.base import Dataplane, DataplaneError
+from node.kubeproxy.objects import read_service, read_slice
 from node.kubeproxy.rules import Piece, piece
 from node.kubeproxy.table import Table
 
 log = logging.getLogger(__name__)
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 SERVICES = "/wherry/registry/services/"
 SLICES = "/wherry/registry/endpointslices.discovery.k8s.io/"
 INTERVAL_SECONDS = 0.25
@@ -37,28 +35,24 @@ RETRY = Backoff(initial_seconds=0.2, cap_seconds=5.0)
 
 
 class Prefix:
-    """What is known of the keys below one prefix, and since which revision."""
+    """The keys below one prefix, as of a revision.
+
+    A list tells every value again; whoever takes them knows what differs.
+    """
 
     def __init__(self, name: str, put: Callable[[str, bytes], None], drop: Callable[[str], None]):
         self.name = name
         self._put, self._drop = put, drop
-        self._revisions: dict[str, int] = {}
+        self._keys: set[str] = set()
         self.revision = 0
         """Everything up to here is taken in; 0 before the first list."""
 
     def replace(self, items: Sequence[KeyValue], revision: int) -> None:
-        """Take a whole list: only what differs from what is known is told.
-
-        When the store went back in time, an equal revision need not be an equal value.
-        """
-        if revision < self.revision:
-            self._revisions = dict.fromkeys(self._revisions, 0)
-        found = {self._key(item): item for item in items}
-        for key in [key for key in self._revisions if key not in found]:
+        """Take a whole list, also of a store that went back in time."""
+        for key in self._keys.difference(map(self._key, items)):
             self._forget(key)
-        for key, item in found.items():
-            if self._revisions.get(key) != item.mod_revision:
-                self._take(key, item)
+        for item in items:
+            self._take(item)
         self.revision = revision
 
     def change(self, events: Sequence[Event]) -> None:
@@ -67,22 +61,23 @@ class Prefix:
         for event in events:
             if event.item.mod_revision <= since:
                 continue
-            key = self._key(event.item)
             if event.deleted:
-                self._forget(key)
+                self._forget(self._key(event.item))
             else:
-                self._take(key, event.item)
+                self._take(event.item)
             self.revision = event.item.mod_revision
 
     def _key(self, item: KeyValue) -> str:
         return item.key.decode("utf-8", "replace").removeprefix(self.name)
 
-    def _take(self, key: str, item: KeyValue) -> None:
-        self._revisions[key] = item.mod_revision
+    def _take(self, item: KeyValue) -> None:
+        key = self._key(item)
+        self._keys.add(key)
         self._put(key, item.value)
 
     def _forget(self, key: str) -> None:
-        if self._revisions.pop(key, None) is not None:
+        if key in self._keys:
+            self._keys.remove(key)
             self._drop(key)
 
 
@@ -119,9 +114,7 @@ class Proxy:
         start, end = prefix.name.encode(), prefix_end(prefix.name.encode())
         while True:
             try:
-                found = await self._client.range(start, end)
-                prefix.replace(found.items, found.revision)
-                self._wake.set()
+                await self._list(prefix, start, end)
                 failures = 0
                 await self._watch(prefix, start, end)
             except Compacted:
@@ -131,6 +124,12 @@ class Proxy:
                 extra = {"object": prefix.name, "error": str(error)}
                 log.warning("the gateway does not answer: rules stay as they are", extra=extra)
                 await self._clock.sleep(RETRY.delay_seconds(failures))
+
+    async def _list(self, prefix: Prefix, start: bytes, end: bytes) -> None:
+        """Take everything in; what was read is not kept beside it."""
+        found = await self._client.range(start, end)
+        prefix.replace(found.items, found.revision)
+        self._wake.set()
 
     async def _watch(self, prefix: Prefix, start: bytes, end: bytes) -> None:
         """Take changes in; returns when the store's revision has gone backwards."""
@@ -161,7 +160,7 @@ class Proxy:
                 self._changed |= changed
                 self._whole = True
                 self._wake.set()
-                extra = {"object": describe(sorted(changed)), "error": str(error)}
+                extra = {"object": _few(changed), "error": str(error)}
                 log.error("the rules could not be changed", extra=extra)
             delay = RETRY.delay_seconds(failures) if failures else INTERVAL_SECONDS
             await self._clock.sleep(delay)
@@ -192,17 +191,17 @@ class Proxy:
         return piece(self.table.ports(key), self.table.node)
 
     def _put_service(self, key: str, value: bytes) -> None:
-        service = _decode(key, value, Service)
+        service = _decode(key, value, read_service)
         if service is None:
             self._drop_service(key)
         else:
-            self._changed.add(self.table.put_service(key, service))
+            self._changed |= self.table.put_service(key, service)
 
     def _drop_service(self, key: str) -> None:
-        self._changed.add(self.table.remove_service(key))
+        self._changed |= self.table.remove_service(key)
 
     def _put_slice(self, key: str, value: bytes) -> None:
-        made = _decode(key, value, EndpointSlice)
+        made = _decode(key, value, read_slice)
         if made is None:
             self._drop_slice(key)
         else:
@@ -212,10 +211,17 @@ class Proxy:
         self._changed |= self.table.remove_slice(key)
 
 
-def _decode(key: str, value: bytes, cls: type[T]) -> T | None:
+def _decode(key: str, value: bytes, read: Callable[[bytes], T]) -> T | None:
     """An object, or None for what is none: one bad value must not stop the others."""
     try:
-        return codec.decode(value, cls)
+        return read(value)
     except msgspec.DecodeError as error:
         log.error("an object cannot be read", extra={"object": key, "error": str(error)})
         return None
+
+
+def _few(names: Iterable[str]) -> str:
+    """Names for a log record: some, and how many there are beside."""
+    ordered = sorted(names)
+    some = ", ".join(ordered[:5])
+    return some if len(ordered) <= 5 else f"{some} and {len(ordered) - 5} more"

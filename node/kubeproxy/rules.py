@@ -54,7 +54,7 @@ class Piece:
     sets: dict[str, str] = field(default_factory=dict)
     elements: dict[Element, str] = field(default_factory=dict)
     """The verdict of a map's key; '' for an element of a set."""
-    flows: set[Flow] = field(default_factory=set)
+    flows: frozenset[Flow] = frozenset()
 
 
 def base(node: NodeFacts) -> dict[str, Rules]:
@@ -139,7 +139,7 @@ def _served(made: Piece, port: ServicePort, node: NodeFacts) -> None:
         if endpoint.local:
             made.elements["hairpin", f"{endpoint.address} . {endpoint.address}"] = ""
     if port.protocol == "udp":
-        made.flows |= set(_flows(port, [endpoint.address for endpoint in usable]))
+        made.flows |= frozenset(_flows(port, [endpoint.address for endpoint in usable]))
 
 
 def _destination(local: bool, port: ServicePort, everywhere: str, here: str) -> str:
@@ -200,7 +200,7 @@ def _refused(made: Piece, port: ServicePort) -> None:
     if port.node_port:
         made.elements["refused_ports", f"{port.protocol} . {port.node_port}"] = ""
     if port.protocol == "udp":
-        made.flows |= set(_flows(port, [""]))
+        made.flows |= frozenset(_flows(port, [""]))
 
 
 def _flows(port: ServicePort, endpoints: Iterable[str]) -> Iterator[Flow]:

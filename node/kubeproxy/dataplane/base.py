@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from node.kubeproxy.plan import Changes
@@ -30,9 +29,3 @@ class Dataplane(Protocol):
     async def is_intact(self) -> bool:
         """Whether nobody else has changed rules since the last change of ours."""
         ...
-
-
-def describe(changes: Sequence[str]) -> str:
-    """Names for a log record: a few, and how many there are."""
-    few = ", ".join(sorted(changes)[:5])
-    return few if len(changes) <= 5 else f"{few} and {len(changes) - 5} more"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from common.runtime.offload import Offload
 from node.kubeproxy.dataplane import conntrack
-from node.kubeproxy.dataplane.libnftables import Nftables, generation, trim_memory
+from node.kubeproxy.dataplane.libnftables import generation, run
 from node.kubeproxy.plan import Changes, Ruleset
 from node.kubeproxy.rules import TABLE, Flow
 from node.kubeproxy.table import NodeFacts
 
 
 class NftablesDataplane:
-    """Our table. `offload` must have one thread: the library's context is not shared."""
+    """Our table. `offload` must have one thread: one change after the other."""
 
     def __init__(self, node: NodeFacts, offload: Offload) -> None:
         self._node = node
         self._offload = offload
         self._ruleset = Ruleset()
-        self._nftables: Nftables | None = None
         self._generation = 0
         self._stale: set[Flow] = set()
         """Flows to forget once the rules are loaded; a failed load must not lose them."""
@@ -35,34 +34,30 @@ class NftablesDataplane:
         return await self._offload(generation) == self._generation
 
     def _reload_now(self, changes: Changes) -> None:
-        self._stale |= set(self._ruleset.stale(changes))
+        self._stale.update(self._ruleset.stale(changes))
         self._ruleset.commit(changes)
-        chains, sets = self._names("chain"), self._names("set")
-        self._run(self._ruleset.reload(self._node, chains, sets))
+        chains, sets = _names("chain"), _names("set")
+        run(self._ruleset.reload(self._node, chains, sets))
         self._generation = generation()
-        trim_memory()
-        conntrack.forget(list(self._stale))
+        self._stale.update(self._ruleset.leftovers(conntrack.tracked(), self._node))
+        conntrack.forget(self._stale)
         self._stale.clear()
 
     def _apply_now(self, changes: Changes) -> None:
         commands, stale = self._ruleset.plan(changes), self._ruleset.stale(changes)
         if commands:
             before = generation()
-            self._run(commands)
+            run(commands)
             if before == self._generation:  # else somebody was here before: is_intact must tell
                 self._generation += 1
         self._ruleset.commit(changes)
         conntrack.forget(stale)
 
-    def _run(self, commands: list[str]) -> str:
-        if self._nftables is None:
-            self._nftables = Nftables()
-        return self._nftables.run(commands)
 
-    def _names(self, kind: str) -> list[str]:
-        """The chains or sets that are in our table now."""
-        family = TABLE.partition(" ")[0]
-        return names_in(TABLE, kind, self._run([f"list {kind}s {family}"]))
+def _names(kind: str) -> list[str]:
+    """The chains or sets that are in our table now."""
+    family = TABLE.partition(" ")[0]
+    return names_in(TABLE, kind, run([f"list {kind}s {family}"]))
 
 
 def names_in(table: str, kind: str, listed: str) -> list[str]:

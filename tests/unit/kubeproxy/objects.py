@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from common.api.types.core_v1 import Service
-from common.api.types.discovery_v1 import EndpointSlice
+from node.kubeproxy.objects import EndpointSlice, Service
 from node.kubeproxy.table import NodeFacts
 
 NODE = "n1"

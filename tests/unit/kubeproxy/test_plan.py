@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from node.kubeproxy.plan import Ruleset
 from node.kubeproxy.rules import TABLE, Flow, Piece, piece
 from node.kubeproxy.table import Table
-from tests.unit.kubeproxy.objects import FACTS, endpoint, endpoint_slice, service
+from tests.unit.kubeproxy.objects import FACTS, NODE_IP, endpoint, endpoint_slice, service
 
 _COMMAND = re.compile(rf"(\w+) (\w+) {TABLE}(?: ([\w.]+))?(?: (.*))?")
 
@@ -171,3 +172,34 @@ def test_flows_to_a_vanished_udp_endpoint_are_stale() -> None:
     }
     ruleset.commit(left)
     assert ruleset.stale(left) == []
+
+
+@pytest.mark.parametrize(
+    ("tracked", "left"),
+    [
+        (Flow("10.43.0.97", 80, "10.42.1.2"), False),
+        (Flow("10.43.0.97", 80, "10.42.1.9"), True),
+        (Flow("10.43.0.97", 80, "10.43.0.97"), True),  # it began before there were rules
+        (Flow("10.43.0.97", 81, "10.42.1.9"), False),
+        (Flow(NODE_IP, 30053, "10.42.1.2"), False),
+        (Flow(NODE_IP, 30053, "10.42.1.9"), True),
+        (Flow("192.0.2.99", 30053, "10.42.1.9"), False),  # not a port of this node
+        (Flow(NODE_IP, 53, NODE_IP), False),
+        (Flow("198.51.100.7", 80, "10.42.1.3"), False),
+        (Flow("198.51.100.7", 80, "10.42.1.9"), True),
+        (Flow("10.43.0.98", 80, "10.42.1.2"), True),  # of a service without endpoints
+        (Flow("9.9.9.9", 53, "9.9.9.9"), False),
+    ],
+)
+def test_a_tracked_flow_is_left_over_when_its_endpoint_is_none(tracked: Flow, left: bool) -> None:
+    ruleset = Ruleset()
+    udp = a_piece(protocol="UDP", nodePort=30053, externalIPs=("198.51.100.7",))
+    ruleset.commit({"a": udp, "b": a_piece("b", (), protocol="UDP")})
+    assert ruleset.leftovers([tracked], FACTS) == ([tracked] if left else [])
+
+
+def test_an_external_ip_may_be_the_nodes_own() -> None:
+    ruleset = Ruleset()
+    ruleset.commit({"a": a_piece(protocol="UDP", externalIPs=(NODE_IP,))})
+    good, gone = Flow(NODE_IP, 80, "10.42.1.2"), Flow(NODE_IP, 80, "10.42.1.9")
+    assert ruleset.leftovers([good, gone], FACTS) == [gone]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.api.types.discovery_v1 import EndpointSlice
+from node.kubeproxy.objects import EndpointSlice, ServiceLabels
 from node.kubeproxy.table import Endpoint, ServicePort, Table
 from tests.unit.kubeproxy.objects import FACTS, NODE_IP, endpoint, endpoint_slice, service
 
@@ -85,7 +86,7 @@ def test_services_without_an_ipv4_address_are_not_served(spec: dict[str, str]) -
 )
 def test_services_of_other_proxies_are_left_to_them(label: str) -> None:
     table, made = Table(FACTS), service()
-    made.metadata.labels = {label: ""}
+    made.metadata.labels = msgspec.convert({label: ""}, ServiceLabels)
     table.put_service("default/web", made)
     assert table.ports("default/web") == []
 
@@ -99,3 +100,24 @@ def test_ipv6_slices_and_other_ports_are_passed_over() -> None:
     assert the_port(endpoint_slice(endpoint("fd00::3"), kind="IPv6")).endpoints == ()
     other = ({"name": "other", "port": 8080, "protocol": "TCP"},)
     assert the_port(endpoint_slice(endpoint("10.42.1.2"), ports=other)).endpoints == ()
+
+
+def test_what_rules_do_not_depend_on_changes_nothing() -> None:
+    """A slice is written for many reasons; only some of them are a reason for a transaction."""
+    table = Table(FACTS)
+    made = endpoint_slice(endpoint("10.42.1.2"))
+    assert table.put_service("default/web", service()) == {"default/web"}
+    assert table.put_slice("default/web-1", made) == {"default/web"}
+    assert table.put_service("default/web", service()) == set()
+    assert table.put_slice("default/web-1", made) == set()
+    assert table.remove_service("default/other") == set()
+
+
+def test_a_slice_that_changes_hands_concerns_both_services() -> None:
+    table = Table(FACTS)
+    table.put_service("default/web", service())
+    table.put_slice("default/web-1", endpoint_slice(endpoint("10.42.1.2")))
+    moved = endpoint_slice(endpoint("10.42.1.2"), name="other")
+    assert table.put_slice("default/web-1", moved) == {"default/web", "default/other"}
+    (port,) = table.ports("default/web")
+    assert port.endpoints == ()
