@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,13 +78,13 @@ def serve(cluster: Cluster, name: str, replicas: int, **spec: Any) -> str:
     return address
 
 
-def known(cluster: Cluster, name: str, endpoints: int) -> None:
+def known(cluster: Cluster, name: str, endpoints: int, port: int = 8080) -> None:
     """Wait until every node's proxy has so many endpoints of a service."""
 
     def seen(node: str) -> bool:
         table = cluster.shell(node, "wherry", "proxy", "table")
         lines = [line for line in table.splitlines() if line.startswith(f"default/{name}:")]
-        return bool(lines) and lines[0].count(":8080") == endpoints
+        return bool(lines) and lines[0].count(f":{port}") == endpoints
 
     for node in ("node1", "node2", "node3"):
         until(lambda node=node: seen(node), what=f"{endpoints} endpoints of {name} on {node}")
@@ -110,6 +112,52 @@ def test_thirty_calls_are_spread_ten_ten_ten(clean: Cluster) -> None:
     script = 'for i in $(seq 30); do wget -qO- "http://$WEB_SERVICE_HOST:$WEB_SERVICE_PORT/"; done'
     printed = run_in_pod(clean, "caller", script)
     assert sorted(Counter(printed.split("\n")[:-1]).values()) == [10, 10, 10]
+
+
+UDP_SERVER = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", 5353))
+while True:
+    server.sendto(socket.gethostname().encode(), server.recvfrom(100)[1])
+"""
+UDP_CALLS = """
+import socket, sys
+for _ in range(30):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(20)
+        client.sendto(b"who?", (sys.argv[1], 53))
+        print(client.recv(100).decode())
+"""
+
+
+def python_of_the_host() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and their mounts with which this Python runs in an image that has none."""
+    paths = dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix))
+    volumes = [{"name": f"v{n}", "hostPath": {"path": path}} for n, path in enumerate(paths)]
+    mounts = [
+        {"name": f"v{n}", "mountPath": path, "readOnly": True} for n, path in enumerate(paths)
+    ]
+    return volumes, mounts
+
+
+def test_thirty_udp_calls_are_spread_ten_ten_ten(clean: Cluster) -> None:
+    python = str(Path(sys.executable).resolve())
+    volumes, mounts = python_of_the_host()
+    servers = web("dns", 3, command=[python, "-c", UDP_SERVER], volumeMounts=mounts)
+    servers["spec"]["template"]["spec"]["volumes"] = volumes
+    bound = {"command": ["grep", ":14E9 ", "/proc/net/udp"]}  # 5353
+    servers["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"exec": bound}
+    ports = [{"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"}]
+    clean.apply(service("dns", ports=ports), servers)
+    clean.kubectl("rollout", "status", "deploy/dns", "--timeout=90s")
+    known(clean, "dns", 3, port=5353)
+    placed = {pod["spec"]["nodeName"] for pod in clean.get("pods", "-l", "app=dns")["items"]}
+    assert placed == {"node1", "node2", "node3"}
+    address = clean.get("service", "dns")["spec"]["clusterIP"]
+    for node in ("node1", "node3"):
+        printed = clean.shell(node, python, "-c", UDP_CALLS, address)
+        assert sorted(Counter(printed.split()).values()) == [10, 10, 10]
 
 
 def test_a_client_stays_with_its_endpoint_also_when_one_is_added(clean: Cluster) -> None:
