@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from common.api.codec import yaml
+from common.api.errors import StatusError
 from common.client import connect
 from common.client.apply import apply, follow
 
@@ -25,4 +26,9 @@ async def main(text: bytes) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]).read_bytes()))
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        asyncio.run(main(Path(sys.argv[1]).read_bytes()))
+    except (StatusError, OSError) as error:
+        sys.exit(str(error))

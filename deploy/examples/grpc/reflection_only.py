@@ -48,4 +48,6 @@ def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
+    if {"WHERRY_URL", "WHERRY_TOKEN", "WHERRY_CA"} - set(os.environ):
+        sys.exit(__doc__)
     main(*sys.argv[1:2] or ["Namespace"])

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 
+from common.api.errors import StatusError
 from common.client import connect
 from common.client.apply import follow
 from common.client.grpc import object_name
@@ -13,16 +14,15 @@ from protos import cluster_v1_pb2 as pb
 async def main(name: str, image: str, namespace: str = "default") -> None:
     """Exits with 1 when the rollout does not come to its end in time."""
     async with connect() as client:
-        deployment = object_name(client.resource("deployments"), namespace, name)
-        found = await client.stub.Get(pb.GetRequest(object=deployment))
-        template = json.loads(found.object)["spec"]["template"]
-        first = template["spec"]["containers"][0]["name"]
+        deployments = client.resource("deployments")
+        found = json.loads(await client.get(deployments, namespace, name))
+        first = found["spec"]["template"]["spec"]["containers"][0]["name"]
         # A strategic patch finds the container by its name and leaves the others alone.
         containers = {"containers": [{"name": first, "image": image}]}
         patch = {"spec": {"template": {"spec": containers}}}
         changed = await client.stub.Patch(
             pb.PatchRequest(
-                object=deployment,
+                object=object_name(deployments, namespace, name),
                 type=pb.PatchRequest.STRATEGIC,
                 body=json.dumps(patch).encode(),
             )
@@ -34,4 +34,9 @@ async def main(name: str, image: str, namespace: str = "default") -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4]))
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except StatusError as error:
+        sys.exit(str(error))

@@ -39,4 +39,6 @@ async def follow(client: GrpcClient, namespace: str, pod: str, container: str) -
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:3]))
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    asyncio.run(main(*sys.argv[1:]))

@@ -15,6 +15,8 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 SELECTOR = "fieldSelector=spec.schedulerName=mine,spec.nodeName="
 SERVER, TOKEN = sys.argv[1], Path(sys.argv[2]).read_text().strip()
 TLS = ssl.create_default_context(cafile=sys.argv[3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import selectors
@@ -149,6 +150,47 @@ def test_roll_deployment(master: RunningMaster, environment: dict[str, str]) -> 
     found = admin.json("GET", f"{DEPLOYMENTS}/roll")["spec"]["template"]["spec"]["containers"]
     assert [(c["name"], c["image"]) for c in found] == [("c", "new:2"), ("d", "x")]
     admin.json("DELETE", f"{DEPLOYMENTS}/roll")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "grpc/apply_and_wait.py",
+        "grpc/reflection_only.py",
+        "grpc/roll_deployment.py",
+        "grpc/stream_logs.py",
+        "schedulers/own_process.py",
+    ],
+)
+def test_a_script_that_lacks_something_says_what_it_takes(name: str) -> None:
+    """Its own docstring, and no traceback."""
+    script = EXAMPLES.parent / name
+    done = subprocess.run(
+        [sys.executable, str(script)], env={"PATH": os.environ["PATH"]}, stderr=subprocess.PIPE
+    )
+    docstring = ast.get_docstring(ast.parse(script.read_text()), clean=False)
+    assert done.stderr.decode() == f"{docstring}\n"
+    assert done.returncode == 1
+
+
+def test_what_the_master_refuses_is_said_in_a_line(
+    master: RunningMaster, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text("{apiVersion: v1, kind: Pod, metadata: {name: Bad_}}")
+    for name, arguments, words in (
+        ("roll_deployment.py", ("nosuch", "x"), 'deployments.apps "nosuch" not found'),
+        ("apply_and_wait.py", (str(tmp_path / "bad.yaml"),), 'Pod "Bad_" is invalid: '),
+        ("apply_and_wait.py", (str(tmp_path / "none.yaml"),), "No such file or directory"),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLES / name), *arguments],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 1
 
 
 def test_react_to_events(master: RunningMaster, environment: dict[str, str]) -> None:
