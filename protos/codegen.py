@@ -359,6 +359,7 @@ def render_resource(api: Any, message: Any) -> str:
         columns=({columns}
         ),
         inert={option.inert!r},
+        deprecated={option.deprecated!r},
         has_status={"status" in message.fields_by_name!r},
     ),"""
 

@@ -42,6 +42,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     subresources: tuple[Subresource, ...] = ()
     columns: tuple[Column, ...] = ()
     inert: bool = False
+    deprecated: str = ""
     has_status: bool = False
 
     @property

@@ -135,6 +135,8 @@ def test_lists_and_errors(k: Cluster) -> None:
     warned = k.run_kubectl(["apply", "-f", "-"], text=json.dumps(_stateful_set())).stderr
     assert "nothing acts on it yet" in warned
     k.kubectl("delete", "statefulset", "db")
+    warned = k.run_kubectl(["get", "endpoints"]).stderr
+    assert "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" in warned
 
 
 def _stateful_set() -> dict[str, object]:

@@ -24,7 +24,7 @@ from master.apiserver.registry.request import (
     ListOptions,
     field_validation,
 )
-from master.apiserver.rest import negotiate, tables, watches
+from master.apiserver.rest import negotiate, tables, warnings, watches
 from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 
@@ -49,20 +49,20 @@ class Resources:
     ) -> web.StreamResponse:
         """Answer one authorized request."""
         self._registry.check_verb(info.verb, info.resource, info.subresource, info.namespace)
-        match info.verb:
-            case "get":
-                if info.subresource == "log":
-                    return await self._logs.answer(request, info, parameters)
-                return await self._get(request, info, parameters)
-            case "list":
-                return await self._list(request, info, parameters)
-            case "watch":
+        match info.verb, info.subresource:
+            case "watch", _:
                 return await watches.answer(request, info, parameters, self._registry, self._clock)
-        ctx = _context(parameters, user)
-        response = await self._write(request, info, parameters, ctx)
-        for warning in ctx.warnings:
-            text = warning.replace("\\", "\\\\").replace('"', '\\"')
-            response.headers.add("Warning", f'299 - "{_header_safe(text)}"')
+            case "get", "log":
+                return await self._logs.answer(request, info, parameters)
+            case "get", _:
+                response = await self._get(request, info, parameters)
+            case "list", _:
+                response = await self._list(request, info, parameters)
+            case _:
+                ctx = _context(parameters, user)
+                response = await self._write(request, info, parameters, ctx)
+                warnings.add(response, ctx.warnings)
+        warnings.add(response, warnings.deprecation(info.resource))
         return response
 
     async def _get(
@@ -292,8 +292,3 @@ def _without_type(data: bytes) -> bytes:
 
 def _partial_item(data: bytes) -> bytes:
     return codec.encode(tables.partial(codec.decode_plain(data)))
-
-
-def _header_safe(text: str) -> str:
-    """Without characters that would end a header."""
-    return "".join(c if c.isprintable() and ord(c) < 0x10000 else "?" for c in text)[:1024]
