@@ -1,9 +1,13 @@
 """A reader of the watch cache: bounded, woken once a batch, and cut off when it is too slow."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from master.storage.entry import CacheEvent
+
+log = logging.getLogger(__name__)
 
 MAX_QUEUED_EVENTS = 1_000
 MAX_QUEUED_BYTES = 8 * 1024 * 1024
@@ -25,10 +29,25 @@ class CacheStopped(WatchEnded):
     """The cache is shut down."""
 
 
+class Receiver(Protocol):
+    """Takes events as they happen, in the cache's own turn, so that no reader need be woken.
+
+    To wake a task and let it wait again costs more than a write to a TLS socket does. Both
+    methods return at once.
+    """
+
+    def take(self, events: Sequence[CacheEvent]) -> bool:
+        """Take what happened, all of it; or nothing and return False, and the reader is woken."""
+
+    def cut_off(self) -> None:
+        """The subscription ended with an error, which the reader may be too stuck to hear of."""
+
+
 class Subscription:
     """An async iterator of lists of events; use it in a `with`, or call `close`.
 
-    What is handed out at once contains all events of each of its revisions.
+    What is handed out at once contains all events of each of its revisions. While the reader
+    waits, a receiver is asked first; what it takes counts as handed out.
     """
 
     def __init__(
@@ -38,6 +57,8 @@ class Subscription:
         backlog: list[CacheEvent],
         cache_revision: Callable[[], int],
         on_close: Callable[["Subscription"], None],
+        *,
+        receiver: Receiver | None = None,
     ) -> None:
         self.prefix = prefix
         self.since_revision = since_revision
@@ -47,6 +68,7 @@ class Subscription:
         self._queued_bytes = 0
         self._cache_revision = cache_revision
         self._on_close = on_close
+        self._receiver = receiver
         self._wake: asyncio.Future[None] | None = None
         self._error: WatchEnded | None = None
 
@@ -72,7 +94,7 @@ class Subscription:
                 return batch
 
     async def within(self, seconds: float) -> list[CacheEvent]:
-        """As the iterator, and nothing when nothing happens for so long."""
+        """As the iterator, and nothing when nothing is left for the reader for so long."""
         loop = asyncio.get_running_loop()
         wake = loop.create_future()
         timer = loop.call_later(seconds, _wake, wake)
@@ -102,11 +124,15 @@ class Subscription:
             return self._seen
         return max(self._seen, self._cache_revision())
 
-    def push(self, events: Sequence[CacheEvent], size_bytes: int) -> None:
+    def push(self, events: Sequence[CacheEvent]) -> None:
         """Take the events of one batch; cuts the reader off when it does not keep up.
 
         One batch is always taken, so that a reader has had its chance.
         """
+        if self._received(events):
+            self._seen = events[-1].entry.revision
+            return
+        size_bytes = sum(len(event.entry.data) for event in events)
         full = len(self._queue) + len(events) > MAX_QUEUED_EVENTS
         if self._queue and (full or self._queued_bytes + size_bytes > MAX_QUEUED_BYTES):
             self.end(TooSlow(f"{len(self._queue)} events are unread"))
@@ -120,11 +146,23 @@ class Subscription:
         self._error = error
         self.close()
         self._notify()
+        if self._receiver is not None:
+            self._receiver.cut_off()
 
     def close(self) -> None:
         """Unsubscribe and forget what is unread."""
         self._backlog, self._queue = [], []
         self._on_close(self)
+
+    def _received(self, events: Sequence[CacheEvent]) -> bool:
+        """Whether the receiver took them. A reader that waits has passed on all that was before."""
+        if self._receiver is None or self._wake is None or self._wake.done():
+            return False
+        try:
+            return self._receiver.take(events)
+        except Exception:  # whatever it is, it is the fault of one reader and none of the cache's
+            log.exception("a receiver failed", extra={"object": self.prefix})
+            return False
 
     def _take(self) -> list[CacheEvent]:
         if self._backlog:

@@ -16,7 +16,13 @@ from common.runtime.clock import Clock
 from master.storage.entry import CacheEvent, Entry, make_entry
 from master.storage.keys import EVERYTHING, REGISTRY, check_prefix
 from master.storage.store import Change, Compacted, KeyValue, Store, StoreError
-from master.storage.subscription import CacheStopped, Subscription, TooOld, WatchEnded
+from master.storage.subscription import (
+    CacheStopped,
+    Receiver,
+    Subscription,
+    TooOld,
+    WatchEnded,
+)
 
 log = logging.getLogger(__name__)
 
@@ -143,9 +149,12 @@ class WatchCache:
         end = bisect_left(resource.keys, prefix[:-1] + "0", lo=start)  # "0" follows "/"
         return [self._entries[key] for key in resource.keys[start:end]]
 
-    def watch(self, prefix: str, since_revision: int) -> Subscription:
+    def watch(
+        self, prefix: str, since_revision: int, *, receiver: Receiver | None = None
+    ) -> Subscription:
         """All events below `prefix` after `since_revision`, past and to come.
 
+        While the subscription's reader waits, a receiver is asked first to take them.
         For the current state and what follows, call `list` and this with `revision`, without
         an await between. Raises TooOld; the cache must be ready.
         """
@@ -163,6 +172,7 @@ class WatchCache:
             backlog,
             lambda: self._revision,
             resource.subscriptions.discard,
+            receiver=receiver,
         )
         resource.subscriptions.add(subscription)
         return subscription
@@ -274,20 +284,18 @@ def _resource_of(prefix: str) -> str:
 def _fan_out(
     events: Sequence[CacheEvent], whole: str, subscriptions: Iterable[Subscription]
 ) -> None:
-    """Give every subscription its part; those of the whole resource share one list."""
-    size_bytes = sum(len(event.entry.data) for event in events)
+    """Give every subscription its part; those of one prefix share one list."""
+    parts = {whole: events}
     first_revision = events[0].entry.revision
     for one in subscriptions:
-        if one.prefix == whole and one.since_revision < first_revision:
-            one.push(events, size_bytes)
-            continue
-        part = [
-            event
-            for event in events
-            if event.entry.key.startswith(one.prefix) and event.entry.revision > one.since_revision
-        ]
+        part = parts.get(one.prefix)
+        if part is None:
+            part = [event for event in events if event.entry.key.startswith(one.prefix)]
+            parts[one.prefix] = part
+        if one.since_revision >= first_revision:
+            part = [event for event in part if event.entry.revision > one.since_revision]
         if part:
-            one.push(part, sum(len(event.entry.data) for event in part))
+            one.push(part)
 
 
 def _differences(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncGenerator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -47,6 +47,16 @@ class Event(NamedTuple):
 
 
 EventBatches = AsyncGenerator[list[Event], None]
+
+
+class EventReceiver(Protocol):
+    """Takes events of a watch while nobody waits for them: see `master.storage.subscription`."""
+
+    def take(self, events: Sequence[Event]) -> bool:
+        """Take all of them, or nothing and return False; then the watch yields them."""
+
+    def cut_off(self) -> None:
+        """The watch is over, and will say so when it is next asked."""
 
 
 class _Token(msgspec.Struct):
@@ -147,10 +157,16 @@ class Reads:
                 return ListResult(found, revision, token, remaining)
 
     async def watch(
-        self, resource: Resource, namespace: str, options: WatchOptions
+        self,
+        resource: Resource,
+        namespace: str,
+        options: WatchOptions,
+        *,
+        receiver: EventReceiver | None = None,
     ) -> EventBatches:
         """Events that fit the filter, in order, and bookmarks when there are none for a while.
 
+        What happens while the next events are waited for is offered to the receiver first.
         Raises StatusError 410 when history is gone.
         """
         wanted = parse(resource, options.label_selector, options.field_selector)
@@ -168,7 +184,8 @@ class Reads:
             self._subscribable(prefix, since)
             yield []
         try:
-            with self._cache.watch(prefix, since) as subscription:
+            fitting = _Fitting(wanted, receiver) if receiver else None
+            with self._cache.watch(prefix, since, receiver=fitting) as subscription:
                 while True:
                     yield await _next(subscription, wanted)
         except WatchEnded as error:
@@ -187,12 +204,31 @@ async def _next(subscription: Subscription, wanted: Filter) -> list[Event]:
     events = await subscription.within(BOOKMARK_SECONDS)
     if not events:
         return [Event("BOOKMARK", subscription.revision, None)]
-    return [made for event in events if (made := _fit(event, wanted)) is not None]
+    return _fit_all(events, wanted)
+
+
+class _Fitting:
+    """Offers a receiver the events that fit; of others nobody needs to know."""
+
+    def __init__(self, wanted: Filter, receiver: EventReceiver) -> None:
+        self._wanted = wanted
+        self._receiver = receiver
+
+    def cut_off(self) -> None:
+        self._receiver.cut_off()
+
+    def take(self, events: Sequence[CacheEvent]) -> bool:
+        fitting = _fit_all(events, self._wanted)
+        return not fitting or self._receiver.take(fitting)
 
 
 def _matching(items: Sequence[KeyValue], wanted: Filter) -> list[Entry]:
     entries = [make_entry(item, item.key.removeprefix(REGISTRY).split("/")[1:]) for item in items]
     return entries if wanted.empty else [entry for entry in entries if wanted.matches(entry)]
+
+
+def _fit_all(events: Sequence[CacheEvent], wanted: Filter) -> list[Event]:
+    return [made for event in events if (made := _fit(event, wanted)) is not None]
 
 
 def _fit(event: CacheEvent, wanted: Filter) -> Event | None:

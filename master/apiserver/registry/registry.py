@@ -16,7 +16,7 @@ from common.api.scheme import Scheme
 from master.apiserver.registry import bodies
 from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Event, EventBatches, Reads
+from master.apiserver.registry.reads import Event, EventBatches, EventReceiver, Reads
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
 from master.apiserver.registry.subresource import Subresource
 from master.storage.entry import Entry
@@ -139,12 +139,17 @@ class Registry:
         return ObjectPage(items, found.revision, found.continue_token, found.remaining)
 
     async def watch(
-        self, resource: Resource, namespace: str, options: WatchOptions
+        self,
+        resource: Resource,
+        namespace: str,
+        options: WatchOptions,
+        *,
+        receiver: EventReceiver | None = None,
     ) -> EventBatches:
-        """Events of a resource."""
+        """Events of a resource; see `Reads.watch`. What is seen through a view is all yielded."""
         view = self._views.get(self._key(resource))
-        source = view.source if view else resource
-        async for events in self._reads.watch(source, namespace, options):
+        source, receiver = (view.source, None) if view else (resource, receiver)
+        async for events in self._reads.watch(source, namespace, options, receiver=receiver):
             yield [_seen_through(view, event) for event in events] if view else events
 
     async def create(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,8 +20,11 @@ from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import WatchOptions
 from master.apiserver.rest import negotiate, tables
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
+from master.storage.entry import Entry
 
 TIMEOUT_DEFAULT_SECONDS = 1800
+SHARED_LINES = 16
+"""How many of the last lines are kept for the next watcher of the same."""
 
 
 async def answer(
@@ -34,44 +38,57 @@ async def answer(
     form = negotiate.accepted(request.headers.get("Accept", ""), ("Table", "PartialObjectMetadata"))
     options = _options(info, parameters)
     timeout = _timeout_seconds(parameters)
-    events = registry.watch(info.resource, info.namespace, options)
-    first, failure = await _first(events)
     response = web.StreamResponse(headers={"Content-Type": negotiate.JSON})
     response.enable_chunked_encoding()
+    lines = _Lines(info.resource, form, parameters, clock, options.allow_bookmarks)
+    writer = _Writer(request, response, lines)
+    events = registry.watch(info.resource, info.namespace, options, receiver=writer)
+    first = await _first(events)
     await response.prepare(request)
-    writer = _Writer(response, info.resource, form, parameters, clock, options.allow_bookmarks)
     try:
-        if failure is not None:
-            raise failure
-        async with asyncio.timeout(timeout):
+        last = await _stream(first, events, writer, lines, timeout)
+        writer.cut_off()
+        await response.write_eof(last)
+    except ConnectionResetError:
+        pass  # the client has gone, or was cut off
+    return response
+
+
+async def _stream(
+    first: list[Event] | StatusError,
+    events: AsyncGenerator[list[Event], None],
+    writer: _Writer,
+    lines: _Lines,
+    timeout_seconds: float,
+) -> bytes:
+    """Write until the end comes; returns the line that tells of it."""
+    try:
+        if isinstance(first, StatusError):
+            raise first
+        async with asyncio.timeout(timeout_seconds):
             await writer.write(first)
             async for batch in events:
                 await writer.write(batch)
     except TimeoutError:
-        await writer.bookmark()
+        return lines.last_bookmark()
     except StatusError as error:
-        await writer.error(error)
-    except ConnectionResetError:
-        return response
+        return _line("ERROR", codec.encode(error.status()))
     finally:
         await events.aclose()
-    await response.write_eof()
-    return response
+    return b""
 
 
-async def _first(
-    events: AsyncGenerator[list[Event], None],
-) -> tuple[list[Event], StatusError | None]:
+async def _first(events: AsyncGenerator[list[Event], None]) -> list[Event] | StatusError:
     """What can be sent at once, so that a bad request is refused before the headers are out.
 
     A revision that is too old is different: clients expect 200 and one ERROR event.
     """
     try:
-        return await anext(events), None
+        return await anext(events)
     except StatusError as error:
         if error.code != 410:
             raise
-        return [], error
+        return error
 
 
 def _options(info: RequestInfo, parameters: Mapping[str, str]) -> WatchOptions:
@@ -105,18 +122,44 @@ def _timeout_seconds(parameters: Mapping[str, str]) -> float:
 
 
 class _Writer:
-    """Renders events for one client."""
+    """Sends events to one client: at once when its connection takes more, else behind a wait."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse, lines: _Lines) -> None:
+        self._protocol = request.protocol
+        self._response = response
+        self._lines = lines
+
+    async def write(self, events: Sequence[Event]) -> None:
+        """Send a batch in one piece; waits while the client reads too slowly."""
+        if data := self._lines.of(events):
+            await self._response.write(data)
+
+    def take(self, events: Sequence[Event]) -> bool:
+        """Send a batch now, past the response's own writer, which nothing is waiting in."""
+        transport = self._protocol.transport
+        if transport is None or transport.is_closing() or self._protocol.writing_paused:
+            return False
+        if data := self._lines.of(events):  # an empty chunk would end the answer
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
+    def cut_off(self) -> None:
+        """Close the connection if the client has left too much unread to hear of an end."""
+        if self._protocol.transport is not None and self._protocol.writing_paused:
+            self._protocol.transport.abort()
+
+
+class _Lines:
+    """Renders events as one client wants them."""
 
     def __init__(
         self,
-        response: web.StreamResponse,
         resource: Resource,
         form: negotiate.Accepted,
         parameters: Mapping[str, str],
         clock: Clock,
         bookmarks: bool,
     ) -> None:
-        self._response = response
         self._resource = resource
         self._form = form
         self._include = parameters.get("includeObject", "Metadata")
@@ -125,41 +168,28 @@ class _Writer:
         self._head = True
         self._revision = 0
 
-    async def write(self, events: list[Event]) -> None:
-        """Send a batch in one piece."""
-        lines = []
-        for event in events:
-            self._revision = max(self._revision, event.revision)
-            lines.append(self._line(event))
-        if any(lines):
-            await self._response.write(b"".join(lines))
+    def of(self, events: Sequence[Event]) -> bytes:
+        """The lines of a batch; b"" when there is nothing to tell."""
+        return b"".join([self._of_one(event) for event in events])
 
-    def _line(self, event: Event) -> bytes:
+    def _of_one(self, event: Event) -> bytes:
+        self._revision = max(self._revision, event.revision)
         if event.entry is None:
-            return self._bookmark_line(event.initial_end) if self._bookmarks else b""
-        return self._event(event.type, self._render(event.entry.data))
-
-    def _render(self, data: bytes) -> bytes:
+            return self._bookmark(event.initial_end) if self._bookmarks else b""
         if self._form.kind == "Table":
-            row = tables.row(self._resource, data, self._clock.now(), self._include)
-            plain = msgspec.json.decode(data, type=_Versioned)
-            made = tables.table(
-                self._resource,
-                [row],
-                {"resourceVersion": plain.metadata.resourceVersion},
-                head=self._head,
-            )
-            self._head = False
-            return codec.encode(made)
-        if self._form.kind:
-            return codec.encode(tables.partial(codec.decode_plain(data)))
-        return data
+            return _line(event.type, self._table(event.entry.data))
+        return _shared_line(event.type, event.entry, self._form.kind)
 
-    @staticmethod
-    def _event(kind: str, data: bytes) -> bytes:
-        return b'{"type":"%s","object":%s}\n' % (kind.encode(), data)
+    def _table(self, data: bytes) -> bytes:
+        """A Table of one row. The first has a head, and ages change: there is nothing to share."""
+        row = tables.row(self._resource, data, self._clock.now(), self._include)
+        plain = msgspec.json.decode(data, type=_Versioned)
+        metadata = {"resourceVersion": plain.metadata.resourceVersion}
+        made = tables.table(self._resource, [row], metadata, head=self._head)
+        self._head = False
+        return codec.encode(made)
 
-    def _bookmark_line(self, initial_end: bool) -> bytes:
+    def _bookmark(self, initial_end: bool) -> bytes:
         metadata: dict[str, Any] = {"resourceVersion": str(self._revision)}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
@@ -168,16 +198,23 @@ class _Writer:
             data = codec.encode(tables.table(self._resource, [], metadata, head=self._head))
         else:
             data = codec.encode({**head, "metadata": metadata})
-        return self._event("BOOKMARK", data)
+        return _line("BOOKMARK", data)
 
-    async def bookmark(self) -> None:
-        """Tell the client up to where it has seen everything."""
-        if self._bookmarks and self._revision:
-            await self._response.write(self._bookmark_line(initial_end=False))
+    def last_bookmark(self) -> bytes:
+        """Tells the client up to where it has seen everything, if it wants to know."""
+        return self._bookmark(initial_end=False) if self._bookmarks and self._revision else b""
 
-    async def error(self, error: StatusError) -> None:
-        """End the stream with a Status."""
-        await self._response.write(self._event("ERROR", codec.encode(error.status())))
+
+@lru_cache(maxsize=SHARED_LINES)
+def _shared_line(kind: str, entry: Entry, form: str) -> bytes:
+    """The line of an object as it is, or of its PartialObjectMetadata: the same for everybody."""
+    if not form:
+        return _line(kind, entry.data)
+    return _line(kind, codec.encode(tables.partial(codec.decode_plain(entry.data))))
+
+
+def _line(kind: str, data: bytes) -> bytes:
+    return b'{"type":"%s","object":%s}\n' % (kind.encode(), data)
 
 
 class _Meta(msgspec.Struct):

@@ -137,6 +137,43 @@ def test_a_name_that_begins_like_another_one_is_another_one(master: RunningMaste
     assert len(admin.json("GET", field)["items"]) == 1
 
 
+def test_a_watcher_that_never_reads_is_closed(master: RunningMaster) -> None:
+    """F5: what waits for it is bounded; others who watch the same are told all the while."""
+    admin = master.admin()
+    made = admin.json("POST", MAPS, {"metadata": {"name": "watched"}})
+    path = f"{MAPS}?watch=1&resourceVersion={made['metadata']['resourceVersion']}"
+    silent, reader = watching(master, path), watching(master, path)
+    own_port = silent.sock.getsockname()[1]
+    answer = reader.getresponse()
+    for number in range(60):
+        changed = {"metadata": {"name": "watched"}, "data": {"k": f"{number} " + "x" * 500_000}}
+        admin.json("PUT", f"{MAPS}/watched", changed)
+        event = json.loads(answer.readline())
+        assert event["object"]["data"]["k"].startswith(f"{number} ")
+        if own_port not in remote_ports(master):
+            break
+    assert own_port not in remote_ports(master)
+    silent.close()
+    reader.close()
+
+
+def watching(master: RunningMaster, path: str) -> http.client.HTTPSConnection:
+    """A connection on which a watch was asked for and nothing was read."""
+    admin = master.client_ca().issue_client("admin", organizations=("system:masters",))
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", master.port, context=master.context(admin), timeout=60
+    )
+    connection.request("GET", path)
+    return connection
+
+
+def remote_ports(master: RunningMaster) -> set[int]:
+    """The clients' ports of the connections that the master holds open."""
+    assert master.process is not None
+    held = psutil.Process(master.process.pid).net_connections("tcp")
+    return {one.raddr.port for one in held if one.raddr}
+
+
 def test_resources_of_the_cluster_have_no_namespace_and_others_need_one(
     master: RunningMaster,
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -11,7 +11,13 @@ from master.storage.entry import CacheEvent, with_resource_version
 from master.storage.keys import registry_key, registry_prefix
 from master.storage.memory import MemoryStore
 from master.storage.store import Compacted, StoreError
-from master.storage.subscription import CacheStopped, Subscription, TooOld, TooSlow
+from master.storage.subscription import (
+    MAX_QUEUED_EVENTS,
+    CacheStopped,
+    Subscription,
+    TooOld,
+    TooSlow,
+)
 from master.storage.watchcache import NotYet, WatchCache
 from tests.fakes.clock import FakeClock
 
@@ -240,6 +246,106 @@ async def test_reader_is_cut_off_by_bytes_too(store: GatedStore, cache: WatchCac
         await synced(cache, store)
     with pytest.raises(TooSlow):
         await drain(slow)
+
+
+class Taker:
+    """A receiver that takes events for as long as it may."""
+
+    def __init__(self) -> None:
+        self.taken: list[CacheEvent] = []
+        self.answer = True
+        self.fault: Exception | None = None
+        self.ends = 0
+
+    def take(self, events: Sequence[CacheEvent]) -> bool:
+        """Take all or nothing."""
+        if self.fault is not None:
+            raise self.fault
+        if self.answer:
+            self.taken += events
+        return self.answer
+
+    def cut_off(self) -> None:
+        """Count."""
+        self.ends += 1
+
+
+async def waiting(subscription: Subscription) -> asyncio.Task[list[CacheEvent]]:
+    """A reader that waits for events."""
+    reader = asyncio.create_task(anext(subscription))
+    while subscription._wake is None:
+        await asyncio.sleep(0)
+    return reader
+
+
+async def test_receiver_takes_what_happens_while_the_reader_waits(
+    store: GatedStore, cache: WatchCache
+) -> None:
+    await synced(cache, store)
+    taker = Taker()
+    with cache.watch(PODS, cache.revision, receiver=taker) as subscription:
+        first = await store.put("first")
+        await synced(cache, store)
+        assert not taker.taken, "nobody waits yet"
+        assert [event.entry.revision for event in await anext(subscription)] == [first]
+        reader = await waiting(subscription)
+        second = await store.put("second")
+        await synced(cache, store)
+        assert [event.entry.revision for event in taker.taken] == [second]
+        assert subscription.revision == second, "what was taken is handed out"
+        assert not reader.done()
+        reader.cancel()
+
+
+@pytest.mark.parametrize("fault", [None, ValueError("not its day")])
+async def test_what_a_receiver_does_not_take_is_read(
+    store: GatedStore, cache: WatchCache, fault: Exception | None
+) -> None:
+    await synced(cache, store)
+    taker = Taker()
+    taker.answer, taker.fault = False, fault
+    with cache.watch(PODS, cache.revision, receiver=taker) as subscription:
+        reader = await waiting(subscription)
+        written = [await store.put("first")]
+        await synced(cache, store)
+        taker.answer, taker.fault = True, None
+        written.append(await store.put("second"))
+        await synced(cache, store)
+        read = await reader
+        if len(read) == 1:
+            read += await anext(subscription)
+        assert [event.entry.revision for event in read] == written
+        assert not taker.taken, "nothing is taken past what is unread"
+
+
+async def test_receiver_of_a_reader_that_does_not_read_is_told_of_the_end(
+    store: GatedStore, cache: WatchCache
+) -> None:
+    await synced(cache, store)
+    taker = Taker()
+    slow = cache.watch(PODS, cache.revision, receiver=taker)
+    for number in range(MAX_QUEUED_EVENTS + 1):
+        assert taker.ends == 0, number
+        await store.put("web")
+        await synced(cache, store)
+    assert taker.ends == 1
+    with pytest.raises(TooSlow):
+        await anext(slow)
+
+
+async def test_readers_of_one_prefix_share_a_list(store: GatedStore, cache: WatchCache) -> None:
+    await synced(cache, store)
+    prefix = registry_prefix("pods", "a")
+    one, two = cache.watch(prefix, cache.revision), cache.watch(prefix, cache.revision)
+    ahead = cache.watch(prefix, cache.revision + 1)
+    first = await store.put("web")
+    await synced(cache, store)
+    await store.put("web", "b")
+    second = await store.put("web")
+    await synced(cache, store)
+    for reader, expected in ((one, [first, second]), (two, [first, second]), (ahead, [second])):
+        assert [event.entry.revision for event in await anext(reader)] == expected
+        reader.close()
 
 
 async def test_stopped_cache_ends_its_readers(store: GatedStore) -> None:
