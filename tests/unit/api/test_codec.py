@@ -38,7 +38,7 @@ BAD = [
     POD + b',"x":' + DIGITS + b"}",
     POD + b',"x":1,"x":' + DIGITS + b"}",
     POD + b',"x":' + nested(100_000) + b"}",
-    POD + b',"x":1,"x":' + nested(900) + b"}",
+    POD + b',"x":1,"x":' + nested(3000) + b"}",
     POD + b',"x":"\\ud800"}',
     b'{"metadata":{"name":"\\ud800"}}',
     b'{"metadata":{"name":"\xed\xa0\x80"}}',
