@@ -18,7 +18,7 @@ from common.runtime.clock import Clock
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import WatchOptions
-from master.apiserver.rest import negotiate, tables
+from master.apiserver.rest import negotiate, tables, warnings
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.storage.entry import Entry
 
@@ -40,6 +40,7 @@ async def answer(
     timeout = _timeout_seconds(parameters)
     response = web.StreamResponse(headers={"Content-Type": negotiate.JSON})
     response.enable_chunked_encoding()
+    warnings.add(response, warnings.deprecation(info.resource))
     lines = _Lines(info.resource, form, parameters, clock, options.allow_bookmarks)
     writer = _Writer(request, response, lines)
     events = registry.watch(info.resource, info.namespace, options, receiver=writer)

@@ -335,3 +335,9 @@ async def test_time_is_up_for_who_never_reads(
         await sleeper.read_until(b"never sent")
         assert not sleeper.received.endswith(LAST_CHUNK), "what was cut off looks complete"
     assert not caplog.records
+
+
+async def test_a_deprecated_kind_is_watched_with_a_warning(world: World) -> None:
+    url = f"http://127.0.0.1:{world.port}/api/v1/namespaces/n/endpoints?watch=1"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert "v1 Endpoints is deprecated in v1.33+" in response.headers["Warning"]
