@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -67,9 +68,10 @@ async def test_outcome_of_a_timed_out_write_is_unknown_until_read(etcd: Embedded
     pid = etcd.pid
     assert pid is not None
     try:
-        await store.revision()  # the connection stands, so that the write is sent
+        await settled(store, PODS + "a")  # the connection stands, so that the write is sent
         os.kill(pid, signal.SIGSTOP)
         try:
+            await stopped(pid)
             with pytest.raises(OutcomeUnknown):
                 await store.create(PODS + "a", b"1")
             with pytest.raises(Unavailable):
@@ -82,6 +84,17 @@ async def test_outcome_of_a_timed_out_write_is_unknown_until_read(etcd: Embedded
         assert [one.value for one in await changes(store, PODS, 1, 1)] == [b"1"]
     finally:
         await client.close()
+
+
+async def stopped(pid: int) -> None:
+    """Wait until no thread of a process runs: a signal takes its time on a busy machine."""
+    async with asyncio.timeout(20):
+        while {_state(task) for task in Path(f"/proc/{pid}/task").iterdir()} != {"T"}:
+            await asyncio.sleep(0.005)
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def settled(store: EtcdStore, key: str) -> bytes | None:
