@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
+from functools import partial
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from common.runtime import config
+from common.runtime import config, flags
+from common.runtime.config import ConfigError
+from common.runtime.values import Address, Cidr, Form, Port, cidr
+from master.controllers import registry
+
+FILE = "/etc/wherry/config.yaml"
+
+
+def _controller(text: str) -> str:
+    known = registry.names()
+    return "" if text in known else f"there is no controller {text!r}, but {', '.join(known)}"
+
+
+PodCidr = Annotated[str, Form(partial(cidr, prefix_max=24))]
+"""Each node gets a /24 of it."""
+ControllerName = Annotated[str, Form(_controller)]
 
 
 class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     """What an operator can set; keys in YAML have hyphens."""
 
-    advertise_address: str = ""
-    """The address that nodes and clients reach this master by; the host's own when empty."""
-    bind_address: str = "0.0.0.0"  # noqa: S104 (a server's default; TLS and authentication apply)
-    secure_port: int = 6443
-    node_port: int = 6444
-    """gRPC with client certificates: nodes, and scripts that have one."""
-    script_port: int = 6445
-    """gRPC with bearer tokens: scripts."""
-    data_dir: str = "/var/lib/wherry"
-    config_dir: str = "/etc/wherry"
-    cluster_cidr: str = "10.42.0.0/16"
-    """The addresses of pods."""
-    service_cidr: str = "10.43.0.0/16"
-    """The addresses of services; the first one is the API's own."""
-    tls_san: tuple[str, ...] = ()
-    disable_controllers: tuple[str, ...] = ()
-    disable_scheduler: bool = False
-    scheduler_file: str = ""
-    """A Python file with the user's own scheduler (docs/own-scheduler.md); none when empty."""
-    scheduler_file_name: str = "custom"
-    """The schedulerName of the pods that go through it."""
-    scheduler_file_seconds: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-    """How long it may take for each pod."""
-    etcd_client_port: int = 2379
-    etcd_peer_port: int = 2380
-    log_format: Literal["text", "json"] = "text"
+    advertise_address: Annotated[
+        Address, Meta(description="where nodes and clients reach this master; default: its own")
+    ] = ""
+    bind_address: Annotated[Address, Meta(description="where it listens")] = "0.0.0.0"  # noqa: S104 (a server's default; TLS and authentication apply)
+    secure_port: Annotated[Port, Meta(description="HTTPS: the Kubernetes API")] = 6443
+    node_port: Annotated[
+        Port, Meta(description="gRPC with client certificates: nodes, and scripts that have one")
+    ] = 6444
+    script_port: Annotated[Port, Meta(description="gRPC with bearer tokens: scripts")] = 6445
+    data_dir: Annotated[str, Meta(description="etcd's data, and keys")] = "/var/lib/wherry"
+    config_dir: Annotated[
+        str, Meta(description="where the admin's kubeconfig and token are written")
+    ] = "/etc/wherry"
+    cluster_cidr: Annotated[
+        PodCidr, Meta(description="the addresses of pods, a /24 for each node")
+    ] = "10.42.0.0/16"
+    service_cidr: Annotated[
+        Cidr, Meta(description="the addresses of services; the first one is the API's own")
+    ] = "10.43.0.0/16"
+    tls_san: Annotated[
+        tuple[str, ...], Meta(description="more names and addresses in its certificate")
+    ] = ()
+    disable_controllers: Annotated[
+        tuple[ControllerName, ...], Meta(description="controllers that are not to run")
+    ] = ()
+    disable_scheduler: Annotated[bool, Meta(description="bind no pods")] = False
+    scheduler_file: Annotated[
+        str, Meta(description="a Python file with a scheduler of one's own: docs/own-scheduler.md")
+    ] = ""
+    scheduler_file_name: Annotated[
+        str, Meta(description="the schedulerName of the pods that go through it")
+    ] = "custom"
+    scheduler_file_seconds: Annotated[
+        float, Meta(gt=0, description="how long it may take for each pod")
+    ] = 1.0
+    etcd_client_port: Annotated[Port, Meta(description="etcd's, on loopback")] = 2379
+    etcd_peer_port: Annotated[Port, Meta(description="etcd's, on loopback")] = 2380
+    log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
 
     @property
     def api_service_address(self) -> str:
@@ -50,38 +77,21 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
 
 
 def parse(arguments: list[str]) -> MasterConfig:
-    """Flags over files over defaults; raises config.ConfigError that names file, line and key."""
-    parser = argparse.ArgumentParser(
-        prog="wherry-master", description="The control plane of Wherry."
+    """Flags over files over defaults; raises ConfigError that names what is wrong, and where."""
+    made = flags.parse(
+        MasterConfig,
+        arguments,
+        program="wherry-master",
+        description="The control plane of Wherry.",
+        file=FILE,
     )
-    parser.add_argument("--config", default="/etc/wherry/config.yaml", help="configuration file")
-    for field in msgspec.structs.fields(MasterConfig):
-        flag = "--" + field.name.replace("_", "-")
-        if field.type is bool:
-            parser.add_argument(flag, action="store_const", const=True)
-        elif field.type is int:
-            parser.add_argument(flag, type=int)
-        elif field.name == "scheduler_file_seconds":
-            parser.add_argument(flag, type=_seconds)
-        elif field.name in ("tls_san", "disable_controllers"):
-            parser.add_argument(flag, type=_words, metavar="A,B")
-        else:
-            parser.add_argument(flag)
-    found = vars(parser.parse_args(arguments))
-    made = config.load(Path(found.pop("config")), MasterConfig)
-    given = {name: value for name, value in found.items() if value is not None}
-    given.setdefault("advertise_address", made.advertise_address or default_address())
-    return msgspec.structs.replace(made, **given)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in text.split(",") if word)
-
-
-def _seconds(text: str) -> float:
-    if not float(text) > 0:
-        raise ValueError
-    return float(text)
+    if IPv4Network(made.cluster_cidr).overlaps(IPv4Network(made.service_cidr)):
+        raise ConfigError(
+            f"cluster-cidr {made.cluster_cidr} and service-cidr {made.service_cidr} overlap"
+        )
+    if made.advertise_address:
+        return made
+    return msgspec.structs.replace(made, advertise_address=default_address())
 
 
 def default_address() -> str:

@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from common.runtime import config
+from common.api import names
+from common.runtime import config, flags
 from common.runtime.config import ConfigError
+from common.runtime.values import Address, Form, MasterUrl
+
+FILE = "/etc/wherry/kubelet.yaml"
+
+
+def _node_name(text: str) -> str:
+    found = names.dns_subdomain(text)
+    return f"{text!r}: {found[0]}" if found else ""
+
+
+NodeName = Annotated[str, Form(_node_name)]
 
 
 class KubeletConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     """What an operator can set; keys in YAML have hyphens."""
 
-    master: str = ""
-    """https://HOST:6443; the node port is the next one."""
-    token_file: str = ""
-    """The join token, needed until the node has its certificate."""
-    node_name: str = ""
-    node_ip: str = ""
-    capacity: str = ""
-    """`cpu=1,memory=4Gi` in place of what is measured."""
-    podman_socket: str = "/run/podman/podman.sock"
-    data_dir: str = "/var/lib/wherry"
-    run_dir: str = "/run/wherry"
-    log_dir: str = "/var/log/pods"
-    log_format: Literal["text", "json"] = "text"
+    master: Annotated[
+        MasterUrl, Meta(description="https://HOST:6443; the node port is the next one")
+    ] = ""
+    token_file: Annotated[
+        str, Meta(description="the join token, needed until the node has its certificate")
+    ] = ""
+    node_name: Annotated[
+        NodeName, Meta(description="the name of its Node; default: the machine's")
+    ] = ""
+    node_ip: Annotated[
+        Address, Meta(description="where other nodes reach it; default: what leads to the master")
+    ] = ""
+    capacity: Annotated[
+        str, Meta(description="such as cpu=1,memory=4Gi, in place of what is measured")
+    ] = ""
+    podman_socket: Annotated[str, Meta(description="Podman's service")] = "/run/podman/podman.sock"
+    data_dir: Annotated[str, Meta(description="its certificate, assigned pods, volumes")] = (
+        "/var/lib/wherry"
+    )
+    run_dir: Annotated[str, Meta(description="sandboxes, Secrets")] = "/run/wherry"
+    log_dir: Annotated[str, Meta(description="the logs of containers")] = "/var/log/pods"
+    log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
 
 
 def parse(arguments: list[str]) -> KubeletConfig:
-    """Flags over files over defaults; raises ConfigError that names file, line and key."""
-    parser = argparse.ArgumentParser(prog="wherry-kubelet", description="The node agent of Wherry.")
-    parser.add_argument("--config", default="/etc/wherry/kubelet.yaml", help="configuration file")
-    made = config.parse(parser, KubeletConfig, arguments)
+    """Flags over files over defaults; raises ConfigError that names what is wrong, and where."""
+    made = flags.parse(
+        KubeletConfig,
+        arguments,
+        program="wherry-kubelet",
+        description="The node agent of Wherry.",
+        file=FILE,
+    )
     if not made.master:
         raise ConfigError("master is not set: --master https://HOST:6443")
     return msgspec.structs.replace(

@@ -1,6 +1,5 @@
 """Configuration files: one YAML file and its drop-ins, checked before anything starts."""
 
-import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import yaml
 from yaml.constructor import SafeConstructor
+
+from common.runtime.values import problems
 
 _DROP_IN_SUFFIX = ".d"
 _ERROR_PATH = re.compile(r" - at `\$?(?P<path>[^`]*)`$")
@@ -41,9 +42,13 @@ def load(path: Path, config_type: type[ConfigT]) -> ConfigT:
         if node is not None:
             values = _merge(values, _Reader(file, origins).mapping(node))
     try:
-        return msgspec.convert(values, config_type)
+        made = msgspec.convert(values, config_type)
     except msgspec.ValidationError as error:
         _explain(error, origins)
+    for field in msgspec.structs.fields(config_type):
+        for index, said in problems(field.type, getattr(made, field.name)):
+            _refuse((field.encode_name, *index), said, origins)
+    return made
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -127,10 +132,15 @@ def _explain(error: msgspec.ValidationError, origins: dict[Path_, str]) -> NoRet
     if unknown := _UNKNOWN_FIELD.search(message):
         path = (*path, unknown["key"])
         message = "unknown key"
+    _refuse(path, message, origins)
+
+
+def _refuse(path: Path_, message: str, origins: dict[Path_, str]) -> NoReturn:
+    """Raise what is wrong, with the nearest place that is known."""
     known = path
     while known not in origins:
         known = known[:-1]
-    raise ConfigError(f"{origins[known]}: {_dotted(path) or 'file'}: {message}") from error
+    raise ConfigError(f"{origins[known]}: {_dotted(path) or 'file'}: {message}")
 
 
 def _parse(path: str) -> Path_:
@@ -141,16 +151,3 @@ def _parse(path: str) -> Path_:
 def _dotted(path: Path_) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
-
-
-def parse(parser: argparse.ArgumentParser, cls: type[ConfigT], arguments: list[str]) -> ConfigT:
-    """Flags of the text fields of `cls` over its files, which the flag `config` names.
-
-    Raises ConfigError that names file, line and key.
-    """
-    for field in msgspec.structs.fields(cls):
-        parser.add_argument("--" + field.name.replace("_", "-"))
-    found = vars(parser.parse_args(arguments))
-    made = load(Path(found.pop("config")), cls)
-    given = {name: value for name, value in found.items() if value is not None}
-    return msgspec.structs.replace(made, **given)

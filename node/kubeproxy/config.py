@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from common.runtime import config
+from common.runtime import config, flags
 from common.runtime.config import ConfigError
+from common.runtime.values import Address, Cidr, MasterUrl
+
+FILE = "/etc/wherry/kube-proxy.yaml"
 
 
 class KubeProxyConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     """What an operator can set; keys in YAML have hyphens."""
 
-    master: str = ""
-    """https://HOST:6443; services are watched on the next port."""
-    node_name: str = ""
-    node_ip: str = ""
-    cluster_cidr: str = "10.42.0.0/16"
-    """The addresses of pods; who comes from elsewhere is masqueraded."""
-    service_cidr: str = "10.43.0.0/16"
-    """The addresses of services; what no service has there is refused at once."""
-    data_dir: str = "/var/lib/wherry"
-    """Where the kubelet keeps the node's certificate."""
-    run_dir: str = "/run/wherry"
-    log_format: Literal["text", "json"] = "text"
+    master: Annotated[
+        MasterUrl, Meta(description="https://HOST:6443; services are watched on the next port")
+    ] = ""
+    node_name: Annotated[str, Meta(description="the kubelet's; default: the machine's")] = ""
+    node_ip: Annotated[Address, Meta(description="the kubelet's")] = ""
+    cluster_cidr: Annotated[
+        Cidr, Meta(description="the addresses of pods; who comes from elsewhere is masqueraded")
+    ] = "10.42.0.0/16"
+    service_cidr: Annotated[
+        Cidr, Meta(description="the addresses of services; those of no service refuse at once")
+    ] = "10.43.0.0/16"
+    data_dir: Annotated[str, Meta(description="where the kubelet keeps the node's certificate")] = (
+        "/var/lib/wherry"
+    )
+    run_dir: Annotated[str, Meta(description="the socket of `wherry proxy`")] = "/run/wherry"
+    log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
 
 
 def parse(arguments: list[str]) -> KubeProxyConfig:
-    """Flags over files over defaults; raises ConfigError that names file, line and key."""
-    parser = argparse.ArgumentParser(
-        prog="wherry-kube-proxy", description="Leads connections to services to their pods."
+    """Flags over files over defaults; raises ConfigError that names what is wrong, and where."""
+    made = flags.parse(
+        KubeProxyConfig,
+        arguments,
+        program="wherry-kube-proxy",
+        description="Leads connections to services to their pods.",
+        file=FILE,
     )
-    parser.add_argument("--config", default="/etc/wherry/kube-proxy.yaml", help="configuration")
-    made = config.parse(parser, KubeProxyConfig, arguments)
     if not made.master:
         raise ConfigError("master is not set: --master https://HOST:6443")
     return msgspec.structs.replace(made, node_name=made.node_name or socket.gethostname().lower())

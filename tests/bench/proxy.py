@@ -143,7 +143,7 @@ def _kube_proxy(master: RunningMaster) -> Iterator[subprocess.Popen[bytes]]:
     directory = master.directory / "node"
     give_certificate(master, directory / "node-pki")
     command = [sys.executable, "-m", "node.kubeproxy", "--node-name", "n1"]
-    command += ["--config", str(directory / "none.yaml"), "--data-dir", str(directory)]
+    command += ["--config", "/dev/null", "--data-dir", str(directory)]
     command += ["--run-dir", str(directory)]
     # services are watched on the port behind the one that is named
     command += ["--master", f"https://127.0.0.1:{master.node_port - 1}"]

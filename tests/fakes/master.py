@@ -44,6 +44,8 @@ class RunningMaster:
             pytest.skip("etcd is not installed")
         self.directory = directory
         self.umask = umask
+        self.settings = Path("/dev/null")
+        """The configuration file."""
         ports = free_ports(5)
         self.port, self.node_port, self.script_port, self.etcd_port, self.peer_port = ports
         self.url = f"https://127.0.0.1:{self.port}"
@@ -56,7 +58,7 @@ class RunningMaster:
         for name, value in {
             "data-dir": self.directory / "data",
             "config-dir": self.directory / "etc",
-            "config": self.directory / "etc/config.yaml",
+            "config": self.settings,
             "advertise-address": "127.0.0.1",
             "bind-address": "127.0.0.1",
             "secure-port": self.port,

@@ -24,6 +24,7 @@ class Kubelet:
     async def start(self, *arguments: str) -> None:
         """Start it."""
         (self._directory / "tmp").mkdir(exist_ok=True)
+        (self._directory / "kubelet.yaml").touch()
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "node"),
             *("--config", str(self._directory / "kubelet.yaml")),
@@ -96,7 +97,7 @@ async def test_it_joins_begins_anew_without_what_joining_needs_and_ends_on_sigte
         ("capacity: 5", ["--master", "https://127.0.0.1:1"], "kubelet.yaml:1: capacity"),
         ("", ["--master", "https://127.0.0.1:1", "--capacity", "gpu=1"], "capacity"),
         ("", ["--master", "https://127.0.0.1:1"], "--token-file is needed"),
-        ("", ["--master", "http://127.0.0.1:1", "--token-file", "T"], "must be https://HOST:PORT"),
+        ("", ["--master", "http://127.0.0.1:1", "--token-file", "T"], "is not a URL such as"),
     ],
 )
 async def test_what_is_wrong_is_said_in_one_line_and_nothing_is_started(

@@ -33,9 +33,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def master(tmp_path_factory: pytest.TempPathFactory, file: Path) -> Iterator[RunningMaster]:
     """A master with a scheduler file and two nodes; nobody asks the nodes how they are."""
     made = RunningMaster(tmp_path_factory.mktemp("master"))
-    settings = made.directory / "etc/config.yaml"
-    settings.parent.mkdir()
-    settings.write_text(
+    made.settings = made.directory / "config.yaml"
+    made.settings.write_text(
         yaml.safe_dump(
             {
                 "scheduler-file": str(file),
