@@ -364,6 +364,7 @@ class Pipeline:
         strategy = self.strategy(resource)
         obj: Any = codec.decode(current.value, self.scheme.struct_of(resource))
         deletion.check_preconditions(resource, obj.metadata, current.revision, options)
+        strategy.check_delete(obj)
         plan = deletion.plan(obj, strategy, options, self.clock.now())
         if ctx.dry_run:
             return splice(current.value, current.revision), plan.remove

@@ -95,6 +95,9 @@ class Strategy:
         """How long the object stays, deleting, after its deletion; 0 removes it at once."""
         return 0
 
+    def check_delete(self, obj: Any) -> None:
+        """Raise StatusError 403 for an object that must stay."""
+
     def propose(self, obj: Any, taken: Collection[str]) -> None:
         """Choose values that no other object may have (addresses), none of `taken`."""
 
