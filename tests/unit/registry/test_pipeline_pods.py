@@ -76,3 +76,12 @@ async def test_a_bound_pod_waits_for_its_kubelet(pipeline: Pipeline) -> None:
     now = DeleteOptions(grace_period_seconds=0)
     _, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", now)
     assert gone
+
+
+async def test_a_gated_pod_says_so_from_the_start(pipeline: Pipeline) -> None:
+    plain = pod()
+    plain["spec"]["schedulingGates"] = [{"name": "example.com/wait"}]
+    [condition] = (await create(pipeline, plain)).status.conditions
+    assert (condition.type, condition.status) == ("PodScheduled", "False")
+    assert condition.reason == "SchedulingGated"
+    assert condition.message == "Scheduling is blocked due to non-empty scheduling gates"
