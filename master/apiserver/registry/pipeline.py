@@ -93,6 +93,8 @@ class Pipeline:
         """Create an object from a decoded body; answers it as stored."""
         strategy, meta = self.strategy(resource), obj.metadata
         self._fit_namespace(resource, meta, namespace)
+        if meta.resourceVersion not in ("", "0"):
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
         generated = not meta.name and bool(meta.generateName)
         self._initialise(meta)
         strategy.prepare_create(obj)

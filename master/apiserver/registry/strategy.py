@@ -118,6 +118,11 @@ def _empty_like(value: Any) -> Any:
 def validate_metadata(meta: ObjectMeta, strategy: Strategy) -> list[FieldError]:
     """Rules for the metadata of every kind."""
     found: list[FieldError] = []
+    if meta.generateName:
+        found += [
+            errors.invalid("metadata.generateName", meta.generateName, text)
+            for text in strategy.name_problems(names.prefix_as_name(meta.generateName))
+        ]
     if not meta.name:
         found.append(errors.required("metadata.name", "name or generateName is required"))
     else:
