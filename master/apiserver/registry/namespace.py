@@ -11,7 +11,8 @@ from master.apiserver.registry.strategy import Strategy
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
-IMMORTAL = ("default", "kube-public", "kube-system")
+IMMORTAL = ("default", "kube-node-lease", "kube-public", "kube-system")
+"""Kubernetes lets the leases' namespace go, and makes it again; ours is made at the start only."""
 
 
 class NamespaceStrategy(Strategy):

@@ -166,7 +166,7 @@ async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: W
     assert codec.encode(made) == before
 
 
-@pytest.mark.parametrize("name", ["default", "kube-public", "kube-system"])
+@pytest.mark.parametrize("name", ["default", "kube-node-lease", "kube-public", "kube-system"])
 async def test_some_namespaces_stay(pipeline: Pipeline, name: str) -> None:
     obj, _ = codec.convert_request({"metadata": {"name": name}}, Namespace)
     await pipeline.create(CONTEXT, NAMESPACES, "", obj)
