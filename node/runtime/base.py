@@ -102,6 +102,7 @@ class ContainerSpec:
     capabilities_add: Sequence[str] = ()
     capabilities_drop: Sequence[str] = ()
     no_new_privileges: bool = False
+    seccomp_unconfined: bool = False
     stdin: bool = False
     tty: bool = False
     log_path: str = ""

@@ -46,6 +46,8 @@ def container_body(spec: ContainerSpec) -> dict[str, Any]:
         "healthconfig": {"Test": ["NONE"]},
         "restart_policy": "no",
     }
+    if spec.seccomp_unconfined:
+        body["seccomp_profile_path"] = "unconfined"
     body |= _namespaces(spec) | _process(spec)
     return body
 
