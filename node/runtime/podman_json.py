@@ -130,6 +130,7 @@ def container_status(found: Mapping[str, Any]) -> ContainerStatus:
         error=str(state.get("Error") or ""),
         image=str(found.get("ImageName") or ""),
         image_id=f"sha256:{found.get('Image', '')}",
+        asked_image=labels.get(base.LABEL_IMAGE, ""),
         cgroup_path=str(state.get("CgroupPath") or ""),
         log_path=str(log_config.get("Path") or ""),
     )

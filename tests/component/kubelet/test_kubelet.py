@@ -318,3 +318,18 @@ async def test_a_phase_that_someone_else_wrote_is_set_right(node: FakeNode) -> N
     deleted = {"deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
     await node.assign(pod(status={"phase": "Nonsense"}, metadata=deleted))
     assert node.master.gone == [UID]
+
+
+@pytest.mark.parametrize("policy", ["Always", "Never"])
+async def test_a_container_whose_image_changes_is_made_anew(node: FakeNode, policy: str) -> None:
+    before = container(command=STOPS_ON_TERM)
+    await node.assign(pod(containers=[before], restartPolicy=policy))
+    node.runtime.images["localhost/demo:2"] = node.runtime.images[before["image"]]
+    after = {**before, "image": "localhost/demo:2"}
+    await node.assign(pod(containers=[after], restartPolicy=policy))
+    running = [s for s in (await node.containers()).values() if s.state == "running"]
+    assert [(s.attempt, s.asked_image) for s in running] == [(1, "localhost/demo:2")]
+    [status] = node.master.last(UID).containerStatuses
+    assert (status.image, status.restartCount) == ("localhost/demo:2", 1)
+    told = [text for reason, text in node.events if reason == "Killing"]
+    assert told == ["Container app definition changed, will be restarted"]
