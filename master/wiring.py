@@ -33,7 +33,7 @@ from master.apiserver.registry.certificatesigningrequest import Approval
 from master.apiserver.registry.event import EventView
 from master.apiserver.registry.finalize import Finalize
 from master.apiserver.registry.lease import LeaseView
-from master.apiserver.registry.metrics import NodeMetricsView, PodMetricsView
+from master.apiserver.registry.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
@@ -214,8 +214,8 @@ def _registry(
             "approval": Approval(pipeline),
         },
         computed={
-            "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages),
-            "pods.metrics.k8s.io": PodMetricsView(lambda: usages),
+            "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages, labels_in(cache, "nodes")),
+            "pods.metrics.k8s.io": PodMetricsView(lambda: usages, labels_in(cache, "pods")),
         },
         views={
             "events.events.k8s.io": EventView(_resource("", "events")),

@@ -55,8 +55,8 @@ def invalid(field: str, value: Any, detail: str) -> FieldError:
 
 
 def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
-    """A value is none of an enumeration's."""
-    words = ", ".join(json.dumps(word) for word in sorted(supported))
+    """A value is none of an enumeration's; Kubernetes lists it in an order of its own."""
+    words = ", ".join(json.dumps(word) for word in supported)
     message = f"Unsupported value: {_quoted(value)}: supported values: {words}"
     return FieldError(field, "FieldValueNotSupported", message)
 

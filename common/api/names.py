@@ -132,3 +132,8 @@ def port_name(text: str) -> list[str]:
 def generated(base: str, suffix: str) -> str:
     """A name made of `metadata.generateName` and five random characters, 63 at most."""
     return base[: 63 - len(suffix)] + suffix
+
+
+def prefix_as_name(prefix: str) -> str:
+    """A name that is good when `prefix`, a `metadata.generateName`, is; it may end with a dash."""
+    return prefix[:-2] + "a" if len(prefix) > 1 and prefix.endswith("-") else prefix

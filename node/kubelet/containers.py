@@ -84,10 +84,17 @@ def container_spec(
         capabilities_add=tuple(dict.fromkeys((*given, *asked))),
         capabilities_drop=drop,
         no_new_privileges=security.allowPrivilegeEscalation is False,
+        seccomp_unconfined=_seccomp_unconfined(security, pod_security),
         stdin=container.stdin,
         tty=container.tty,
         log_path=log_path(around.log_root, pod, container.name, attempt),
     )
+
+
+def _seccomp_unconfined(security: SecurityContext, pod: PodSecurityContext) -> bool:
+    """Whether system calls are not filtered; without a word, Podman's own profile is used."""
+    profile = security.seccompProfile or pod.seccompProfile
+    return profile is not None and profile.type == "Unconfined"
 
 
 def log_path(root: str, pod: Pod, container: str, attempt: int) -> str:

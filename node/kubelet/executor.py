@@ -155,6 +155,7 @@ class Executor:
             found = await runtime.image_status(image)
             if policy == "Never" and found is None:
                 text = f'Container image "{image}" is not present with pull policy of Never'
+                self._tools.record(pod, container.name, "Warning", "ErrImageNeverPull", text)
                 self._image_failed(pod, container, "ErrImageNeverPull", text)
                 return
             if policy == "Always" or found is None:
@@ -167,6 +168,7 @@ class Executor:
                 self._tools.record(pod, container.name, "Normal", "Pulled", text)
         except base.InvalidImageName as error:
             text = f'Failed to apply default image tag "{image}": {error}'
+            self._tools.record(pod, container.name, "Warning", "InspectFailed", text)
             self._image_failed(pod, container, "InvalidImageName", text)
             return
         except base.ImagePullFailed as error:

@@ -260,10 +260,18 @@ class Kubelet:
         return next((s for s in found if s.id == container_id), None)
 
     def log_of(self, uid: str, container: str, *, previous: bool) -> ContainerStatus | None:
-        """The attempt of a container whose log is meant, or None."""
+        """The attempt of a container whose log is meant, or None.
+
+        One whose program could not be started has a log, too: what was said of that, or nothing.
+        """
         worker = self._workers.get(uid)
-        attempts = worker.observed.containers.get(container, []) if worker else []
-        begun = [s for s in attempts if s.started_at]
+        if worker is None:
+            return None
+        attempts, failed = (
+            worker.observed.containers.get(container, []),
+            worker.memory.start_failures,
+        )
+        begun = [s for s in attempts if s.started_at or s.id in failed]
         if previous:
             return begun[-2] if len(begun) > 1 else None
         return begun[-1] if begun else None

@@ -30,6 +30,11 @@ class UnknownTransition(Exception):
     """A state follows that never can: a mistake in the planner or in what was observed."""
 
 
+def known(phase: str) -> Phase | Literal[""]:
+    """A phase as the API has it; empty for what is none, since anybody may write a status."""
+    return next((each for each in PHASES if each == phase), "")
+
+
 def advance(old: str, new: Phase) -> Phase:
     """The next phase of a pod; an ended pod stays as it ended. Raises UnknownTransition."""
     if old == "":

@@ -54,6 +54,8 @@ class LogServer:
             async for piece in stream:
                 yield piece
         except FileNotFoundError as error:
+            if not status.started_at:  # a program that could not be started has said nothing
+                return
             raise errors.StatusError(
                 404, "NotFound", f"the log of {request.name}/{request.container} is gone"
             ) from error

@@ -229,7 +229,7 @@ def _stop_one(ending: _Ending, memory: PodMemory, now: datetime, kill_at: dateti
 def _plan_running(
     pod: Pod, container: Container, status: ContainerStatus, memory: PodMemory, now: datetime
 ) -> list[Step]:
-    """The postStart hook; and the end of a container whose hook or probe has failed."""
+    """The postStart hook; and the end of a container that is sick or has been changed."""
     hook = memory.hooks.get((status.id, "postStart"))
     if hook is None and hooks.hook_of(container, "postStart"):
         why = "the container has been started"
@@ -242,16 +242,23 @@ def _plan_running(
         ),
         None,
     )
-    if hook != "failed" and failed is None:
+    if hook != "failed" and failed is None and not _is_changed(container, status):
         return []
     stop = memory.stops.get(status.id)
     grace = probing.grace_seconds(pod, container, None if hook == "failed" else failed)
     kill_at = (stop.since if stop else now) + timedelta(seconds=grace)
     message = "FailedPostStartHook"
-    if hook != "failed":
+    if hook != "failed" and failed is None:
+        message = f"Container {container.name} definition changed, will be restarted"
+    elif hook != "failed":
         message = f"Container {container.name} failed {failed} probe"
         message += "" if pod.spec.restartPolicy == "Never" else ", will be restarted"
     return [_stop_one(_Ending(status, container, message, message, True), memory, now, kill_at)]
+
+
+def _is_changed(container: Container, status: ContainerStatus) -> bool:
+    """Whether a container was made from another image: the one thing of it that may change."""
+    return status.asked_image not in ("", container.image)
 
 
 def _plan_run(
@@ -344,8 +351,13 @@ def _plan_attempt(
 
 
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
-    """Whether a container that has ended runs again, by the pod's restart policy."""
+    """Whether a container that has ended runs again, by the pod's restart policy.
+
+    One that was stopped for another image has not ended by itself: it runs again in any case.
+    """
     stop = memory.stops.get(ended.id)
+    if stop is not None and stop.restart and _is_changed(container, ended):
+        return True
     failed = (
         ended.exit_code != 0 or ended.id in memory.start_failures or bool(stop and stop.restart)
     )

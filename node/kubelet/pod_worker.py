@@ -18,7 +18,7 @@ from node.kubelet.executor import Executor, Tools
 from node.kubelet.memory import Observed, PodMemory
 from node.kubelet.prober import Prober
 from node.kubelet.processes import Stop
-from node.kubelet.status import Findings, pod_status
+from node.kubelet.status import Findings, back_offs, is_overwritten, pod_status
 from node.runtime.base import ContainerStatus, RuntimeFailure, SandboxFailed
 from protos import node_v1_pb2
 
@@ -74,6 +74,8 @@ class PodWorker:
         for name, failure in list(self.memory.failures.items()):
             if failure.reason in waiting:
                 del self.memory.failures[name]
+        if self._status is not None and is_overwritten(self.pod.status, self._status):
+            self._reported = b""
         self._wake.set()
 
     def unassign(self) -> None:
@@ -188,8 +190,10 @@ class PodWorker:
     def _current(self) -> tuple[Pod, Config]:
         """The pod with what was reported of it since, and what it references."""
         pod = self.pod
+        pod.status.phase = lifecycle.known(pod.status.phase)
         if self._status is not None:
-            pod.status.phase = lifecycle.advance(pod.status.phase, _phase(self._status))
+            reported = lifecycle.known(self._status.phase) or "Pending"
+            pod.status.phase = lifecycle.advance(pod.status.phase, reported)
             pod.status.startTime = self._status.startTime
             for condition in self._status.conditions:
                 pod.status.conditions = conditions.put(pod.status.conditions, condition)
@@ -230,9 +234,15 @@ class PodWorker:
             findings=unsupported,
         )
         data = codec.encode(status)
-        if data != self._reported:
-            self._reported, self._status = data, status
-            self._report(pod, data)
+        if data == self._reported:
+            return
+        meta = pod.metadata
+        for name in back_offs(self._status, status):
+            place = f"{name} in pod {meta.name}_{meta.namespace}({meta.uid})"
+            text = f"Back-off restarting failed container {place}"
+            self._tools.record(pod, name, "Warning", "BackOff", text)
+        self._reported, self._status = data, status
+        self._report(pod, data)
 
     async def _wait(self, until: datetime | None) -> None:
         """Wait for a reason to look again, at the longest until a time."""
@@ -293,10 +303,3 @@ class PodWorker:
 
 def _is_ending(pod: Pod, memory: PodMemory) -> bool:
     return bool(pod.metadata.deletionTimestamp or memory.removed_at)
-
-
-def _phase(status: PodStatus) -> lifecycle.Phase:
-    for phase in lifecycle.PHASES:
-        if phase == status.phase:
-            return phase
-    return "Pending"

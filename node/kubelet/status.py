@@ -59,6 +59,7 @@ def pod_status(
     initialised = all(_completed(status) for status in init) or any(
         observed.latest(c.name) for c in pod.spec.containers
     )
+    _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
     status = PodStatus(
@@ -77,6 +78,26 @@ def pod_status(
         status.reason, status.message = memory.failed
     status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
     return status
+
+
+def is_overwritten(found: PodStatus, reported: PodStatus) -> bool:
+    """Whether the API shows another phase than was reported. An end stays: it means to stop."""
+    return found.phase not in (reported.phase, "Succeeded", "Failed")
+
+
+def back_offs(old: PodStatus | None, new: PodStatus) -> list[str]:
+    """The containers that have begun to wait after a crash since the status before."""
+    before = set() if old is None else _crash_loops(old)
+    return [name for name, _ in sorted(_crash_loops(new) - before)]
+
+
+def _crash_loops(status: PodStatus) -> set[tuple[str, int]]:
+    """(name, restarts) of the containers that wait after a crash."""
+    return {
+        (one.name, one.restartCount)
+        for one in (*status.initContainerStatuses, *status.containerStatuses)
+        if one.state.waiting is not None and one.state.waiting.reason == "CrashLoopBackOff"
+    }
 
 
 def _completed(status: ApiStatus) -> bool:

@@ -10,7 +10,14 @@ from typing import Any
 
 import msgspec
 
-from common.api.types.core_v1 import Container, Pod, PodSpec, Volume
+from common.api.types.core_v1 import (
+    Container,
+    Pod,
+    PodSecurityContext,
+    PodSpec,
+    SecurityContext,
+    Volume,
+)
 from node.kubelet.status import Findings
 
 POD = frozenset(
@@ -56,7 +63,14 @@ POD_DEFAULTS: dict[str, tuple[Any, ...]] = {
 }
 """Members that are accepted with these values only."""
 POD_SECURITY = frozenset(
-    {"runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups", "supplementalGroupsPolicy"}
+    {
+        "runAsUser",
+        "runAsGroup",
+        "runAsNonRoot",
+        "supplementalGroups",
+        "supplementalGroupsPolicy",
+        "seccompProfile",
+    }
 )
 CONTAINER = frozenset(
     {
@@ -93,6 +107,7 @@ SECURITY = frozenset(
         "runAsNonRoot",
         "readOnlyRootFilesystem",
         "allowPrivilegeEscalation",
+        "seccompProfile",
     }
 )
 VOLUME = frozenset(
@@ -135,6 +150,8 @@ def _of_pod(spec: PodSpec) -> list[str]:
             continue
         if name in POD_DEFAULTS and getattr(spec, name) in POD_DEFAULTS[name]:
             continue
+        if name == "os" and spec.os is not None and spec.os.name == "linux":
+            continue
         found.append(name)
     if spec.securityContext is not None:
         found += [
@@ -142,6 +159,7 @@ def _of_pod(spec: PodSpec) -> list[str]:
             for name in _set_members(spec.securityContext)
             if name not in POD_SECURITY
         ]
+        found += _of_seccomp(spec.securityContext)
     for volume in spec.volumes:
         found += _of_volume(volume)
     return found
@@ -170,6 +188,7 @@ def _of_container(container: Container) -> list[str]:
             for name in _set_members(container.securityContext)
             if name not in SECURITY and not _default_proc_mount(container, name)
         ]
+        found += _of_seccomp(container.securityContext)
     found += [f"lifecycle.{name}" for name in _of_lifecycle(container)]
     found += [
         f"ports[{number}].{name}"
@@ -189,6 +208,13 @@ def _of_container(container: Container) -> list[str]:
         if name not in ("cpu", "memory", "ephemeral-storage")
     ]
     return found
+
+
+def _of_seccomp(context: PodSecurityContext | SecurityContext) -> list[str]:
+    """A profile of the machine's own would have to be there; Podman's, and none, always are."""
+    profile = context.seccompProfile
+    known = profile is None or profile.type in ("RuntimeDefault", "Unconfined")
+    return [] if known else ["securityContext.seccompProfile"]
 
 
 def _default_proc_mount(container: Container, name: str) -> bool:

@@ -11,6 +11,7 @@ LABEL_POD_NAMESPACE = "io.wherry.pod.namespace"
 LABEL_POD_NAME = "io.wherry.pod.name"
 LABEL_CONTAINER = "io.wherry.container.name"
 LABEL_ATTEMPT = "io.wherry.container.attempt"
+LABEL_IMAGE = "io.wherry.container.image"
 
 State = Literal["created", "running", "exited", "unknown"]
 
@@ -102,6 +103,7 @@ class ContainerSpec:
     capabilities_add: Sequence[str] = ()
     capabilities_drop: Sequence[str] = ()
     no_new_privileges: bool = False
+    seccomp_unconfined: bool = False
     stdin: bool = False
     tty: bool = False
     log_path: str = ""
@@ -120,12 +122,17 @@ class ContainerSpec:
             LABEL_POD_NAME: self.pod_name,
             LABEL_CONTAINER: self.name,
             LABEL_ATTEMPT: str(self.attempt),
+            LABEL_IMAGE: self.image,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerStatus:
-    """A container as the runtime sees it. Times are RFC 3339 or empty."""
+    """A container as the runtime sees it. Times are RFC 3339 or empty.
+
+    `image` is the runtime's name of the image, `asked_image` what the container was made from; it
+    is empty where that is not known.
+    """
 
     id: str
     pod_uid: str
@@ -142,6 +149,7 @@ class ContainerStatus:
     error: str = ""
     image: str = ""
     image_id: str = ""
+    asked_image: str = ""
     cgroup_path: str = ""
     log_path: str = ""
 

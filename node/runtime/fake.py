@@ -126,6 +126,7 @@ class FakeRuntime:
             state="created",
             image=spec.image,
             image_id=self.images[spec.image].id,
+            asked_image=spec.image,
             log_path=spec.log_path,
         )
         self._tell(spec.pod_uid)

@@ -46,6 +46,8 @@ def container_body(spec: ContainerSpec) -> dict[str, Any]:
         "healthconfig": {"Test": ["NONE"]},
         "restart_policy": "no",
     }
+    if spec.seccomp_unconfined:
+        body["seccomp_profile_path"] = "unconfined"
     body |= _namespaces(spec) | _process(spec)
     return body
 
@@ -128,6 +130,7 @@ def container_status(found: Mapping[str, Any]) -> ContainerStatus:
         error=str(state.get("Error") or ""),
         image=str(found.get("ImageName") or ""),
         image_id=f"sha256:{found.get('Image', '')}",
+        asked_image=labels.get(base.LABEL_IMAGE, ""),
         cgroup_path=str(state.get("CgroupPath") or ""),
         log_path=str(log_config.get("Path") or ""),
     )

@@ -37,7 +37,8 @@ def decode_plain(data: bytes) -> Any:
     except RecursionError as error:
         raise errors.bad_request("the body is nested too deeply") from error
     except (msgspec.DecodeError, ValueError) as error:
-        raise errors.bad_request(f"couldn't get version/kind; json parse error: {error}") from error
+        why = str(error).replace("Input data was truncated", "unexpected end of JSON input")
+        raise errors.bad_request(f"couldn't get version/kind; json parse error: {why}") from error
 
 
 def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:

@@ -7,6 +7,7 @@ quantities. Slow and thorough; runs only when the fast way has failed.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -25,6 +26,12 @@ _JSON_NAMES = {
     int: "number",
     float: "number",
 }
+_INT_OR_STRING: Any = Int32 | str
+_BASE64 = re.compile("[A-Za-z0-9+/=\\s]*")
+
+
+class _Key(str):
+    """A key of a map, as a part of a path."""
 
 
 def clean(plain: Any, cls: type[msgspec.Struct]) -> tuple[dict[str, Any], list[str]]:
@@ -105,7 +112,7 @@ class _Walk:
         if arguments and type(None) in arguments:
             rest = [argument for argument in arguments if argument is not type(None)]
             if len(rest) > 1:
-                return self.scalar(value, Int32 | str, path, owner)
+                return self.scalar(value, _INT_OR_STRING, path, owner)
             return self.value(value, rest[0], path, owner)
         if origin is tuple:
             return self.items(value, arguments[0], path, owner)
@@ -113,7 +120,7 @@ class _Walk:
             return self.mapping(value, arguments[1], path, owner)
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             if not isinstance(value, dict):
-                raise self.mismatch(value, hint.__name__, path, owner)
+                raise self.mismatch(value, _go_name(hint), path, owner)
             return self.struct(value, hint, path)
         return self.scalar(value, hint, path, owner)
 
@@ -132,21 +139,36 @@ class _Walk:
         if not isinstance(value, dict):
             raise self.mismatch(value, f"map[string]{_go_name(hint)}", path, owner)
         return {
-            k: self.value("" if v is None else v, hint, (*path, k), owner) for k, v in value.items()
+            k: self.value("" if v is None else v, hint, (*path, _Key(k)), owner)
+            for k, v in value.items()
         }
+
+    def number_or_text(self, value: Any) -> Any:
+        """Check an IntOrString, which Go decodes apart from its surroundings."""
+        try:
+            return msgspec.convert(value, _INT_OR_STRING)
+        except (msgspec.ValidationError, ValueError) as error:
+            text = f"cannot unmarshal {_found(value, number=True)} into Go value of type int32"
+            raise _refused(self.root, f"json: {text}") from error
 
     def scalar(self, value: Any, hint: Any, path: tuple[str, ...], owner: Any) -> Any:
         """Check one scalar; quantities may be bare numbers."""
         if hint is Quantity and isinstance(value, int | float) and not isinstance(value, bool):
             return str(value) if isinstance(value, int) else repr(value)
+        if hint == _INT_OR_STRING:
+            return self.number_or_text(value)
         try:
             return msgspec.convert(value, hint)
         except (msgspec.ValidationError, ValueError) as error:
+            if hint is bytes and isinstance(value, str):
+                text = f"illegal base64 data at input byte {_first_illegal(value)}"
+                raise _refused(self.root, text) from error
             raise self.mismatch(value, _go_name(hint), path, owner) from error
 
     def mismatch(self, value: Any, go: str, path: tuple[str, ...], owner: Any) -> Exception:
-        """The error for a value of the wrong type at `path`."""
-        return _mismatch(value, go, owner.__name__, _dotted(path), self.root)
+        """The error for a value of the wrong type at `path`; Go names members only."""
+        members = [part.partition("[")[0] for part in path if not isinstance(part, _Key)]
+        return _mismatch(value, go, owner.__name__, ".".join(members), self.root)
 
 
 def _dotted(path: tuple[str, ...]) -> str:
@@ -161,16 +183,39 @@ def _go_name(hint: Any) -> str:
         return "int64"
     if hint in (Time, MicroTime, Quantity):
         return {Time: "Time", MicroTime: "MicroTime", Quantity: "Quantity"}[hint]
-    return _GO_NAMES.get(hint, getattr(hint, "__name__", "value"))
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return f"{_version(hint)}.{hint.__name__}"
+    return _GO_NAMES.get(hint, "value")
+
+
+def _version(cls: Any) -> str:
+    """`v1` for the Structs of apps_v1; it is also the name of their package in Go."""
+    return str(cls.__module__.rsplit("_", 1)[-1])
+
+
+def _found(value: Any, *, number: bool) -> str:
+    """What Go says that it has found; the number itself only where a number is wanted."""
+    name = _JSON_NAMES.get(type(value), "null")
+    return f"number {value}" if name == "number" and number else name
+
+
+def _first_illegal(text: str) -> int:
+    """Where Go's base64 decoder stops: at a letter that is none, or in an incomplete group."""
+    good = _BASE64.match(text)
+    end = good.end() if good else 0
+    return end if end < len(text) else max(0, (len(text) - 1) // 4 * 4)
 
 
 def _mismatch(value: Any, go: str, owner: str, path: str, root: Any) -> errors.StatusError:
     """400 in the words of Go's decoder."""
-    found = _JSON_NAMES.get(type(value), "null")
-    if found == "number":
-        found = f"number {value}"
-    version = root.__module__.rsplit("_", 1)[-1]
+    found = _found(value, number=go in ("int32", "int64", "float64"))
+    return _refused(
+        root, f"json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {go}"
+    )
+
+
+def _refused(root: Any, why: str) -> errors.StatusError:
+    kind = root.__name__
     return errors.bad_request(
-        f'{root.__name__} in version "{version}" cannot be handled as a {root.__name__}: json: '
-        f"cannot unmarshal {found} into Go struct field {owner}.{path} of type {go}"
+        f'{kind} in version "{_version(root)}" cannot be handled as a {kind}: {why}'
     )

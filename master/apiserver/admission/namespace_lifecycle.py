@@ -1,4 +1,4 @@
-"""Nothing new in a namespace that is missing or terminating; some namespaces stay.
+"""Nothing new in a namespace that is missing or terminating.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#namespacelifecycle
 """
@@ -15,8 +15,6 @@ from common.api.scheme import Scheme
 from master.apiserver.registry.request import Context
 from master.storage.keys import registry_key
 from master.storage.watchcache import WatchCache
-
-IMMORTAL = ("default", "kube-system", "kube-public")
 
 
 class _Metadata(msgspec.Struct):

@@ -29,7 +29,7 @@ class ConfigMapStrategy(Strategy):
             found += [errors.invalid(path, key, p) for p in names.config_map_key(key)]
             size += len(value)
         if size > DATA_MAX_BYTES:
-            found.append(errors.too_long("", DATA_MAX_BYTES))
+            found.append(errors.too_long("[]", DATA_MAX_BYTES))
         return found
 
     def validate_update(self, new: ConfigMap, old: ConfigMap) -> list[FieldError]:

@@ -20,7 +20,7 @@ from master.apiserver.registry.containerprobes import PROBES, validate_probes
 from master.apiserver.registry.containerresources import validate_resources
 from master.apiserver.registry.podvolumes import no_backsteps, relative_path, seccomp
 
-PROTOCOLS = ("TCP", "UDP", "SCTP")
+PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")

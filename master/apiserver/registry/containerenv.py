@@ -97,7 +97,7 @@ def field_ref(path: str, reference: ObjectFieldSelector, fields: Collection[str]
         else:
             yield errors.invalid(path, base, "does not support subscript")
     elif field not in fields:
-        yield errors.not_supported(f"{path}.fieldPath", field, fields)
+        yield errors.not_supported(f"{path}.fieldPath", field, sorted(fields))
 
 
 def resource_field_ref(
@@ -109,7 +109,7 @@ def resource_field_ref(
     elif not reference.resource:
         yield errors.required(f"{path}.resource")
     elif reference.resource not in _RESOURCES and not reference.resource.startswith(_HUGE_PAGES):
-        yield errors.not_supported(f"{path}.resource", reference.resource, _RESOURCES)
+        yield errors.not_supported(f"{path}.resource", reference.resource, sorted(_RESOURCES))
 
 
 def _key_ref(path: str, name: str, key: str) -> Findings:

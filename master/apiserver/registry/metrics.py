@@ -9,34 +9,59 @@ from common.api import quantity, times
 from common.api.codec import json as codec
 from common.api.types.meta_v1 import ObjectMeta
 from common.api.types.metrics_v1beta1 import ContainerMetrics, NodeMetrics, PodMetrics
+from master.storage.keys import registry_key
+from master.storage.watchcache import WatchCache
 from protos.node_v1_pb2 import NodeUsage
 
 Usages = Callable[[], Mapping[str, NodeUsage]]
 """The last usage that each connected node has reported."""
+Labels = Callable[[str, str], Mapping[str, str] | None]
+"""(namespace, name) -> the labels of the pod or node; None when there is no such object."""
+
+
+def labels_in(cache: WatchCache, plural: str) -> Labels:
+    """The labels of the objects of a resource of the core group."""
+
+    def labels(namespace: str, name: str) -> Mapping[str, str] | None:
+        entry = cache.get(registry_key(plural, name, namespace))
+        return None if entry is None else entry.labels
+
+    return labels
 
 
 class NodeMetricsView:
-    """nodes.metrics.k8s.io."""
+    """nodes.metrics.k8s.io; selectors choose by the labels of the nodes."""
 
-    def __init__(self, usages: Usages) -> None:
+    def __init__(self, usages: Usages, labels: Labels) -> None:
         self._usages = usages
+        self._labels = labels
 
     def list(self, namespace: str) -> list[bytes]:
         """One object a node, by name."""
-        return [codec.encode(_node(name, usage)) for name, usage in sorted(self._usages().items())]
+        found = [_node(name, usage) for name, usage in sorted(self._usages().items())]
+        return [codec.encode(one) for one in found if _label(one.metadata, self._labels)]
 
 
 class PodMetricsView:
-    """pods.metrics.k8s.io."""
+    """pods.metrics.k8s.io; selectors choose by the labels of the pods."""
 
-    def __init__(self, usages: Usages) -> None:
+    def __init__(self, usages: Usages, labels: Labels) -> None:
         self._usages = usages
+        self._labels = labels
 
     def list(self, namespace: str) -> list[bytes]:
         """One object a pod, by namespace and name."""
         found = [pod for usage in self._usages().values() for pod in _pods(usage)]
         found.sort(key=lambda pod: (pod.metadata.namespace, pod.metadata.name))
-        return [codec.encode(pod) for pod in found if namespace in ("", pod.metadata.namespace)]
+        here = [pod for pod in found if namespace in ("", pod.metadata.namespace)]
+        return [codec.encode(pod) for pod in here if _label(pod.metadata, self._labels)]
+
+
+def _label(meta: ObjectMeta, labels: Labels) -> bool:
+    """Give the figures the labels of what they are of; False when that is gone."""
+    found = labels(meta.namespace, meta.name)
+    meta.labels = dict(found or {})
+    return found is not None
 
 
 def _node(name: str, usage: NodeUsage) -> NodeMetrics:

@@ -11,6 +11,8 @@ from master.apiserver.registry.strategy import Strategy
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
+IMMORTAL = ("default", "kube-node-lease", "kube-public", "kube-system")
+"""Kubernetes lets the leases' namespace go, and makes it again; ours is made at the start only."""
 
 
 class NamespaceStrategy(Strategy):
@@ -29,6 +31,13 @@ class NamespaceStrategy(Strategy):
         """Active, and held by the finalizer."""
         obj.status = NamespaceStatus(phase="Active")
         obj.spec.finalizers = tuple(dict.fromkeys((*obj.spec.finalizers, FINALIZER)))
+
+    def check_delete(self, obj: Namespace) -> None:
+        """The cluster itself lives in some namespaces; emptied, they could not be filled again."""
+        name = obj.metadata.name
+        if name in IMMORTAL:
+            why = "this namespace may not be deleted"
+            raise errors.forbidden_request(self.resource, name, why)
 
     def prepare_update(self, new: Namespace, old: Namespace) -> None:
         """Spec and status have paths of their own."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 
 from common.api import errors, times
 from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node, Taint
 from common.runtime.clock import Clock
+from master.apiserver.registry.checks import one_of
 from master.apiserver.registry.strategy import Strategy
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation
@@ -69,14 +70,13 @@ class NodeStrategy(Strategy):
         return [Allocation(allocation_key(POOL, _slug(obj.spec.podCIDR)), obj.metadata.uid)]
 
     def validate(self, obj: Node) -> list[FieldError]:
-        """Taints: known effects, each key and effect once."""
-        found, seen = [], set()
+        """Taints: known effects, each key and effect once. Pod addresses: blocks."""
+        found, seen = _block_problems(obj), set()
         for number, taint in enumerate(obj.spec.taints):
             path = f"spec.taints[{number}]"
             if not taint.key:
                 found.append(errors.required(f"{path}.key"))
-            if taint.effect not in _EFFECTS:
-                found.append(errors.not_supported(f"{path}.effect", taint.effect, _EFFECTS))
+            found += one_of(f"{path}.effect", taint.effect, _EFFECTS)
             if (taint.key, taint.effect) in seen:
                 found.append(errors.duplicate(path, f"{taint.key}:{taint.effect}"))
             seen.add((taint.key, taint.effect))
@@ -88,6 +88,19 @@ class NodeStrategy(Strategy):
             text = 'node updates may not change podCIDR except from "" to valid'
             return [errors.forbidden("spec.podCIDRs", text)]
         return []
+
+
+def _block_problems(obj: Node) -> list[FieldError]:
+    """What of the pod addresses, which a client may choose, is no block of addresses."""
+    found = []
+    blocks = obj.spec.podCIDRs or ((obj.spec.podCIDR,) if obj.spec.podCIDR else ())
+    for number, block in enumerate(blocks):
+        try:
+            ip_network(block)
+        except ValueError:
+            text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            found.append(errors.invalid(f"spec.podCIDRs[{number}]", block, text))
+    return found
 
 
 def _slug(cidr: str) -> str:

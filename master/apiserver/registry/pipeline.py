@@ -93,6 +93,8 @@ class Pipeline:
         """Create an object from a decoded body; answers it as stored."""
         strategy, meta = self.strategy(resource), obj.metadata
         self._fit_namespace(resource, meta, namespace)
+        if meta.resourceVersion not in ("", "0"):
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
         generated = not meta.name and bool(meta.generateName)
         self._initialise(meta)
         strategy.prepare_create(obj)
@@ -364,6 +366,7 @@ class Pipeline:
         strategy = self.strategy(resource)
         obj: Any = codec.decode(current.value, self.scheme.struct_of(resource))
         deletion.check_preconditions(resource, obj.metadata, current.revision, options)
+        strategy.check_delete(obj)
         plan = deletion.plan(obj, strategy, options, self.clock.now())
         if ctx.dry_run:
             return splice(current.value, current.revision), plan.remove

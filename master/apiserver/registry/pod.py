@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from common.api import errors
 from common.api.errors import FieldError
-from common.api.types.core_v1 import Pod, PodStatus
+from common.api.types.core_v1 import Pod, PodCondition, PodStatus
 from master.apiserver.registry import poddefaults
 from master.apiserver.registry.checks import INT32_MAX, immutable
 from master.apiserver.registry.poddefaults import DEFAULT_GRACE_PERIOD_SECONDS
@@ -39,6 +39,8 @@ class PodStrategy(Strategy):
             raise errors.invalid_object("", "Pod", obj.metadata.name, [finding])
         super().prepare_create(obj)
         obj.status = PodStatus(phase="Pending")
+        if obj.spec.schedulingGates:
+            obj.status.conditions = (_gated(),)
 
     def prepare_update(self, new: Pod, old: Pod) -> None:
         """Status and ephemeral containers have paths of their own."""
@@ -82,6 +84,16 @@ class PodStrategy(Strategy):
     def validate_status_update(self, new: Pod, old: Pod) -> list[FieldError]:
         """The QoS class follows from the spec."""
         return list(immutable("status.qosClass", new.status.qosClass, old.status.qosClass))
+
+
+def _gated() -> PodCondition:
+    """Why nothing looks for a node: `kubectl get` shows the reason as the pod's status."""
+    return PodCondition(
+        type="PodScheduled",
+        status="False",
+        reason="SchedulingGated",
+        message="Scheduling is blocked due to non-empty scheduling gates",
+    )
 
 
 def _annotation_problems(obj: Pod) -> list[FieldError]:

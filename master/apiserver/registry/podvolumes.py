@@ -79,7 +79,7 @@ def _host_path(path: str, source: Any) -> Findings:
         return
     yield from no_backsteps(f"{path}.path", source.path)
     if source.type is not None and source.type not in _HOST_PATH_TYPES:
-        yield errors.not_supported(f"{path}.type", source.type, _HOST_PATH_TYPES)
+        yield errors.not_supported(f"{path}.type", source.type, sorted(_HOST_PATH_TYPES))
 
 
 def _secret(path: str, source: Any) -> Findings:

@@ -15,6 +15,7 @@ from common.api.resource import Resource
 from common.api.scheme import Scheme
 from master.apiserver.registry import bodies
 from master.apiserver.registry.bodies import Body, Patcher
+from master.apiserver.registry.filters import parse
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Event, EventBatches, EventReceiver, Reads
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
@@ -130,7 +131,8 @@ class Registry:
         """A page of objects."""
         computed = self._computed.get(self._key(resource))
         if computed is not None:
-            return ObjectPage(computed.list(namespace), self.pipeline.cache.revision, "", None)
+            items = _chosen(resource, computed.list(namespace), options)
+            return ObjectPage(items, self.pipeline.cache.revision, "", None)
         view = self._views.get(self._key(resource))
         found = await self._reads.list(view.source if view else resource, namespace, options)
         items = [entry.data for entry in found.entries]
@@ -269,6 +271,18 @@ class Registry:
         source = view.source if view else resource
         data, gone = await self.pipeline.delete(ctx, source, namespace, name, options)
         return (view.outbound(data) if view else data), gone
+
+
+def _chosen(resource: Resource, items: list[bytes], options: ListOptions) -> list[bytes]:
+    """Those of computed objects that the selectors choose; raises StatusError 400."""
+    wanted = parse(resource, options.label_selector, options.field_selector)
+    return items if wanted.empty else [item for item in items if wanted.matches(_entry(item))]
+
+
+def _entry(data: bytes) -> Entry:
+    meta = codec.decode_plain(data)["metadata"]
+    path = [name for name in (meta.get("namespace", ""), meta["name"]) if name]
+    return Entry("", data, 0, 0, path)
 
 
 def _seen_through(view: View, event: Event) -> Event:

@@ -95,6 +95,9 @@ class Strategy:
         """How long the object stays, deleting, after its deletion; 0 removes it at once."""
         return 0
 
+    def check_delete(self, obj: Any) -> None:
+        """Raise StatusError 403 for an object that must stay."""
+
     def propose(self, obj: Any, taken: Collection[str]) -> None:
         """Choose values that no other object may have (addresses), none of `taken`."""
 
@@ -115,6 +118,11 @@ def _empty_like(value: Any) -> Any:
 def validate_metadata(meta: ObjectMeta, strategy: Strategy) -> list[FieldError]:
     """Rules for the metadata of every kind."""
     found: list[FieldError] = []
+    if meta.generateName:
+        found += [
+            errors.invalid("metadata.generateName", meta.generateName, text)
+            for text in strategy.name_problems(names.prefix_as_name(meta.generateName))
+        ]
     if not meta.name:
         found.append(errors.required("metadata.name", "name or generateName is required"))
     else:

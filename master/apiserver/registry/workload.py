@@ -67,6 +67,7 @@ def validate_selector(
     """A selector that is there, selects something, and matches the template."""
     if selector is None:
         yield errors.required("spec.selector")
+        yield from validate_match(False, template)
         return
     yield from label_selector("spec.selector", selector)
     if not selector.matchLabels and not selector.matchExpressions:

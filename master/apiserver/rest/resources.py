@@ -12,21 +12,15 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
-from common.api.types import meta_v1
 from common.runtime.clock import Clock
 from common.security.identity import Identity
 from master.apiserver.registry import bodies
 from master.apiserver.registry.patches import patcher
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import (
-    Context,
-    DeleteOptions,
-    ListOptions,
-    field_validation,
-)
-from master.apiserver.rest import negotiate, tables, warnings, watches
+from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.rest import negotiate, options, tables, warnings, watches
 from master.apiserver.rest.logs import PodLogs
-from master.apiserver.rest.requestinfo import RequestInfo, truthy
+from master.apiserver.rest.requestinfo import RequestInfo
 
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
@@ -59,7 +53,7 @@ class Resources:
             case "list", _:
                 response = await self._list(request, info, parameters)
             case _:
-                ctx = _context(parameters, user)
+                ctx = options.context(parameters, user, info.verb)
                 response = await self._write(request, info, parameters, ctx)
                 warnings.add(response, ctx.warnings)
         warnings.add(response, warnings.deprecation(info.resource))
@@ -104,8 +98,8 @@ class Resources:
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
     ) -> web.Response:
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
-        options = _list_options(parameters)
-        found = await self._registry.list(info.resource, info.namespace, options)
+        asked = options.for_list(parameters)
+        found = await self._registry.list(info.resource, info.namespace, asked)
         metadata: dict[str, Any] = {"resourceVersion": str(found.revision)}
         if found.continue_token:
             metadata["continue"] = found.continue_token
@@ -167,11 +161,11 @@ class Resources:
                     ctx, info.resource, info.namespace, info.name, info.subresource, change
                 )
                 return self._object(info.resource, data, form, parameters)
-        options = _delete_options(body, kind, parameters, ctx)
+        asked = options.for_delete(body, kind, parameters, ctx)
         if info.verb == "deletecollection":
-            return await self._delete_collection(info, parameters, options, ctx)
+            return await self._delete_collection(info, parameters, asked, ctx)
         data, gone = await self._registry.delete(
-            ctx, info.resource, info.namespace, info.name, options
+            ctx, info.resource, info.namespace, info.name, asked
         )
         if gone and info.resource.kind != "Pod":
             return _json(_deleted(info.resource, codec.decode_plain(data)))
@@ -181,16 +175,17 @@ class Resources:
         self,
         info: RequestInfo,
         parameters: Mapping[str, str],
-        options: DeleteOptions,
+        asked: DeleteOptions,
         ctx: Context,
     ) -> web.Response:
         """Delete every object that the selectors choose; answers the list of them."""
-        found = await self._registry.list(info.resource, info.namespace, _list_options(parameters))
+        chosen = options.for_list(parameters)
+        found = await self._registry.list(info.resource, info.namespace, chosen)
         for data in found.items:
             meta = codec.decode_plain(data)["metadata"]
             namespace = meta.get("namespace", "")
             try:
-                await self._registry.delete(ctx, info.resource, namespace, meta["name"], options)
+                await self._registry.delete(ctx, info.resource, namespace, meta["name"], asked)
             except errors.StatusError as error:
                 if error.code != 404:
                     raise
@@ -203,66 +198,6 @@ class Resources:
                 "items": [msgspec.Raw(data) for data in found.items],
             }
         )
-
-
-def _context(parameters: Mapping[str, str], user: Identity) -> Context:
-    """The options of a write; raises StatusError 422 for values that do not exist."""
-    dry_run = parameters.get("dryRun")
-    if dry_run not in (None, "", "All"):
-        raise errors.unprocessable(
-            f'Invalid value: []string{{"{dry_run}"}}: dryRun: Unsupported value: "{dry_run}": '
-            'supported values: "All"'
-        )
-    validation = field_validation(parameters.get("fieldValidation", ""))
-    return Context(user=user, dry_run=dry_run == "All", field_validation=validation)
-
-
-def _list_options(parameters: Mapping[str, str]) -> ListOptions:
-    limit = parameters.get("limit", "") or "0"
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 18):
-        raise errors.bad_request(f'Invalid value: "{limit}": limit must be a non-negative integer')
-    return ListOptions(
-        label_selector=parameters.get("labelSelector", ""),
-        field_selector=parameters.get("fieldSelector", ""),
-        limit=int(limit),
-        continue_token=parameters.get("continue", ""),
-        resource_version=parameters.get("resourceVersion", ""),
-        resource_version_match=parameters.get("resourceVersionMatch", ""),
-    )
-
-
-def _delete_options(
-    body: bytes, kind: str, parameters: Mapping[str, str], ctx: Context
-) -> DeleteOptions:
-    """Options of a delete from the body, or else from the query; raises StatusError 400."""
-    plain = bodies.Body(body, kind).plain() if body.strip() else {}
-    if not isinstance(plain, dict):
-        raise errors.bad_request("the body of a delete must be DeleteOptions")
-    wanted, _ = codec.convert_request(plain, meta_v1.DeleteOptions)
-    grace = wanted.gracePeriodSeconds
-    if grace is None and "gracePeriodSeconds" in parameters:
-        grace = _seconds(parameters["gracePeriodSeconds"])
-    ctx.dry_run = ctx.dry_run or bool(wanted.dryRun)
-    orphan = wanted.orphanDependents
-    if orphan is None and "orphanDependents" in parameters:
-        orphan = truthy(parameters["orphanDependents"])
-    policy = wanted.propagationPolicy or parameters.get("propagationPolicy", "")
-    if orphan is not None and not policy:
-        policy = "Orphan" if orphan else "Background"
-    conditions = wanted.preconditions or meta_v1.Preconditions()
-    return DeleteOptions(
-        grace_period_seconds=grace,
-        uid=conditions.uid or "",
-        resource_version=conditions.resourceVersion or "",
-        propagation_policy=policy,
-    )
-
-
-def _seconds(text: str) -> int:
-    """A number of seconds in a query."""
-    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 18):
-        raise errors.bad_request(f'Invalid value: "{text}": gracePeriodSeconds must be a number')
-    return int(text)
 
 
 def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.security.identity import Identity
-from master.apiserver.auth.authenticator import Authenticator
+from master.apiserver.auth.authenticator import Authenticator, impersonated
 from master.apiserver.auth.authorizer import Attributes, Authorizer
 from master.apiserver.rest import negotiate, requestinfo
 from master.apiserver.rest.paths import Paths
@@ -78,7 +78,8 @@ class RestServer:
         parameters = requestinfo.query(raw_query)
         if parts[0] in PUBLIC and request.method in ("GET", "HEAD"):
             return await self._paths.public(request, parts, parameters)
-        user = self._authenticate(request)
+        groups = request.headers.getall("Impersonate-Group", [])
+        user = impersonated(self._authenticate(request), request.headers, groups)
         info = requestinfo.parse(request.method, parts, parameters, self._resources.scheme)
         if info is None:
             wanted = Attributes(request.method.lower(), None, path=raw_path)

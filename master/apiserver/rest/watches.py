@@ -19,6 +19,7 @@ from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import WatchOptions
 from master.apiserver.rest import negotiate, tables, warnings
+from master.apiserver.rest.options import check_watch
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.storage.entry import Entry
 
@@ -98,11 +99,7 @@ def _options(info: RequestInfo, parameters: Mapping[str, str]) -> WatchOptions:
         own = f"metadata.name={info.name}"
         field_selector = f"{field_selector},{own}" if field_selector else own
     initial = truthy(parameters.get("sendInitialEvents"))
-    if initial and parameters.get("resourceVersionMatch") != "NotOlderThan":
-        raise errors.unprocessable(
-            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting "
-            "resourceVersionMatch to NotOlderThan"
-        )
+    check_watch(parameters)
     return WatchOptions(
         label_selector=parameters.get("labelSelector", ""),
         field_selector=field_selector,

@@ -101,6 +101,9 @@ async def test_a_program_that_is_not_there_backs_off(node: FakeNode) -> None:
     assert status.lastState.terminated is not None
     assert status.lastState.terminated.reason == "StartError"
     assert status.restartCount == 3, "at 0 s, 0 s, 10 s, 30 s; the next at 70 s"
+    logged = node.kubelet.log_of(UID, "app", previous=False)
+    assert logged is not None
+    assert logged.attempt == 3
 
 
 async def test_an_image_that_cannot_be_had_backs_off_and_is_taken_when_it_comes(
@@ -295,3 +298,38 @@ async def test_a_registry_that_hangs_stops_no_other_pod(
     await node.assign(pod(metadata=deleted))
     await node.wait(5)
     assert node.master.gone == [UID]
+
+
+async def test_a_crash_loop_is_told_as_an_event_once_a_wait(node: FakeNode) -> None:
+    await node.assign(pod(containers=[container(command=FAILS)]))
+    await node.wait(9)
+    told = [text for reason, text in node.events if reason == "BackOff"]
+    assert told == [f"Back-off restarting failed container app in pod web_default({UID})"]
+    await node.wait(2)
+    assert len([reason for reason, _ in node.events if reason == "BackOff"]) == 2
+
+
+async def test_a_phase_that_someone_else_wrote_is_set_right(node: FakeNode) -> None:
+    await node.assign(pod())
+    count = len(node.master.reports[UID])
+    await node.assign(pod(status={"phase": "Nonsense"}))
+    assert len(node.master.reports[UID]) == count + 1
+    assert node.master.last(UID).phase == "Running"
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
+    await node.assign(pod(status={"phase": "Nonsense"}, metadata=deleted))
+    assert node.master.gone == [UID]
+
+
+@pytest.mark.parametrize("policy", ["Always", "Never"])
+async def test_a_container_whose_image_changes_is_made_anew(node: FakeNode, policy: str) -> None:
+    before = container(command=STOPS_ON_TERM)
+    await node.assign(pod(containers=[before], restartPolicy=policy))
+    node.runtime.images["localhost/demo:2"] = node.runtime.images[before["image"]]
+    after = {**before, "image": "localhost/demo:2"}
+    await node.assign(pod(containers=[after], restartPolicy=policy))
+    running = [s for s in (await node.containers()).values() if s.state == "running"]
+    assert [(s.attempt, s.asked_image) for s in running] == [(1, "localhost/demo:2")]
+    [status] = node.master.last(UID).containerStatuses
+    assert (status.image, status.restartCount) == ("localhost/demo:2", 1)
+    told = [text for reason, text in node.events if reason == "Killing"]
+    assert told == ["Container app definition changed, will be restarted"]

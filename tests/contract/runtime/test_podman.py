@@ -95,6 +95,19 @@ async def test_a_container_gets_what_its_spec_says(
     assert list(shared.iterdir()) == []
 
 
+@pytest.mark.parametrize(("unconfined", "mode"), [(False, "2"), (True, "0")])
+async def test_system_calls_are_filtered_unless_the_spec_says_no(
+    podman: Podman, podman_runtime: PodmanRuntime, unconfined: bool, mode: str
+) -> None:
+    said = await run(
+        podman_runtime,
+        "cat /proc/self/status | while read k v; do [ $k = Seccomp: ] && echo $v; done; :",
+        seccomp_unconfined=unconfined,
+        log_path=str(podman.directory / "seccomp.log"),
+    )
+    assert said.split() == [mode]
+
+
 async def test_limits_reach_the_cgroup(podman: Podman, podman_runtime: PodmanRuntime) -> None:
     if not Path("/sys/fs/cgroup/memory").is_dir():
         pytest.skip("reads the files of cgroup v1")

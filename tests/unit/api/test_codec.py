@@ -8,7 +8,7 @@ import pytest
 
 from common.api import errors
 from common.api.codec import json as codec
-from common.api.types.core_v1 import ConfigMap, Pod
+from common.api.types.core_v1 import ConfigMap, Pod, Secret
 
 POD = b'{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[]}'
 DIGITS = b"1" * 5_000
@@ -91,8 +91,28 @@ def test_ports_are_numbers_of_32_bits_or_names(port: bytes) -> None:
         ),
         (
             b'{"spec":{"containers":[{"name":1}]}}',
-            'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal number 1 into '
-            "Go struct field Container.spec.containers[0].name of type string",
+            'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal number into '
+            "Go struct field Container.spec.containers.name of type string",
+        ),
+        (
+            b'{"spec":{"priority":1.5}}',
+            'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal number 1.5 '
+            "into Go struct field PodSpec.spec.priority of type int32",
+        ),
+        (
+            b'{"spec":{"containers":"a"}}',
+            'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string into '
+            "Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        (
+            b'{"metadata":{"labels":{"a":1}}}',
+            'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal number into '
+            "Go struct field ObjectMeta.metadata.labels of type string",
+        ),
+        (
+            b'{"spec":{"containers":[{"livenessProbe":{"httpGet":{"port":true}}}]}}',
+            'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal bool into Go '
+            "value of type int32",
         ),
     ],
 )
@@ -100,6 +120,24 @@ def test_messages_name_the_place(data: bytes, message: str) -> None:
     with pytest.raises(errors.StatusError) as raised:
         codec.decode_request(data, Pod)
     assert raised.value.message == message
+
+
+@pytest.mark.parametrize(("text", "place"), [("!!", 0), ("Z", 0), ("Zm9v!", 4), ("Zm9vYg", 4)])
+def test_text_that_is_not_base64_is_told_where(text: str, place: int) -> None:
+    with pytest.raises(errors.StatusError) as raised:
+        codec.decode_request(f'{{"data":{{"a":"{text}"}}}}'.encode(), Secret)
+    assert raised.value.message == (
+        'Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte '
+        f"{place}"
+    )
+
+
+def test_a_body_that_ends_too_early() -> None:
+    with pytest.raises(errors.StatusError) as raised:
+        codec.decode_plain(b'{"a":')
+    assert raised.value.message == (
+        "couldn't get version/kind; json parse error: unexpected end of JSON input"
+    )
 
 
 @pytest.mark.parametrize(

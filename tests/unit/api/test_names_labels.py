@@ -218,3 +218,9 @@ def test_bad_field_selectors(text: str) -> None:
     assert pods is not None
     with pytest.raises(fields.InvalidFieldSelector):
         fields.parse(text, pods)
+
+
+def test_the_beginning_of_a_name_may_end_with_a_dash() -> None:
+    assert names.dns_label(names.prefix_as_name("web-")) == []
+    assert names.dns_label(names.prefix_as_name("-")) != []
+    assert names.dns_label(names.prefix_as_name("web_")) != []

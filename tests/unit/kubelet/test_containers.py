@@ -119,6 +119,14 @@ def test_privileges() -> None:
     assert made(securityContext={"privileged": True}).privileged
 
 
+def test_system_calls_are_filtered_unless_the_nearest_profile_says_no() -> None:
+    unconfined = {"seccompProfile": {"type": "Unconfined"}}
+    default = {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert not made().seccomp_unconfined
+    assert not made(securityContext=default).seccomp_unconfined
+    assert made(securityContext=unconfined).seccomp_unconfined
+
+
 def test_command_and_arguments_see_the_environment() -> None:
     spec = made(
         env=[{"name": "WHO", "value": "world"}],

@@ -274,3 +274,11 @@ def test_a_met_gate_makes_the_pod_ready() -> None:
     met = {"conditions": [{"type": "example.com/gate", "status": "True"}]}
     made = status(pod(readinessGates=gates, status=met), observed(ran()))
     assert truth(made)["Ready"] == "True"
+
+
+def test_an_init_container_whose_turn_has_not_come_waits_as_the_others_do() -> None:
+    init = [container("first"), container("second")]
+    made = status(pod(initContainers=init), observed(ran("first")))
+    waiting = made.initContainerStatuses[1].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "PodInitializing"

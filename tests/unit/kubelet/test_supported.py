@@ -35,13 +35,27 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
             {"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a"}]},
             "volumeMounts[v].subPath",
         ),
-        ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, "seccompProfile"),
+        (
+            {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a"}}},
+            "spec.containers[app].securityContext.seccompProfile",
+        ),
         ({"securityContext": {"seLinuxOptions": {"level": "s0"}}}, "seLinuxOptions"),
         ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "limits[nvidia.com/gpu]"),
     ],
 )
 def test_fields_of_a_container(fields: dict[str, Any], path: str) -> None:
     assert path in text(pod(containers=[container(**fields)]))
+
+
+@pytest.mark.parametrize("kind", ["RuntimeDefault", "Unconfined"])
+def test_profiles_that_every_machine_has_are_carried_out(kind: str) -> None:
+    context = {"seccompProfile": {"type": kind}}
+    one = pod(containers=[container(securityContext=context)], securityContext=context)
+    assert text(one) == ""
+
+
+def test_the_only_operating_system_is_carried_out() -> None:
+    assert text(pod(os={"name": "linux"})) == ""
 
 
 @pytest.mark.parametrize("name", ["livenessProbe", "readinessProbe", "startupProbe"])
@@ -60,6 +74,7 @@ def test_probes_and_hooks_are_carried_out(name: str) -> None:
         ({"setHostnameAsFQDN": True}, "spec.setHostnameAsFQDN"),
         ({"overhead": {"cpu": "1"}}, "spec.overhead"),
         ({"os": {"name": "windows"}}, "spec.os"),
+        ({"securityContext": {"seccompProfile": {"type": "Localhost"}}}, "seccompProfile"),
         ({"securityContext": {"fsGroup": 5}}, "spec.securityContext.fsGroup"),
         ({"securityContext": {"sysctls": [{"name": "a", "value": "1"}]}}, "sysctls"),
         (

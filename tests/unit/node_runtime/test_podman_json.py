@@ -36,6 +36,7 @@ def test_names_and_labels_tell_pod_container_and_attempt() -> None:
         "io.wherry.pod.name": "web",
         "io.wherry.container.name": "app",
         "io.wherry.container.attempt": "2",
+        "io.wherry.container.image": "localhost/x:1",
     }
 
 

@@ -12,13 +12,14 @@ import pytest
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.scheme import SCHEME
-from common.api.types.core_v1 import LocalObjectReference, ServiceAccount
+from common.api.types.core_v1 import LocalObjectReference, Namespace, ServiceAccount
 from common.security.identity import Identity
 from master.apiserver.admission.build import admission
 from master.apiserver.admission.default_tolerations import default_tolerations
 from master.apiserver.admission.priority import priority
 from master.apiserver.admission.service_account import ServiceAccountExists
-from master.apiserver.registry.request import Context
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.request import Context, DeleteOptions
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
@@ -28,6 +29,7 @@ from tests.unit.registry.test_pod_defaults import pod
 
 CONTEXT = Context(user=Identity("user", ()))
 PODS = STRATEGIES["pods"].resource
+NAMESPACES = STRATEGIES["namespaces"].resource
 
 
 @pytest.fixture
@@ -162,3 +164,15 @@ async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: W
     for step in admission(cache, SCHEME):
         await step(CONTEXT, STRATEGIES["configmaps"].resource, made, None)
     assert codec.encode(made) == before
+
+
+@pytest.mark.parametrize("name", ["default", "kube-node-lease", "kube-public", "kube-system"])
+async def test_some_namespaces_stay(pipeline: Pipeline, name: str) -> None:
+    obj, _ = codec.convert_request({"metadata": {"name": name}}, Namespace)
+    await pipeline.create(CONTEXT, NAMESPACES, "", obj)
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.delete(CONTEXT, NAMESPACES, "", name, DeleteOptions())
+    assert (raised.value.code, raised.value.reason) == (403, "Forbidden")
+    assert raised.value.message == (
+        f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+    )

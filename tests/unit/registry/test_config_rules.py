@@ -47,7 +47,7 @@ def test_a_mebibyte_is_the_limit(writer: Writer) -> None:
     assert writer.create_problems("configmaps", named(data={"a": "x" * MEBIBYTE})) == []
     large = named(data={"a": "ä" * (MEBIBYTE // 2), "b": "x"})
     assert writer.create_problems("configmaps", large) == [
-        ": Too long: may not be more than 1048576 bytes"
+        "[]: Too long: may not be more than 1048576 bytes"
     ]
     secret = named(stringData={"a": "x" * (MEBIBYTE + 1)})
     assert writer.create_problems("secrets", secret) == [

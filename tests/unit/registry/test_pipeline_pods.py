@@ -76,3 +76,31 @@ async def test_a_bound_pod_waits_for_its_kubelet(pipeline: Pipeline) -> None:
     now = DeleteOptions(grace_period_seconds=0)
     _, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", now)
     assert gone
+
+
+async def test_a_gated_pod_says_so_from_the_start(pipeline: Pipeline) -> None:
+    plain = pod()
+    plain["spec"]["schedulingGates"] = [{"name": "example.com/wait"}]
+    [condition] = (await create(pipeline, plain)).status.conditions
+    assert (condition.type, condition.status) == ("PodScheduled", "False")
+    assert condition.reason == "SchedulingGated"
+    assert condition.message == "Scheduling is blocked due to non-empty scheduling gates"
+
+
+async def test_a_new_object_has_no_resource_version_yet(pipeline: Pipeline) -> None:
+    plain = pod()
+    plain["metadata"]["resourceVersion"] = "5"
+    with pytest.raises(errors.StatusError) as raised:
+        await create(pipeline, plain)
+    assert raised.value.code == 400
+    assert raised.value.message == "resourceVersion should not be set on objects to be created"
+
+
+async def test_the_beginning_of_a_generated_name_is_checked_too(pipeline: Pipeline) -> None:
+    plain = pod()
+    plain["metadata"] = {"generateName": "a_"}
+    with pytest.raises(errors.StatusError) as raised:
+        await create(pipeline, plain)
+    assert raised.value.details is not None
+    fields = [cause["field"] for cause in raised.value.details["causes"]]
+    assert fields == ["metadata.generateName", "metadata.name"]

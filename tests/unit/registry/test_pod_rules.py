@@ -297,8 +297,8 @@ BAD_PODS = [
     (
         pod(restartPolicy="Maybe"),
         [
-            'spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "Never", '
-            '"OnFailure"'
+            'spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", '
+            '"OnFailure", "Never"'
         ],
     ),
     (

@@ -137,7 +137,10 @@ def test_a_selector_must_select_the_template(writer: Writer, resource: str) -> N
     ]
     body = workload()
     del body["spec"]["selector"]
-    assert writer.create_problems(resource, body) == ["spec.selector: Required value"]
+    assert writer.create_problems(resource, body) == [
+        "spec.selector: Required value",
+        f'{LABELS_PATH}: Invalid value: {{"app":"a"}}: `selector` does not match template `labels`',
+    ]
     assert "empty selector is invalid" in writer.create_problems(resource, workload(selector={}))[0]
 
 
