@@ -28,7 +28,8 @@ from master.controllers.resources import NODES, PODS
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
-OURS = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE})
+AWAY = frozenset({NOT_READY, UNREACHABLE})
+OURS = AWAY | {UNSCHEDULABLE}
 GRACE_SECONDS = 15.0
 """Silence after which a node is lost: three heartbeats."""
 SUSPECT_SECONDS = 10.0
@@ -99,7 +100,8 @@ class NodeLifecycleController:
                 name=item.name,
                 patch={"metadata": pin, "spec": {"taints": taints}},
                 reason=f"node {item.name}: {_words(wanted)}",
-            )
+            ),
+            *_events(node, wanted),
         ]
 
     def _disrupted(self, view: View, now: datetime) -> bool:
@@ -135,6 +137,21 @@ def _wanted(node: Node, *, evicting: bool) -> Wanted:
     if node.spec.unschedulable:
         found.append((UNSCHEDULABLE, "NoSchedule"))
     return found
+
+
+def _events(node: Node, wanted: Wanted) -> list[Command]:
+    """What has changed, as `kubectl describe node` tells it."""
+    before, after = {taint.key for taint in node.spec.taints}, {key for key, _ in wanted}
+    found = []
+    if before.isdisjoint(AWAY) != after.isdisjoint(AWAY):
+        found.append("NodeReady" if after.isdisjoint(AWAY) else "NodeNotReady")
+    if (UNSCHEDULABLE in before) != (UNSCHEDULABLE in after):
+        found.append("NodeNotSchedulable" if UNSCHEDULABLE in after else "NodeSchedulable")
+    about, name = reference("v1", "Node", node.metadata), node.metadata.name
+    return [
+        Event(about=about, type="Normal", reason=what, message=f"Node {name} status is now: {what}")
+        for what in found
+    ]
 
 
 def _lost(item: Item, node: Node, now: datetime) -> Command:

@@ -116,7 +116,8 @@ def test_a_silent_node_is_lost_within_twenty_seconds_and_its_pods_are_not_ready(
     assert nodes.taints("n2") == [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]
     [pod] = nodes.cluster.list(Pod)
     assert not conditions.is_true(pod.status.conditions, "Ready")
-    assert [event.reason for event in nodes.cluster.events] == ["NodeNotReady"]
+    told = sorted((event.about["kind"], event.reason) for event in nodes.cluster.events)
+    assert told == [("Node", "NodeNotReady"), ("Pod", "NodeNotReady")]
     assert nodes.ready("n1") == "True"
     assert nodes.taints("n1") == []
 
@@ -268,3 +269,24 @@ def test_the_oldest_finished_pods_go_when_there_are_too_many(
         nodes.cluster.advance(1)
     nodes.cluster.reconcile(COLLECTOR, KEY)
     assert nodes.pods() == ["p2", "p3"]
+
+
+def test_what_changes_with_a_node_is_told_by_events_about_it() -> None:
+    nodes = Nodes(2)
+    nodes.add("n1", ready="False")
+    nodes.wait(0)
+    nodes.add("n1", ready="True", taints=nodes.cluster.get(Node, "n1", "").spec.taints)
+    nodes.wait(0)
+    nodes.wait(1)
+    told = [(e.about["kind"], e.about["name"], e.reason) for e in nodes.cluster.events]
+    assert told == [("Node", "n1", "NodeNotReady"), ("Node", "n1", "NodeReady")]
+    nodes.add("n2", unschedulable=True)
+    nodes.wait(0)
+    nodes.lose("n2")
+    nodes.wait(GRACE_SECONDS + 1)
+    nodes.wait(1)
+    told = [(e.about["name"], e.message) for e in nodes.cluster.events[2:]]
+    assert told == [
+        ("n2", "Node n2 status is now: NodeNotSchedulable"),
+        ("n2", "Node n2 status is now: NodeNotReady"),
+    ]
