@@ -68,7 +68,7 @@ async def test_http_readiness_follows_what_the_pod_serves(node: RealNode) -> Non
     ) in node.events
     assert await inside(node, "echo ok > /tmp/w/ok") == 0
     status = await node.until(ready)
-    assert status.containerStatuses[0].restartCount == 0
+    assert status.containerStatuses[0].restartCount == 0, (status, node.events)
 
 
 async def test_an_exec_probe_restarts_what_is_not_alive(node: RealNode) -> None:

@@ -195,6 +195,20 @@ def test_https(master: RunningMaster, make: Make, expected: str) -> None:
     assert outcome == {TLS: TLS, UNKNOWN: "401", DENIED: "403"}[expected]
 
 
+async def refusal_of_control(opened: grpc.aio.Channel) -> grpc.StatusCode:
+    """Why a node's stream is refused. On a busy machine gRPC may see the stream's end before its
+    status, and calls that INTERNAL: then it is asked again."""
+    hello = node_v1_pb2.FromNode(hello=node_v1_pb2.Hello(node_name="n1"))
+    code = grpc.StatusCode.INTERNAL
+    for _ in range(5):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await node_v1_pb2_grpc.NodeServiceStub(opened).Control(iter([hello]), timeout=15).read()
+        code = refused.value.code()
+        if code != grpc.StatusCode.INTERNAL:
+            break
+    return code
+
+
 @pytest.mark.parametrize(("make", "expected"), CASES, ids=IDS)
 async def test_grpc_with_certificates(master: RunningMaster, make: Make, expected: str) -> None:
     """6444, both services; without a certificate there is no connection."""
@@ -205,10 +219,7 @@ async def test_grpc_with_certificates(master: RunningMaster, make: Make, expecte
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await ClusterStub(opened).List(pb.ListRequest(resource={"plural": "pods"}), timeout=15)
         codes.add(refused.value.code())
-        hello = node_v1_pb2.FromNode(hello=node_v1_pb2.Hello(node_name="n1"))
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await node_v1_pb2_grpc.NodeServiceStub(opened).Control(iter([hello]), timeout=15).read()
-        codes.add(refused.value.code())
+        codes.add(await refusal_of_control(opened))
     if expected == TLS or pair is None:
         # A refused handshake is tried again until the call has no time left.
         assert codes <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
