@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from aiohttp import web
 
 from common.api import errors, times
 from common.api.codec import json as codec
-from common.api.errors import StatusError
+from common.api.errors import FieldError, StatusError
 from common.api.types.core_v1 import ContainerStatus, Pod
 from master.apiserver.registry.registry import Registry
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.apiserver.rpc.sessions import LogOptions, NodeSessions
+
+MINIMA = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
+"""The numbers that may be asked for, and their least values."""
+_INTEGER = re.compile("-?[0-9]{1,18}")
 
 
 class PodLogs:
@@ -51,33 +56,56 @@ class PodLogs:
 
 
 def log_options(pod: Pod, parameters: Mapping[str, str]) -> LogOptions:
-    """What is asked for, checked; raises StatusError 400 in Kubernetes' words."""
-    name = pod.metadata.name
-    container = _container(pod, parameters.get("container", ""))
-    previous = truthy(parameters.get("previous"))
-    _check_started(pod, container, previous=previous)
-    since_seconds = _number(parameters, "sinceSeconds", minimum=1)
+    """What is asked for, checked; raises StatusError 400 or 422 in Kubernetes' words."""
+    numbers = {name: _number(parameters, name) for name in MINIMA}
     since_time = parameters.get("sinceTime", "")
-    if since_seconds is not None and since_time:
-        raise errors.bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified")
+    if problems := _problems(numbers, since_time):
+        raise errors.invalid_object("", "PodLogOptions", pod.metadata.name, problems)
     try:
         since_ms = int(times.parse(since_time).timestamp() * 1000) if since_time else 0
     except times.InvalidTime as error:
         raise errors.bad_request(str(error)) from error
-    tail = _number(parameters, "tailLines", minimum=0)
+    container = _container(pod, parameters.get("container", ""))
+    previous = truthy(parameters.get("previous"))
+    _check_started(pod, container, previous=previous)
+    tail = numbers["tailLines"]
     return LogOptions(
         namespace=pod.metadata.namespace,
-        name=name,
+        name=pod.metadata.name,
         uid=pod.metadata.uid,
         container=container,
         follow=truthy(parameters.get("follow")),
         previous=previous,
         timestamps=truthy(parameters.get("timestamps")),
         tail_lines=-1 if tail is None else tail,
-        since_seconds=since_seconds or 0,
+        since_seconds=numbers["sinceSeconds"] or 0,
         since_ms=since_ms,
-        limit_bytes=_number(parameters, "limitBytes", minimum=1) or 0,
+        limit_bytes=numbers["limitBytes"] or 0,
     )
+
+
+def _number(parameters: Mapping[str, str], name: str) -> int | None:
+    """A whole number of the query; None when it is not there."""
+    text = parameters.get(name, "")
+    if not text:
+        return None
+    if not _INTEGER.fullmatch(text):
+        raise errors.bad_request(f'{name}: Invalid value: "{text}": must be a whole number')
+    return int(text)
+
+
+def _problems(numbers: Mapping[str, int | None], since_time: str) -> list[FieldError]:
+    """What of the options is too small, or does not go together."""
+    found = []
+    for name, minimum in MINIMA.items():
+        number = numbers[name]
+        if number is not None and number < minimum:
+            least = "greater than 0" if minimum else "greater than or equal to 0"
+            found.append(errors.invalid(name, number, f"must be {least}"))
+    if numbers["sinceSeconds"] is not None and since_time:
+        text = "at most one of `sinceTime` or `sinceSeconds` may be specified"
+        found.append(errors.forbidden("", text))
+    return found
 
 
 def _container(pod: Pod, asked: str) -> str:
@@ -127,14 +155,3 @@ def _check_started(pod: Pod, container: str, *, previous: bool) -> None:
         raise errors.bad_request(
             f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating'
         )
-
-
-def _number(parameters: Mapping[str, str], name: str, *, minimum: int) -> int | None:
-    text = parameters.get(name, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) < minimum:
-        raise errors.bad_request(
-            f'Invalid value: "{text}": {name} must be greater than or equal to {minimum}'
-        )
-    return int(text)
