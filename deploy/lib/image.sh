@@ -3,6 +3,7 @@
 # Podman reads (additionalimagestores): no registry, no copy per machine. Needs common.sh and
 # podman_settings of machines.sh.
 
+# Tagged `latest`, which Kubernetes pulls unless told otherwise, and `1`, which it does not.
 DEMO_IMAGE=localhost/wherry-demo
 DEMO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/../demo" && pwd)
 
@@ -35,7 +36,7 @@ image_build() {
         mount -t tmpfs tmpfs /run
         mount -t tmpfs tmpfs /dev/shm
         exec podman --root "$1/images" --runroot /run/storage --storage-driver overlay \
-            build --quiet --isolation chroot --tag "$2" "$1/tree"
+            build --quiet --isolation chroot --tag "$2" --tag "$2:1" "$1/tree"
     ' sh "$work" "$DEMO_IMAGE" > "$work/log" 2>&1 9>&- ||
         die "the demo image was not built: $(tail -n 3 "$work/log")"
     image_stamp > "$work/images/stamp"
