@@ -111,8 +111,8 @@ class Executor:
             return
         try:
             await tools.offload(tools.volumes.make, pod, config, tools.host, self.memory.address)
-        except (ConfigError, OSError) as error:
-            text = f"MountVolume.SetUp failed: {error}"
+        except ConfigError as error:
+            text = str(error)
             self.memory.fail("", "FailedMount", text, tools.clock.now())
             tools.record(pod, "", "Warning", "FailedMount", text)
             return

@@ -20,6 +20,7 @@ from common.api import quantity
 from common.api.types.core_v1 import (
     ConfigMap,
     DownwardAPIVolumeFile,
+    EmptyDirVolumeSource,
     HostPathVolumeSource,
     KeyToPath,
     Pod,
@@ -60,20 +61,24 @@ class Volumes:
         return str(self._root / pod_uid / "volumes" / volume.name)
 
     def make(self, pod: Pod, config: Config, host: HostFacts, pod_address: str) -> None:
-        """Make every volume of a pod, or bring it up to date. Raises ConfigError."""
+        """Make every volume of a pod, or bring it up to date.
+
+        Raises ConfigError that names the volume.
+        """
         for volume in pod.spec.volumes:
             directory = Path(self.path(pod.metadata.uid, volume))
-            if volume.hostPath is not None:
-                _check_host_path(volume.hostPath)
-            elif volume.emptyDir is not None:
-                limit = volume.emptyDir.sizeLimit
-                size = quantity.whole(limit) if limit else 0
-                _make_directory(directory, tmpfs=volume.emptyDir.medium == "Memory", size=size)
-                directory.chmod(0o777)
-            else:
-                files = _content(volume, pod, config, host, pod_address)
-                _make_directory(directory, tmpfs=volume.configMap is None, size=0)
-                publish(directory, files)
+            try:
+                if volume.hostPath is not None:
+                    _check_host_path(volume.hostPath)
+                elif volume.emptyDir is not None:
+                    _make_empty(directory, volume.emptyDir)
+                else:
+                    files = _content(volume, pod, config, host, pod_address)
+                    _make_directory(directory, tmpfs=volume.configMap is None, size=0)
+                    publish(directory, files)
+            except (ConfigError, OSError, subprocess.CalledProcessError) as error:
+                text = f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
+                raise ConfigError(text) from error
 
     def remove(self, pod_uid: str) -> None:
         """Remove everything of a pod's volumes; host paths are not ours and stay."""
@@ -86,6 +91,13 @@ class Volumes:
         for point in sorted((p for p in points if p.startswith(prefix)), key=len, reverse=True):
             subprocess.run(["umount", "-l", point], check=True)
         shutil.rmtree(directory)
+
+
+def _make_empty(directory: Path, source: EmptyDirVolumeSource) -> None:
+    """A directory that whoever the containers run as may write to."""
+    size = quantity.whole(source.sizeLimit) if source.sizeLimit else 0
+    _make_directory(directory, tmpfs=source.medium == "Memory", size=size)
+    directory.chmod(0o777)
 
 
 def _make_directory(directory: Path, *, tmpfs: bool, size: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,8 @@ def test_no_file_leaves_its_volume(made: Made, path: str) -> None:
 def test_what_is_missing_is_named_and_what_is_optional_is_empty(made: Made, key: str) -> None:
     needs_mounts()
     name = {"configMap": "name", "secret": "secretName"}[key]
-    with pytest.raises(ConfigError, match=f'^{key.lower()} "none" not found$'):
+    words = f'^MountVolume.SetUp failed for volume "v" : {key.lower()} "none" not found$'
+    with pytest.raises(ConfigError, match=words):
         made.content(with_volume(**{key: {name: "none"}}), config())
     directory = made.content(with_volume(**{key: {name: "none", "optional": True}}), config())
     assert files(directory) == {}
@@ -189,6 +191,17 @@ def test_an_empty_directory_in_memory_has_its_limit(made: Made) -> None:
     assert filesystem(directory) == "tmpfs"
     with pytest.raises(OSError, match="No space left"):
         (directory / "big").write_bytes(bytes(2 << 20))
+
+
+def test_a_mount_that_fails_is_told_with_its_volume(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(command: list[str], **_: Any) -> None:
+        raise subprocess.CalledProcessError(32, command)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(ConfigError, match=r'SetUp failed for volume "v" : .* exit status 32'):
+        made.content(with_volume(emptyDir={"medium": "Memory"}), config())
 
 
 def test_the_downward_api_writes_fields_of_the_pod(made: Made) -> None:
