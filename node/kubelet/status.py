@@ -63,6 +63,7 @@ def pod_status(
     if not initialised:
         _mark_initialising(main)
     status = PodStatus(
+        observedGeneration=pod.metadata.generation,
         phase=_phase(pod, init, main, memory, initialised=initialised),
         qosClass=pod.status.qosClass,
         startTime=pod.status.startTime or times.to_time(memory.started_at),
@@ -321,6 +322,7 @@ def _conditions(
                 reason=why if not value or ended else "",
                 message=text if not value else "",
                 lastTransitionTime=times.to_time(now),
+                observedGeneration=pod.metadata.generation,
             ),
         )
     return kept

@@ -282,3 +282,10 @@ def test_an_init_container_whose_turn_has_not_come_waits_as_the_others_do() -> N
     waiting = made.initContainerStatuses[1].state.waiting
     assert waiting is not None
     assert waiting.reason == "PodInitializing"
+
+
+def test_the_status_says_which_generation_of_the_spec_it_is_about() -> None:
+    one = pod(metadata={"generation": 3})
+    made = status(one, observed())
+    assert made.observedGeneration == 3
+    assert {condition.observedGeneration for condition in made.conditions} == {3}
