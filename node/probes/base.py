@@ -13,6 +13,10 @@ class CheckFailed(Exception):
     """No good answer: the message is for people, in the words that Kubernetes uses."""
 
 
+class PlainHttp(CheckFailed):
+    """HTTPS was asked for, and HTTP has answered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """A GET. `path` may hold a query; `headers` keep their order and may repeat."""

@@ -11,12 +11,14 @@ import os
 import ssl
 from urllib.parse import quote, urljoin, urlsplit
 
-from node.probes.base import BODY_MAX_BYTES, CheckFailed, HttpAnswer, HttpRequest
+from node.probes.base import BODY_MAX_BYTES, CheckFailed, HttpAnswer, HttpRequest, PlainHttp
 
 VERSION = "1.33"
 REDIRECTS_MAX = 10
 HEAD_MAX_BYTES = 64 << 10
 _FOLLOWED = (301, 302, 303, 307, 308)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+"""What OpenSSL says of an answer that is HTTP."""
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
 _Head = tuple[int, dict[str, str]]
 
@@ -53,6 +55,9 @@ async def _follow(url: str, request: HttpRequest) -> HttpAnswer:
         try:
             code, location, body = await _get_once(url, request)
         except (OSError, EOFError, ValueError) as error:
+            if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+                text = "http: server gave HTTP response to HTTPS client"
+                raise PlainHttp(f'Get "{url}": {text}') from error
             raise CheckFailed(f'Get "{url}": {reason(error, url)}') from error
         if code not in _FOLLOWED or not location:
             return HttpAnswer(code, body)

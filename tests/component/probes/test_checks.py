@@ -14,7 +14,7 @@ import pytest
 from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority
 from node.probes import http
-from node.probes.base import CheckFailed, HttpRequest
+from node.probes.base import CheckFailed, HttpRequest, PlainHttp
 from node.probes.network import NetworkChecks, health_request, health_status
 
 HOST = "127.0.0.1"
@@ -122,6 +122,18 @@ async def test_https_is_not_verified(tmp_path: Path) -> None:
         assert (await get(port, scheme="https")).body == "secret"
         with pytest.raises(CheckFailed):
             await get(port)
+
+
+async def test_http_where_https_was_asked_for_is_told_apart() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)  # the hello of TLS, in which there is no end of a head
+        writer.write(plain(400, "what?"))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, HOST, 0)
+    async with server:
+        with pytest.raises(PlainHttp, match="http: server gave HTTP response to HTTPS client"):
+            await get(server.sockets[0].getsockname()[1], scheme="https")
 
 
 def certificate(directory: Path) -> ssl.SSLContext:
