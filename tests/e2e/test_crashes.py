@@ -112,7 +112,10 @@ def service(cluster: Cluster, node: str, verb: str, name: str) -> None:
 )
 def test_podman_service_away(clean: Cluster, away_seconds: int) -> None:
     """Row C5: pods run on without Podman's service, the node says so, and it recovers."""
-    clean.apply(deployment("steady", 3))
+    steady = deployment("steady", 3)
+    # A node that is not ready for five minutes loses its pods, unless they put up with it.
+    steady["spec"]["template"]["spec"]["tolerations"] = [{"operator": "Exists"}]
+    clean.apply(steady)
     clean.kubectl("rollout", "status", "deploy/steady", "--timeout=90s")
     before = started_at(clean, "node2")
     assert before
