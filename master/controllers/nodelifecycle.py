@@ -10,7 +10,7 @@ pkg/controller/nodelifecycle of Kubernetes; the shorter grace is in docs/decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -91,16 +91,15 @@ class NodeLifecycleController:
         if not added and len(kept) == len(node.spec.taints):
             return []
         pin = {"uid": item.uid, "resourceVersion": str(item.revision)}
-        taints = msgspec.to_builtins([*kept, *added])
-        return [
-            Patch(
-                resource=NODES,
-                namespace="",
-                name=item.name,
-                patch={"metadata": pin, "spec": {"taints": taints}},
-                reason=f"node {item.name}: {_words(wanted)}",
-            )
-        ]
+        taints = [*kept, *added]
+        change = Patch(
+            resource=NODES,
+            namespace="",
+            name=item.name,
+            patch={"metadata": pin, "spec": {"taints": msgspec.to_builtins(taints)}},
+            reason=f"node {item.name}: {_words(wanted)}",
+        )
+        return [change, *_told(node, taints)]
 
     def _disrupted(self, view: View, now: datetime) -> bool:
         """Whether so many nodes are silent that this master itself may be the one cut off."""
@@ -182,6 +181,21 @@ def _conditions_patch(resource: Resource, item: Item, made: tuple[Any, ...], why
         reason=why,
         subresource="status",
     )
+
+
+def _told(node: Node, taints: Iterable[Taint]) -> Iterator[Event]:
+    """What `kubectl describe node` says of a change: once each time that something turns over."""
+    about = reference("v1", "Node", node.metadata)
+    before, after = {t.key for t in node.spec.taints}, {t.key for t in taints}
+    states = (
+        ({NOT_READY, UNREACHABLE}, "NodeNotReady", "NodeReady"),
+        ({UNSCHEDULABLE}, "NodeNotSchedulable", "NodeSchedulable"),
+    )
+    for keys, bad, good in states:
+        if bool(keys & before) != bool(keys & after):
+            reason = bad if keys & after else good
+            message = f"Node {node.metadata.name} status is now: {reason}"
+            yield Event(about=about, type="Normal", reason=reason, message=message)
 
 
 def _taint(key: str, effect: str, now: datetime) -> Taint:

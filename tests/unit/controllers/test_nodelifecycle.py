@@ -116,7 +116,8 @@ def test_a_silent_node_is_lost_within_twenty_seconds_and_its_pods_are_not_ready(
     assert nodes.taints("n2") == [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]
     [pod] = nodes.cluster.list(Pod)
     assert not conditions.is_true(pod.status.conditions, "Ready")
-    assert [event.reason for event in nodes.cluster.events] == ["NodeNotReady"]
+    told = [(event.about["kind"], event.reason) for event in nodes.cluster.events]
+    assert sorted(told) == [("Node", "NodeNotReady"), ("Pod", "NodeNotReady")]
     assert nodes.ready("n1") == "True"
     assert nodes.taints("n1") == []
 
@@ -162,6 +163,23 @@ def test_a_node_that_comes_back_in_time_keeps_its_pods() -> None:
     assert nodes.taints("n2") == []
     nodes.wait(1000)
     assert nodes.pods() == ["p"]
+
+
+def test_events_of_a_node_tell_each_turn_once() -> None:
+    nodes = Nodes(2)
+    nodes.add("n1", "False")
+    nodes.wait(1)
+    nodes.add("n1", "Unknown", taints=nodes.cluster.get(Node, "n1", "").spec.taints)
+    nodes.wait(1)
+    taints = nodes.cluster.get(Node, "n1", "").spec.taints
+    nodes.add("n1", "True", taints=taints, unschedulable=True)
+    nodes.wait(1)
+    nodes.add("n1", "True", taints=nodes.cluster.get(Node, "n1", "").spec.taints)
+    nodes.wait(1)
+    assert [event.message for event in nodes.cluster.events] == [
+        f"Node n1 status is now: {reason}"
+        for reason in ("NodeNotReady", "NodeReady", "NodeNotSchedulable", "NodeSchedulable")
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 3, 10])
