@@ -59,6 +59,10 @@ class NodeStrategy(Strategy):
         if not obj.status.allocatable:
             obj.status.allocatable = dict(obj.status.capacity)
 
+    def gives(self, cidr: str) -> bool:
+        """Whether it is one of the blocks that are given to nodes."""
+        return cidr in self._cidrs[1:]
+
     def propose(self, obj: Node, taken: Collection[str]) -> None:
         """The next /24 that no node has.
 
