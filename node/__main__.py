@@ -197,7 +197,7 @@ class Node:
             boot_id=self._machine.boot_id,
             machine_id=self._machine.machine_id,
             version=self._machine.version,
-            node=await self._kubelet.registration(),
+            node=await self._kubelet.registration(_read(str(self._data_dir / "pod-cidr"))),
         )
 
     def _welcome(self, welcome: node_v1_pb2.Welcome) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 SOCKET = "/run/wherry/kube-proxy.sock"
 TIMEOUT_SECONDS = 10.0
 ANSWER_BYTES = 1 << 16
+PORT_MAX = 65535
 FATES = {
     "endpoints": "goes to",
     "refused": "is refused at once",
@@ -64,7 +65,7 @@ def run_table(arguments: argparse.Namespace) -> None:
 def run_trace(arguments: argparse.Namespace) -> None:
     """Print where a connection would go, and each reason."""
     address, _, port = arguments.destination.rpartition(":")
-    if not port.isdecimal():
+    if not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
         sys.exit(f"wherry: {arguments.destination!r} is not ADDRESS:PORT")
     protocol = "udp" if arguments.udp else "tcp"
     question = {
@@ -75,10 +76,8 @@ def run_trace(arguments: argparse.Namespace) -> None:
         "protocol": protocol,
     }
     found = ask(arguments.socket, question)
-    where = " or ".join(found["endpoints"])
-    print(
-        f"{arguments.client} -> {arguments.destination}/{protocol} {FATES[found['fate']]} {where}"
-    )
+    fate = f"{FATES[found['fate']]} {' or '.join(found['endpoints'])}".rstrip()
+    print(f"{arguments.client} -> {arguments.destination}/{protocol} {fate}")
     for reason in found["why"]:
         print(f"  because {reason}")
     if found["masqueraded"]:

@@ -97,7 +97,8 @@ def _wanted(service: Service, pods: Sequence[Backend]) -> Endpoints:
     early = service.spec.publishNotReadyAddresses
     counted = [b for b in pods if early or not b.terminating]
     counted.sort(key=lambda b: (not (early or b.serving), ip_address(b.address)))
-    labels = {**meta.labels, MANAGED_BY: MANAGER}
+    labels = {k: v for k, v in meta.labels.items() if k != HEADLESS_LABEL}
+    labels[MANAGED_BY] = MANAGER
     if service.spec.clusterIP == HEADLESS:
         labels[HEADLESS_LABEL] = ""
     annotations = {OVER_CAPACITY: "truncated"} if len(counted) > ADDRESSES_MAX else {}

@@ -105,7 +105,8 @@ def _zone(view: View, name: str) -> str | None:
 def _template(service: Service) -> EndpointSlice:
     """What all slices of a service have in common."""
     meta = service.metadata
-    labels = {k: v for k, v in meta.labels.items() if k not in (SERVICE_NAME, MANAGED_BY)}
+    reserved = (SERVICE_NAME, MANAGED_BY, HEADLESS_LABEL)
+    labels = {k: v for k, v in meta.labels.items() if k not in reserved}
     labels |= {SERVICE_NAME: meta.name, MANAGED_BY: MANAGER}
     if service.spec.clusterIP == HEADLESS:
         labels[HEADLESS_LABEL] = ""

@@ -220,9 +220,9 @@ class Kubelet:
         running = [s for w in self._workers.values() for s in w.observed.all()]
         self._master.usage(await self._tools.offload(self._stats.measure, now_ms, running))
 
-    async def registration(self) -> bytes:
-        """The Node object for the first message of a stream."""
-        return codec.encode(node(self._machine, await self._status()))
+    async def registration(self, pod_cidr: str) -> bytes:
+        """The Node object for the first message of a stream, with the block of its pods."""
+        return codec.encode(node(self._machine, await self._status(), pod_cidr))
 
     async def _status(self) -> Any:
         images = []

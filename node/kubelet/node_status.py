@@ -16,6 +16,7 @@ from common.api.types.core_v1 import (
     NodeAddress,
     NodeCondition,
     NodeDaemonEndpoints,
+    NodeSpec,
     NodeStatus,
     NodeSystemInfo,
 )
@@ -68,8 +69,8 @@ def capacity(cpus: int, memory_bytes: int, disk_bytes: int, given: str) -> dict[
     }
 
 
-def node(machine: Machine, status: NodeStatus) -> Node:
-    """The whole object, for registration."""
+def node(machine: Machine, status: NodeStatus, pod_cidr: str) -> Node:
+    """The whole object, for registration; `pod_cidr` is what its pods have, empty at first."""
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
     labels = {
         "kubernetes.io/hostname": machine.name,
@@ -78,7 +79,8 @@ def node(machine: Machine, status: NodeStatus) -> Node:
         "beta.kubernetes.io/os": "linux",
         "beta.kubernetes.io/arch": architecture,
     }
-    return Node(metadata=ObjectMeta(name=machine.name, labels=labels), status=status)
+    meta = ObjectMeta(name=machine.name, labels=labels)
+    return Node(metadata=meta, spec=NodeSpec(podCIDR=pod_cidr), status=status)
 
 
 def node_status(

@@ -12,14 +12,13 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from node.kubeproxy.model import route
-from node.kubeproxy.table import Endpoint, Table
+from node.kubeproxy.table import Endpoint, Table, is_ipv4
 
 QUESTION_MAX_BYTES = 4096
 
@@ -90,7 +89,8 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _trace(table: Table, asked: Question) -> dict[str, Any]:
     for address in (asked.client, asked.address):
-        IPv4Address(address)
+        if not is_ipv4(address):
+            raise ValueError(f"{address!r} is not an IPv4 address")
     if asked.protocol not in ("tcp", "udp"):
         raise ValueError(f"protocol must be tcp or udp, not {asked.protocol!r}")
     found = route(table, asked.client, asked.address, asked.port, asked.protocol)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, ip_network
 
 from common.api import errors, times
@@ -39,11 +39,29 @@ class NodeStrategy(Strategy):
                 key=NOT_READY, effect="NoSchedule", timeAdded=times.to_time(self._clock.now())
             )
             obj.spec.taints = (*obj.spec.taints, taint)
+        self._stamp(obj.spec.taints, ())
+
+    def prepare_update(self, new: Node, old: Node) -> None:
+        """A taint that drives pods out keeps the time from which their tolerations count."""
+        super().prepare_update(new, old)
+        self._stamp(new.spec.taints, old.spec.taints)
+
+    def _stamp(self, taints: Iterable[Taint], former: Iterable[Taint]) -> None:
+        """Add the time to taints that need one and were written without it, as by kubectl."""
+        known = {(t.key, t.value, t.effect): t.timeAdded for t in former}
+        for taint in taints:
+            if taint.effect == "NoExecute" and taint.timeAdded is None:
+                since = known.get((taint.key, taint.value, taint.effect))
+                taint.timeAdded = since or times.to_time(self._clock.now())
 
     def default(self, obj: Node) -> None:
         """Allocatable is the capacity where the kubelet reserves nothing."""
         if not obj.status.allocatable:
             obj.status.allocatable = dict(obj.status.capacity)
+
+    def gives(self, cidr: str) -> bool:
+        """Whether it is one of the blocks that are given to nodes."""
+        return cidr in self._cidrs[1:]
 
     def propose(self, obj: Node, taken: Collection[str]) -> None:
         """The next /24 that no node has.

@@ -68,6 +68,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         resource = find(self._registry.scheme, wanted.resource)
         if not wanted.name and (verb != "create" or wanted.subresource):
             raise errors.bad_request("the request names no object")
+        if resource.namespaced and not wanted.namespace:
+            raise errors.bad_request("the request names no namespace")
         attributes = Attributes(verb, resource, wanted.subresource, wanted.namespace, wanted.name)
         self._access.check(user, attributes)
         self._registry.check_verb(verb, resource, wanted.subresource, wanted.namespace)
@@ -252,6 +254,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             verb = "get" if request.node else "list"
             attributes = Attributes(verb, metrics, "", "", request.node)
             self._access.check(self._access.caller(context), attributes)
+            if request.node:
+                await self._registry.get(self._resource("", "v1", "nodes"), "", request.node)
             sent: dict[str, Any] = {}
             while True:
                 turn = self._hub.usage_turn
@@ -282,6 +286,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             return self._table(resource, [data], version)
         if encoding == pb.PROTOBUF:
             return protobuf.encode(codec.decode_plain(data))
+        if encoding != pb.JSON:
+            raise errors.not_acceptable(("JSON", "PROTOBUF", "TABLE"))
         return data
 
     def _table(self, resource: Resource, items: Any, version: str) -> bytes:

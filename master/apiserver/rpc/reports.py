@@ -12,9 +12,10 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.api.types.coordination_v1 import Lease, LeaseSpec
-from common.api.types.core_v1 import Node, NodeStatus, Pod, PodStatus
+from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 from common.security.identity import Identity
+from master.apiserver.registry.node import NodeStrategy
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
 from protos import node_v1_pb2
@@ -42,11 +43,30 @@ class Reports:
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
-            node = codec.decode(await self._pipeline.create(ctx, self._nodes, "", reported), Node)
+            node = await self._join(ctx, reported)
         status = codec.encode(codec.decode(data, Node).status)
         await self.node_status(identity, name, status)
         await self._ensure_lease(ctx, node)
         return node
+
+    async def _join(self, ctx: Context, reported: Node) -> Node:
+        """Create the Node of a machine that has none. Of its spec it may say one thing: the block
+        of its pods, which go on running when its Node is deleted. It has that block again unless
+        another node does."""
+        strategy = self._pipeline.strategy(self._nodes)
+        assert isinstance(strategy, NodeStrategy)
+        wish = reported.spec.podCIDR
+        blocks = (wish, "") if strategy.gives(wish) else ("",)
+        for block in blocks:
+            reported.spec = NodeSpec(podCIDR=block, podCIDRs=(block,) if block else ())
+            try:
+                made = await self._pipeline.create(ctx, self._nodes, "", reported)
+            except StatusError as error:
+                if not block or error.reason != "Invalid":
+                    raise
+            else:
+                return codec.decode(made, Node)
+        raise AssertionError
 
     async def _refresh(self, ctx: Context, name: str, reported: Node) -> Node:
         """Bring the labels of a known node up to date; its own choice of others stays."""

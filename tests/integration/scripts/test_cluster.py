@@ -107,8 +107,13 @@ async def test_status_is_kubernetes_own(client: GrpcClient) -> None:
         ),
         (
             pb.GetRequest(object={"resource": {"plural": "pods"}, "name": "x"}),
-            grpc.StatusCode.UNIMPLEMENTED,
+            grpc.StatusCode.INVALID_ARGUMENT,
         ),
+        (
+            pb.ListRequest(resource={"plural": "namespaces"}, encoding=77),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        (pb.NodeUsageRequest(node="none"), grpc.StatusCode.NOT_FOUND),
         (
             pb.GetRequest(object={"resource": {"plural": "pods", "version": "v9"}, "name": "x"}),
             grpc.StatusCode.NOT_FOUND,
@@ -144,6 +149,8 @@ async def test_requests_that_make_no_sense(
         error = await refused(stub.List(request_))
     elif isinstance(request_, pb.LogsRequest):
         error = await refused(stub.Logs(request_).read())
+    elif isinstance(request_, pb.NodeUsageRequest):
+        error = await refused(stub.NodeUsage(request_).read())
     else:
         error = await refused(stub.Watch(request_).read())
     assert error.code() == code, error.details()

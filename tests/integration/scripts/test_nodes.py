@@ -87,8 +87,9 @@ async def test_node_usage(client: GrpcClient, node: FakeNode) -> None:
     call.cancel()
     once = client.stub.NodeUsage(pb.NodeUsageRequest(node="n1", once=True))
     assert [reply.usage.cpu_nanocores async for reply in once] == [2 * 10**9]
-    nobody = client.stub.NodeUsage(pb.NodeUsageRequest(node="n2", once=True))
-    assert [reply async for reply in nobody] == []
+    with pytest.raises(grpc.aio.AioRpcError) as nobody:
+        await client.stub.NodeUsage(pb.NodeUsageRequest(node="n2")).read()
+    assert nobody.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 def running_pod(master: RunningMaster, name: str) -> None:

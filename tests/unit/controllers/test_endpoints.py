@@ -161,6 +161,17 @@ def test_headless_services_are_labelled_and_pods_have_their_names() -> None:
     assert cluster.get(Endpoints, "web").subsets[0].addresses[0].hostname == "one"
 
 
+def test_a_label_of_the_service_does_not_make_its_endpoints_headless() -> None:
+    service = a_service()
+    service["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
+    cluster = Cluster()
+    cluster.put(service)
+    cluster.settle(SLICES, ENDPOINTS)
+    for made in (*slices(cluster), cluster.get(Endpoints, "web")):
+        assert made.metadata.labels["team"] == "a"
+        assert "service.kubernetes.io/headless" not in made.metadata.labels
+
+
 def test_endpoints_tell_ready_from_not_ready_and_leave_terminating_out(cluster: Cluster) -> None:
     cluster.put(a_pod(1))
     cluster.put(a_pod(2, ready=False))

@@ -55,7 +55,7 @@ async def test_a_trace_says_where_and_why(
     printed = capsys.readouterr().out
     assert "goes to 10.42.1.2:8080 or 10.42.2.2:8080" in printed
     assert "203.0.113.5 is outside of the cluster" in printed
-    assert "is refused at once" in printed
+    assert "/udp is refused at once\n" in printed
 
 
 async def test_a_question_that_makes_no_sense_is_answered_with_what_is_wrong(
@@ -63,8 +63,11 @@ async def test_a_question_that_makes_no_sense_is_answered_with_what_is_wrong(
 ) -> None:
     path = tmp_path / "proxy.sock"
     async with serving(str(path), a_table()):
-        with pytest.raises(SystemExit, match="wherry: "):
+        with pytest.raises(SystemExit, match="wherry: 'nobody' is not an IPv4 address"):
             await said(path, "trace", "nobody", f"{VIP}:80")
+        for port in ("", ":0", ":65536", ":x", ":80/udp"):
+            with pytest.raises(SystemExit, match="is not ADDRESS:PORT"):
+                await said(path, "trace", "10.42.1.9", VIP + port)
 
 
 async def test_without_a_proxy_it_says_so(tmp_path: Path) -> None:

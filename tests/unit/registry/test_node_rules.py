@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.unit.registry.conftest import Writer
 
 
@@ -22,3 +24,26 @@ def test_pod_addresses_are_blocks(writer: Writer) -> None:
         "2001:db8::/64)"
     ]
     assert writer.create_problems("nodes", {**body, "spec": {"podCIDR": "10.1.2.0/24"}}) == []
+
+
+def tainted(*taints: dict[str, str]) -> dict[str, Any]:
+    return {"metadata": {"name": "n"}, "spec": {"taints": list(taints)}}
+
+
+def test_a_taint_that_drives_pods_out_has_a_time_from_which_tolerations_count(
+    writer: Writer,
+) -> None:
+    evicting = {"key": "a", "value": "b", "effect": "NoExecute"}
+    node = writer.create("nodes", tainted(evicting, {"key": "a", "effect": "NoSchedule"}))
+    assert [bool(taint.timeAdded) for taint in node.spec.taints[:2]] == [True, False]
+
+
+def test_a_writer_that_leaves_the_time_of_a_taint_out_does_not_begin_it_anew(
+    writer: Writer,
+) -> None:
+    evicting = {"key": "a", "value": "b", "effect": "NoExecute"}
+    former = {**evicting, "timeAdded": "2020-01-01T00:00:00Z"}
+    other = {"key": "c", "effect": "NoExecute"}
+    kept, added = writer.update("nodes", tainted(evicting, other), tainted(former)).spec.taints
+    assert kept.timeAdded == "2020-01-01T00:00:00Z"
+    assert added.timeAdded not in (None, kept.timeAdded)
