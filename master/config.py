@@ -34,7 +34,7 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     advertise_address: Annotated[
         Address, Meta(description="where nodes and clients reach this master; default: its own")
     ] = ""
-    bind_address: Annotated[Address, Meta(description="where it listens")] = "0.0.0.0"  # noqa: S104 (a server's default; TLS and authentication apply)
+    bind_address: Annotated[Address, Meta(description="where it listens")] = "0.0.0.0"  # noqa: S104 (TLS applies)
     secure_port: Annotated[Port, Meta(description="HTTPS: the Kubernetes API")] = 6443
     node_port: Annotated[
         Port, Meta(description="gRPC with client certificates: nodes, and scripts that have one")

@@ -267,10 +267,8 @@ class Kubelet:
         worker = self._workers.get(uid)
         if worker is None:
             return None
-        attempts, failed = (
-            worker.observed.containers.get(container, []),
-            worker.memory.start_failures,
-        )
+        failed = worker.memory.start_failures
+        attempts = worker.observed.containers.get(container, [])
         begun = [s for s in attempts if s.started_at or s.id in failed]
         if previous:
             return begun[-2] if len(begun) > 1 else None
