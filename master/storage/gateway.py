@@ -102,10 +102,10 @@ class Gateway(grpc.GenericRpcHandler):
         self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Any number of watches on one stream, as etcd has it."""
-        await _authorize(context)
         stream = _WatchStream(self._cache, context, self._clock)
         try:
             async for request in requests:
+                await _authorize(context)
                 await stream.take(request)
         finally:
             await stream.close()
@@ -241,7 +241,10 @@ def _messages(batch: Sequence[CacheEvent], wanted: _Wanted) -> list[list[Any]]:
 def _refuse(method: str) -> Callable[[Any, Any], Any]:
     """What answers every other method of etcd."""
 
-    async def refuse(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def refuse(
+        requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        await anext(requests, None)
         await _authorize(context)
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{REFUSED}: {method} is not served")
 
@@ -249,7 +252,11 @@ def _refuse(method: str) -> Callable[[Any, Any], Any]:
 
 
 async def _authorize(context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
-    """The caller, when it is a node or an administrator; aborts the call otherwise."""
+    """The caller, when it is a node or an administrator; aborts the call otherwise.
+
+    A stream's caller is asked when a message is there: grpc.aio's clients take a refusal that
+    meets a message on its way for an internal error.
+    """
     [pem] = context.auth_context().get("x509_pem_cert") or [b""]
     try:
         identity = identity_from_pem(pem)

@@ -257,8 +257,9 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         self, request_iterator: AsyncIterator[Any], context: Any
     ) -> AsyncIterator[ToNode]:
         """A node's control stream."""
+        first = await anext(request_iterator, None)
         name, identity = await _caller(context)
-        hello = await _hello(request_iterator, context, name)
+        hello = await _hello(first, context, name)
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
             node = await self._reports.register(identity, name, hello.node)
@@ -374,8 +375,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         self, request_iterator: AsyncIterator[Any], context: Any
     ) -> AsyncIterator[Any]:
         """A stream that the node opens for a session."""
+        first = await anext(request_iterator, node_v1_pb2.SessionFrame())
         name, _ = await _caller(context)
-        first = await anext(request_iterator)
         session = self._sessions.claim(first.id, name)
         if session is None:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no such session")
@@ -413,7 +414,11 @@ async def _pump(frames: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
 
 
 async def _caller(context: Any) -> tuple[str, Identity]:
-    """(node name, identity) of the client certificate; aborts the call for anybody else."""
+    """(node name, identity) of the client certificate; aborts the call for anybody else.
+
+    Asked when the first message is there: grpc.aio's clients take a refusal that meets a message
+    on its way for an internal error.
+    """
     pem = context.auth_context().get("x509_pem_cert", [b""])[0]
     try:
         identity = identity_from_pem(pem)
@@ -427,9 +432,8 @@ async def _caller(context: Any) -> tuple[str, Identity]:
     return name, identity
 
 
-async def _hello(messages: AsyncIterator[Any], context: Any, name: str) -> Any:
-    """The first message; its node must be the one of the certificate."""
-    first = await anext(messages, None)
+async def _hello(first: Any, context: Any, name: str) -> Any:
+    """The hello of a stream's first message; its node must be the one of the certificate."""
     if first is None or first.WhichOneof("message") != "hello":
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be hello")
         raise ValueError

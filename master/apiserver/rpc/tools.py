@@ -40,15 +40,21 @@ class ToolHandlers(grpc.GenericRpcHandler):
 
         access, servicer = self._access, reflection.aio.ReflectionServicer([CLUSTER])
 
+        async def known(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            """The requests of a caller who may log in."""
+            async for request in requests:
+                access.caller(context)
+                yield request
+
         class Checked:
-            """Knows the caller before it answers."""
+            """Knows the caller before it answers, and hears a request before it refuses."""
 
             async def ServerReflectionInfo(
                 self, requests: AsyncIterator[Any], context: Any
             ) -> AsyncIterator[Any]:
                 async with answering(context, "ServerReflectionInfo"):
-                    access.caller(context)
-                    async for answer in servicer.ServerReflectionInfo(requests, context):
+                    allowed = known(requests, context)
+                    async for answer in servicer.ServerReflectionInfo(allowed, context):
                         yield answer
 
         collector = _Collector()
