@@ -12,7 +12,7 @@ from common.api import quantity, times
 from common.api.types import MicroTime, Quantity, Time
 
 Visitor = Callable[[Any], Any]
-"""Takes a value, returns what replaces it (itself, for objects changed in place)."""
+"""Takes a value that is set, returns what replaces it (itself, for what is changed in place)."""
 
 
 def normalise(value: msgspec.Struct) -> None:
@@ -20,7 +20,8 @@ def normalise(value: msgspec.Struct) -> None:
 
     Raises quantity.InvalidQuantity or times.InvalidTime, both ValueError.
     """
-    for visit in _members(type(value)):
+    visit = _struct(type(value))
+    if visit is not None:
         visit(value)
 
 
@@ -43,24 +44,22 @@ _SCALARS: dict[Any, Visitor] = {Quantity: _quantity, Time: _time, MicroTime: _mi
 
 
 @cache
-def _members(cls: type[msgspec.Struct]) -> tuple[Callable[[Any], None], ...]:
-    """Visitors of just those attributes below which a quantity or time can be."""
-    found = []
+def _struct(cls: type[msgspec.Struct]) -> Visitor | None:
+    """The visitor of just those attributes below which a quantity or time can be, if any."""
     hints = get_type_hints(cls, include_extras=True)
-    for name in cls.__struct_fields__:
-        visit = _visitor(hints[name])
-        if visit is not None:
-            found.append(_attribute(name, visit))
-    return tuple(found)
+    found = [(name, _visitor(hints[name])) for name in cls.__struct_fields__]
+    members = [(name, visit) for name, visit in found if visit is not None]
 
+    def run(owner: Any) -> Any:
+        for name, visit in members:
+            value = getattr(owner, name)
+            if value:
+                replaced = visit(value)
+                if replaced is not value:
+                    setattr(owner, name, replaced)
+        return owner
 
-def _attribute(name: str, visit: Visitor) -> Callable[[Any], None]:
-    def run(owner: Any) -> None:
-        value = getattr(owner, name)
-        if value:
-            setattr(owner, name, visit(value))
-
-    return run
+    return run if members else None
 
 
 def _visitor(hint: Any) -> Visitor | None:
@@ -68,7 +67,7 @@ def _visitor(hint: Any) -> Visitor | None:
     if hint in _SCALARS:
         return _SCALARS[hint]
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return _struct(hint) if _members(hint) else None
+        return _struct(hint)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is tuple:
         return _each_item(_visitor(arguments[0]))
@@ -80,17 +79,17 @@ def _visitor(hint: Any) -> Visitor | None:
 
 
 def _each_item(visit: Visitor | None) -> Visitor | None:
-    return None if visit is None else lambda items: tuple(visit(item) for item in items)
+    """Of a tuple: its items are Structs, changed in place; no list of the API is of quantities."""
+    if visit is None:
+        return None
+
+    def run(items: Any) -> Any:
+        for item in items:
+            visit(item)
+        return items
+
+    return run
 
 
 def _each_value(visit: Visitor | None) -> Visitor | None:
     return None if visit is None else lambda items: {k: visit(v) for k, v in items.items()}
-
-
-def _struct(cls: type[msgspec.Struct]) -> Visitor:
-    def run(value: Any) -> Any:
-        for visit in _members(cls):
-            visit(value)
-        return value
-
-    return run

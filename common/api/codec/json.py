@@ -50,16 +50,14 @@ def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     try:
         value = decoder(cls).decode(data)
         canonical.normalise(value)
-        _twin_decoder(cls).decode(data)
-        duplicates = _RAW_ENCODE(_RAW.decode(data)).count(b'"') != data.count(b'"')
+        kept = encode(_twin_decoder(cls).decode(data))
     except RecursionError as error:
         raise errors.bad_request("the body is nested too deeply") from error
     except (msgspec.DecodeError, ValueError):
         return _slow(data, cls)
-    return (value, _duplicates(data)) if duplicates else (value, [])
-
-
-_RAW_ENCODE = msgspec.json.Encoder().encode
+    # Of a key that is there twice one is lost, with its quotes. Only \u0022 can make up for them.
+    every_key_once = kept.count(b'"') == data.count(b'"') and rb"\u0022" not in data
+    return value, [] if every_key_once else _duplicates(data)
 
 
 def _slow(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
@@ -106,12 +104,13 @@ def _twin_decoder(cls: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
 
 @cache
 def _twin(cls: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """A copy of a Struct type, all the way down, that forbids unknown fields."""
+    """A copy of a Struct type, all the way down: forbids unknown fields, encodes what was set."""
     hints = get_type_hints(cls, include_extras=True)
     fields: list[Any] = []
     for info in msgspec.structs.fields(cls):
-        hint = _twin_type(hints[info.name])
-        fields.append((info.name, hint, msgspec.field(default=None, name=info.encode_name)))
+        hint = _twin_type(hints[info.name]) | msgspec.UnsetType
+        unset = msgspec.field(default=msgspec.UNSET, name=info.encode_name)
+        fields.append((info.name, hint, unset))
     return msgspec.defstruct(
         cls.__name__, fields, kw_only=True, forbid_unknown_fields=True, gc=False
     )

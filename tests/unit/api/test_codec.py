@@ -149,6 +149,8 @@ def test_a_body_that_ends_too_early() -> None:
         (b'{"data":{},"data":{}}', ['duplicate field "data"']),
         (b'{"metadata":{"nam":"a"}}', ['unknown field "metadata.nam"']),
         (b'{"d\\u0061ta":{},"data":{}}', ['duplicate field "data"']),
+        (rb'{"data":{"a":"1","a":"\u0022\u0022\u0022\u0022"}}', ['duplicate field "data.a"']),
+        (rb'{"data":{"a":"\u0022"}}', []),
         (b'{"data":{"a":"x\\"y"}}', []),
         (b'{"metadata":null,"data":null}', []),
     ],
