@@ -64,7 +64,8 @@ class _Placed:
 class _Label:
     """A column of one label key."""
 
-    ids: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.intp]
+    """As wide as numpy's indexes: what counts and looks up by them need not widen them first."""
     values: dict[str, int] = field(default_factory=dict)
 
 
@@ -146,7 +147,7 @@ class Columns:
         index = self.resources.get(resource)
         return None if index is None else self._free[index, : self.size]
 
-    def label(self, key: str) -> npt.NDArray[np.int32]:
+    def label(self, key: str) -> npt.NDArray[np.intp]:
         """The numbers (from 1) of a label's values on each node, 0 where it is not set."""
         return self._label(key).ids[: self.size]
 
@@ -287,7 +288,7 @@ class Columns:
         """The column of a label; made when somebody asks for it first."""
         column = self._labels.get(key)
         if column is None:
-            column = _Label(np.zeros(len(self._valid), np.int32))
+            column = _Label(np.zeros(len(self._valid), np.intp))
             for node in self.nodes.values():
                 column.ids[node.row] = _value(column, node.labels.get(key))
             self._labels[key] = column
