@@ -26,17 +26,6 @@ class Context:
         self.warnings += findings
 
 
-def field_validation(value: str) -> str:
-    """A fieldValidation, `Warn` when empty; raises StatusError 422 for one that does not exist."""
-    validation = value or "Warn"
-    if validation not in ("Ignore", "Warn", "Strict"):
-        raise errors.unprocessable(
-            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", '
-            '"Strict", "Warn"'
-        )
-    return validation
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteOptions:
     """The options of a delete that the registry acts on."""

@@ -20,14 +20,8 @@ from master.apiserver.registry import patches
 from master.apiserver.registry.bodies import Body
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import (
-    Context,
-    DeleteOptions,
-    ListOptions,
-    WatchOptions,
-    field_validation,
-)
-from master.apiserver.rest import negotiate, tables
+from master.apiserver.registry.request import Context, DeleteOptions, WatchOptions
+from master.apiserver.rest import negotiate, options, tables
 from master.apiserver.rest.logs import log_options
 from master.apiserver.rpc.access import Access, find
 from master.apiserver.rpc.nodes import NodeHub
@@ -104,17 +98,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """A page of objects."""
         async with answering(context, "List"):
             resource = self._check_all(context, "list", request)
-            if request.limit < 0:
-                raise errors.bad_request("limit must be a non-negative integer")
-            options = ListOptions(
-                label_selector=request.label_selector,
-                field_selector=request.field_selector,
-                limit=request.limit,
-                continue_token=getattr(request, "continue"),
-                resource_version=request.resource_version,
-                resource_version_match=request.resource_version_match,
-            )
-            found = await self._registry.list(resource, request.namespace, options)
+            asked = options.for_list(_list_parameters(request))
+            found = await self._registry.list(resource, request.namespace, asked)
             version = str(found.revision)
             if request.encoding == pb.TABLE:
                 items = [self._table(resource, found.items, version)]
@@ -134,14 +119,14 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             resource = self._check_all(context, "watch", request)
             if request.encoding == pb.TABLE:
                 raise errors.not_acceptable(("JSON", "PROTOBUF"))
-            options = WatchOptions(
+            asked = WatchOptions(
                 label_selector=request.label_selector,
                 field_selector=request.field_selector,
                 resource_version=request.resource_version,
                 allow_bookmarks=True,
                 send_initial_events=request.send_initial_events,
             )
-            batches = self._registry.watch(resource, request.namespace, options)
+            batches = self._registry.watch(resource, request.namespace, asked)
             try:
                 events = await anext(batches)
                 await context.send_initial_metadata(())
@@ -165,7 +150,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Create"):
             wanted = request.object
             resource, user = self._check(context, "create", wanted)
-            ctx = _write(user, request.options)
+            ctx = _write(user, "create", request.options)
             data = await self._registry.create(
                 ctx,
                 resource,
@@ -182,7 +167,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Update"):
             wanted = request.object
             resource, user = self._check(context, "update", wanted)
-            ctx = _write(user, request.options)
+            ctx = _write(user, "update", request.options)
             data = await self._registry.update(
                 ctx,
                 resource,
@@ -199,7 +184,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Patch"):
             wanted = request.object
             resource, user = self._check(context, "patch", wanted)
-            ctx = _write(user, request.options)
+            ctx = _write(user, "patch", request.options)
             kind = PATCHES.get(request.type, "")
             change = patches.patcher(
                 self._registry.scheme, resource, wanted.subresource, request.body, kind
@@ -218,14 +203,15 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             if wanted.subresource:
                 raise errors.method_not_allowed("delete of a subresource", resource)
             grace = request.grace_period_seconds
-            options = DeleteOptions(
+            asked = DeleteOptions(
                 grace_period_seconds=grace if request.HasField("grace_period_seconds") else None,
                 uid=request.uid,
                 resource_version=request.resource_version,
                 propagation_policy=request.propagation_policy,
             )
+            ctx = _write(user, "delete", request.options)
             data, gone = await self._registry.delete(
-                _write(user, request.options), resource, wanted.namespace, wanted.name, options
+                ctx, resource, wanted.namespace, wanted.name, asked
             )
             return pb.DeleteReply(object=self._encoded(resource, data, request.encoding), gone=gone)
         raise AssertionError
@@ -238,7 +224,9 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             self._access.check(self._access.caller(context), attributes)
             data = await self._registry.get(pods, request.namespace, request.pod)
             pod = codec.decode(data, Pod)
-            stream = self._sessions.logs(pod.spec.nodeName, log_options(pod, _parameters(request)))
+            stream = self._sessions.logs(
+                pod.spec.nodeName, log_options(pod, _log_parameters(request))
+            )
             try:
                 async for chunk in stream:
                     yield pb.LogsReply(data=chunk)
@@ -297,10 +285,11 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         return codec.encode(tables.table(resource, rows, {"resourceVersion": version}))
 
 
-def _write(user: Identity, options: pb.WriteOptions) -> Context:
+def _write(user: Identity, verb: str, wanted: pb.WriteOptions) -> Context:
     """The options of a write; raises StatusError 422 for values that do not exist."""
-    validation = field_validation(options.field_validation)
-    return Context(user=user, dry_run=options.dry_run, field_validation=validation)
+    dry_run = "All" if wanted.dry_run else ""
+    parameters = {"dryRun": dry_run, "fieldValidation": wanted.field_validation}
+    return options.context(parameters, user, verb)
 
 
 def _body(data: bytes, encoding: Any) -> Body:
@@ -310,7 +299,19 @@ def _body(data: bytes, encoding: Any) -> Body:
     return Body(data, MEDIA_TYPES[encoding])
 
 
-def _parameters(request: pb.LogsRequest) -> dict[str, str]:
+def _list_parameters(request: pb.ListRequest) -> dict[str, str]:
+    """The options of a list in the names and words of REST, which checks them."""
+    return {
+        "labelSelector": request.label_selector,
+        "fieldSelector": request.field_selector,
+        "limit": str(request.limit),
+        "continue": getattr(request, "continue"),
+        "resourceVersion": request.resource_version,
+        "resourceVersionMatch": request.resource_version_match,
+    }
+
+
+def _log_parameters(request: pb.LogsRequest) -> dict[str, str]:
     """The options of a log in the names and words of REST, which checks them."""
     found = {
         "container": request.container,

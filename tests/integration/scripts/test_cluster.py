@@ -124,6 +124,10 @@ async def test_status_is_kubernetes_own(client: GrpcClient) -> None:
         ),
         (pb.ListRequest(resource={"plural": "pods"}, limit=-1), grpc.StatusCode.INVALID_ARGUMENT),
         (
+            pb.ListRequest(resource={"plural": "pods"}, resource_version_match="Exact"),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        (
             pb.LogsRequest(namespace="default", pod="none"),
             grpc.StatusCode.NOT_FOUND,
         ),
