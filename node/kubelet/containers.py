@@ -19,6 +19,7 @@ from node.runtime.base import ContainerSpec, Mount, SandboxStatus
 
 MIN_SHARES = 2
 PERIOD_US = 100_000
+GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE = -997, 1000
 DEFAULT_CAPABILITIES = ("NET_RAW", "MKNOD", "AUDIT_WRITE")
 """Kubernetes' runtimes give these beyond Podman's defaults."""
 _PROPAGATION = {
@@ -79,6 +80,7 @@ def container_spec(
         cpu_shares=shares,
         cpu_quota_us=quota,
         cpu_period_us=PERIOD_US,
+        oom_score_adj=_oom_score_adj(pod, container, around.host.memory_bytes),
         read_only_root=bool(security.readOnlyRootFilesystem),
         privileged=bool(security.privileged),
         capabilities_add=tuple(dict.fromkeys((*given, *asked))),
@@ -116,6 +118,29 @@ def _cpu(resources: ResourceRequirements) -> tuple[int, int]:
 def _memory(resources: ResourceRequirements) -> int:
     limit = resources.limits.get("memory")
     return quantity.whole(limit) if limit else 0
+
+
+def _oom_score_adj(pod: Pod, container: Container, capacity_bytes: int) -> int:
+    """Who goes first when the machine has no memory left: those that have asked for the least of
+    it. A sidecar goes no sooner than the containers that it serves.
+
+    Source: https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/
+    (node out of memory behavior).
+    """
+    if pod.status.qosClass == "Guaranteed":
+        return GUARANTEED_OOM_SCORE
+    if pod.status.qosClass == "BestEffort" or not capacity_bytes:
+        return BEST_EFFORT_OOM_SCORE
+    asked = _requested_memory(container)
+    if container.restartPolicy == "Always":
+        asked = max(asked, min(_requested_memory(one) for one in pod.spec.containers))
+    score = BEST_EFFORT_OOM_SCORE - 1000 * asked // capacity_bytes
+    return min(max(score, BEST_EFFORT_OOM_SCORE + GUARANTEED_OOM_SCORE), BEST_EFFORT_OOM_SCORE - 1)
+
+
+def _requested_memory(container: Container) -> int:
+    asked = container.resources.requests.get("memory")
+    return quantity.whole(asked) if asked else 0
 
 
 def _user(security: SecurityContext, pod: PodSecurityContext, image_user: str) -> str:

@@ -123,6 +123,18 @@ async def test_limits_reach_the_cgroup(podman: Podman, podman_runtime: PodmanRun
     assert said.split() == [str(32 << 20), "204", "50000"]
 
 
+async def test_the_oom_score_reaches_the_process(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    said = await run(
+        podman_runtime,
+        "cat /proc/self/oom_score_adj",
+        oom_score_adj=750,
+        log_path=str(podman.directory / "score.log"),
+    )
+    assert said.strip() == "750"
+
+
 async def test_a_kill_for_memory_is_told(podman: Podman, podman_runtime: PodmanRuntime) -> None:
     spec = a_spec(command=("/bin/tail", "/dev/zero"), memory_limit_bytes=8 << 20)
     container_id = await podman_runtime.create_container(spec)

@@ -16,7 +16,7 @@ def made(
     *, image_user: str = "", of_pod: dict[str, Any] | None = None, **fields: Any
 ) -> ContainerSpec:
     """What a container with these fields becomes."""
-    one = pod(containers=[container(**fields)], **(of_pod or {}))
+    one = pod(**{"containers": [container(**fields)], **(of_pod or {})})
     around = Surroundings(
         config=Config(),
         host=HOST,
@@ -26,7 +26,7 @@ def made(
         termination_path="/messages/app",
         image_user=image_user,
     )
-    return container_spec(one, msgspec.convert(one.spec.containers[0], Container), 2, around)
+    return container_spec(one, msgspec.convert(container(**fields), Container), 2, around)
 
 
 def test_names_labels_and_paths() -> None:
@@ -40,6 +40,28 @@ def test_names_labels_and_paths() -> None:
 def test_on_the_machines_network_nothing_is_joined() -> None:
     spec = made(of_pod={"hostNetwork": True})
     assert (spec.netns_path, spec.utsns_path, spec.ipcns_path) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("qos", "memory", "score"),
+    [
+        ("Guaranteed", "1Gi", -997),
+        ("BestEffort", "", 1000),
+        ("Burstable", "", 999),
+        ("Burstable", "1Gi", 750),
+        ("Burstable", "4Gi", 3),
+    ],
+)
+def test_who_goes_first_when_memory_is_out(qos: str, memory: str, score: int) -> None:
+    requests = {"memory": memory} if memory else {}
+    spec = made(of_pod={"status": {"qosClass": qos}}, resources={"requests": requests})
+    assert spec.oom_score_adj == score
+
+
+def test_a_sidecar_goes_no_sooner_than_what_it_serves() -> None:
+    served = container(name="served", resources={"requests": {"memory": "2Gi"}})
+    pods = {"status": {"qosClass": "Burstable"}, "containers": [served]}
+    assert made(of_pod=pods, restartPolicy="Always").oom_score_adj == 500
 
 
 @pytest.mark.parametrize(
