@@ -222,7 +222,12 @@ class Pipeline:
         fresh = entry is None
         for _ in range(ATTEMPTS_MAX):
             try:
-                return await self._update_once(ctx, resource, current, change, subresource)
+                made = await self._update_once(ctx, resource, current, change, subresource)
+                if made is not None:
+                    return made
+                if fresh:
+                    return splice(current.value, current.revision)
+                current, fresh = await self.read(resource, namespace, name), True
             except storage.Conflict as error:
                 current, fresh = error.current, True
             except storage.KeyNotFound as error:
@@ -240,8 +245,8 @@ class Pipeline:
         current: KeyValue,
         change: Change,
         subresource: str,
-    ) -> bytes:
-        """One attempt against one state of the object."""
+    ) -> bytes | None:
+        """One attempt against one state of the object; None when it changes nothing of that."""
         strategy, cls = self.strategy(resource), self.scheme.struct_of(resource)
         old: Any = codec.decode(current.value, cls)
         base: Any = codec.decode(current.value, cls)
@@ -253,7 +258,9 @@ class Pipeline:
         if subresource == "":
             return await self._store_changed(ctx, strategy, current, new, old)
         value = encode(new)
-        if value == current.value or ctx.dry_run:
+        if value == current.value:
+            return None
+        if ctx.dry_run:
             return splice(value, current.revision)
         if deletion.is_finished(new):
             return await self._remove(resource, current, new, old)
@@ -268,7 +275,7 @@ class Pipeline:
 
     async def _store_changed(
         self, ctx: Context, strategy: Strategy, current: KeyValue, new: Any, old: Any
-    ) -> bytes:
+    ) -> bytes | None:
         """Write a changed object; it may allocate and release values by that."""
         resource, held = strategy.resource, {a.key for a in strategy.allocations(old)}
         asked = {a.key for a in strategy.allocations(new)} - held
@@ -276,7 +283,9 @@ class Pipeline:
         while True:
             strategy.propose(new, taken)
             value = encode(new)
-            if value == current.value or ctx.dry_run:
+            if value == current.value:
+                return None
+            if ctx.dry_run:
                 return splice(value, current.revision)
             if deletion.is_finished(new):
                 return await self._remove(resource, current, new, old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -104,3 +105,28 @@ async def test_the_beginning_of_a_generated_name_is_checked_too(pipeline: Pipeli
     assert raised.value.details is not None
     fields = [cause["field"] for cause in raised.value.details["causes"]]
     assert fields == ["metadata.generateName", "metadata.name"]
+
+
+async def test_a_change_back_is_written_while_the_cache_still_shows_what_was(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1: what is acknowledged is stored, however far the watch cache lags behind."""
+    await create(pipeline, pod())
+    await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
+    before = pipeline.cache.get(pipeline.key(PODS, "n", "a"))
+    get = pipeline.cache.get
+    monkeypatch.setattr(
+        pipeline.cache, "get", lambda key: before if before and key == before.key else get(key)
+    )
+
+    def image(name: str) -> Callable[[Pod], Pod]:
+        def change(current: Pod) -> Pod:
+            current.spec.containers[0].image = name
+            return current
+
+        return change
+
+    for name in ("nginx:2", "nginx"):
+        await pipeline.update(CONTEXT, PODS, "n", "a", image(name))
+    stored = await pipeline.read(PODS, "n", "a")
+    assert codec.decode(stored.value, Pod).spec.containers[0].image == "nginx"
