@@ -137,7 +137,7 @@ class OwnWrites:
             self._going.setdefault(command.uid, []).append(gone)
             self._deleted.setdefault(key, []).append(gone)
 
-    def changed(self, old: Item | None, new: Item | None) -> None:
+    def changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
         """An informer's news: an object that is gone, replaced or being deleted."""
         if old is not None and (new is None or new.deleting or new.uid != old.uid):
             for gone in self._going.pop(old.uid, ()):
@@ -176,12 +176,13 @@ class ControllerRunner:
         self._view = View(listers, self._failures)
         self._queue = WorkQueue(clock)
         self._own = OwnWrites(informers)
+        for informer in informers.values():
+            informer.add_handler(self._own.changed)
         watched = informers if "*" in controller.watches else controller.watches
         for name in watched:
             informers[name].add_handler(self._on_change)
 
     def _on_change(self, resource: Resource, old: Item | None, new: Item | None) -> None:
-        self._own.changed(old, new)
         for key in self._controller.keys(self._view, resource, old, new):
             self._queue.add(key)
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from common.api import errors
 from common.api.errors import StatusError
+from common.api.resource import Resource
+from common.api.types.core_v1 import Node, Pod, PodSpec, PodStatus
+from common.api.types.meta_v1 import ObjectMeta
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
-from master.controllers.base import ControllerRunner
+from master.controllers.base import Controller, ControllerRunner
+from master.controllers.podgc import PodGarbageCollector
 from master.controllers.replicaset import ReplicaSetController
-from master.controllers.resources import PODS, REPLICA_SETS
+from master.controllers.resources import NODES, PODS, REPLICA_SETS
 from tests.component.controllers.fakeapi import FakeApi
 from tests.fakes.clock import FakeClock
 from tests.fakes.rng import SeededRng
@@ -42,14 +46,17 @@ def api() -> FakeApi:
 
 
 @asynccontextmanager
-async def running(api: FakeApi) -> AsyncIterator[FakeClock]:
-    """The ReplicaSet controller at work."""
+async def running(
+    api: FakeApi,
+    controller: Controller | None = None,
+    resources: Sequence[Resource] = (PODS, REPLICA_SETS),
+) -> AsyncIterator[FakeClock]:
+    """A controller at work, the ReplicaSets' when none is named."""
     clock = FakeClock()
-    informers = {r.group_resource: Informer(api, r, clock=clock) for r in (PODS, REPLICA_SETS)}
-    recorder = EventRecorder(api, Correlator("replicaset-controller"), clock=clock)
-    runner = ControllerRunner(
-        ReplicaSetController(), informers, api, recorder, clock=clock, rng=Same()
-    )
+    informers = {r.group_resource: Informer(api, r, clock=clock) for r in resources}
+    controller = controller or ReplicaSetController()
+    recorder = EventRecorder(api, Correlator(f"{controller.name}-controller"), clock=clock)
+    runner = ControllerRunner(controller, informers, api, recorder, clock=clock, rng=Same())
     works = [runner.run(), recorder.run(), *(informer.run() for informer in informers.values())]
     tasks = [asyncio.create_task(work) for work in works]
     try:
@@ -172,3 +179,19 @@ async def test_conflicts_come_to_an_end(api: FakeApi) -> None:
     async with running(api) as clock:
         await until(clock, lambda: len(api.find(PODS)) == 1)
         assert conflicts == []
+
+
+async def test_what_a_controller_deletes_it_also_sees_go(api: FakeApi) -> None:
+    """The collector of pods makes keys of nodes only, and goes on after its first deletion."""
+    old = "2020-01-01T00:00:00Z"
+    for number in (1, 2):
+        api.put(Node(metadata=ObjectMeta(name=f"n{number}")), NODES)
+        meta = ObjectMeta(
+            name=f"p{number}", namespace="default", uid=f"u{number}", creationTimestamp=old
+        )
+        spec = PodSpec(nodeName=f"n{number}")
+        api.put(Pod(metadata=meta, spec=spec, status=PodStatus(phase="Running")), PODS)
+    async with running(api, PodGarbageCollector(), (PODS, NODES)) as clock:
+        for number in (1, 2):
+            api.remove(NODES, "", f"n{number}")
+            await until(clock, lambda left=2 - number: len(api.find(PODS)) == left)  # type: ignore[misc]
