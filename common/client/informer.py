@@ -267,4 +267,7 @@ class Informer:
 
     def _tell(self, old: Item | None, new: Item | None) -> None:
         for handler in self._handlers:
-            handler(self.lister.resource, old, new)
+            try:
+                handler(self.lister.resource, old, new)
+            except Exception:  # one object must not keep its reader from all the others
+                log.exception("a handler failed", extra={"object": getattr(new or old, "key", "")})

@@ -15,14 +15,17 @@ CPU, MEMORY, STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 NO_REQUEST = {CPU: 100, MEMORY: 200 * 1024 * 1024}
 """What scoring counts for a container without requests, so that such pods spread, too."""
 
+AMOUNT_MAX = 1 << 50
+"""No node has more of anything, and thousands of pods with so much still add up in 64 bits."""
+
 Amounts = dict[str, int]
 """Amounts by resource: CPU in thousandths, everything else in units."""
 
 
 def amounts(quantities: Mapping[str, str]) -> Amounts:
-    """Quantities as whole numbers, rounded up."""
+    """Quantities as whole numbers, rounded up, to AMOUNT_MAX at the most."""
     return {
-        name: quantity.milli(text) if name == CPU else quantity.whole(text)
+        name: min(quantity.milli(text) if name == CPU else quantity.whole(text), AMOUNT_MAX)
         for name, text in quantities.items()
     }
 
@@ -60,7 +63,7 @@ def _of(container: Container) -> Amounts:
 
 def _add(total: Amounts, more: Amounts) -> None:
     for name, amount in more.items():
-        total[name] = total.get(name, 0) + amount
+        total[name] = min(total.get(name, 0) + amount, AMOUNT_MAX)
 
 
 def _raise(total: Amounts, least: Amounts) -> None:

@@ -14,7 +14,7 @@ from common.api.resource import Resource
 from common.api.types.core_v1 import Node, Pod, PodSpec, PodStatus
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.events import Correlator, EventRecorder
-from common.client.informer import Informer
+from common.client.informer import Informer, Item
 from master.controllers.base import Controller, ControllerRunner
 from master.controllers.podgc import PodGarbageCollector
 from master.controllers.replicaset import ReplicaSetController
@@ -195,3 +195,24 @@ async def test_what_a_controller_deletes_it_also_sees_go(api: FakeApi) -> None:
         for number in (1, 2):
             api.remove(NODES, "", f"n{number}")
             await until(clock, lambda left=2 - number: len(api.find(PODS)) == left)  # type: ignore[misc]
+
+
+async def test_an_object_that_a_handler_cannot_read_keeps_it_from_no_other(api: FakeApi) -> None:
+    told = []
+
+    def handler(resource: Resource, old: Item | None, new: Item | None) -> None:
+        assert new is not None
+        if new.name == "odd":
+            raise ValueError("not a quantity")
+        told.append(new.name)
+
+    informer = Informer(api, NODES, clock=FakeClock())
+    informer.add_handler(handler)
+    for name in ("a", "odd"):
+        api.put(Node(metadata=ObjectMeta(name=name)), NODES)
+    running = asyncio.create_task(informer.run())
+    await informer.synced.wait()
+    api.put(Node(metadata=ObjectMeta(name="z")), NODES)
+    await informer.wait_for(api.revision)
+    running.cancel()
+    assert told == ["a", "z"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,3 +88,16 @@ def test_what_other_nodes_lack_of_a_resource_that_comes_later() -> None:
     found = columns.free("example.com/gpu")
     assert found is not None
     assert found.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("cpu", ["1e16", "9E", "1e99"])
+def test_amounts_beyond_all_machines_are_as_much_as_there_can_be(cpu: str) -> None:
+    """Kubernetes stores them; the columns have 64 bits."""
+    columns = Columns()
+    columns.put_node(node_item("small", cpu="4"))
+    columns.put_node(node_item("huge", cpu=cpu))
+    for number in range(300):
+        columns.put_pod(pod(f"p{number}", cpu=cpu), "small")
+    free = columns.free("cpu")
+    assert free is not None
+    assert free[columns.nodes["small"].row] < 0 < free[columns.nodes["huge"].row]
