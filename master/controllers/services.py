@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from ipaddress import ip_address
 
 import msgspec
 
@@ -112,9 +113,19 @@ def backends(view: View, service: Service) -> list[Backend]:
         if item.phase in FINISHED or not item.node:
             continue
         pod = codec.decode(item.data, Pod)
-        if pod.status.podIP:
+        if _can_serve(pod.status.podIP):
             found.append(Backend(pod, tuple(_target_ports(service, pod))))
     return found
+
+
+def _can_serve(address: str) -> bool:
+    """Whether traffic may be sent there: a slice with another address is refused as a whole."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    special = parsed.is_loopback or parsed.is_link_local or parsed.is_multicast
+    return not (special or parsed.is_unspecified)
 
 
 def _target_ports(service: Service, pod: Pod) -> Iterator[ServicePort]:

@@ -19,7 +19,7 @@ from common.api.scheme import Scheme
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from master.apiserver.registry import deletion
+from master.apiserver.registry import deletion, noderestriction
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.registry.strategy import (
     Strategy,
@@ -332,7 +332,8 @@ class Pipeline:
     ) -> None:
         """Default, admit and validate a change; other subresources know what they may change.
 
-        Raises StatusError 409 for another object of the same name, 422 for what is not allowed.
+        Raises StatusError 409 for another object of the same name, 403 or 422 for what is not
+        allowed.
         """
         resource, name = strategy.resource, new.metadata.name
         if new.metadata.uid != old.metadata.uid:
@@ -345,6 +346,8 @@ class Pipeline:
         found = validate_metadata_update(new.metadata, old.metadata)
         if subresource == "status":
             strategy.prepare_status_update(new, old)
+            noderestriction.check_status_update(ctx.user, resource, new.metadata, old.metadata)
+            found += validate_metadata(new.metadata, strategy)
             found += strategy.validate_status_update(new, old)
         elif subresource == "":
             strategy.prepare_update(new, old)

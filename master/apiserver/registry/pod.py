@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 from common.api import errors
 from common.api.errors import FieldError
-from common.api.types.core_v1 import Pod, PodCondition, PodStatus
-from master.apiserver.registry import poddefaults
+from common.api.types.core_v1 import HostIP, Pod, PodCondition, PodIP, PodStatus
+from master.apiserver.registry import addresses, poddefaults
 from master.apiserver.registry.checks import INT32_MAX, immutable
 from master.apiserver.registry.poddefaults import DEFAULT_GRACE_PERIOD_SECONDS
 from master.apiserver.registry.podspec import validate_pod_spec
@@ -82,8 +83,10 @@ class PodStrategy(Strategy):
         return found + list(validate_pod_update(new, old))
 
     def validate_status_update(self, new: Pod, old: Pod) -> list[FieldError]:
-        """The QoS class follows from the spec."""
-        return list(immutable("status.qosClass", new.status.qosClass, old.status.qosClass))
+        """The QoS class follows from the spec; addresses are addresses."""
+        found = list(immutable("status.qosClass", new.status.qosClass, old.status.qosClass))
+        found += _address_problems("podIP", new.status.podIP, new.status.podIPs)
+        return found + _address_problems("hostIP", new.status.hostIP, new.status.hostIPs)
 
 
 def _gated() -> PodCondition:
@@ -94,6 +97,14 @@ def _gated() -> PodCondition:
         reason="SchedulingGated",
         message="Scheduling is blocked due to non-empty scheduling gates",
     )
+
+
+def _address_problems(name: str, first: str, given: Sequence[PodIP | HostIP]) -> list[FieldError]:
+    """Of status.podIP and podIPs, or of hostIP and hostIPs."""
+    found = list(addresses.ip(f"status.{name}", first)) if first else []
+    for number, address in enumerate(given):
+        found += addresses.ip(f"status.{name}s[{number}]", address.ip)
+    return found
 
 
 def _annotation_problems(obj: Pod) -> list[FieldError]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from common.api import errors, names
 from common.api.types.core_v1 import PodDNSConfig, PodSecurityContext, PodSpec, PodTemplateSpec
+from master.apiserver.registry import addresses
 from master.apiserver.registry.checks import INT32_MAX, Findings, between, named, one_of
 from master.apiserver.registry.container import validate_containers
 from master.apiserver.registry.containerresources import validate_amount, validate_resources
@@ -127,7 +127,7 @@ def _dns_config(path: str, config: PodDNSConfig) -> Findings:
         text = f"must not have more than {_NAMESERVERS_MAX} nameservers"
         yield errors.invalid(f"{path}.nameservers", list(config.nameservers), text)
     for number, address in enumerate(config.nameservers):
-        yield from _address(f"{path}.nameservers[{number}]", address)
+        yield from addresses.ip(f"{path}.nameservers[{number}]", address)
     if len(config.searches) > _SEARCHES_MAX:
         text = f"must not have more than {_SEARCHES_MAX} search paths"
         yield errors.invalid(f"{path}.searches", list(config.searches), text)
@@ -146,14 +146,6 @@ def _dns_config(path: str, config: PodDNSConfig) -> Findings:
     for number, option in enumerate(config.options):
         if not option.name:
             yield errors.required(f"{path}.options[{number}]", "must not be empty")
-
-
-def _address(path: str, text: str) -> Findings:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        problem = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        yield errors.invalid(path, text, problem)
 
 
 def _gates(path: str, spec: PodSpec) -> Findings:
@@ -183,7 +175,7 @@ def _names(path: str, spec: PodSpec) -> Findings:
 
 def _host_aliases(path: str, spec: PodSpec) -> Findings:
     for number, alias in enumerate(spec.hostAliases):
-        yield from _address(f"{path}[{number}].ip", alias.ip)
+        yield from addresses.ip(f"{path}[{number}].ip", alias.ip)
         for index, host in enumerate(alias.hostnames):
             where = f"{path}[{number}].hostnames[{index}]"
             yield from named(where, host, names.dns_subdomain)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from common.api import conditions, errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
@@ -16,6 +12,7 @@ from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 from common.security.identity import Identity
 from master.apiserver.registry.node import NodeStrategy
+from master.apiserver.registry.noderestriction import own_labels
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
 from protos import node_v1_pb2
@@ -35,8 +32,9 @@ class Reports:
 
     async def register(self, identity: Identity, name: str, data: bytes) -> Node:
         """Create or refresh the Node object of a kubelet; answers it with its pod CIDR."""
-        reported = codec.decode(data, Node)
-        reported.metadata = ObjectMeta(name=name, labels=reported.metadata.labels)
+        reported, _ = codec.decode_request(data, Node)
+        status = codec.encode(reported.status)
+        reported.metadata = ObjectMeta(name=name, labels=own_labels(reported.metadata.labels))
         ctx = Context(user=identity)
         try:
             node = await self._refresh(ctx, name, reported)
@@ -44,7 +42,6 @@ class Reports:
             if error.reason != "NotFound":
                 raise
             node = await self._join(ctx, reported)
-        status = codec.encode(codec.decode(data, Node).status)
         await self.node_status(identity, name, status)
         await self._ensure_lease(ctx, node)
         return node
@@ -94,15 +91,14 @@ class Reports:
 
     async def node_status(self, identity: Identity, name: str, data: bytes) -> None:
         """Take a node's status; conditions that the kubelet does not know stay."""
-        reported = codec.decode(data, NodeStatus)
 
         def change(node: Node) -> Node:
-            reported_now: Any = msgspec.convert(msgspec.to_builtins(reported), NodeStatus)
+            reported, _ = codec.decode_request(data, NodeStatus)
             kept = node.status.conditions
-            for condition in reported_now.conditions:
+            for condition in reported.conditions:
                 kept = conditions.put(kept, condition)
-            reported_now.conditions = kept
-            node.status = reported_now
+            reported.conditions = kept
+            node.status = reported
             return node
 
         ctx = Context(user=identity)
@@ -114,7 +110,7 @@ class Reports:
         """Take a pod's status from the node that it is bound to.
 
         Raises StatusError 404 when the pod is gone or another one has its name, 403 when it is
-        bound elsewhere.
+        bound elsewhere, 400 or 422 for what is no status.
         """
 
         def change(pod: Pod) -> Pod:
@@ -123,7 +119,7 @@ class Reports:
             if pod.spec.nodeName != node:
                 why = f"node {node} is not where this pod is bound"
                 raise errors.forbidden_request(self._pods, report.name, why)
-            reported = codec.decode(report.status, PodStatus)
+            reported, _ = codec.decode_request(report.status, PodStatus)
             kept = pod.status.conditions
             for condition in reported.conditions:
                 kept = conditions.put(kept, condition)

@@ -120,6 +120,17 @@ def test_finished_pods_and_pods_without_address_are_no_endpoints(cluster: Cluste
     assert [address.ip for address in subset.addresses] == ["10.42.0.6"]
 
 
+@pytest.mark.parametrize("address", ["garbage", "127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0"])
+def test_an_address_that_no_slice_may_have_keeps_nobody_else_out(
+    cluster: Cluster, address: str
+) -> None:
+    cluster.put(a_pod(1, status={"podIP": address}))
+    cluster.put(a_pod(2))
+    cluster.settle(SLICES)
+    cluster.settle(ENDPOINTS)
+    assert addresses(cluster) == ["10.42.0.4"]
+
+
 def test_a_change_of_one_pod_is_one_write_of_one_slice(cluster: Cluster) -> None:
     for number in range(250):
         cluster.put(a_pod(number))
