@@ -148,13 +148,14 @@ class Reads:
             except storage.StoreError as error:
                 raise errors.unavailable(f"etcd cannot be reached: {error}") from error
             found += _matching(page.items, wanted)
-            if not page.more:
-                return ListResult(found[: limit or None], revision, "", None)
-            after = page.items[-1].key
-            if limit and len(found) >= limit:
+            if limit and (len(found) > limit or (page.more and len(found) == limit)):
+                found = found[:limit]
                 remaining = page.remaining if wanted.empty else None
-                token = encode_token(revision, after, prefix)
+                token = encode_token(revision, found[-1].key, prefix)
                 return ListResult(found, revision, token, remaining)
+            if not page.more:
+                return ListResult(found, revision, "", None)
+            after = page.items[-1].key
 
     async def watch(
         self,

@@ -1,0 +1,45 @@
+"""Lists in pages: with a filter, too, each object comes once and no page is larger than asked."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from common.api.codec import json as codec
+from common.api.scheme import SCHEME
+from common.api.types.core_v1 import ConfigMap
+from common.api.types.meta_v1 import ObjectMeta
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.reads import Reads
+from master.apiserver.registry.request import ListOptions
+from master.storage.keys import registry_key
+
+found = SCHEME.resource("", "v1", "configmaps")
+assert found is not None
+CONFIG_MAPS = found
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_pages_of_a_filtered_list_are_the_list(pipeline: Pipeline, seed: int) -> None:
+    chance = Random(seed)
+    limit, share = chance.randint(1, 6), chance.choice((0.2, 0.5, 0.95, 1.0))
+    wanted = []
+    for number in range(chance.randint(0, 24)):
+        name, app = f"c{number:02}", "y" if chance.random() < share else "n"
+        value = ConfigMap(metadata=ObjectMeta(name=name, namespace="n", labels={"app": app}))
+        key = registry_key("configmaps", name, "n")
+        revision = await pipeline.store.create(key, codec.encode(value))
+        await pipeline.cache.wait_for(revision, 5.0)
+        wanted += [name] if app == "y" else []
+    reads, token, pages = Reads(pipeline.store, pipeline.cache), "", []
+    while True:
+        options = ListOptions(label_selector="app=y", limit=limit, continue_token=token)
+        page = await reads.list(CONFIG_MAPS, "n", options)
+        pages.append([entry.key.rpartition("/")[2] for entry in page.entries])
+        token = page.continue_token
+        if not token:
+            break
+    assert [name for page in pages for name in page] == wanted
+    assert all(len(page) == limit for page in pages[:-1])
+    assert len(pages[-1]) <= limit
