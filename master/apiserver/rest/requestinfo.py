@@ -49,8 +49,11 @@ def check_segment(text: str) -> None:
 
 
 def query(raw_query: str) -> dict[str, str]:
-    """The last value of each query parameter."""
-    return dict(parse_qsl(raw_query, keep_blank_values=True))
+    """The first value of each query parameter."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(raw_query, keep_blank_values=True):
+        found.setdefault(name, value)
+    return found
 
 
 def truthy(value: str | None) -> bool:
@@ -74,8 +77,10 @@ def parse(
     namespace = ""
     if rest[:1] == ["namespaces"] and len(rest) >= 3 and rest[2] not in ("status", "finalize"):
         namespace, rest = rest[1], rest[2:]
-    if not rest or len(rest) > 3:
-        return None if not rest else _unknown()
+    if not rest:
+        return None
+    if len(rest) > 3 or not all(rest):
+        return _unknown()
     resource = scheme.resource(group, version, rest[0])
     if resource is None or (namespace and not resource.namespaced):
         return _unknown()

@@ -200,8 +200,6 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Delete"):
             wanted = request.object
             resource, user = self._check(context, "delete", wanted)
-            if wanted.subresource:
-                raise errors.method_not_allowed("delete of a subresource", resource)
             grace = request.grace_period_seconds
             asked = DeleteOptions(
                 grace_period_seconds=grace if request.HasField("grace_period_seconds") else None,

@@ -47,6 +47,20 @@ def test_paths(method: str, path: str, expected: tuple[str, ...]) -> None:
     assert (found.verb, found.resource.plural, *found[2:]) == expected
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/v1/namespaces/a/pods//status", "/api/v1/namespaces/a//b", "/api/v1//pods"]
+)
+def test_a_path_with_an_empty_segment_is_none(path: str) -> None:
+    """A DELETE of pods//status must not be one of all pods."""
+    with pytest.raises(errors.StatusError) as raised:
+        parse("DELETE", path)
+    assert raised.value.code == 404
+
+
+def test_the_first_of_repeated_parameters_counts() -> None:
+    assert requestinfo.query("dryRun=All&dryRun=&a=") == {"dryRun": "All", "a": ""}
+
+
 @pytest.mark.parametrize("value", ["1", "true", "True", ""])
 def test_watch_is_a_parameter_too(value: str) -> None:
     found = parse("GET", "/api/v1/pods", f"watch={value}")
