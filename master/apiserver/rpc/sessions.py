@@ -85,8 +85,9 @@ class NodeSessions:
             since_ms=since_ms,
             limit_bytes=options.limit_bytes,
         )
-        session = await self._open(node, request)
+        session = self._admit(node)
         try:
+            await self._open(session, request)
             while True:
                 frame = await session.frames.get()
                 if frame is None:
@@ -101,11 +102,8 @@ class NodeSessions:
             session.closed.set()
             self._sessions.pop(session.id, None)
 
-    async def _open(self, node: str, request: node_v1_pb2.LogRequest) -> Session:
-        """Ask the node for a stream and wait until it is there."""
-        outbox = self._controls.get(node)
-        if outbox is None:
-            raise errors.unavailable(f"node {node} is not connected")
+    def _admit(self, node: str) -> Session:
+        """A new session, unless the node has too many; the caller takes it out again."""
         if sum(session.node == node for session in self._sessions.values()) >= SESSIONS_MAX:
             raise errors.too_many_requests(
                 f"node {node} has {SESSIONS_MAX} sessions already", retry_after_seconds=1
@@ -113,15 +111,21 @@ class NodeSessions:
         token = base64.urlsafe_b64encode(self._rng.token(16)).decode()
         session = Session(token, node, asyncio.Queue(QUEUE_MAX), asyncio.Event(), asyncio.Event())
         self._sessions[token] = session
-        open_session = node_v1_pb2.OpenSession(id=token, log=request)
+        return session
+
+    async def _open(self, session: Session, request: node_v1_pb2.LogRequest) -> None:
+        """Ask the node for a stream and wait until it is there."""
+        node = session.node
+        outbox = self._controls.get(node)
+        if outbox is None:
+            raise errors.unavailable(f"node {node} is not connected")
+        open_session = node_v1_pb2.OpenSession(id=session.id, log=request)
         await outbox.put(node_v1_pb2.ToNode(session=open_session))
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
                 await session.opened.wait()
         except TimeoutError as error:
-            self._sessions.pop(token, None)
             raise errors.timeout(f"node {node} did not open the stream in time") from error
-        return session
 
     def claim(self, token: str, node: str) -> Session | None:
         """The session that a node's stream is for; None when it is not that node's to open."""
