@@ -157,7 +157,7 @@ def _controllers(
         port=config.secure_port,
         service_address=config.api_service_address,
     )
-    for controller in controllers(facts, pki.sign_node, hub.last_heard):
+    for controller in controllers(facts, pki.sign_node, hub.silence_seconds):
         if controller.name not in config.disable_controllers:
             runner = ControllerRunner(
                 controller,

@@ -11,7 +11,7 @@ pkg/controller/nodelifecycle of Kubernetes; the shorter grace is in docs/decisio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
@@ -39,8 +39,9 @@ UNHEALTHY_SHARE, UNHEALTHY_MIN = 0.55, 3
 SILENT = "NodeStatusUnknown"
 SILENT_TEXT = "Kubelet stopped posting node status."
 
-Heard = Callable[[str], datetime]
-"""When a node was last heard of; when this master started, for one that it never heard."""
+Silence = Callable[[str], float]
+"""For how many seconds nothing has come from a node: since this master started, for one that it
+never heard. No date, so that a clock that is set makes no node silent."""
 Wanted = list[tuple[str, str]]
 """(key, effect) of taints."""
 
@@ -51,8 +52,8 @@ class NodeLifecycleController:
     name: ClassVar[str] = "nodelifecycle"
     watches: ClassVar[Sequence[str]] = ("nodes", "pods")
 
-    def __init__(self, heard: Heard) -> None:
-        self._heard = heard
+    def __init__(self, silence: Silence) -> None:
+        self._silence = silence
 
     def keys(
         self, view: View, resource: Resource, old: Item | None, new: Item | None
@@ -71,7 +72,7 @@ class NodeLifecycleController:
         if item is None:
             return []
         node = item.decode(Node)
-        silence = (now - self._heard(key)).total_seconds()
+        silence = self._silence(key)
         status = _ready_status(node)
         rest = max(0.5, GRACE_SECONDS - silence)
         again = Requeue(after_seconds=rest, reason="to see if it lives")
@@ -85,30 +86,28 @@ class NodeLifecycleController:
 
     def _taints(self, item: Item, node: Node, view: View, now: datetime) -> list[Command]:
         """Add and remove our taints; those of others stay."""
-        wanted = _wanted(node, evicting=not self._disrupted(view, now))
+        wanted = _wanted(node, evicting=not self._disrupted(view))
         kept = [t for t in node.spec.taints if t.key not in OURS or (t.key, t.effect) in wanted]
         there = {(taint.key, taint.effect) for taint in kept}
         added = [_taint(*entry, now) for entry in wanted if entry not in there]
         if not added and len(kept) == len(node.spec.taints):
             return []
-        pin = {"uid": item.uid, "resourceVersion": str(item.revision)}
         taints = msgspec.to_builtins([*kept, *added])
         return [
             Patch(
                 resource=NODES,
                 namespace="",
                 name=item.name,
-                patch={"metadata": pin, "spec": {"taints": taints}},
+                patch={"metadata": item.pin, "spec": {"taints": taints}},
                 reason=f"node {item.name}: {_words(wanted)}",
             ),
             *_events(node, wanted),
         ]
 
-    def _disrupted(self, view: View, now: datetime) -> bool:
+    def _disrupted(self, view: View) -> bool:
         """Whether so many nodes are silent that this master itself may be the one cut off."""
         items = view["nodes"].list()
-        limit = now - timedelta(seconds=SUSPECT_SECONDS)
-        silent = sum(self._heard(item.key) <= limit for item in items)
+        silent = sum(self._silence(item.key) >= SUSPECT_SECONDS for item in items)
         most = silent >= UNHEALTHY_MIN and silent >= UNHEALTHY_SHARE * len(items)
         return silent == len(items) or most
 
@@ -190,12 +189,11 @@ def _not_ready_pods(name: str, view: View, now: datetime) -> list[Command]:
 
 
 def _conditions_patch(resource: Resource, item: Item, made: tuple[Any, ...], why: str) -> Command:
-    pin = {"uid": item.uid, "resourceVersion": str(item.revision)}
     return Patch(
         resource=resource,
         namespace=item.namespace,
         name=item.name,
-        patch={"metadata": pin, "status": {"conditions": msgspec.to_builtins(made)}},
+        patch={"metadata": item.pin, "status": {"conditions": msgspec.to_builtins(made)}},
         reason=why,
         subresource="status",
     )

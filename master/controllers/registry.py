@@ -14,7 +14,7 @@ from master.controllers.endpointslicemirroring import EndpointSliceMirroringCont
 from master.controllers.garbagecollector import GarbageCollector
 from master.controllers.kubernetesservice import KubernetesServiceController
 from master.controllers.namespace import NamespaceController
-from master.controllers.nodelifecycle import Heard, NodeLifecycleController
+from master.controllers.nodelifecycle import NodeLifecycleController, Silence
 from master.controllers.podgc import PodGarbageCollector
 from master.controllers.replicaset import ReplicaSetController
 from master.controllers.replicationcontroller import ReplicationControllerController
@@ -36,7 +36,7 @@ class ClusterFacts:
     """The cluster IP of the service that leads there."""
 
 
-def controllers(facts: ClusterFacts, sign_node: Sign, heard: Heard) -> list[Controller]:
+def controllers(facts: ClusterFacts, sign_node: Sign, silence: Silence) -> list[Controller]:
     """All controllers, by name."""
     return [
         CertificateSigningController(sign_node),
@@ -47,7 +47,7 @@ def controllers(facts: ClusterFacts, sign_node: Sign, heard: Heard) -> list[Cont
         GarbageCollector(),
         KubernetesServiceController(facts.address, facts.port, facts.service_address),
         NamespaceController(),
-        NodeLifecycleController(heard),
+        NodeLifecycleController(silence),
         PodGarbageCollector(),
         ReplicaSetController(),
         ReplicationControllerController(),

@@ -21,6 +21,10 @@ class FakeClock:
         """The fake wall clock."""
         return self._start + timedelta(seconds=self._elapsed)
 
+    def set_back(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self._start -= timedelta(seconds=seconds)
+
     def monotonic(self) -> float:
         """Seconds that tests have advanced."""
         return self._elapsed

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import grpc
@@ -36,6 +35,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5
 RETRY_SECONDS = 0.5
 OUTBOX_MAX = 1000
+FromNode = node_v1_pb2.FromNode
 ToNode = node_v1_pb2.ToNode
 
 
@@ -57,11 +57,17 @@ class NodeStream:
         self.due: dict[str, Item | None] = {}
         self.due_event = asyncio.Event()
         self.references: dict[str, set[Reference]] = {}
-        self.reports: dict[str, node_v1_pb2.PodReport] = {}
+        self.reports: dict[str, FromNode] = {}
+        """The newest report of each pod and of the node, and pods that are gone, to be written."""
         self.reports_event = asyncio.Event()
         self.replaced = asyncio.Event()
         self.network_due = True
         self.status = b""
+
+    def report(self, key: str, message: FromNode) -> None:
+        """Write what the node has said, in place of what it said of the same before."""
+        self.reports[key] = message
+        self.reports_event.set()
 
     def tell(self, key: str, item: Item | None) -> None:
         """Tell the node of a pod's newest state (None: gone) when its turn comes."""
@@ -88,7 +94,8 @@ class NodeHub:
         self._cidrs = cidrs
         self._peers: dict[str, node_v1_pb2.Peer] = {}
         self._unknown: set[str] = set()
-        self._started = clock.now().timestamp()
+        self._started = clock.monotonic()
+        self._heard: dict[str, float] = {}
         self._clock = clock
         self.streams: dict[str, NodeStream] = {}
         self.usage = usages
@@ -167,12 +174,13 @@ class NodeHub:
         pod = self._pods.get(namespace, name)
         return pod.node if pod is not None else None
 
-    def last_heard(self, node: str) -> datetime:
-        """When a message of the node last came; when this master started, if none ever did."""
-        return datetime.fromtimestamp(self.heartbeats.get(node, self._started), UTC)
+    def silence_seconds(self, node: str) -> float:
+        """Since a message of the node last came; since this master started, if none ever did."""
+        return self._clock.monotonic() - self._heard.get(node, self._started)
 
     def heard(self, node: str) -> None:
         """A message of the node has come: it lives."""
+        self._heard[node] = self._clock.monotonic()
         self.heartbeats[node] = self._clock.now().timestamp()
 
     def usage_reported(self, node: str, usage: node_v1_pb2.NodeUsage) -> None:
@@ -319,40 +327,49 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             self._hub.heard(stream.node)
             match message.WhichOneof("message"):
                 case "heartbeat":
-                    await self._restore(stream)
+                    self._restore(stream)
                     if message.heartbeat.HasField("usage"):
                         self._hub.usage_reported(stream.node, message.heartbeat.usage)
                 case "pod":
-                    stream.reports[message.pod.uid] = message.pod
-                    stream.reports_event.set()
+                    stream.report(f"pod {message.pod.uid}", message)
                 case "node":
                     stream.status = message.node.status
-                    await self._patiently(
-                        self._reports.node_status, stream, stream.node, message.node.status
-                    )
+                    stream.report("node", message)
                 case "gone":
-                    await self._patiently(self._reports.pod_gone, stream, stream.node, message.gone)
+                    stream.report(f"gone {message.gone.uid}", message)
                 case "event":
                     self._record(message.event)
 
-    async def _restore(self, stream: NodeStream) -> None:
+    def _restore(self, stream: NodeStream) -> None:
         """A node that was silent for too long and goes on: what it last said is true again."""
         if self._hub.is_unknown(stream.node) and stream.status:
-            await self._patiently(self._reports.node_status, stream, stream.node, stream.status)
+            last = node_v1_pb2.NodeReport(status=stream.status)
+            stream.report("node", FromNode(node=last))
 
     def _record(self, event: node_v1_pb2.EventReport) -> None:
         about = msgspec.json.decode(event.involved_object, type=dict[str, str])
         self._recorder.record(about, event.type, event.reason, event.message)
 
     async def _write_reports(self, stream: NodeStream) -> None:
-        """Store the newest status of each pod, one after the other."""
+        """Store what was reported, one after the other; heartbeats do not wait for it."""
         while True:
             await stream.reports_event.wait()
             stream.reports_event.clear()
             while stream.reports and self._hub.is_current(stream):
-                report = stream.reports.pop(next(iter(stream.reports)))
-                await self._patiently(self._reports.pod_status, stream, stream.node, report)
-                accepted = node_v1_pb2.Accepted(uid=report.uid, sequence=report.sequence)
+                await self._write(stream, stream.reports.pop(next(iter(stream.reports))))
+
+    async def _write(self, stream: NodeStream, report: FromNode) -> None:
+        """Store one report; of a pod's status the node is told that it need not be kept."""
+        match report.WhichOneof("message"):
+            case "node":
+                write = self._reports.node_status
+                await self._patiently(write, stream, stream.node, report.node.status)
+            case "gone":
+                await self._patiently(self._reports.pod_gone, stream, stream.node, report.gone)
+            case "pod":
+                pod = report.pod
+                await self._patiently(self._reports.pod_status, stream, stream.node, pod)
+                accepted = node_v1_pb2.Accepted(uid=pod.uid, sequence=pod.sequence)
                 await stream.outbox.put(ToNode(accepted=accepted))
 
     async def _patiently(self, write: Any, stream: NodeStream, *arguments: Any) -> None:
@@ -407,10 +424,12 @@ async def _pump(frames: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
     try:
         async for frame in frames:
             await queue.put(frame)
-    finally:
+        await queue.put(None)
+    except BaseException:  # what nobody has read of a broken stream is lost; the end is told
         if queue.full():
             queue.get_nowait()
         queue.put_nowait(None)
+        raise
 
 
 async def _caller(context: Any) -> tuple[str, Identity]:

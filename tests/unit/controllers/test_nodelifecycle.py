@@ -38,7 +38,7 @@ class Nodes:
     def __init__(self, count: int) -> None:
         self.cluster = Cluster()
         self.silent_since: dict[str, datetime] = {}
-        self.lifecycle = NodeLifecycleController(self.heard)
+        self.lifecycle = NodeLifecycleController(self.silence)
         self.names = [f"n{number}" for number in range(1, count + 1)]
         for name in self.names:
             self.add(name)
@@ -54,9 +54,9 @@ class Nodes:
             )
         )
 
-    def heard(self, name: str) -> datetime:
-        """When a node was last heard of."""
-        return self.silent_since.get(name, self.cluster.now)
+    def silence(self, name: str) -> float:
+        """For how many seconds nothing has come from a node."""
+        return (self.cluster.now - self.silent_since.get(name, self.cluster.now)).total_seconds()
 
     def lose(self, *names: str) -> None:
         """Heartbeats end."""

@@ -27,17 +27,24 @@ class FakeReports:
         self.stored: list[str] = []
         self.failures = 0
 
-    async def pod_status(self, identity: Identity, node: str, report: Any) -> None:
-        """A pod's status."""
+    async def _store(self, what: str) -> None:
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
             raise StatusError(503, "ServiceUnavailable", "etcd is away")
-        self.stored.append(report.name)
+        self.stored.append(what)
+
+    async def pod_status(self, identity: Identity, node: str, report: Any) -> None:
+        """A pod's status."""
+        await self._store(report.name)
 
     async def node_status(self, identity: Identity, name: str, data: bytes) -> None:
         """A node's status."""
-        self.stored.append("node")
+        await self._store("node")
+
+    async def pod_gone(self, identity: Identity, node: str, gone: Any) -> None:
+        """A pod that is gone."""
+        await self._store(f"gone {gone.name}")
 
 
 class Setup:
@@ -77,6 +84,11 @@ def report(name: str) -> FromNode:
     return FromNode(pod=node_v1_pb2.PodReport(name=name, uid=name))
 
 
+def gone(name: str) -> FromNode:
+    """Nothing is left of a pod."""
+    return FromNode(gone=node_v1_pb2.PodGone(name=name, uid=name))
+
+
 HEARTBEAT = FromNode(heartbeat=node_v1_pb2.Heartbeat(usage=node_v1_pb2.NodeUsage(cpu_nanocores=1)))
 STATUS = FromNode(node=node_v1_pb2.NodeReport(status=b"{}"))
 
@@ -92,8 +104,31 @@ async def test_messages_of_an_old_stream_change_nothing(setup: Setup) -> None:
     assert old.reports == {}
     await setup.read(new, HEARTBEAT, STATUS, report("now"))
     assert set(setup.hub.heartbeats) == {"n1"}
-    assert setup.reports.stored == ["node"]
-    assert set(new.reports) == {"now"}
+    assert set(new.reports) == {"node", "pod now"}
+
+
+async def test_heartbeats_count_while_the_store_takes_no_reports(setup: Setup) -> None:
+    """A node is not silent because etcd is away."""
+    stream = setup.hub.open("n1", NODE)
+    setup.reports.failures = 1000
+    writing = asyncio.create_task(setup.service._write_reports(stream))
+    await setup.read(stream, STATUS, gone("a"), report("b"))
+    for _ in range(20):
+        await setup.clock.advance(5)
+        await setup.read(stream, HEARTBEAT)
+        assert setup.hub.silence_seconds("n1") == 0.0
+    setup.reports.failures = 0
+    await setup.clock.advance(5)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    writing.cancel()
+    assert setup.reports.stored == ["node", "gone a", "b"]
+
+
+async def test_a_clock_that_is_set_makes_no_node_silent(setup: Setup) -> None:
+    setup.hub.heard("n1")
+    setup.clock.set_back(3600)
+    assert setup.hub.silence_seconds("n1") == 0.0
 
 
 async def test_a_report_that_waits_for_the_store_is_dropped_with_its_stream(setup: Setup) -> None:
