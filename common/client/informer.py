@@ -85,6 +85,11 @@ class Item(msgspec.Struct, frozen=True, gc=False):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     @property
+    def pin(self) -> dict[str, str]:
+        """The metadata of a patch that is meant for this state of the object and no later one."""
+        return {"uid": self.uid, "resourceVersion": str(self.revision)}
+
+    @property
     def controller(self) -> Owner | None:
         """The owner that manages this object, or None."""
         return next((owner for owner in self.owners if owner.controller), None)

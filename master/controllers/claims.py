@@ -72,11 +72,10 @@ def _release(item: Item, owner: ObjectMeta, what: Resource) -> Command:
 
 def set_owners(item: Item, what: Resource, owners: list[OwnerReference], reason: str) -> Command:
     """A patch that replaces the owner references of exactly the object that was seen."""
-    pin = {"uid": item.uid, "resourceVersion": str(item.revision)}
     return Patch(
         resource=what,
         namespace=item.namespace,
         name=item.name,
-        patch={"metadata": {**pin, "ownerReferences": msgspec.to_builtins(owners)}},
+        patch={"metadata": {**item.pin, "ownerReferences": msgspec.to_builtins(owners)}},
         reason=reason,
     )

@@ -219,12 +219,11 @@ def _foreground(it: _Object, meta: ObjectMeta, view: View) -> list[Command]:
 
 def _let_go(it: _Object, meta: ObjectMeta, finalizer: str) -> Command:
     """Remove a finalizer from exactly the object that was seen."""
-    pin = {"uid": it.item.uid, "resourceVersion": str(it.item.revision)}
     left = [name for name in meta.finalizers if name != finalizer]
     return Patch(
         resource=it.resource,
         namespace=it.item.namespace,
         name=it.item.name,
-        patch={"metadata": {**pin, "finalizers": left}},
+        patch={"metadata": {**it.item.pin, "finalizers": left}},
         reason=f"{finalizer} is done",
     )

@@ -90,7 +90,7 @@ def _fail(item: Item, now: datetime, why: str) -> list[Command]:
         resource=PODS,
         namespace=item.namespace,
         name=item.name,
-        patch={"metadata": {"uid": item.uid}, "status": status},
+        patch={"metadata": item.pin, "status": status},
         reason=why,
         subresource="status",
     )

@@ -104,7 +104,7 @@ def _evict(item: Item, pod: Pod, now: datetime) -> list[Command]:
             resource=PODS,
             namespace=item.namespace,
             name=item.name,
-            patch={"metadata": {"uid": item.uid}, "status": {"conditions": changed}},
+            patch={"metadata": item.pin, "status": {"conditions": changed}},
             reason=reason,
             subresource="status",
         ),

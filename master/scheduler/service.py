@@ -211,13 +211,12 @@ class Scheduler:
         known = conditions.find(old, "PodScheduled")
         if known is not None and (known.status, known.message) == ("False", text):
             return
-        pin = {"uid": item.uid, "resourceVersion": str(item.revision)}
         status = {"conditions": msgspec.to_builtins(conditions.put(old, new))}
         await self._client.patch(
             self._pods.lister.resource,
             item.namespace,
             item.name,
-            {"metadata": pin, "status": status},
+            {"metadata": item.pin, "status": status},
             subresource="status",
         )
 
