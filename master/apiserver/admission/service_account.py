@@ -11,13 +11,13 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.types.core_v1 import LocalObjectReference, Pod, ServiceAccount
+from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.request import Context
 from master.storage.keys import InvalidKey, registry_key
 from master.storage.watchcache import WatchCache
 
 DEFAULT = "default"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
-_WAIT_SECONDS = 5.0
 
 
 class ServiceAccountExists:
@@ -56,6 +56,6 @@ class ServiceAccountExists:
             return None
         entry = self._cache.get(key)
         if entry is None:
-            await self._cache.wait_for(await self._cache.consistent_revision(), _WAIT_SECONDS)
+            await fresh(self._cache)
             entry = self._cache.get(key)
         return codec.decode(entry.data, ServiceAccount) if entry is not None else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from common.api import conditions, errors, times
 from common.api.codec import json as codec
 from common.api.resource import Resource
@@ -26,33 +28,38 @@ class BindingSubresource(Subresource):
         if binding.target.kind not in ("", "Node"):
             finding = errors.not_supported("target.kind", binding.target.kind, ["Node", "<empty>"])
             raise errors.invalid_object("", "Binding", name, [finding])
-        await self.bind(ctx, resource, namespace, name, binding.metadata.uid, binding.target.name)
+        await self.bind(ctx, resource, namespace, name, binding)
         return codec.encode(
             {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         )
 
     async def bind(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, uid: str, node: str
+        self, ctx: Context, resource: Resource, namespace: str, name: str, binding: Binding
     ) -> None:
-        """Set nodeName and PodScheduled in one write."""
+        """Set nodeName and PodScheduled in one write, and the annotations of the Binding."""
         now = times.to_time(self._pipeline.clock.now())
 
         def change(pod: Pod) -> Pod:
-            if uid and uid != pod.metadata.uid:
-                why = (
-                    f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
-                    f"{pod.metadata.uid}"
-                )
-                raise errors.conflict(resource, name, why)
-            if pod.metadata.deletionTimestamp:
-                why = f"pod {name} is being deleted, cannot be assigned to a host"
-                raise errors.conflict(resource, name, why)
-            if pod.spec.nodeName:
-                why = f'pod {name} is already assigned to node "{pod.spec.nodeName}"'
-                raise errors.conflict(resource, name, why)
-            pod.spec.nodeName = node
+            if why := _hindrance(pod, binding.metadata.uid):
+                raise errors.conflict(replace(resource, plural="pods/binding"), name, why)
+            pod.spec.nodeName = binding.target.name
+            pod.metadata.annotations.update(binding.metadata.annotations)
             scheduled = PodCondition(type="PodScheduled", status="True", lastTransitionTime=now)
             pod.status.conditions = conditions.put(pod.status.conditions, scheduled)
             return pod
 
         await self._pipeline.update(ctx, resource, namespace, name, change, subresource="binding")
+
+
+def _hindrance(pod: Pod, uid: str) -> str:
+    """Why a pod cannot be bound, or ''. An empty `uid` means whichever pod has the name."""
+    meta, spec = pod.metadata, pod.spec
+    if uid and uid != meta.uid:
+        return f"Precondition failed: UID in precondition: {uid}, UID in object meta: {meta.uid}"
+    if meta.deletionTimestamp:
+        return f"pod {meta.name} is being deleted, cannot be assigned to a host"
+    if spec.nodeName:
+        return f'pod {meta.name} is already assigned to node "{spec.nodeName}"'
+    if spec.schedulingGates:
+        return f"pod {meta.name} has non-empty .spec.schedulingGates"
+    return ""

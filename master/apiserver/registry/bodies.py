@@ -10,6 +10,7 @@ import msgspec
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.codec import protobuf, yaml
+from common.api.resource import Resource
 from master.apiserver.registry.request import Context
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -57,6 +58,13 @@ def decode(ctx: Context, body: Body, cls: type[T], api_version: str) -> T:
         value, findings = codec.convert_request(plain, cls)
     ctx.take_findings(findings)
     return value
+
+
+def plain(body: Body, resource: Resource) -> dict[str, Any]:
+    """The plain values of a body, which must be of the resource's kind; raises as decode does."""
+    found: dict[str, Any] = body.plain()
+    check_type(_plain_type(found), resource.kind, resource.api_version)
+    return found
 
 
 def _type_meta(data: bytes) -> _TypeMeta:

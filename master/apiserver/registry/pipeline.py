@@ -20,6 +20,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from master.apiserver.registry import deletion, noderestriction
+from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.registry.strategy import (
     Strategy,
@@ -102,6 +103,7 @@ class Pipeline:
         for attempt in range(8):
             if generated:
                 meta.name = names.generated(meta.generateName, self.rng.suffix())
+                strategy.default(obj)  # what follows from the name
             if attempt == 0:
                 await self._admit(ctx, resource, obj, None)
             self._check(strategy, resource, obj)
@@ -171,7 +173,8 @@ class Pipeline:
             except storage.AllocationTaken as error:
                 self._take_note(strategy, obj, error, asked, taken)
             except storage.GuardFailed:
-                await self.cache.wait_for(await self.cache.consistent_revision(), 5.0)
+                await fresh(self.cache)
+                await self._admit(ctx, resource, obj, None)
 
     def _take_note(
         self,
@@ -197,7 +200,7 @@ class Pipeline:
         entry = self.cache.get(self.key(spaces, "", namespace))
         if entry is None:
             raise errors.not_found(spaces, namespace)
-        return [Guard(entry.key, "exists")]
+        return [Guard(entry.key, entry.revision)]
 
     async def update(
         self,

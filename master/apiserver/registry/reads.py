@@ -15,17 +15,16 @@ import msgspec
 from common.api import errors
 from common.api.resource import Resource
 from master.apiserver.registry.filters import Filter, parse
+from master.apiserver.registry.freshness import RESOURCE_TOO_LARGE, fresh, parse_revision
 from master.apiserver.registry.request import ListOptions, WatchOptions
 from master.storage import store as storage
 from master.storage.entry import CacheEvent, Entry, make_entry
 from master.storage.keys import REGISTRY, InvalidKey, registry_prefix
 from master.storage.store import KeyValue, Store
 from master.storage.subscription import Subscription, WatchEnded
-from master.storage.watchcache import NotYet, WatchCache
+from master.storage.watchcache import WatchCache
 
-FUTURE_WAIT_SECONDS = 3.0
 BOOKMARK_SECONDS = 30.0
-RESOURCE_TOO_LARGE = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
 
 
 class ListResult(NamedTuple):
@@ -81,24 +80,6 @@ class Reads:
         except InvalidKey as error:
             raise errors.bad_request(f"invalid namespace: {error}") from error
 
-    async def fresh(self, resource_version: str) -> None:
-        """Wait until the cache is as new as the request wants."""
-        try:
-            if resource_version == "":
-                revision = await self._cache.consistent_revision()
-                await self._cache.wait_for(revision, timeout_seconds=FUTURE_WAIT_SECONDS)
-            elif resource_version != "0":
-                wanted = parse_revision(resource_version)
-                await self._cache.wait_for(wanted, timeout_seconds=FUTURE_WAIT_SECONDS)
-        except NotYet as error:
-            raise errors.timeout(
-                f"Too large resource version: {resource_version or 'latest'}, "
-                f"current: {self._cache.revision}",
-                causes=[RESOURCE_TOO_LARGE],
-            ) from error
-        except storage.StoreError as error:
-            raise errors.unavailable(f"etcd cannot be reached: {error}") from error
-
     async def list(self, resource: Resource, namespace: str, options: ListOptions) -> ListResult:
         """A page of the objects that match."""
         wanted = parse(resource, options.label_selector, options.field_selector)
@@ -111,7 +92,7 @@ class Reads:
         if options.resource_version_match == "Exact":
             revision = parse_revision(options.resource_version)
             return await self._page_at(prefix, wanted, options.limit, revision, "")
-        await self.fresh(options.resource_version)
+        await fresh(self._cache, options.resource_version)
         return self._page_now(prefix, wanted, options.limit, "")
 
     def _page_now(self, prefix: str, wanted: Filter, limit: int, start: str) -> ListResult:
@@ -174,7 +155,7 @@ class Reads:
         prefix = self.prefix(resource, namespace)
         version = options.resource_version
         if version in ("", "0") or options.send_initial_events:
-            await self.fresh(version)
+            await fresh(self._cache, version)
             since = self._cache.revision
             entries = [e for e in self._cache.list(prefix) if wanted.matches(e)]
             yield [Event("ADDED", entry.revision, entry) for entry in entries]
@@ -233,22 +214,19 @@ def _fit_all(events: Sequence[CacheEvent], wanted: Filter) -> list[Event]:
 
 
 def _fit(event: CacheEvent, wanted: Filter) -> Event | None:
-    """The event as a filtered watch sees it: starting to match is ADDED, ceasing is DELETED."""
+    """The event as a filtered watch sees it: starting to match is ADDED, ceasing is DELETED, with
+    the last state that matched."""
     revision, entry = event.entry.revision, event.entry
     if wanted.empty:
         return Event(event.type, revision, entry)
     now = event.type != "DELETED" and wanted.matches(entry)
-    before = event.previous is not None and wanted.matches(event.previous)
+    before = event.previous if event.previous and wanted.matches(event.previous) else None
     if now:
         return Event("MODIFIED" if before else "ADDED", revision, entry)
-    return Event("DELETED", revision, entry) if before else None
-
-
-def parse_revision(text: str) -> int:
-    """A resourceVersion as a number; raises StatusError 400."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise errors.bad_request(f'Invalid value: "{text}": must be an unsigned integer')
-    return int(text)
+    if before is None:
+        return None
+    last = entry if event.type == "DELETED" else before.deleted_at(revision)
+    return Event("DELETED", revision, last)
 
 
 def encode_token(revision: int, start: str, prefix: str) -> str:

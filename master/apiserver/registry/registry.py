@@ -13,9 +13,11 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
+from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.registry import bodies
 from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.filters import parse
+from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Event, EventBatches, EventReceiver, Reads
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
@@ -24,6 +26,7 @@ from master.storage.entry import Entry
 
 # What a namespaced resource offers across all namespaces.
 _ACROSS = ("list", "watch")
+_OF_SUBRESOURCES = ("get", "create", "update", "patch")
 
 
 class ObjectPage(NamedTuple):
@@ -90,6 +93,8 @@ class Registry:
         if subresource:
             if not self.serves(resource, subresource):
                 raise errors.unknown_path()
+            if verb not in _OF_SUBRESOURCES:
+                raise errors.method_not_allowed(verb, resource)
         elif verb not in resource.verbs or (
             resource.namespaced and not namespace and verb not in _ACROSS
         ):
@@ -118,10 +123,7 @@ class Registry:
             raise errors.not_found(resource, name)
         view = self._views.get(self._key(resource))
         source = view.source if view else resource
-        if resource_version not in ("", "0"):
-            await self._reads.fresh(resource_version)
-        elif resource_version == "":
-            await self._reads.fresh("")
+        await fresh(self.pipeline.cache, resource_version)
         entry = self.pipeline.cache.get(self.pipeline.key(source, namespace, name))
         if entry is None:
             raise errors.not_found(resource, name)
@@ -172,7 +174,8 @@ class Registry:
         view = self._views.get(self._key(resource))
         if view:
             cls = self.scheme.struct_of(view.source)
-            obj, findings = codec.convert_request(view.inbound(body.plain()), cls)
+            plain = view.inbound(bodies.plain(body, resource))
+            obj, findings = codec.convert_request(plain, cls)
             ctx.take_findings(findings)
             return view.outbound(await self.pipeline.create(ctx, view.source, namespace, obj))
         obj = bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
@@ -198,19 +201,12 @@ class Registry:
             return await handler.update(ctx, resource, namespace, name, body)
         view = self._views.get(self._key(resource))
         if view:
-            plain = view.inbound(body.plain())
+            plain = bodies.plain(body, resource)
+            meta, _ = codec.convert_request(plain.get("metadata") or {}, ObjectMeta)
+            _check_url(resource, meta, namespace, name)
             return await self._patch_view(ctx, view, namespace, name, lambda _: plain)
         obj: Any = bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
-        if obj.metadata.name not in ("", name):
-            raise errors.bad_request(
-                f"the name of the object ({obj.metadata.name}) does not match the name on the "
-                f"URL ({name})"
-            )
-        if resource.namespaced and obj.metadata.namespace not in ("", namespace):
-            raise errors.bad_request(
-                f"the namespace of the object ({obj.metadata.namespace}) does not match the "
-                f"namespace on the URL ({namespace})"
-            )
+        _check_url(resource, obj.metadata, namespace, name)
         obj.metadata.name = name
         obj.metadata.namespace = namespace if resource.namespaced else ""
         data = codec.encode(obj)
@@ -271,6 +267,19 @@ class Registry:
         source = view.source if view else resource
         data, gone = await self.pipeline.delete(ctx, source, namespace, name, options)
         return (view.outbound(data) if view else data), gone
+
+
+def _check_url(resource: Resource, meta: ObjectMeta, namespace: str, name: str) -> None:
+    """Raise StatusError 400 for an object that says to be another one than the URL names."""
+    if meta.name not in ("", name):
+        raise errors.bad_request(
+            f"the name of the object ({meta.name}) does not match the name on the URL ({name})"
+        )
+    if resource.namespaced and meta.namespace not in ("", namespace):
+        raise errors.bad_request(
+            f"the namespace of the object ({meta.namespace}) does not match the namespace on the "
+            f"URL ({namespace})"
+        )
 
 
 def _chosen(resource: Resource, items: list[bytes], options: ListOptions) -> list[bytes]:

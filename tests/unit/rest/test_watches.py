@@ -237,12 +237,11 @@ async def test_a_filter_sees_objects_come_and_go(
     await world.put("second", "2", app="db")
     seen = [(kind, obj["data"]["k"]) for kind, obj in [await reader.event() for _ in range(2)]]
     assert seen == [("ADDED", "1"), ("MODIFIED", "2")]
-    await world.put("second", "3")
+    revision = await world.put("second", "3")
     kind, obj = await reader.event()
-    assert (kind, obj["data"]["k"]) == (
-        "DELETED" if selector == "labelSelector" else "MODIFIED",
-        "3",
-    )
+    assert obj["metadata"]["resourceVersion"] == str(revision)
+    last = ("DELETED", "2") if selector == "labelSelector" else ("MODIFIED", "3")
+    assert (kind, obj["data"]["k"]) == last, "what no longer fits is shown as it last did"
 
 
 async def test_only_the_first_table_has_a_head(world: World, clients: Clients) -> None:
