@@ -53,8 +53,8 @@ def container_spec(
     pod_security = pod.spec.securityContext or PodSecurityContext()
     shares, quota = _cpu(container.resources)
     capabilities = security.capabilities
-    drop = tuple(capabilities.drop) if capabilities else ()
-    asked = tuple(capabilities.add) if capabilities else ()
+    drop = tuple(name.upper() for name in capabilities.drop) if capabilities else ()
+    asked = tuple(name.upper() for name in capabilities.add) if capabilities else ()
     given = () if "ALL" in drop else [c for c in DEFAULT_CAPABILITIES if c not in drop]
     sandbox = around.sandbox
     return ContainerSpec(
@@ -122,7 +122,7 @@ def _memory(resources: ResourceRequirements) -> int:
 
 def _oom_score_adj(pod: Pod, container: Container, capacity_bytes: int) -> int:
     """Who goes first when the machine has no memory left: those that have asked for the least of
-    it. A sidecar goes no sooner than the containers that it serves.
+    it.
 
     Source: https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/
     (node out of memory behavior).
@@ -131,16 +131,10 @@ def _oom_score_adj(pod: Pod, container: Container, capacity_bytes: int) -> int:
         return GUARANTEED_OOM_SCORE
     if pod.status.qosClass == "BestEffort" or not capacity_bytes:
         return BEST_EFFORT_OOM_SCORE
-    asked = _requested_memory(container)
-    if container.restartPolicy == "Always":
-        asked = max(asked, min(_requested_memory(one) for one in pod.spec.containers))
-    score = BEST_EFFORT_OOM_SCORE - 1000 * asked // capacity_bytes
-    return min(max(score, BEST_EFFORT_OOM_SCORE + GUARANTEED_OOM_SCORE), BEST_EFFORT_OOM_SCORE - 1)
-
-
-def _requested_memory(container: Container) -> int:
     asked = container.resources.requests.get("memory")
-    return quantity.whole(asked) if asked else 0
+    share = 1000 * quantity.whole(asked) // capacity_bytes if asked else 0
+    score = BEST_EFFORT_OOM_SCORE - share
+    return min(max(score, BEST_EFFORT_OOM_SCORE + GUARANTEED_OOM_SCORE), BEST_EFFORT_OOM_SCORE - 1)
 
 
 def _user(security: SecurityContext, pod: PodSecurityContext, image_user: str) -> str:
@@ -159,7 +153,7 @@ def _check_non_root(uid: int | None, image_user: str) -> None:
     name = image_user.split(":")[0]
     if uid == 0:
         raise ConfigError("container's runAsUser breaks non-root policy")
-    if uid is None and name in ("", "0", "root"):
+    if uid is None and (name in ("", "root") or (name.isdigit() and int(name) == 0)):
         raise ConfigError("container has runAsNonRoot and image will run as root")
     if uid is None and not name.isdigit():
         raise ConfigError(

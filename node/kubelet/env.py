@@ -23,7 +23,7 @@ from common.api.types.core_v1 import (
     ServicePort,
 )
 
-_REFERENCE = re.compile(r"\$\$|\$\(([^()\s]+)\)")
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 _ENV_NAME = re.compile(r"[ -<>-~]+")
 
 
@@ -222,7 +222,8 @@ def _lines(pairs: Mapping[str, str]) -> str:
     """Labels or annotations as the downward API writes them into files."""
     import json
 
-    return "\n".join(f"{key}={json.dumps(value)}" for key, value in sorted(pairs.items()))
+    quoted = ((key, json.dumps(value, ensure_ascii=False)) for key, value in sorted(pairs.items()))
+    return "\n".join(f"{key}={value}" for key, value in quoted)
 
 
 def resource_field(

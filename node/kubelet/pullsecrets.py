@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any
 
 import msgspec
@@ -19,18 +20,23 @@ _HUB_NAMES = {"docker.io", "index.docker.io", "https://index.docker.io/v1/"}
 
 
 def credentials(pod: Pod, image: str, config: Config) -> tuple[str, str] | None:
-    """(user, password) for the registry of an image; None when no Secret knows it."""
-    wanted = registry_of(image)
+    """(user, password) of the entry that names most of an image's place; None when none does.
+
+    An entry may be for a whole registry, or for what is below a path of it.
+    """
+    registry, found = registry_of(image), None
+    path = re.split("[:@]", image.removeprefix(f"{registry}/"))[0]
+    longest = -1
     for reference in pod.spec.imagePullSecrets:
         secret = config.secrets.get(reference.name)
-        if secret is None:
-            continue
-        for name, entry in _entries(secret.data).items():
-            host = DOCKER_HUB if name in _HUB_NAMES else _host(name)
-            found = _login(entry) if host == wanted else None
-            if found is not None:
-                return found
-    return None
+        for name, entry in _entries(secret.data if secret else {}).items():
+            host, below = (DOCKER_HUB, "") if name in _HUB_NAMES else _place(name)
+            login = _login(entry)
+            if login is None or host != registry or not f"{path}/".startswith(below):
+                continue
+            if len(below) > longest:
+                longest, found = len(below), login
+    return found
 
 
 def registry_of(image: str) -> str:
@@ -41,9 +47,11 @@ def registry_of(image: str) -> str:
     return DOCKER_HUB
 
 
-def _host(name: str) -> str:
-    """The registry of an entry, which may be a URL."""
-    return name.removeprefix("https://").removeprefix("http://").split("/")[0]
+def _place(name: str) -> tuple[str, str]:
+    """(registry, path with a slash at its end or '') of an entry, which may be a URL of the API."""
+    host, _, path = name.removeprefix("https://").removeprefix("http://").partition("/")
+    path = path.strip("/")
+    return host, f"{path}/" if path not in ("", "v1", "v2") else ""
 
 
 def _entries(data: dict[str, bytes]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import msgspec
 
 from common.api.types.core_v1 import (
     Container,
+    EmptyDirVolumeSource,
     Pod,
     PodSecurityContext,
     PodSpec,
@@ -62,13 +63,13 @@ POD_DEFAULTS: dict[str, tuple[Any, ...]] = {
     "subdomain": ("",),
 }
 """Members that are accepted with these values only."""
+POD_SECURITY_DEFAULTS: dict[str, tuple[Any, ...]] = {"supplementalGroupsPolicy": ("Merge",)}
 POD_SECURITY = frozenset(
     {
         "runAsUser",
         "runAsGroup",
         "runAsNonRoot",
         "supplementalGroups",
-        "supplementalGroupsPolicy",
         "seccompProfile",
     }
 )
@@ -158,6 +159,7 @@ def _of_pod(spec: PodSpec) -> list[str]:
             f"securityContext.{name}"
             for name in _set_members(spec.securityContext)
             if name not in POD_SECURITY
+            and getattr(spec.securityContext, name) not in POD_SECURITY_DEFAULTS.get(name, ())
         ]
         found += _of_seccomp(spec.securityContext)
     for volume in spec.volumes:
@@ -175,9 +177,16 @@ def _of_volume(volume: Volume) -> list[str]:
                 for name in _set_members(source)
                 if name not in PROJECTIONS
             ]
-    if volume.emptyDir is not None and volume.emptyDir.medium not in ("", "Memory"):
-        found.append(f"{path}.emptyDir.medium")
+    if volume.emptyDir is not None:
+        found += [f"{path}.emptyDir.{name}" for name in _of_empty_dir(volume.emptyDir)]
     return found
+
+
+def _of_empty_dir(source: EmptyDirVolumeSource) -> list[str]:
+    """Memory has a size of its own; of a disk nothing is set aside."""
+    if source.medium not in ("", "Memory"):
+        return ["medium"]
+    return ["sizeLimit"] if source.sizeLimit and not source.medium else []
 
 
 def _of_container(container: Container) -> list[str]:
@@ -205,7 +214,7 @@ def _of_container(container: Container) -> list[str]:
     found += [
         f"resources.limits[{name}]"
         for name in container.resources.limits
-        if name not in ("cpu", "memory", "ephemeral-storage")
+        if name not in ("cpu", "memory")
     ]
     return found
 

@@ -32,6 +32,7 @@ from node.kubelet import env
 from node.kubelet.env import Config, ConfigError, HostFacts
 
 DEFAULT_MODE = 0o644
+ROOT_MODE = 0o750
 Files = dict[str, tuple[bytes, int]]
 """Relative path -> (content, mode)."""
 
@@ -53,6 +54,9 @@ class Volumes:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # Directories below are open to whoever containers run as; other users must not get there.
+        root.mkdir(mode=ROOT_MODE, parents=True, exist_ok=True)
+        root.chmod(ROOT_MODE)
 
     def path(self, pod_uid: str, volume: Volume) -> str:
         """Where a volume's content is on this machine."""
@@ -94,19 +98,22 @@ class Volumes:
 
 
 def _make_empty(directory: Path, source: EmptyDirVolumeSource) -> None:
-    """A directory that whoever the containers run as may write to."""
+    """A directory that whoever the containers run as may write to, and change the mode of."""
     size = quantity.whole(source.sizeLimit) if source.sizeLimit else 0
-    _make_directory(directory, tmpfs=source.medium == "Memory", size=size)
-    directory.chmod(0o777)
+    if _make_directory(directory, tmpfs=source.medium == "Memory", size=size):
+        directory.chmod(0o777)
 
 
-def _make_directory(directory: Path, *, tmpfs: bool, size: int) -> None:
-    """A directory, on tmpfs when its content may not reach a disk."""
+def _make_directory(directory: Path, *, tmpfs: bool, size: int) -> bool:
+    """A directory, on tmpfs when its content may not reach a disk; answers whether it is new."""
+    made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     if tmpfs and not directory.is_mount():
         options = "mode=0755" + (f",size={size}" if size else "")
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
         subprocess.run(command, check=True)
+        made = True
+    return made
 
 
 def _check_host_path(source: HostPathVolumeSource) -> None:

@@ -54,6 +54,8 @@ async def _follow(url: str, request: HttpRequest) -> HttpAnswer:
     for _ in range(REDIRECTS_MAX):
         try:
             code, location, body = await _get_once(url, request)
+            target = urljoin(url, location)
+            same = urlsplit(target).hostname == urlsplit(first).hostname
         except (OSError, EOFError, ValueError) as error:
             if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
                 text = "http: server gave HTTP response to HTTPS client"
@@ -61,8 +63,6 @@ async def _follow(url: str, request: HttpRequest) -> HttpAnswer:
             raise CheckFailed(f'Get "{url}": {reason(error, url)}') from error
         if code not in _FOLLOWED or not location:
             return HttpAnswer(code, body)
-        target = urljoin(url, location)
-        same = urlsplit(target).hostname == urlsplit(first).hostname
         if not same or urlsplit(target).scheme not in ("http", "https"):
             return HttpAnswer(code, body)
         url = target

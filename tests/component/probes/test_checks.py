@@ -106,6 +106,8 @@ async def test_redirects_within_the_host_are_followed_and_others_are_not() -> No
             return plain(302, "bye", "Location: http://example.com/")
         if b"GET /round" in head:
             return plain(302, "", "Location: /round")
+        if b"GET /broken" in head:
+            return plain(302, "", "Location: http://[broken")
         if b"GET /end" in head:
             return plain(200, "end")
         return plain(301, "", "location: /end")
@@ -115,6 +117,8 @@ async def test_redirects_within_the_host_are_followed_and_others_are_not() -> No
         assert await get(port, "/elsewhere") == http.HttpAnswer(302, "bye")
         with pytest.raises(CheckFailed, match="stopped after 10 redirects"):
             await get(port, "/round")
+        with pytest.raises(CheckFailed):
+            await get(port, "/broken")
 
 
 async def test_https_is_not_verified(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def made(
     *, image_user: str = "", of_pod: dict[str, Any] | None = None, **fields: Any
 ) -> ContainerSpec:
     """What a container with these fields becomes."""
-    one = pod(**{"containers": [container(**fields)], **(of_pod or {})})
+    one = pod(containers=[container(**fields)], **(of_pod or {}))
     around = Surroundings(
         config=Config(),
         host=HOST,
@@ -26,7 +26,7 @@ def made(
         termination_path="/messages/app",
         image_user=image_user,
     )
-    return container_spec(one, msgspec.convert(container(**fields), Container), 2, around)
+    return container_spec(one, msgspec.convert(one.spec.containers[0], Container), 2, around)
 
 
 def test_names_labels_and_paths() -> None:
@@ -56,12 +56,6 @@ def test_who_goes_first_when_memory_is_out(qos: str, memory: str, score: int) ->
     requests = {"memory": memory} if memory else {}
     spec = made(of_pod={"status": {"qosClass": qos}}, resources={"requests": requests})
     assert spec.oom_score_adj == score
-
-
-def test_a_sidecar_goes_no_sooner_than_what_it_serves() -> None:
-    served = container(name="served", resources={"requests": {"memory": "2Gi"}})
-    pods = {"status": {"qosClass": "Burstable"}, "containers": [served]}
-    assert made(of_pod=pods, restartPolicy="Always").oom_score_adj == 500
 
 
 @pytest.mark.parametrize(
@@ -110,6 +104,7 @@ def test_users(context: dict[str, Any], of_pod: dict[str, Any], image: str, user
     [
         ({"runAsUser": 0}, "", "container's runAsUser breaks non-root policy"),
         ({}, "", "container has runAsNonRoot and image will run as root"),
+        ({}, "00:5", "container has runAsNonRoot and image will run as root"),
         ({}, "root:wheel", "image will run as root"),
         ({}, "web", r"non-numeric user \(web\), cannot verify"),
     ],
@@ -126,8 +121,9 @@ def test_capabilities_are_added_and_dropped() -> None:
     assert spec.capabilities_drop == ("MKNOD",)
 
 
-def test_all_capabilities_dropped_leave_only_those_asked_for() -> None:
-    context = {"capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}}
+@pytest.mark.parametrize("everything", ["ALL", "all"])
+def test_all_capabilities_dropped_leave_only_those_asked_for(everything: str) -> None:
+    context = {"capabilities": {"add": ["NET_BIND_SERVICE"], "drop": [everything]}}
     spec = made(securityContext=context)
     assert spec.capabilities_add == ("NET_BIND_SERVICE",)
     assert spec.capabilities_drop == ("ALL",)

@@ -61,10 +61,11 @@ def test_later_variables_see_earlier_ones() -> None:
         ("$(NONE)", "$(NONE)"),
         ("$(A)$(A)", "11"),
         ("$", "$"),
+        ("$(MY VAR)$()", "2$()"),
     ],
 )
 def test_references_are_expanded_as_kubernetes_does(text: str, expected: str) -> None:
-    assert expand(text, {"A": "1"}) == expected
+    assert expand(text, {"A": "1", "MY VAR": "2"}) == expected
 
 
 def test_the_host_name_is_the_pods() -> None:

@@ -14,6 +14,7 @@ from node.kubelet.pullsecrets import credentials, registry_of
 
 POD = Pod(spec=PodSpec(imagePullSecrets=(LocalObjectReference(name="s"),)))
 AUTH = base64.b64encode(b"ann:pa:ss").decode()
+ANN = ("ann", "pa:ss")
 
 
 def config(auths: object, key: str = ".dockerconfigjson") -> Config:
@@ -43,6 +44,10 @@ def test_registry_of(image: str, registry: str) -> None:
         ("quay.io/a/b", {"https://quay.io/v2/": {"auth": AUTH}}, ("ann", "pa:ss")),
         ("busybox", {"https://index.docker.io/v1/": {"auth": AUTH}}, ("ann", "pa:ss")),
         ("quay.io/a/b", {"ghcr.io": {"auth": AUTH}}, None),
+        ("quay.io/a/b", {"quay.io/x": {"auth": AUTH}, "quay.io": {"username": "u"}}, ("u", "")),
+        ("quay.io/a/b", {"quay.io": {"username": "u"}, "quay.io/a": {"auth": AUTH}}, ANN),
+        ("quay.io/ab/b", {"quay.io/a": {"auth": AUTH}}, None),
+        ("quay.io/a/b:1", {"quay.io/a/b": {"auth": AUTH}}, ANN),
         ("quay.io/a/b", {"quay.io": {"auth": "%%%"}}, None),
         ("quay.io/a/b", {"quay.io": "text"}, None),
         ("quay.io/a/b", [], None),

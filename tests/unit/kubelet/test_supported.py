@@ -41,6 +41,7 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
         ),
         ({"securityContext": {"seLinuxOptions": {"level": "s0"}}}, "seLinuxOptions"),
         ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "limits[nvidia.com/gpu]"),
+        ({"resources": {"limits": {"ephemeral-storage": "1Gi"}}}, "limits[ephemeral-storage]"),
     ],
 )
 def test_fields_of_a_container(fields: dict[str, Any], path: str) -> None:
@@ -94,11 +95,18 @@ def test_probes_and_hooks_are_carried_out(name: str) -> None:
             "projected.sources[0].serviceAccountToken",
         ),
         ({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}, "emptyDir.medium"),
+        ({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}]}, "emptyDir.sizeLimit"),
+        ({"securityContext": {"supplementalGroupsPolicy": "Strict"}}, "supplementalGroupsPolicy"),
         ({"ephemeralContainers": [{"name": "debug"}]}, "spec.ephemeralContainers"),
     ],
 )
 def test_fields_of_a_pod(fields: dict[str, Any], path: str) -> None:
     assert path in text(pod(**fields))
+
+
+def test_what_only_says_the_default_is_carried_out() -> None:
+    volume = {"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+    assert text(pod(securityContext={"supplementalGroupsPolicy": "Merge"}, volumes=[volume])) == ""
 
 
 def test_sidecars_are_refused_by_name() -> None:

@@ -178,8 +178,12 @@ def test_an_empty_directory_keeps_its_content_until_the_pod_goes(made: Made) -> 
     directory = made.content(one, config())
     assert stat.S_IMODE(directory.stat().st_mode) == 0o777
     (directory / "kept").write_text("1")
+    directory.chmod(0o700)
     made.content(one, config())
     assert files(directory) == {"kept": "1"}
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700, "its owner's choice, like a database's"
+    outermost = directory.parent.parent.parent
+    assert stat.S_IMODE(outermost.stat().st_mode) == 0o750, "other users of the machine stay out"
     made.remove(UID)
     assert not directory.exists()
 
@@ -208,10 +212,16 @@ def test_the_downward_api_writes_fields_of_the_pod(made: Made) -> None:
     needs_mounts()
     items = [
         {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+        {"path": "notes", "fieldRef": {"fieldPath": "metadata.annotations"}},
         {"path": "sub/ip", "fieldRef": {"fieldPath": "status.podIP"}},
     ]
-    directory = made.content(with_volume(downwardAPI={"items": items}), config())
-    assert files(directory) == {"labels": 'app="web"', "sub/ip": "10.42.1.2"}
+    one = with_volume(downwardAPI={"items": items})
+    one.metadata.annotations = {"drink": "café"}
+    assert files(made.content(one, config())) == {
+        "labels": 'app="web"',
+        "notes": 'drink="café"',
+        "sub/ip": "10.42.1.2",
+    }
 
 
 def test_a_projected_volume_joins_its_sources(made: Made) -> None:
