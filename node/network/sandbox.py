@@ -8,9 +8,10 @@ would do, but answers only where the node has a route to that address: a default
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,29 @@ GATEWAY = "169.254.1.1"
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 NAMESPACES = ("net", "ipc", "uts")
 COMMAND_TIMEOUT_SECONDS = 30.0
+NO_VALUES: Mapping[str, str] = {}
+
+MOUNT_SHM = 'mount -t tmpfs -o "mode=1777,size=$SHM_BYTES" shm "$DIRECTORY/shm"'
+MAKE_IPC = 'unshare --ipc="$DIRECTORY/ipc" true'
+MAKE_NAMESPACES = (
+    'unshare --net="$DIRECTORY/net" --ipc="$DIRECTORY/ipc" --uts="$DIRECTORY/uts" hostname "$NAME"'
+)
+CONNECT_NODE = f"""ip -batch - <<END
+link add $LINK address {GATEWAY_MAC} type veth peer name eth0 netns $DIRECTORY/net
+link set $LINK up
+route replace $ADDRESS/32 dev $LINK
+END"""
+CONNECT_POD = f"""nsenter --net="$DIRECTORY/net" ip -batch - <<END
+link set lo up
+addr add $ADDRESS/32 dev eth0
+link set eth0 up
+neigh add {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent
+route add {GATEWAY} dev eth0 scope link
+route add default via {GATEWAY} dev eth0
+END"""
+CONNECTED = (MOUNT_SHM, MAKE_NAMESPACES, CONNECT_NODE, CONNECT_POD)
+"""How a sandbox is made: one shell, for starting it takes longer than most of what it does. The
+host name is set inside, as Podman may not set it."""
 
 
 class _Meta(msgspec.Struct):
@@ -51,41 +75,24 @@ class NamespaceSandbox:
             return found
         await self.remove(spec.pod_uid)
         await self._offload(_make_files, directory, spec)
-        options = f"mode=1777,size={spec.shm_bytes}"
-        await self._run(["mount", "-t", "tmpfs", "-o", options, "shm", str(directory / "shm")])
+        values = {
+            "DIRECTORY": str(directory),
+            "NAME": spec.hostname,
+            "ADDRESS": spec.address,
+            "LINK": link_name(spec.pod_uid),
+            "SHM_BYTES": str(spec.shm_bytes),
+        }
+        steps = (MOUNT_SHM, MAKE_IPC) if spec.host_network else CONNECTED
+        await self._run(["sh", "-ec", "\n".join(steps)], values)
         if not spec.host_network:
-            await self._make_namespaces(directory, spec)
-            await self._connect(directory, spec)
+            await self._offload(_forward)
         meta = _Meta(spec.pod_uid, spec.pod_namespace, spec.pod_name, spec.address)
         await self._offload((directory / "sandbox.json").write_bytes, msgspec.json.encode(meta))
         return _status(directory, meta, ready=True)
 
-    async def _run(self, command: Sequence[str], text: str = "") -> None:
-        """Run a program with `text` as its input; raises SandboxFailed."""
-        await self._offload(_run_now, command, text)
-
-    async def _make_namespaces(self, directory: Path, spec: SandboxSpec) -> None:
-        """Make and pin the namespaces; the host name is set inside, Podman may not set it."""
-        pins = [f"--{name}={directory / name}" for name in NAMESPACES]
-        inside = ["sh", "-ec", 'hostname "$1"; ip link set lo up', "sh", spec.hostname]
-        await self._run(["unshare", *pins, "--", *inside])
-
-    async def _connect(self, directory: Path, spec: SandboxSpec) -> None:
-        """Join the namespace to the node by a veth pair, and route the address to it."""
-        link, netns = link_name(spec.pod_uid), directory / "net"
-        pair = f"link add {link} address {GATEWAY_MAC} type veth peer name eth0 netns {netns}\n"
-        await self._run(["ip", "-batch", "-"], pair)
-        await self._run(
-            ["nsenter", f"--net={netns}", "ip", "-batch", "-"],
-            f"addr add {spec.address}/32 dev eth0\nlink set eth0 up\n"
-            f"neigh add {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent\n"
-            f"route add {GATEWAY} dev eth0 scope link\nroute add default via {GATEWAY} dev eth0\n",
-        )
-        await self._offload(_forward)
-        await self._run(
-            ["ip", "-batch", "-"],
-            f"link set {link} up\nroute replace {spec.address}/32 dev {link}\n",
-        )
+    async def _run(self, command: Sequence[str], values: Mapping[str, str] = NO_VALUES) -> None:
+        """Run a program with `values` in its environment; raises SandboxFailed."""
+        await self._offload(_run_now, command, values)
 
     async def remove(self, pod_uid: str) -> None:
         """Unpin the namespaces (the veth goes with them), unmount and delete the rest."""
@@ -142,7 +149,8 @@ def _read(directory: Path, points: frozenset[str] | None = None) -> SandboxStatu
     except (OSError, msgspec.DecodeError):
         return _status(directory, _Meta(directory.name, "", "", ""), ready=False)
     mounted = _mount_points() if points is None else points
-    whole = {str(directory / name) for name in (("shm", *NAMESPACES) if meta.address else ("shm",))}
+    parts = ("shm", *NAMESPACES) if meta.address else ("shm", "ipc")
+    whole = {str(directory / name) for name in parts}
     linked = not meta.address or Path(f"/sys/class/net/{link_name(meta.uid)}").exists()
     return _status(directory, meta, ready=whole <= mounted and linked)
 
@@ -155,7 +163,7 @@ def _status(directory: Path, meta: _Meta, *, ready: bool) -> SandboxStatus:
         pod_name=meta.name,
         address=meta.address,
         netns_path=str(directory / "net") if own else "",
-        ipcns_path=str(directory / "ipc") if own else "",
+        ipcns_path=str(directory / "ipc"),
         utsns_path=str(directory / "uts") if own else "",
         directory=str(directory),
         ready=ready,
@@ -197,12 +205,13 @@ def _mounts_below(directory: Path) -> list[str]:
     return sorted((p for p in _mount_points() if p.startswith(prefix)), key=len, reverse=True)
 
 
-def _run_now(command: Sequence[str], text: str) -> None:
+def _run_now(command: Sequence[str], values: Mapping[str, str]) -> None:
     """Run a program; raises SandboxFailed with what it printed when it fails."""
     try:
         ended = subprocess.run(
             command,
-            input=text.encode(),
+            env={**os.environ, **values},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             timeout=COMMAND_TIMEOUT_SECONDS,

@@ -266,7 +266,10 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxStatus:
-    """A sandbox that is there. Paths of namespaces are empty where the machine's are used."""
+    """A sandbox that is there. Paths of namespaces are empty where the machine's are used.
+
+    Shared memory is the pod's own on the machine's network, too; hostIPC is of each container.
+    """
 
     pod_uid: str
     pod_namespace: str

@@ -37,7 +37,7 @@ class FakeSandbox:
                 pod_name=spec.pod_name,
                 address=spec.address,
                 netns_path=own and f"{own}/net",
-                ipcns_path=own and f"{own}/ipc",
+                ipcns_path=f"{directory}/ipc",
                 utsns_path=own and f"{own}/uts",
                 directory=directory,
                 ready=True,

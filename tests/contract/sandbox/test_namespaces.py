@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.runtime.offload import Offload
+from node.network import sandbox as sandboxes
 from node.network.sandbox import NamespaceSandbox, link_name
 from node.runtime.base import SandboxFailed, SandboxStatus
 from tests.contract.sandbox.conftest import a_spec
@@ -13,8 +14,7 @@ from tests.contract.sandbox.conftest import a_spec
 pytestmark = pytest.mark.netns
 
 
-class Killed(Exception):
-    """The kubelet is gone."""
+IPC = ("readlink", "/proc/self/ns/ipc")
 
 
 def said(*command: str) -> str:
@@ -84,32 +84,32 @@ async def test_nothing_is_left(machine: Offload, real: NamespaceSandbox, tmp_pat
     assert list((tmp_path / "sandboxes").iterdir()) == []
 
 
-@pytest.mark.parametrize("step", range(1, 7))
+@pytest.mark.parametrize("step", range(len(sandboxes.CONNECTED) + 1))
 async def test_one_that_was_left_half_made_is_made_whole(
     machine: Offload, real: NamespaceSandbox, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """The kubelet is killed before each of the steps; `create` repairs, `remove` clears up."""
+    """It ends before each of the steps; `create` repairs, `remove` clears up."""
     before = await machine(state)
-    left = step
-
-    async def stopping(command: object, text: str = "") -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise Killed
-        await NamespaceSandbox._run(real, command, text)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(real, "_run", stopping)
-        try:
+        patch.setattr(sandboxes, "CONNECTED", (*sandboxes.CONNECTED[:step], "exit 1"))
+        with pytest.raises(SandboxFailed):
             await real.create(a_spec())
-        except Killed:
-            assert [status.ready for status in await real.list()] == [False]
+        assert [status.ready for status in await real.list()] == [False]
     status = await real.create(a_spec())
     assert status.ready
     assert await real.list() == [status]
     await real.remove(status.pod_uid)
     assert await machine(state) == before
+
+
+async def test_on_the_machines_network_the_memory_is_still_its_own(
+    machine: Offload, real: NamespaceSandbox
+) -> None:
+    status = await real.create(a_spec(address=""))
+    inner = await machine(said, "nsenter", f"--ipc={status.ipcns_path}", *IPC)
+    assert inner != await machine(said, *IPC)
+    await machine(said, "umount", status.ipcns_path)
+    assert [found.ready for found in await real.list()] == [False]
 
 
 async def test_one_whose_parts_went_is_not_ready_and_is_made_again(
@@ -125,5 +125,5 @@ async def test_one_whose_parts_went_is_not_ready_and_is_made_again(
 
 
 async def test_a_failed_step_is_told_in_its_own_words(real: NamespaceSandbox) -> None:
-    with pytest.raises(SandboxFailed, match=r"nsenter: .*not-an-address"):
+    with pytest.raises(SandboxFailed, match=r"not-an-address"):
         await real.create(a_spec(address="not-an-address"))

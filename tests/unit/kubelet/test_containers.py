@@ -37,9 +37,19 @@ def test_names_labels_and_paths() -> None:
     assert spec.labels["io.wherry.container.attempt"] == "2"
 
 
-def test_on_the_machines_network_nothing_is_joined() -> None:
+def test_on_the_machines_network_only_memory_is_the_pods_own() -> None:
     spec = made(of_pod={"hostNetwork": True})
-    assert (spec.netns_path, spec.utsns_path, spec.ipcns_path) == ("", "", "")
+    assert (spec.netns_path, spec.utsns_path) == ("", "")
+    assert spec.ipcns_path.endswith(f"{UID}/ipc")
+
+
+def test_the_machines_memory_is_for_who_asks_for_it() -> None:
+    sources = [
+        next(mount.source for mount in made(of_pod=fields).mounts if mount.target == "/dev/shm")
+        for fields in ({}, {"hostIPC": True})
+    ]
+    assert sources[0].endswith(f"{UID}/shm")
+    assert sources[1] == "/dev/shm"
 
 
 @pytest.mark.parametrize(
