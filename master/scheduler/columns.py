@@ -6,6 +6,7 @@
     gap[row]                 the share of CPU requested less that of memory
     label(key)[row]          the number of a label's value, 0 without
     counts[class, row]       pods of each (namespace, labels, owner) class
+    crowds[class][row]       pods of each class, for what few pods ask: who else is there
 
 A removed node leaves a hole (`valid` is False there) that the next new node fills. Every column
 is as long as `size`; arrays that are handed out are views and must not be changed.
@@ -13,7 +14,7 @@ is as long as `size`; arrays that are handed out are views and must not be chang
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,12 @@ class Columns:
         self.names: list[str] = []
         self.resources = {CPU: 0, MEMORY: 1, STORAGE: 2, PODS: 3}
         self.classes: dict[tuple[str, tuple[tuple[str, str], ...], str], int] = {}
+        self.crowds: dict[PodClass, Counter[int]] = {}
+        """How many pods of each class are on which rows, those on their way out among them."""
+        self.attached: dict[PodClass, None] = {}
+        """The classes among them whose pods want to be near pods, or away from them."""
+        self.namespaces: dict[str, Mapping[str, str]] = {}
+        """The labels of each namespace."""
         self.ports: dict[int, dict[tuple[str, str, int], int]] = defaultdict(dict)
         self._holes: list[int] = []
         self._placed: dict[str, _Placed] = {}
@@ -311,11 +318,23 @@ class Columns:
         self._nonzero[0, row] += sign * shape.nonzero[0]
         self._nonzero[1, row] += sign * shape.nonzero[1]
         self._set_shares(row)
+        self._join_crowd(shape, row, sign)
         for port in shape.ports:
             used = self.ports[row]
             used[port] = used.get(port, 0) + sign
             if not used[port]:
                 del used[port]
+
+    def _join_crowd(self, shape: PodClass, row: int, sign: int) -> None:
+        crowd = self.crowds.setdefault(shape, Counter())
+        crowd[row] += sign
+        if not crowd[row]:
+            del crowd[row]
+        if not crowd:
+            del self.crowds[shape]
+            self.attached.pop(shape, None)
+        elif shape.attached:
+            self.attached[shape] = None
 
     def _count(self, shape: PodClass, row: int, sign: int) -> None:
         index = self._class(shape)

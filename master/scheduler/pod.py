@@ -45,6 +45,12 @@ class PodClass:
     def __hash__(self) -> int:
         return hash(self.key)
 
+    @property
+    def attached(self) -> bool:
+        """Whether it has terms of affinity to pods."""
+        wanted = self.affinity
+        return bool(wanted and (wanted.podAffinity or wanted.podAntiAffinity))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodInfo:

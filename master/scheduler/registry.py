@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from master.scheduler.framework import Filter, Score
 from master.scheduler.plugins.balanced_allocation import BalancedAllocation
+from master.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from master.scheduler.plugins.node_affinity import NodeAffinity
 from master.scheduler.plugins.node_ports import NodePorts
 from master.scheduler.plugins.node_resources_fit import NodeResourcesFit
@@ -18,11 +19,13 @@ FILTERS: tuple[Filter, ...] = (
     NodePorts(),
     NodeResourcesFit(),
     PodTopologySpread(),
+    InterPodAffinity(),
 )
 SCORES: tuple[tuple[Score, float], ...] = (
     (TaintToleration(), 3),
     (NodeAffinity(), 2),
     (NodeResourcesFit(), 1),
     (PodTopologySpread(), 2),
+    (InterPodAffinity(), 2),
     (BalancedAllocation(), 1),
 )

@@ -71,6 +71,7 @@ class Scheduler:
         self._clock = clock
         self._pods = informers["pods"]
         self._nodes = informers["nodes"]
+        self._namespaces = informers["namespaces"]
         self._columns = Columns()
         self._cycle = Cycle(self._columns, FILTERS, SCORES)
         self._own = own.scheduler if own is not None else None
@@ -78,13 +79,14 @@ class Scheduler:
         if own is not None:
             self._lanes[own.name] = _Lane(self._decide_by_file, own.recorder)
         self._binding: dict[str, str] = {}
+        self._namespaces.add_handler(self._on_namespace)
         self._nodes.add_handler(self._on_node)
         self._pods.add_handler(self._on_pod)
 
     async def run(self) -> None:
         """Schedule until cancelled."""
-        await self._pods.synced.wait()
-        await self._nodes.synced.wait()
+        for informer in (self._namespaces, self._pods, self._nodes):
+            await informer.synced.wait()
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes.values():
@@ -231,6 +233,13 @@ class Scheduler:
         for event in _node_events(before, self._columns.nodes[new.name]):
             self._event(event, now)
         self._wake()
+
+    def _on_namespace(self, resource: Resource, old: Item | None, new: Item | None) -> None:
+        """Which namespaces a term of affinity selects."""
+        if new is not None:
+            self._columns.namespaces[new.name] = new.labels
+        elif old is not None:
+            self._columns.namespaces.pop(old.name, None)
 
     def _on_pod(self, resource: Resource, old: Item | None, new: Item | None) -> None:
         now = self._clock.monotonic()

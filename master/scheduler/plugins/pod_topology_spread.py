@@ -18,6 +18,7 @@ from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent, Rejections
 from master.scheduler.pod import PodClass
 from master.scheduler.tolerations import untolerated
+from master.scheduler.topology import domains
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -120,14 +121,6 @@ def _eligible(constraint: TopologySpreadConstraint, pod: PodClass, columns: Colu
     return found
 
 
-def _domains(topology_key: str, columns: Columns, weights: Floats | Bools) -> Floats:
-    """The sum of `weights` over the nodes of each domain; 0 at 0, for nodes without the label."""
-    size = len(columns.label_values(topology_key)) + 1
-    found = np.bincount(columns.label(topology_key), weights=weights, minlength=size)
-    found[0] = 0.0
-    return found.astype(np.float64, copy=False)
-
-
 def _skewed(
     constraint: TopologySpreadConstraint, pod: PodClass, columns: Columns, keyed: Bools
 ) -> Bools:
@@ -135,8 +128,8 @@ def _skewed(
     selector = _selector(constraint, pod)
     among = keyed & _eligible(constraint, pod, columns)
     key = constraint.topologyKey
-    pods = _domains(key, columns, _matching(selector, pod, columns) * among)
-    present = _domains(key, columns, among) > 0
+    pods = domains(key, columns, _matching(selector, pod, columns) * among)
+    present = domains(key, columns, among) > 0
     few = int(present.sum()) < (constraint.minDomains or 1)
     least = 0.0 if few else float(pods[present].min(initial=math.inf))
     own = 1 if selector.matches(dict(pod.labels)) else 0
@@ -179,8 +172,8 @@ def _crowding(constraint: _Soft, columns: Columns, counted: Bools) -> Floats:
         there += skew
         there *= columns.label(key) > 0
         return there
-    size = np.count_nonzero(_domains(key, columns, counted))
-    pods = _domains(key, columns, constraint.pods)
+    size = np.count_nonzero(domains(key, columns, counted))
+    pods = domains(key, columns, constraint.pods)
     pods = pods * math.log(size + 2) + skew
     pods[0] = 0.0
     return pods[columns.label(key)]

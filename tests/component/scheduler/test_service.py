@@ -29,6 +29,7 @@ def resource(plural: str) -> Resource:
 
 
 PODS, NODES = resource("pods"), resource("nodes")
+NAMESPACES = resource("namespaces")
 
 
 class World:
@@ -71,7 +72,7 @@ async def world() -> AsyncIterator[World]:
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[None]:
     api, clock = world.api, world.clock
-    informers = {r.group_resource: Informer(api, r, clock=clock) for r in (PODS, NODES)}
+    informers = {r.group_resource: Informer(api, r, clock=clock) for r in (NAMESPACES, PODS, NODES)}
     recorder = EventRecorder(api, Correlator("default-scheduler"), clock=clock)
     scheduler = Scheduler(api, informers, recorder, clock=clock)
     works = [scheduler.run(), recorder.run(), *(i.run() for i in informers.values())]

@@ -62,6 +62,7 @@ def pod_item(
     phase: str = "Pending",
     requests: dict[str, str] | None = None,
     deleting: bool = False,
+    namespace: str = "default",
     **spec: Any,
 ) -> Item:
     """A pod as a lister has it."""
@@ -74,7 +75,7 @@ def pod_item(
     pod = Pod(
         metadata=ObjectMeta(
             name=name,
-            namespace="default",
+            namespace=namespace,
             uid=f"uid-{name}",
             resourceVersion=str(number),
             labels=labels or {},
