@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from common.api import conditions, times
+from common.api import conditions, integers, times
 from common.api.types.core_v1 import Pod, PodTemplateSpec
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 
@@ -90,8 +90,7 @@ def restarts(pod: Pod) -> int:
 
 def deletion_cost(pod: Pod) -> int:
     """The cost that a user put on deleting this pod; 0 when there is none to understand."""
-    text = pod.metadata.annotations.get(DELETION_COST, "0")
-    return int(text) if text.lstrip("+-").isdecimal() else 0
+    return integers.parse(pod.metadata.annotations.get(DELETION_COST, "")) or 0
 
 
 def _age_rank(since: str | None, now: datetime) -> int:

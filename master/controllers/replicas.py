@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from common.api import labels, times
+from common.api import integers, labels, times
 from common.api.labels import Selector
 from common.api.resource import Resource
 from common.api.types.core_v1 import Pod, PodTemplateSpec
@@ -116,8 +116,8 @@ def _failed(pod: Pod, now: datetime) -> _Failed:
     end = pods.finished_at(pod)
     made = pod.metadata.creationTimestamp
     lived = times.age_seconds(made, now) - times.age_seconds(end, now)
-    before = pod.metadata.annotations.get(FAILURES, "0")
-    failures = 1 + (int(before) if before.isdecimal() and lived < HEALTHY_SECONDS else 0)
+    before = integers.parse(pod.metadata.annotations.get(FAILURES, "")) or 0
+    failures = 1 + (before if lived < HEALTHY_SECONDS else 0)
     wait_seconds = FAILED_BACKOFF.delay_seconds(failures) - times.age_seconds(end, now)
     return _Failed(pod, failures, wait_seconds)
 

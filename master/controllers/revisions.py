@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from common.api import integers
 from common.api.types.apps_v1 import Deployment, ReplicaSet, ReplicaSetSpec
 from common.api.types.core_v1 import PodTemplateSpec
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
@@ -59,8 +60,7 @@ def find_new(deployment: Deployment, replica_sets: Iterable[ReplicaSet]) -> Repl
 
 def number(replica_set: ReplicaSet) -> int:
     """The revision of a ReplicaSet; 0 when it has none."""
-    text = replica_set.metadata.annotations.get(REVISION, "")
-    return int(text) if text.isdecimal() else 0
+    return integers.parse(replica_set.metadata.annotations.get(REVISION, "")) or 0
 
 
 def annotate(deployment: Deployment, new: ReplicaSet, old: Sequence[ReplicaSet]) -> bool:

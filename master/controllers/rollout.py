@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from common.api import integers
 from common.api.types.apps_v1 import Deployment, ReplicaSet
 
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAXIMUM = "deployment.kubernetes.io/max-replicas"
 Scale = list[tuple[ReplicaSet, int]]
 """ReplicaSets with the size that each should get."""
+PERCENT_MAX = 10**9
+"""What stands for a percentage that is longer than a number: all pods at once."""
 
 
 def wanted(deployment: Deployment) -> int:
@@ -40,7 +43,8 @@ def available(replica_set: ReplicaSet) -> int:
 def resolve(value: int | str | None, total: int, *, up: bool) -> int:
     """A number, or a percentage of `total` rounded up or down."""
     if isinstance(value, str):
-        share = int(value.removesuffix("%")) * total
+        percent = integers.parse(value.removesuffix("%"))
+        share = (PERCENT_MAX if percent is None else percent) * total
         return -(-share // 100) if up else share // 100
     return value or 0
 
@@ -140,9 +144,9 @@ def _share(deployment: Deployment, replica_set: ReplicaSet, room: int, given: in
 def _fraction(deployment: Deployment, replica_set: ReplicaSet) -> int:
     if wanted(deployment) == 0:
         return -size(replica_set)
-    noted = replica_set.metadata.annotations.get(MAXIMUM, "")
-    before = int(noted) if noted.isdecimal() and int(noted) else deployment.status.replicas
-    if not before:
+    noted = integers.parse(replica_set.metadata.annotations.get(MAXIMUM, ""))
+    before = noted or deployment.status.replicas
+    if before <= 0:
         return 0
     exact = size(replica_set) * maximum(deployment) / before
     return math.floor(exact + 0.5) - size(replica_set)
@@ -170,4 +174,4 @@ def by_age(replica_set: ReplicaSet) -> tuple[str, str]:
 def was_scaled(deployment: Deployment, everything: Iterable[ReplicaSet]) -> bool:
     """Whether the Deployment wants another number than when its ReplicaSets were last sized."""
     noted = [rs.metadata.annotations.get(DESIRED, "") for rs in everything if size(rs) > 0]
-    return any(text.isdecimal() and int(text) != wanted(deployment) for text in noted)
+    return any(integers.parse(text) not in (None, wanted(deployment)) for text in noted)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.api import integers
 from common.api.types.core_v1 import NodeSelectorRequirement, NodeSelectorTerm
 from master.scheduler.columns import Bools, Columns
 from master.scheduler.pod import PodClass
@@ -62,17 +63,12 @@ def _requirement(requirement: NodeSelectorRequirement, columns: Columns) -> Bool
 
 def _compared(requirement: NodeSelectorRequirement, columns: Columns) -> tuple[str, ...]:
     """The known values that are greater or less than the bound; not numbers never are."""
-    bound = requirement.values[0] if requirement.values else ""
-    greater = requirement.operator == "Gt"
-    found = []
-    for value in columns.label_values(requirement.key):
-        try:
-            difference = int(value) - int(bound)
-        except ValueError:
-            continue
-        if difference > 0 if greater else difference < 0:
-            found.append(value)
-    return tuple(found)
+    bound = integers.parse(requirement.values[0] if requirement.values else "")
+    if bound is None:
+        return ()
+    sign = 1 if requirement.operator == "Gt" else -1
+    numbers = ((text, integers.parse(text)) for text in columns.label_values(requirement.key))
+    return tuple(text for text, n in numbers if n is not None and sign * n > sign * bound)
 
 
 def _field(requirement: NodeSelectorRequirement, columns: Columns) -> Bools:

@@ -174,6 +174,7 @@ def test_steps_of_a_rolling_update(
         (2, 0, "10%", (0, 1)),
         (4, 0, 10, (0, 4)),
         (0, "25%", "25%", (0, 0)),
+        (4, "9" * 5000 + "%", 0, (4 * rollout.PERCENT_MAX // 100, 0)),
     ],
 )
 def test_percentages_are_rounded_up_for_surge_and_down_for_unavailable(
