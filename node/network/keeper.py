@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from common.runtime.clock import Clock
-from node.network.routes import Network, PodNetwork
+from node.network.routes import Network, PodNetwork, parse_peer
 from node.runtime.base import SandboxFailed
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class NetworkKeeper:
             self._told = (network, pod_cidr)
             self._file.write_bytes(msgspec.json.encode(network))
             self._changed.set()
+            _log_unreadable(network)
 
     def start(self, pod_cidr: str) -> None:
         """Begin with what is known from before."""
@@ -61,6 +62,13 @@ class NetworkKeeper:
         finally:
             sleeping.cancel()
             changed.cancel()
+
+
+def _log_unreadable(network: Network) -> None:
+    for peer in network.peers:
+        if parse_peer(peer) is None:
+            addresses = f"{peer.pod_cidr!r} at {peer.address!r}"
+            log.warning("no route to a node's pods: not IPv4", extra={"object": addresses})
 
 
 def _load(file: Path) -> Network:

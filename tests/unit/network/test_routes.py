@@ -25,6 +25,19 @@ def test_a_block_that_is_not_of_the_cluster_is_not_taken(block: str) -> None:
     assert block not in wanted_routes(network, "192.168.7.1", "lan", "10.42.1.0/24")
 
 
+@pytest.mark.parametrize(
+    "peer",
+    [
+        *[Peer("10.42.3.0/24", address) for address in ("fd00::1", "node3", "192.168.7", "")],
+        *[Peer(block, "192.168.7.3") for block in ("fd00::/64", "10.42.3.1/24", "x", "")],
+    ],
+)
+def test_a_peer_that_cannot_be_read_costs_the_others_nothing(peer: Peer) -> None:
+    network = Network("10.42.0.0/16", "10.43.0.0/16", (peer, *PEERS))
+    found = wanted_routes(network, "192.168.7.1", "lan", "10.42.1.0/24")
+    assert found == wanted_routes(NETWORK, "192.168.7.1", "lan", "10.42.1.0/24")
+
+
 def test_nothing_is_wanted_before_the_master_has_told() -> None:
     assert wanted_routes(Network(), "192.168.7.1", "lan", "10.42.1.0/24") == {}
 
