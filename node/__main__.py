@@ -135,13 +135,12 @@ class Node:
         self._stream = ControlStream(
             f"{host.hostname}:{port}", own, clock=self._clock, rng=SystemRng()
         )
-        self._assigned = AssignedStore(data / "kubelet" / "assigned", run_dir / "secrets")
+        self._assigned = AssignedStore(
+            data / "kubelet" / "assigned", run_dir / "secrets", run_dir / "kubelet-synced"
+        )
         self._tools = self._make_tools(config, data, run_dir)
         self._kubelet = Kubelet(self._tools, machine, self._stream, usage.Stats(config.data_dir))
         self._tools.used_addresses = self._kubelet.addresses
-        # After a boot nothing runs, and what was assigned before may run elsewhere by now: the
-        # master's word is waited for. A boot empties the run directory.
-        self._ran_since_boot = run_dir / "kubelet-synced"
         self._network = NetworkKeeper(
             PodNetwork(config.node_ip, self._offload), data / "network.json", clock=self._clock
         )
@@ -172,9 +171,8 @@ class Node:
     async def run(self) -> None:
         """Take up what was assigned before, unless the machine has booted; serve the master."""
         await self._kubelet.relist()
-        if self._ran_since_boot.exists():
-            for assignment in await self._offload(lambda: list(self._assigned.load())):
-                self._kubelet.assign(assignment)
+        for assignment in await self._offload(lambda: list(self._assigned.load())):
+            self._kubelet.assign(assignment)
         self._network.start(_read(str(self._data_dir / "pod-cidr")))
         gc.freeze()
         handlers = Handlers(
@@ -223,7 +221,7 @@ class Node:
 
     def _synced(self, uids: set[str]) -> None:
         self._kubelet.synced(uids)
-        self._ran_since_boot.touch()
+        self._assigned.synced(uids)
 
     def _removed(self, uid: str) -> None:
         self._assigned.remove(uid)
