@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -45,6 +46,7 @@ from node.session.assigned import AssignedStore
 from node.session.control import ControlStream, Handlers
 from node.session.credentials import Credentials
 from node.session.sessions import Sessions
+from node.session.writer import DiskWriter
 from protos import node_v1_pb2
 
 log = logging.getLogger("node")
@@ -135,6 +137,7 @@ class Node:
         self._stream = ControlStream(
             f"{host.hostname}:{port}", own, clock=self._clock, rng=SystemRng()
         )
+        self._writer = DiskWriter(self._offload)
         self._assigned = AssignedStore(
             data / "kubelet" / "assigned", run_dir / "secrets", run_dir / "kubelet-synced"
         )
@@ -185,6 +188,7 @@ class Node:
             open_session=self._sessions.open,
         )
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._writer.run())
             group.create_task(self._network.run())
             group.create_task(self._kubelet.run())
             group.create_task(self._stream.run(handlers))
@@ -212,19 +216,16 @@ class Node:
 
     def _assign(self, assignment: node_v1_pb2.PodAssignment) -> str:
         uid = codec.decode(assignment.pod, Pod).metadata.uid
-        try:
-            self._assigned.save(uid, assignment)
-        except OSError as error:  # a full disk must not stop what runs
-            log.warning("an assignment was not kept", extra={"object": uid, "error": str(error)})
+        self._writer.put(uid, partial(self._assigned.save, uid, assignment))
         self._kubelet.assign(assignment)
         return uid
 
     def _synced(self, uids: set[str]) -> None:
         self._kubelet.synced(uids)
-        self._assigned.synced(uids)
+        self._writer.put("what is assigned", partial(self._assigned.synced, frozenset(uids)))
 
     def _removed(self, uid: str) -> None:
-        self._assigned.remove(uid)
+        self._writer.put(uid, partial(self._assigned.remove, uid))
         self._kubelet.removed(uid)
 
     def _record(self, pod: Pod, container: str, kind: str, reason: str, message: str) -> None:

@@ -93,3 +93,12 @@ async def test_what_the_master_has_not_told_is_not_kept(master: Master, started:
     await master.say.put(ToNode(synced=node_v1_pb2.Synced()))
     await started.until(lambda: started.kept() == [UID, UID])
     await started.until((started.run_dir / "kubelet-synced").exists)
+
+
+async def test_a_disk_that_refuses_ends_nothing(master: Master, started: Started) -> None:
+    (started.data / "kubelet" / "assigned").rmdir()
+    (started.data / "kubelet" / "assigned").touch()
+    beats = len(master.all("heartbeat"))
+    await master.say.put(ToNode(pod=assignment(UID)))
+    await master.say.put(ToNode(removed=node_v1_pb2.PodRemoved(uid=UID)))
+    await started.until(lambda: len(master.all("heartbeat")) > beats + 1)
