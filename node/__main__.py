@@ -24,7 +24,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
-from common.security.files import InsecurePath
+from common.security.files import InsecurePath, write_private
 from node import config as configuration
 from node.config import KubeletConfig
 from node.kubelet import stats as usage
@@ -128,7 +128,6 @@ class Node:
 
     def __init__(self, config: KubeletConfig, machine: Machine, own: Credentials) -> None:
         self._machine = machine
-        self._data_dir = Path(config.data_dir)
         self._clock = SystemClock()
         self._offload = Offload(threads=6, name="kubelet")
         data, run_dir = Path(config.data_dir), Path(config.run_dir)
@@ -137,6 +136,8 @@ class Node:
         self._stream = ControlStream(
             f"{host.hostname}:{port}", own, clock=self._clock, rng=SystemRng()
         )
+        self._cidr_file = data / "pod-cidr"
+        self._pod_cidr = _read(str(self._cidr_file))
         self._writer = DiskWriter(self._offload)
         self._assigned = AssignedStore(
             data / "kubelet" / "assigned", run_dir / "secrets", run_dir / "kubelet-synced"
@@ -145,7 +146,10 @@ class Node:
         self._kubelet = Kubelet(self._tools, machine, self._stream, usage.Stats(config.data_dir))
         self._tools.used_addresses = self._kubelet.addresses
         self._network = NetworkKeeper(
-            PodNetwork(config.node_ip, self._offload), data / "network.json", clock=self._clock
+            PodNetwork(config.node_ip, self._offload),
+            data / "network.json",
+            clock=self._clock,
+            writer=self._writer,
         )
         log_server = LogServer(self._kubelet, self._clock, self._offload)
         self._sessions = Sessions(self._stream.stub, log_server.logs)
@@ -157,7 +161,7 @@ class Node:
             runtime=PodmanRuntime(config.podman_socket, self._offload),
             sandbox=NamespaceSandbox(run_dir / "sandboxes", self._offload),
             volumes=Volumes(data / "pods"),
-            pool=AddressPool(_read(str(data / "pod-cidr")) or "10.42.255.0/24"),
+            pool=AddressPool(self._pod_cidr or "10.42.255.0/24"),
             used_addresses=set,
             host=HostFacts.of(config.node_ip, cpus, memory),
             resolv_conf=_read("/etc/resolv.conf") + "\n",
@@ -176,7 +180,7 @@ class Node:
         await self._kubelet.relist()
         for assignment in await self._offload(lambda: list(self._assigned.load())):
             self._kubelet.assign(assignment)
-        self._network.start(_read(str(self._data_dir / "pod-cidr")))
+        self._network.start(self._pod_cidr)
         gc.freeze()
         handlers = Handlers(
             hello=self._hello,
@@ -199,20 +203,28 @@ class Node:
             boot_id=self._machine.boot_id,
             machine_id=self._machine.machine_id,
             version=self._machine.version,
-            node=await self._kubelet.registration(_read(str(self._data_dir / "pod-cidr"))),
+            node=await self._kubelet.registration(self._pod_cidr),
         )
 
     def _welcome(self, welcome: node_v1_pb2.Welcome) -> None:
         """The pod CIDR never changes for a node; keep it for starts without a master."""
-        file = self._data_dir / "pod-cidr"
-        if _read(str(file)) != welcome.pod_cidr:
-            file.write_text(welcome.pod_cidr)
-            self._tools.pool = AddressPool(welcome.pod_cidr)
+        cidr = welcome.pod_cidr
+        if cidr == self._pod_cidr:
+            return
+        try:
+            self._tools.pool = AddressPool(cidr)
+        except ValueError as error:  # it is not IPv4: somebody has made the Node by hand
+            log.error("no addresses for pods", extra={"object": cidr, "error": str(error)})
+            return
+        self._pod_cidr = cidr
+        self._writer.put(
+            str(self._cidr_file), partial(write_private, self._cidr_file, cidr.encode())
+        )
 
     def _network_changed(self, told: node_v1_pb2.Network) -> None:
         peers = tuple(Peer(peer.pod_cidr, peer.address) for peer in told.peers)
         network = Network(told.cluster_cidr, told.service_cidr, peers)
-        self._network.update(network, _read(str(self._data_dir / "pod-cidr")))
+        self._network.update(network, self._pod_cidr)
 
     def _assign(self, assignment: node_v1_pb2.PodAssignment) -> str:
         uid = codec.decode(assignment.pod, Pod).metadata.uid

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.api.codec import json as codec
+from common.api.types.core_v1 import Node as ApiNode
 from node.__main__ import Node, make_machine
 from node.config import KubeletConfig
 from node.session.credentials import Credentials
@@ -102,3 +103,16 @@ async def test_a_disk_that_refuses_ends_nothing(master: Master, started: Started
     await master.say.put(ToNode(pod=assignment(UID)))
     await master.say.put(ToNode(removed=node_v1_pb2.PodRemoved(uid=UID)))
     await started.until(lambda: len(master.all("heartbeat")) > beats + 1)
+
+
+async def test_the_block_of_addresses_is_kept_and_one_that_cannot_be_used_is_not(
+    master: Master, started: Started
+) -> None:
+    file = started.data / "pod-cidr"
+    for cidr in ("10.42.1.0/24", "fd00::/64", ""):
+        await master.say.put(ToNode(welcome=node_v1_pb2.Welcome(pod_cidr=cidr)))
+    await started.until(file.exists)
+    await master.say.put(None)
+    await master.until(lambda: len(master.all("hello")) == 2)
+    hello = codec.decode(master.all("hello")[1].node, ApiNode)
+    assert (file.read_text(), hello.spec.podCIDR) == ("10.42.1.0/24", "10.42.1.0/24")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from node.network.keeper import NetworkKeeper
 from node.network.routes import Network, Peer, wanted_routes
+from node.session.writer import DiskWriter
 from tests.fakes.clock import FakeClock
+from tests.fakes.kubelet import InlineOffload
 
 CIDR = "10.42.1.0/24"
 GOOD = Peer("10.42.2.0/24", "192.168.7.2")
@@ -34,11 +37,14 @@ class Machine:
         self.file = directory / "network.json"
         self.clock = FakeClock()
         self.network = FakePodNetwork()
+        self.writer = DiskWriter(InlineOffload())
+        self._writing = asyncio.create_task(self.writer.run())
         self._running: asyncio.Task[None] | None = None
         self.keeper = self._new()
 
     def _new(self) -> NetworkKeeper:
-        return NetworkKeeper(self.network, self.file, clock=self.clock)  # type: ignore[arg-type]
+        network: Any = self.network
+        return NetworkKeeper(network, self.file, clock=self.clock, writer=self.writer)
 
     async def start(self) -> None:
         """A keeper begins with what is on disk."""
@@ -56,10 +62,16 @@ class Machine:
         assert not self._running.done()
 
     async def stop(self) -> None:
-        """It ends."""
+        """The keeper ends."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
+
+    async def end(self) -> None:
+        """The machine ends."""
+        await self.stop()
+        self._writing.cancel()
+        await asyncio.gather(self._writing, return_exceptions=True)
 
 
 @pytest.fixture
@@ -68,7 +80,7 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     made = Machine(tmp_path)
     await made.start()
     yield made
-    await made.stop()
+    await made.end()
 
 
 async def test_what_was_told_outlives_a_restart(machine: Machine) -> None:
@@ -87,3 +99,12 @@ async def test_a_peer_that_cannot_be_read_is_logged_and_ends_nothing(
     assert machine.network.applied == [[CIDR, GOOD.pod_cidr]] * 2
     [said] = caplog.records
     assert bad.address in vars(said)["object"]
+
+
+async def test_a_disk_that_refuses_is_logged_and_ends_nothing(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.file.mkdir()
+    await machine.tell(GOOD)
+    assert machine.network.applied == [[CIDR, GOOD.pod_cidr]]
+    assert [vars(said)["object"] for said in caplog.records] == [str(machine.file)]
