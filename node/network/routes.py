@@ -132,9 +132,7 @@ class PodNetwork:
         await self._offload(self._apply_now, network, pod_cidr)
 
     def _apply_now(self, network: Network, pod_cidr: str) -> None:
-        if FORWARDING.read_text().strip() != "1":
-            FORWARDING.write_text("1")
-            log.info("forwarding of IPv4 is switched on")
+        _forward()
         wanted = wanted_routes(network, self._node_ip, device_of(self._node_ip), pod_cidr)
         lines = changes(
             wanted, parse_routes(_run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
@@ -146,6 +144,16 @@ class PodNetwork:
         if script and (script != self._masqueraded or not _has_table()):
             _run(["nft", "-f", "-"], script)
             self._masqueraded = script
+
+
+def _forward() -> None:
+    """Have the kernel pass packets on between pods and links. Raises SandboxFailed."""
+    try:
+        if FORWARDING.read_text().strip() != "1":
+            FORWARDING.write_text("1")
+            log.info("forwarding of IPv4 is switched on")
+    except OSError as error:
+        raise SandboxFailed(f"forwarding cannot be switched on: {error}") from error
 
 
 def parse_routes(listed: str) -> dict[str, Route]:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from node.network.routes import Network, Peer, Route, changes, masquerading, wanted_routes
+from common.runtime.offload import Offload
+from node.network import routes
+from node.network.routes import (
+    Network,
+    Peer,
+    PodNetwork,
+    Route,
+    changes,
+    masquerading,
+    wanted_routes,
+)
+from node.runtime.base import SandboxFailed
 
 PEERS = (Peer("10.42.1.0/24", "192.168.7.1"), Peer("10.42.2.0/24", "192.168.7.2"))
 NETWORK = Network("10.42.0.0/16", "10.43.0.0/16", PEERS)
@@ -58,3 +71,13 @@ def test_only_differences_are_written() -> None:
 def test_what_leaves_the_cluster_is_masqueraded() -> None:
     script = masquerading(NETWORK, "10.42.1.0/24")
     assert "ip saddr 10.42.1.0/24 ip daddr != 10.42.0.0/16 masquerade" in script
+
+
+async def test_forwarding_that_is_refused_is_told_as_any_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "FORWARDING", tmp_path / "none" / "ip_forward")
+    offload = Offload()
+    with pytest.raises(SandboxFailed, match="forwarding cannot be switched on"):
+        await PodNetwork("192.168.7.1", offload).apply(NETWORK, "10.42.1.0/24")
+    offload.close()
