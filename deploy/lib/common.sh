@@ -7,7 +7,8 @@
     LAN=${WHERRY_LOCAL_LAN:-10.89.0}
     STATE_ROOT=${WHERRY_LOCAL_STATE:-/var/lib/wherry-local}
     STATE=$STATE_ROOT/$NAME                  # this cluster's data, gone after `down`
-    IMAGES=$STATE_ROOT/images                # read-only image store, shared and kept
+    # Read-only image stores, shared and kept; no cluster can have this name.
+    IMAGES=$STATE_ROOT/image-stores
     RUN_ROOT=/run/wherry-local
     VENV=${WHERRY_VENV:-$(readlink -m "${BASH_SOURCE[0]}/../../../.venv")}
     # What every machine has for itself, besides /run, /tmp, /dev/shm and /sys.
@@ -38,6 +39,16 @@ wait_for() {
         sleep 0.2
     done
     printf ' ok\n'
+}
+
+# alone DIRECTORY COMMAND...: runs it while no other deploy/local does so for this directory.
+alone() {
+    local dir=$1
+    shift
+    exec 8< "$dir"
+    flock -n 8 || { step "waiting for another deploy/local" && flock 8; }
+    "$@" 8<&-
+    exec 8<&-
 }
 
 check_names() {

@@ -176,7 +176,9 @@ CONF
 # machine_settings MACHINE: everything about it that outlives a power-off, but its services.
 machine_settings() {
     local settings=$STATE/$1/settings dir i
-    mkdir -p "$settings/images" "$STATE/$1/services" "$IMAGES"
+    mkdir -p "$settings/images" "$STATE/$1/services"
+    # It keeps the images that it was made with: its containers need them.
+    [[ -s $settings/image-store ]] || cp "$STATE/image-store" "$settings/image-store"
     for dir in "${PRIVATE_DIRS[@]}"; do mkdir -p "$STATE/$1/private$dir"; done
     mkdir -p "$STATE/$1/private/tmp"
     chmod 1777 "$STATE/$1/private/tmp"

@@ -1,0 +1,85 @@
+"""What of deploy/local needs no machine: what is kept and for whom, and what is cleared away."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("common", "machines", "image", "install")
+LIBRARY = "; ".join(["set -euo pipefail", *(f"source deploy/lib/{part}.sh" for part in PARTS)])
+
+
+class Deploy:
+    """deploy/lib on directories of a test."""
+
+    def __init__(self, directory: Path) -> None:
+        self.state = directory / "state"
+        self.state.mkdir()
+        self._directory = directory
+
+    def run(self, script: str, *, name: str = "one", venv: str = "/venv") -> str:
+        """What a bash script prints, with deploy/lib at hand."""
+        settings = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "WHERRY_LOCAL_NAME": name,
+            "WHERRY_LOCAL_STATE": str(self.state),
+            "WHERRY_VENV": venv,
+        }
+        done = subprocess.run(
+            ["bash", "-c", f"{LIBRARY}; {script}", "bash", str(self._directory)],
+            cwd=ROOT,
+            env=settings,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def deploy(tmp_path: Path) -> Deploy:
+    return Deploy(tmp_path)
+
+
+def up(stamp: str, machine: str) -> str:
+    """The part of `up` that has to do with images, with one of this stamp."""
+    return f"""
+        image_stamp() {{ echo {stamp} -; }}
+        image_make() {{ mkdir "$1"; echo {stamp} > "$1/layer"; }}
+        image_build; machine_settings {machine}
+    """
+
+
+def test_a_new_image_leaves_those_alone_that_a_machine_was_made_with(deploy: Deploy) -> None:
+    stores = deploy.state / "image-stores"
+    deploy.run(up("old", "node1"))
+    layer = (stores / "old" / "layer").stat().st_ino
+    deploy.run(up("new", "node1"), name="two")
+    deploy.run(up("new", "node1"))
+    deploy.run(up("new", "node2"))
+    assert (stores / "old" / "layer").stat().st_ino == layer
+    made_with = [deploy.state / "one" / node / "settings" for node in ("node1", "node2")]
+    assert [(place / "image-store").read_text() for place in made_with] == ["old\n", "new\n"]
+    deploy.run('rm -r "$STATE"')
+    deploy.run(up("newer", "node1"), name="two")
+    assert sorted(store.name for store in stores.iterdir()) == ["new", "newer"]
+
+
+def test_no_cluster_has_the_name_of_what_all_share(deploy: Deploy) -> None:
+    deploy.run(up("old", "node1"))
+    for shared in deploy.state.iterdir():
+        if shared.name != "one":
+            deploy.run("! (check_names)", name=shared.name)
+
+
+def test_one_after_the_other_changes_what_all_share(deploy: Deploy) -> None:
+    said = deploy.run(
+        """
+        work() { echo begin; sleep 0.2; echo end; }
+        for i in 1 2 3; do alone "$STATE_ROOT" work & done; wait
+        """
+    )
+    assert re.findall("begin|end", said) == ["begin", "end"] * 3
