@@ -83,3 +83,59 @@ def test_one_after_the_other_changes_what_all_share(deploy: Deploy) -> None:
         """
     )
     assert re.findall("begin|end", said) == ["begin", "end"] * 3
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """Where the host says which services may start; `apt-get` shows it and then does its work."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "sbin").mkdir()
+    program = tmp_path / "bin" / "apt-get"
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/sbin/policy-rc.d; . {tmp_path}/work\n")
+    program.chmod(0o755)
+    return tmp_path / "sbin" / "policy-rc.d"
+
+
+def install(deploy: Deploy, directory: Path, work: str) -> str:
+    """Install a package, with this work for apt-get; what is printed."""
+    (directory / "work").write_text(work)
+    return deploy.run(
+        """
+        PATH=$1/bin:$PATH POLICY=$1/sbin/policy-rc.d DIRECTORY=$1
+        missing_packages() { [[ -e $DIRECTORY/done ]] || echo some-package; }
+        (install_packages) || echo failed
+        """
+    )
+
+
+def test_no_service_starts_while_packages_come_and_every_one_afterwards(
+    deploy: Deploy, tmp_path: Path, policy: Path
+) -> None:
+    work = f"grep -x 'exit 101' {policy} && touch {tmp_path}/done"
+    assert "failed" not in install(deploy, tmp_path, work)
+    assert (tmp_path / "done").exists()
+    assert not policy.exists()
+
+
+@pytest.mark.parametrize("signal", ["INT", "TERM"])
+def test_an_install_that_is_interrupted_leaves_no_policy(
+    deploy: Deploy, tmp_path: Path, policy: Path, signal: str
+) -> None:
+    assert "failed" in install(deploy, tmp_path, f"kill -{signal} $PPID; exit 1")
+    assert not policy.exists()
+
+
+def test_what_an_install_left_that_was_killed_goes_with_the_next(
+    deploy: Deploy, tmp_path: Path, policy: Path
+) -> None:
+    assert "failed" in install(deploy, tmp_path, "kill -KILL $PPID; exit 1")
+    assert policy.exists()
+    (tmp_path / "done").touch()
+    assert "failed" not in install(deploy, tmp_path, "")
+    assert not policy.exists()
+
+
+def test_the_admins_own_policy_stays(deploy: Deploy, tmp_path: Path, policy: Path) -> None:
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    install(deploy, tmp_path, f"touch {tmp_path}/done")
+    assert policy.read_text() == "#!/bin/sh\nexit 101\n"
