@@ -5,7 +5,8 @@
 {
     NAME=${WHERRY_LOCAL_NAME:-wherry}
     LAN=${WHERRY_LOCAL_LAN:-10.89.0}
-    STATE_ROOT=${WHERRY_LOCAL_STATE:-/var/lib/wherry-local}
+    HOST_STATE=/var/lib/wherry-local
+    STATE_ROOT=${WHERRY_LOCAL_STATE:-$HOST_STATE}
     STATE=$STATE_ROOT/$NAME                  # this cluster's data, gone after `down`
     # Read-only image stores, shared and kept; no cluster can have this name.
     IMAGES=$STATE_ROOT/image-stores
@@ -13,6 +14,9 @@
     VENV=${WHERRY_VENV:-$(readlink -m "${BASH_SOURCE[0]}/../../../.venv")}
     # What every machine has for itself, besides /run, /tmp, /dev/shm and /sys.
     PRIVATE_DIRS=(/var/lib/wherry /etc/wherry /var/lib/containers /var/log/pods /var/log/wherry)
+    # Which of them were made on the host: for all clusters, whatever their state's root, and kept
+    # over a reboot.
+    MOUNT_POINTS=$HOST_STATE/mount-points
     RUN=$RUN_ROOT/$NAME                      # this cluster's life: pids, pins, every machine's /run
 }
 

@@ -247,17 +247,18 @@ mount_points_make() {
     local dir
     for dir in "${PRIVATE_DIRS[@]}"; do
         [[ ! -d $dir ]] || continue
-        mkdir -p "$dir"
-        echo "$dir" >> "$RUN_ROOT/mount-points"
+        mkdir -p "$dir" "${MOUNT_POINTS%/*}"
+        echo "$dir" >> "$MOUNT_POINTS"
     done
 }
 
 # Removing a mount point would tear the mount out of other clusters' machines: the last one does.
 mount_points_remove() {
     local dir
-    [[ -e $RUN_ROOT/mount-points && -z $(find "$RUN_ROOT" -mindepth 1 -type d) ]] || return 0
-    while read -r dir; do rmdir "$dir" 2>/dev/null || true; done < "$RUN_ROOT/mount-points"
-    rm "$RUN_ROOT/mount-points"
+    [[ -e $MOUNT_POINTS && -z $(find "$RUN_ROOT" -mindepth 1 -type d) ]] || return 0
+    while read -r dir; do rmdir "$dir" 2>/dev/null || true; done < "$MOUNT_POINTS"
+    rm "$MOUNT_POINTS"
+    rmdir "${MOUNT_POINTS%/*}" 2>/dev/null || true
 }
 
 machine_start() {                            # MACHINE, which has its settings

@@ -85,6 +85,22 @@ def test_one_after_the_other_changes_what_all_share(deploy: Deploy) -> None:
     assert re.findall("begin|end", said) == ["begin", "end"] * 3
 
 
+def test_a_mount_point_that_was_made_goes_even_after_a_reboot(deploy: Deploy) -> None:
+    said = deploy.run(
+        """
+        RUN_ROOT=$1/run MOUNT_POINTS=$1/state/mount-points PRIVATE_DIRS=("$1/theirs" "$1/a/ours")
+        mkdir "$1/theirs" "$RUN_ROOT"
+        mount_points_make
+        rm -r "$RUN_ROOT"; mkdir "$RUN_ROOT"  # what a reboot leaves of /run
+        mount_points_make
+        mkdir "$RUN_ROOT/other"; mount_points_remove; ls -d "$1/a/ours"
+        rmdir "$RUN_ROOT/other"; mount_points_remove
+        ls -d "$1/theirs" "$1/a/ours" "$MOUNT_POINTS" 2>/dev/null || true
+        """
+    )
+    assert [Path(line).name for line in said.splitlines()] == ["ours", "theirs"]
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
     """Where the host says which services may start; `apt-get` shows it and then does its work."""
