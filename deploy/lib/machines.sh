@@ -192,7 +192,7 @@ machine_settings() {
     } > "$settings/hosts"
     echo "# this LAN has no name server" > "$settings/resolv.conf"
     cat > "$settings/environment" <<CONF
-export PATH=$VENV/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=${VENV@Q}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8 TERM=${TERM:-dumb}
 export CONTAINERS_CONF=/run/machine/containers.conf
 export CONTAINERS_STORAGE_CONF=/run/machine/storage.conf

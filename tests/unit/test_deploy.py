@@ -101,6 +101,16 @@ def test_a_mount_point_that_was_made_goes_even_after_a_reboot(deploy: Deploy) ->
     assert [Path(line).name for line in said.splitlines()] == ["ours", "theirs"]
 
 
+def test_the_environment_may_lie_in_a_directory_with_a_space(deploy: Deploy) -> None:
+    venv = "/my files/it's here"
+    deploy.run(up("old", "node1"), venv=venv)
+    environment = deploy.state / "one" / "node1" / "settings" / "environment"
+    said = subprocess.check_output(
+        ["sh", "-ec", f'. {environment}; printf "%s" "$PATH"'], text=True, env={"TERM": "x"}
+    )
+    assert said.startswith(f"{venv}/bin:/usr/local/sbin:")
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
     """Where the host says which services may start; `apt-get` shows it and then does its work."""
