@@ -165,3 +165,17 @@ def test_the_admins_own_policy_stays(deploy: Deploy, tmp_path: Path, policy: Pat
     policy.write_text("#!/bin/sh\nexit 101\n")
     install(deploy, tmp_path, f"touch {tmp_path}/done")
     assert policy.read_text() == "#!/bin/sh\nexit 101\n"
+
+
+def test_the_environment_is_made_anew_when_anything_that_is_installed_changes(
+    deploy: Deploy, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree" / "common" / "api"
+    tree.mkdir(parents=True)
+    for file in ("a.py", "b.json"):
+        (tree / file).write_text("1")
+    stamps = {
+        deploy.run(f"cd {tree}; {change}; ROOT=$1/tree; source_stamp || true")
+        for change in (":", "echo 2 > a.py", "echo 2 > b.json")
+    }
+    assert len(stamps) == 3
