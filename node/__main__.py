@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
-from common.security.files import InsecurePath
+from common.security.files import InsecurePath, write_private
 from node import config as configuration
 from node.config import KubeletConfig
 from node.kubelet import stats as usage
@@ -45,6 +46,7 @@ from node.session.assigned import AssignedStore
 from node.session.control import ControlStream, Handlers
 from node.session.credentials import Credentials
 from node.session.sessions import Sessions
+from node.session.writer import DiskWriter
 from protos import node_v1_pb2
 
 log = logging.getLogger("node")
@@ -126,7 +128,6 @@ class Node:
 
     def __init__(self, config: KubeletConfig, machine: Machine, own: Credentials) -> None:
         self._machine = machine
-        self._data_dir = Path(config.data_dir)
         self._clock = SystemClock()
         self._offload = Offload(threads=6, name="kubelet")
         data, run_dir = Path(config.data_dir), Path(config.run_dir)
@@ -135,15 +136,20 @@ class Node:
         self._stream = ControlStream(
             f"{host.hostname}:{port}", own, clock=self._clock, rng=SystemRng()
         )
-        self._assigned = AssignedStore(data / "kubelet" / "assigned", run_dir / "secrets")
+        self._cidr_file = data / "pod-cidr"
+        self._pod_cidr = _read(str(self._cidr_file))
+        self._writer = DiskWriter(self._offload)
+        self._assigned = AssignedStore(
+            data / "kubelet" / "assigned", run_dir / "secrets", run_dir / "kubelet-synced"
+        )
         self._tools = self._make_tools(config, data, run_dir)
         self._kubelet = Kubelet(self._tools, machine, self._stream, usage.Stats(config.data_dir))
         self._tools.used_addresses = self._kubelet.addresses
-        # After a boot nothing runs, and what was assigned before may run elsewhere by now: the
-        # master's word is waited for. A boot empties the run directory.
-        self._ran_since_boot = run_dir / "kubelet-synced"
         self._network = NetworkKeeper(
-            PodNetwork(config.node_ip, self._offload), data / "network.json", clock=self._clock
+            PodNetwork(config.node_ip, self._offload),
+            data / "network.json",
+            clock=self._clock,
+            writer=self._writer,
         )
         log_server = LogServer(self._kubelet, self._clock, self._offload)
         self._sessions = Sessions(self._stream.stub, log_server.logs)
@@ -155,7 +161,7 @@ class Node:
             runtime=PodmanRuntime(config.podman_socket, self._offload),
             sandbox=NamespaceSandbox(run_dir / "sandboxes", self._offload),
             volumes=Volumes(data / "pods"),
-            pool=AddressPool(_read(str(data / "pod-cidr")) or "10.42.255.0/24"),
+            pool=AddressPool(self._pod_cidr or "10.42.255.0/24"),
             used_addresses=set,
             host=HostFacts.of(config.node_ip, cpus, memory),
             resolv_conf=_read("/etc/resolv.conf") + "\n",
@@ -172,10 +178,9 @@ class Node:
     async def run(self) -> None:
         """Take up what was assigned before, unless the machine has booted; serve the master."""
         await self._kubelet.relist()
-        if self._ran_since_boot.exists():
-            for assignment in await self._offload(lambda: list(self._assigned.load())):
-                self._kubelet.assign(assignment)
-        self._network.start(_read(str(self._data_dir / "pod-cidr")))
+        for assignment in await self._offload(lambda: list(self._assigned.load())):
+            self._kubelet.assign(assignment)
+        self._network.start(self._pod_cidr)
         gc.freeze()
         handlers = Handlers(
             hello=self._hello,
@@ -187,6 +192,7 @@ class Node:
             open_session=self._sessions.open,
         )
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._writer.run())
             group.create_task(self._network.run())
             group.create_task(self._kubelet.run())
             group.create_task(self._stream.run(handlers))
@@ -197,36 +203,41 @@ class Node:
             boot_id=self._machine.boot_id,
             machine_id=self._machine.machine_id,
             version=self._machine.version,
-            node=await self._kubelet.registration(_read(str(self._data_dir / "pod-cidr"))),
+            node=await self._kubelet.registration(self._pod_cidr),
         )
 
     def _welcome(self, welcome: node_v1_pb2.Welcome) -> None:
         """The pod CIDR never changes for a node; keep it for starts without a master."""
-        file = self._data_dir / "pod-cidr"
-        if _read(str(file)) != welcome.pod_cidr:
-            file.write_text(welcome.pod_cidr)
-            self._tools.pool = AddressPool(welcome.pod_cidr)
+        cidr = welcome.pod_cidr
+        if cidr == self._pod_cidr:
+            return
+        try:
+            self._tools.pool = AddressPool(cidr)
+        except ValueError as error:  # it is not IPv4: somebody has made the Node by hand
+            log.error("no addresses for pods", extra={"object": cidr, "error": str(error)})
+            return
+        self._pod_cidr = cidr
+        self._writer.put(
+            str(self._cidr_file), partial(write_private, self._cidr_file, cidr.encode())
+        )
 
     def _network_changed(self, told: node_v1_pb2.Network) -> None:
         peers = tuple(Peer(peer.pod_cidr, peer.address) for peer in told.peers)
         network = Network(told.cluster_cidr, told.service_cidr, peers)
-        self._network.update(network, _read(str(self._data_dir / "pod-cidr")))
+        self._network.update(network, self._pod_cidr)
 
     def _assign(self, assignment: node_v1_pb2.PodAssignment) -> str:
         uid = codec.decode(assignment.pod, Pod).metadata.uid
-        try:
-            self._assigned.save(uid, assignment)
-        except OSError as error:  # a full disk must not stop what runs
-            log.warning("an assignment was not kept", extra={"object": uid, "error": str(error)})
+        self._writer.put(uid, partial(self._assigned.save, uid, assignment))
         self._kubelet.assign(assignment)
         return uid
 
     def _synced(self, uids: set[str]) -> None:
         self._kubelet.synced(uids)
-        self._ran_since_boot.touch()
+        self._writer.put("what is assigned", partial(self._assigned.synced, frozenset(uids)))
 
     def _removed(self, uid: str) -> None:
-        self._assigned.remove(uid)
+        self._writer.put(uid, partial(self._assigned.remove, uid))
         self._kubelet.removed(uid)
 
     def _record(self, pod: Pod, container: str, kind: str, reason: str, message: str) -> None:

@@ -5,13 +5,18 @@
 {
     NAME=${WHERRY_LOCAL_NAME:-wherry}
     LAN=${WHERRY_LOCAL_LAN:-10.89.0}
-    STATE_ROOT=${WHERRY_LOCAL_STATE:-/var/lib/wherry-local}
+    HOST_STATE=/var/lib/wherry-local
+    STATE_ROOT=${WHERRY_LOCAL_STATE:-$HOST_STATE}
     STATE=$STATE_ROOT/$NAME                  # this cluster's data, gone after `down`
-    IMAGES=$STATE_ROOT/images                # read-only image store, shared and kept
+    # Read-only image stores, shared and kept; no cluster can have this name.
+    IMAGES=$STATE_ROOT/image-stores
     RUN_ROOT=/run/wherry-local
     VENV=${WHERRY_VENV:-$(readlink -m "${BASH_SOURCE[0]}/../../../.venv")}
     # What every machine has for itself, besides /run, /tmp, /dev/shm and /sys.
     PRIVATE_DIRS=(/var/lib/wherry /etc/wherry /var/lib/containers /var/log/pods /var/log/wherry)
+    # Which of them were made on the host: for all clusters, whatever their state's root, and kept
+    # over a reboot.
+    MOUNT_POINTS=$HOST_STATE/mount-points
     RUN=$RUN_ROOT/$NAME                      # this cluster's life: pids, pins, every machine's /run
 }
 
@@ -38,6 +43,16 @@ wait_for() {
         sleep 0.2
     done
     printf ' ok\n'
+}
+
+# alone DIRECTORY COMMAND...: runs it while no other deploy/local does so for this directory.
+alone() {
+    local dir=$1
+    shift
+    exec 8< "$dir"
+    flock -n 8 || { step "waiting for another deploy/local" && flock 8; }
+    "$@" 8<&-
+    exec 8<&-
 }
 
 check_names() {

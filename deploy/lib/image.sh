@@ -22,11 +22,33 @@ image_tree() {                               # DIRECTORY
     cp "$DEMO_DIR/Containerfile" "$1/Containerfile"
 }
 
-# Podman's own locks and run directory stay in a mount namespace that ends with the build.
+# image_build: the image's store is there, and this cluster's new machines get it.
 image_build() {
+    mkdir -p "$IMAGES" "$STATE"
+    alone "$IMAGES" image_store
+}
+
+# A store is never changed: containers' file systems lie over it. Each stamp has its own.
+image_store() {
+    local stamp
+    stamp=$(image_stamp | cut -d ' ' -f 1)
+    [[ -d $IMAGES/$stamp ]] || image_make "$IMAGES/$stamp"
+    echo "$stamp" > "$STATE/image-store"
+    image_stores_tidy
+}
+
+# Removes the stores that belong to no cluster and no machine, running or not.
+image_stores_tidy() {
+    local store
+    for store in "$IMAGES"/*; do
+        grep -qx "${store##*/}" "$STATE_ROOT"/*/image-store \
+            "$STATE_ROOT"/*/*/settings/image-store 2>/dev/null || rm -rf "$store"
+    done
+}
+
+# Podman's own locks and run directory stay in a mount namespace that ends with the build.
+image_make() {                               # STORE
     local work
-    mkdir -p "$STATE_ROOT"
-    [[ $(cat "$IMAGES/stamp" 2>/dev/null) != "$(image_stamp)" ]] || return 0
     work=$(mktemp -d "$STATE_ROOT/build.XXXXXX")
     mkdir "$work/settings" "$work/tree"
     image_tree "$work/tree"
@@ -39,8 +61,6 @@ image_build() {
             build --quiet --isolation chroot --tag "$2" --tag "$2:1" "$1/tree"
     ' sh "$work" "$DEMO_IMAGE" > "$work/log" 2>&1 9>&- ||
         die "the demo image was not built: $(tail -n 3 "$work/log")"
-    image_stamp > "$work/images/stamp"
-    rm -rf "$IMAGES"
-    mv "$work/images" "$IMAGES"
+    mv "$work/images" "$1"
     rm -rf "$work"
 }

@@ -47,11 +47,12 @@ forget_others() {
 }
 
 mount_private() {
-    local dir
+    local dir store
+    store=$(cat "$settings/image-store")
     for dir in "${PRIVATE_DIRS[@]}"; do mount --bind "$private$dir" "$dir"; done
     mkdir -p "$run/lock" "$run/machine"
     mount --bind "$settings" "$run/machine"
-    mount --bind -o ro "$IMAGES" "$run/machine/images"
+    mount --bind -o ro "$IMAGES/$store" "$run/machine/images"
     # Podman keeps its locks in /dev/shm and frees them all when it sees a reboot.
     mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm
 }

@@ -30,30 +30,44 @@ python_found() {
 }
 
 # Packages come without their services: the machines run their own etcd and Podman, the host none.
-install_packages() {
-    local policy=/usr/sbin/policy-rc.d made="" log
+POLICY=/usr/sbin/policy-rc.d
+
+install_packages() { alone "${POLICY%/*}" packages_come; }
+
+packages_come() {
+    local log
     local -a packages
+    policy_clear                             # an earlier run may have been killed
     readarray -t packages < <(missing_packages | sort -u)
     ((${#packages[@]})) || return 0
     [[ -n $(type -P apt-get) ]] || die "missing, and no apt-get to install them: ${packages[*]}"
     step "installing ${packages[*]}"
     log=$(mktemp)
-    [[ -e $policy ]] || { printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy" && made=1; }
-    if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes \
-        --no-install-recommends "${packages[@]}"; } > "$log" 2>&1; then
-        [[ -z $made ]] || rm "$policy"
+    apt_install "${packages[@]}" > "$log" 2>&1 ||
         die "apt-get failed (all of it in $log): $(tail -n 2 "$log")"
-    fi
-    [[ -z $made ]] || rm "$policy"
     rm "$log"
     readarray -t packages < <(missing_packages | sort -u)
     ((${#packages[@]} == 0)) || die "still missing after apt-get: ${packages[*]}"
 }
 
+# apt_install PACKAGE...: starts no service meanwhile. A policy of the admin's stays as it is.
+apt_install() (
+    if [[ ! -e $POLICY ]]; then
+        trap policy_clear EXIT
+        trap 'exit 130' INT TERM HUP
+        printf '#!/bin/sh\n# made by deploy/local\nexit 101\n' > "$POLICY"
+        chmod +x "$POLICY"
+    fi
+    apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes \
+        --no-install-recommends "$@"
+)
+
+policy_clear() { ! grep -qsx '# made by deploy/local' "$POLICY" || rm "$POLICY"; }
+
 # What the virtual environment was made from: sources only, generated or not.
 source_stamp() {
     (cd "$ROOT" && find setup.cfg setup.py pyproject.toml protos common master node -type f \
-        \( -name '*.py' -o -name '*.proto' -o -name 'setup.cfg' -o -name '*.toml' \) -print0 |
+        \( -name '*.py' -o -name '*.proto' -o -name 'setup.cfg' -o -name '*.toml' -o -name '*.json' \) -print0 |
         sort -z | xargs -0 sha256sum | sha256sum)
 }
 

@@ -176,7 +176,9 @@ CONF
 # machine_settings MACHINE: everything about it that outlives a power-off, but its services.
 machine_settings() {
     local settings=$STATE/$1/settings dir i
-    mkdir -p "$settings/images" "$STATE/$1/services" "$IMAGES"
+    mkdir -p "$settings/images" "$STATE/$1/services"
+    # It keeps the images that it was made with: its containers need them.
+    [[ -s $settings/image-store ]] || cp "$STATE/image-store" "$settings/image-store"
     for dir in "${PRIVATE_DIRS[@]}"; do mkdir -p "$STATE/$1/private$dir"; done
     mkdir -p "$STATE/$1/private/tmp"
     chmod 1777 "$STATE/$1/private/tmp"
@@ -190,7 +192,7 @@ machine_settings() {
     } > "$settings/hosts"
     echo "# this LAN has no name server" > "$settings/resolv.conf"
     cat > "$settings/environment" <<CONF
-export PATH=$VENV/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=${VENV@Q}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8 TERM=${TERM:-dumb}
 export CONTAINERS_CONF=/run/machine/containers.conf
 export CONTAINERS_STORAGE_CONF=/run/machine/storage.conf
@@ -245,17 +247,18 @@ mount_points_make() {
     local dir
     for dir in "${PRIVATE_DIRS[@]}"; do
         [[ ! -d $dir ]] || continue
-        mkdir -p "$dir"
-        echo "$dir" >> "$RUN_ROOT/mount-points"
+        mkdir -p "$dir" "${MOUNT_POINTS%/*}"
+        echo "$dir" >> "$MOUNT_POINTS"
     done
 }
 
 # Removing a mount point would tear the mount out of other clusters' machines: the last one does.
 mount_points_remove() {
     local dir
-    [[ -e $RUN_ROOT/mount-points && -z $(find "$RUN_ROOT" -mindepth 1 -type d) ]] || return 0
-    while read -r dir; do rmdir "$dir" 2>/dev/null || true; done < "$RUN_ROOT/mount-points"
-    rm "$RUN_ROOT/mount-points"
+    [[ -e $MOUNT_POINTS && -z $(find "$RUN_ROOT" -mindepth 1 -type d) ]] || return 0
+    while read -r dir; do rmdir "$dir" 2>/dev/null || true; done < "$MOUNT_POINTS"
+    rm "$MOUNT_POINTS"
+    rmdir "${MOUNT_POINTS%/*}" 2>/dev/null || true
 }
 
 machine_start() {                            # MACHINE, which has its settings

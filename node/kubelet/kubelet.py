@@ -1,4 +1,4 @@
-"""The kubelet: a worker a pod, relists, reports. It touches only containers with our label."""
+"""The kubelet: a worker a pod, relists, reports. It touches only containers that are ours."""
 
 from __future__ import annotations
 

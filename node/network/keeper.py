@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from common.runtime.clock import Clock
-from node.network.routes import Network, PodNetwork
+from common.security.files import write_private
+from node.network.routes import Network, PodNetwork, parse_peer
 from node.runtime.base import SandboxFailed
+from node.session.writer import DiskWriter
 
 log = logging.getLogger(__name__)
 REPAIR_SECONDS = 20.0
@@ -20,9 +23,12 @@ RETRY_SECONDS = 2.0
 class NetworkKeeper:
     """Applies what was told, and looks after it: an admin may have flushed routes or rules."""
 
-    def __init__(self, pod_network: PodNetwork, file: Path, *, clock: Clock) -> None:
+    def __init__(
+        self, pod_network: PodNetwork, file: Path, *, clock: Clock, writer: DiskWriter
+    ) -> None:
         self._pod_network = pod_network
         self._file = file
+        self._writer = writer
         self._clock = clock
         self._changed = asyncio.Event()
         self._told = (_load(file), "")
@@ -31,8 +37,10 @@ class NetworkKeeper:
         """The master has told of the network; kept on disk for starts without a master."""
         if self._told != (network, pod_cidr):
             self._told = (network, pod_cidr)
-            self._file.write_bytes(msgspec.json.encode(network))
+            data = msgspec.json.encode(network)
+            self._writer.put(str(self._file), partial(write_private, self._file, data))
             self._changed.set()
+            _log_unreadable(network)
 
     def start(self, pod_cidr: str) -> None:
         """Begin with what is known from before."""
@@ -61,6 +69,13 @@ class NetworkKeeper:
         finally:
             sleeping.cancel()
             changed.cancel()
+
+
+def _log_unreadable(network: Network) -> None:
+    for peer in network.peers:
+        if parse_peer(peer) is None:
+            addresses = f"{peer.pod_cidr!r} at {peer.address!r}"
+            log.warning("no route to a node's pods: not IPv4", extra={"object": addresses})
 
 
 def _load(file: Path) -> Network:

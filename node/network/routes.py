@@ -55,7 +55,7 @@ class Route:
 def wanted_routes(network: Network, node_ip: str, device: str, pod_cidr: str) -> dict[str, Route]:
     """The routes that a node needs, by destination. Pure.
 
-    A peer's addresses that cannot be, or that would take the way to something else, are left
+    A peer whose addresses cannot be read, or would take the way to something else, is left
     out. What is no pod of this node's, in its own block, is refused at once instead of being sent
     away by the default route. Services have a route so that a node without a default one may call
     them: the proxy leads the packet elsewhere before it leaves.
@@ -65,16 +65,27 @@ def wanted_routes(network: Network, node_ip: str, device: str, pod_cidr: str) ->
     cluster = IPv4Network(network.cluster_cidr)
     found = {pod_cidr: Route(pod_cidr, UNREACHABLE)}
     for peer in network.peers:
-        if peer.pod_cidr == pod_cidr or not peer.pod_cidr or not peer.address:
+        addresses = parse_peer(peer)
+        if addresses is None or peer.pod_cidr == pod_cidr:
             continue
-        block = IPv4Network(peer.pod_cidr)
+        block, gateway = addresses
         if block.subnet_of(cluster) and block != cluster:
-            way = f"via {IPv4Address(peer.address)}"
-            found[peer.pod_cidr] = Route(peer.pod_cidr, way)
+            found[str(block)] = Route(str(block), f"via {gateway}")
     if network.service_cidr:
         services = network.service_cidr
         found[services] = Route(services, f"dev {device} src {node_ip}")
     return found
+
+
+def parse_peer(peer: Peer) -> tuple[IPv4Network, IPv4Address] | None:
+    """A peer's block and address; None when one of them is not of IPv4: it has no route here.
+
+    Both are what a client of the API has written: nothing of it may end a kubelet.
+    """
+    try:
+        return IPv4Network(peer.pod_cidr), IPv4Address(peer.address)
+    except ValueError:
+        return None
 
 
 def changes(wanted: Mapping[str, Route], there: Mapping[str, Route]) -> list[str]:
@@ -121,9 +132,7 @@ class PodNetwork:
         await self._offload(self._apply_now, network, pod_cidr)
 
     def _apply_now(self, network: Network, pod_cidr: str) -> None:
-        if FORWARDING.read_text().strip() != "1":
-            FORWARDING.write_text("1")
-            log.info("forwarding of IPv4 is switched on")
+        _forward()
         wanted = wanted_routes(network, self._node_ip, device_of(self._node_ip), pod_cidr)
         lines = changes(
             wanted, parse_routes(_run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
@@ -135,6 +144,16 @@ class PodNetwork:
         if script and (script != self._masqueraded or not _has_table()):
             _run(["nft", "-f", "-"], script)
             self._masqueraded = script
+
+
+def _forward() -> None:
+    """Have the kernel pass packets on between pods and links. Raises SandboxFailed."""
+    try:
+        if FORWARDING.read_text().strip() != "1":
+            FORWARDING.write_text("1")
+            log.info("forwarding of IPv4 is switched on")
+    except OSError as error:
+        raise SandboxFailed(f"forwarding cannot be switched on: {error}") from error
 
 
 def parse_routes(listed: str) -> dict[str, Route]:

@@ -111,7 +111,7 @@ class ContainerSpec:
     @property
     def runtime_name(self) -> str:
         """The container's name in the runtime: unique for each attempt."""
-        return f"wherry-{self.pod_uid}-{self.name}-{self.attempt}"
+        return runtime_name(self.pod_uid, self.name, str(self.attempt))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -172,8 +172,13 @@ class ExecResult:
     output: str
 
 
+def runtime_name(pod_uid: str, name: str, attempt: str) -> str:
+    """What a runtime calls an attempt of a pod's container."""
+    return f"wherry-{pod_uid}-{name}-{attempt}"
+
+
 class Runtime(Protocol):
-    """A container runtime. Touches only containers that carry our label."""
+    """A container runtime. Touches only containers with our labels and the name that they tell."""
 
     async def version(self) -> str:
         """The runtime's version; raises RuntimeUnavailable."""

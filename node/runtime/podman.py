@@ -47,19 +47,29 @@ class PodmanRuntime:
         return str((await self._ask("/version"))["Version"])
 
     async def list_containers(self) -> list[ContainerStatus]:
-        """Every container of ours; details are asked for only where something has changed."""
+        """Every container of ours; details are asked for only where something has changed.
+
+        Podman's own filter matches labels only: what just carries them is left out here.
+        """
         filters = {"label": [base.LABEL_POD_UID]}
         listed = await self._ask("/containers/json", {"all": "true", "filters": _json(filters)})
         known = {}
-        for entry in listed or ():
+        for entry in filter(podman_json.is_ours_listed, listed or ()):
             mark = f"{entry['State']}/{entry['StartedAt']}/{entry['Pid']}"
             former = self._known.get(entry["Id"])
             if former is not None and former[0] == mark:
                 known[entry["Id"]] = former
-            elif (status := await self.container_status(entry["Id"])) is not None:
+            elif (status := await self._listed(entry["Id"])) is not None:
                 known[entry["Id"]] = (mark, status)
         self._known = known
         return [status for _, status in known.values()]
+
+    async def _listed(self, container_id: str) -> ContainerStatus | None:
+        """A container that was listed as ours; None when it has gone, or been renamed, since."""
+        try:
+            return await self.container_status(container_id)
+        except base.NotOurs:
+            return None
 
     async def container_status(self, container_id: str) -> ContainerStatus | None:
         """One container of ours, or None when it is gone."""
@@ -69,7 +79,7 @@ class PodmanRuntime:
             if error.is_missing:
                 return None
             raise base.RuntimeUnavailable(error.message) from error
-        if not podman_json.is_ours(found):
+        if not podman_json.is_ours_inspected(found):
             raise base.NotOurs(f"container {container_id} was not made by Wherry")
         status = podman_json.container_status(found)
         if status.state != "exited" or status.exit_code == 0 or status.oom_killed:
@@ -96,7 +106,7 @@ class PodmanRuntime:
     async def _id_of(self, spec: ContainerSpec) -> str:
         """The id of the container with a spec's name; it must be ours."""
         found = await self._ask(f"/containers/{spec.runtime_name}/json")
-        if not podman_json.is_ours(found):
+        if not podman_json.is_ours_inspected(found):
             raise base.NotOurs(f"container {spec.runtime_name} was not made by Wherry")
         return str(found["Id"])
 
@@ -132,7 +142,7 @@ class PodmanRuntime:
                 raise base.RuntimeUnavailable(error.message) from error
 
     async def _is_there(self, container_id: str) -> bool:
-        """Whether a container is there; raises NotOurs for one without our label."""
+        """Whether a container is there; raises NotOurs for one that is not ours."""
         return container_id in self._known or await self.container_status(container_id) is not None
 
     async def exec_sync(
@@ -183,8 +193,9 @@ class PodmanRuntime:
         try:
             async with aclosing(self._service.lines("GET", "/events", params=params)) as stream:
                 async for line in stream:
-                    if uid := line["Actor"]["Attributes"].get(base.LABEL_POD_UID):
-                        yield str(uid)
+                    told = line["Actor"]["Attributes"]
+                    if podman_json.is_ours(told.get("name", ""), told):
+                        yield str(told[base.LABEL_POD_UID])
         except (base.RuntimeUnavailable, PodmanError) as error:
             log.debug("the event stream ended", extra={"cause": str(error)})
 

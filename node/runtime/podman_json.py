@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,15 @@ _STATES: dict[str, base.State] = {
     "stopped": "exited",
 }
 _NO_TIME = "0001-01-01T00:00:00Z"
+_OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
+_OURS = {
+    base.LABEL_POD_UID: re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    base.LABEL_POD_NAMESPACE: re.compile(_OBJECT_NAME),
+    base.LABEL_POD_NAME: re.compile(_OBJECT_NAME),
+    base.LABEL_CONTAINER: re.compile(_OBJECT_NAME),
+    base.LABEL_ATTEMPT: re.compile(r"[0-9]{1,9}"),
+}
+"""What the labels of a container of ours hold; each becomes a part of a path."""
 
 
 def container_body(spec: ContainerSpec) -> dict[str, Any]:
@@ -105,9 +115,26 @@ def _limits(spec: ContainerSpec) -> dict[str, Any]:
     return limits
 
 
-def is_ours(found: Mapping[str, Any]) -> bool:
-    """Whether an inspected container carries Wherry's label."""
-    return base.LABEL_POD_UID in ((found.get("Config") or {}).get("Labels") or {})
+def is_ours(name: str, labels: Mapping[str, str]) -> bool:
+    """Whether Wherry made a container: its labels are ours, and its name is the one they tell.
+
+    Labels alone prove nothing: an image may have them, as one that is committed from a container
+    of ours has. No image names a container.
+    """
+    if not all(form.fullmatch(labels.get(label, "")) for label, form in _OURS.items()):
+        return False
+    uid, container = labels[base.LABEL_POD_UID], labels[base.LABEL_CONTAINER]
+    return name == base.runtime_name(uid, container, labels[base.LABEL_ATTEMPT])
+
+
+def is_ours_listed(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of Podman's list is a container of ours."""
+    return is_ours((entry.get("Names") or [""])[0], entry.get("Labels") or {})
+
+
+def is_ours_inspected(found: Mapping[str, Any]) -> bool:
+    """Whether an inspected container is ours."""
+    return is_ours(found.get("Name", ""), (found.get("Config") or {}).get("Labels") or {})
 
 
 def container_status(found: Mapping[str, Any]) -> ContainerStatus:
@@ -117,10 +144,10 @@ def container_status(found: Mapping[str, Any]) -> ContainerStatus:
     status = ContainerStatus(
         id=found["Id"],
         pod_uid=labels[base.LABEL_POD_UID],
-        pod_namespace=labels.get(base.LABEL_POD_NAMESPACE, ""),
-        pod_name=labels.get(base.LABEL_POD_NAME, ""),
-        name=labels.get(base.LABEL_CONTAINER, ""),
-        attempt=int(labels.get(base.LABEL_ATTEMPT, "0")),
+        pod_namespace=labels[base.LABEL_POD_NAMESPACE],
+        pod_name=labels[base.LABEL_POD_NAME],
+        name=labels[base.LABEL_CONTAINER],
+        attempt=int(labels[base.LABEL_ATTEMPT]),
         state=_STATES.get(state.get("Status", ""), "unknown"),
         pid=int(state.get("Pid") or 0),
         started_at=_time(state.get("StartedAt")),

@@ -1,13 +1,14 @@
 """What was assigned, on disk: so that a kubelet goes on after a restart while the master is away.
 
 Pods, ConfigMaps and Services are kept in the data directory, Secrets on tmpfs only. A file that
-cannot be read counts as absent: the master will tell again.
+cannot be read counts as absent: the master will tell again. After a boot nothing runs, and what was
+assigned before may run elsewhere by now: it counts again when the master has told everything.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -21,11 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class AssignedStore:
-    """One file a pod, and one for its Secrets. Blocking: runs in an Offload."""
+    """One file a pod, and one for its Secrets. Blocking: runs in an Offload.
 
-    def __init__(self, directory: Path, secrets: Path) -> None:
+    `mark` is a file that a boot removes: while it is there, what is kept counts.
+    """
+
+    def __init__(self, directory: Path, secrets: Path, mark: Path) -> None:
         self._directory = directory
         self._secrets = secrets
+        self._mark = mark
         for path in (directory, secrets):
             make_private_directory(path)
 
@@ -46,8 +51,21 @@ class AssignedStore:
         for directory in (self._directory, self._secrets):
             (directory / uid).unlink(missing_ok=True)
 
+    def synced(self, uids: Collection[str]) -> None:
+        """The master has told of every pod that is bound here: forget all others.
+
+        The mark comes last: what was kept before a boot counts without the others only.
+        """
+        for directory in (self._directory, self._secrets):
+            for file in directory.iterdir():
+                if file.name not in uids:
+                    file.unlink(missing_ok=True)
+        self._mark.touch()
+
     def load(self) -> Iterable[node_v1_pb2.PodAssignment]:
-        """Every assignment that can be read."""
+        """Every assignment that counts and can be read."""
+        if not self._mark.exists():
+            return
         for file in sorted(self._directory.iterdir()):
             if file.name.startswith("."):
                 continue

@@ -23,7 +23,10 @@ from protos import node_v1_pb2, node_v1_pb2_grpc
 
 log = logging.getLogger(__name__)
 KEEPALIVE_MS = 10_000
-MESSAGE_MAX_BYTES = 4 << 20
+SEND_MAX_BYTES = 4 << 20
+# A pod comes with its ConfigMaps and Secrets, of up to 1 MiB each. What the master may send
+# (ANSWER_MAX_BYTES there) is taken: it would say what was refused again with every new stream.
+RECEIVE_MAX_BYTES = 256 << 20
 RECONNECT = Backoff(initial_seconds=0.2, cap_seconds=5.0, jitter=0.5)
 EVENTS_MAX = 500
 FromNode = node_v1_pb2.FromNode
@@ -117,8 +120,8 @@ class ControlStream:
             ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
-            ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
+            ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
+            ("grpc.max_send_message_length", SEND_MAX_BYTES),
             ("grpc.enable_http_proxy", 0),
         ]
         hello = await handlers.hello()

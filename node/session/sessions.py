@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
@@ -34,18 +35,34 @@ class Sessions:
         task.add_done_callback(self._running.discard)
 
     async def _serve(self, request: node_v1_pb2.OpenSession) -> None:
-        call = self._stub().Session(self._frames(request))
-        try:
-            async for frame in call:
-                if frame.end:
-                    call.cancel()
-        except grpc.aio.AioRpcError as error:
-            log.info("session ended", extra={"object": request.id[:6], "error": error.details()})
-        except asyncio.CancelledError:
-            if not call.cancelled():
-                raise
+        """Send until the master has everything or wants no more; what is sent ends with the call.
 
-    async def _frames(self, request: node_v1_pb2.OpenSession) -> AsyncIterator[Frame]:
+        gRPC itself would go on asking an iterator of requests after the call has ended.
+        """
+        call = self._stub().Session()
+        try:
+            async with asyncio.TaskGroup() as group:
+                sending = group.create_task(self._send(call, request))
+                async for frame in call:
+                    if frame.end:
+                        break
+                sending.cancel()
+        except* grpc.aio.AioRpcError as found:
+            [error] = found.exceptions
+            assert isinstance(error, grpc.aio.AioRpcError)
+            log.info("session ended", extra={"object": request.id[:6], "error": error.details()})
+        finally:
+            call.cancel()
+
+    async def _send(self, call: Any, request: node_v1_pb2.OpenSession) -> None:
+        """Send every frame, or as many as the call takes: whoever reads it learns of its end."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with aclosing(self._frames(request)) as frames:
+                async for frame in frames:
+                    await call.write(frame)
+            await call.done_writing()
+
+    async def _frames(self, request: node_v1_pb2.OpenSession) -> AsyncGenerator[Frame, None]:
         """The id, the data, and the end."""
         yield Frame(id=request.id)
         stream = self._logs(request.log)

@@ -156,6 +156,15 @@ def test_a_second_up_changes_nothing(cluster: Cluster) -> None:
     assert namespaces_of(cluster) == namespaces
 
 
+def test_a_new_image_takes_nothing_from_what_runs(cluster: Cluster) -> None:
+    """A container goes on with the files of the image that it was made from."""
+    cluster.bash(UP)
+    assert reaches_node(cluster, "master")
+    cluster.bash(f"image_stamp() {{ echo other -; }}; {UP}")
+    cluster.inside("node1", "podman exec web cat /bin/serve")
+    assert reaches_node(cluster, "master"), "a container can be made of it, too"
+
+
 def test_up_repairs_what_an_interrupted_one_left(cluster: Cluster) -> None:
     """A machine without its cable, and a bridge without the host: both are made anew."""
     cluster.bash(UP)

@@ -10,7 +10,8 @@ import pytest
 
 from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority
-from node.session.control import ControlStream, Handlers
+from master.apiserver.rpc.server import ANSWER_MAX_BYTES
+from node.session.control import RECEIVE_MAX_BYTES, ControlStream, Handlers
 from node.session.credentials import Credentials
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.rng import SeededRng
@@ -184,6 +185,17 @@ async def test_what_is_assigned_and_removed_is_handed_on_in_order(
     assert node.assigned == ["u1", "u2"]
     assert node.synced == [{"u1", "u2"}]
     assert node.removed == ["u1"]
+
+
+async def test_a_pod_arrives_with_all_its_config_maps_and_secrets(
+    master: Master, node: Node, stream: ControlStream
+) -> None:
+    megabytes = [bytes(1 << 20)] * 3
+    large = node_v1_pb2.PodAssignment(pod=b"u1", config_maps=megabytes, secrets=megabytes)
+    await master.say.put(ToNode(pod=large))
+    await master.until(lambda: node.assigned or master.streams > 1)
+    assert (node.assigned, master.streams) == (["u1"], 1)
+    assert RECEIVE_MAX_BYTES >= ANSWER_MAX_BYTES, "what the master sends is never refused"
 
 
 async def test_a_report_is_said_again_after_a_reconnect_until_it_is_accepted(

@@ -33,20 +33,82 @@ async def run(runtime: PodmanRuntime, script: str, **fields: object) -> str:
     return "\n".join(match[2] for match in found if match)
 
 
-async def test_a_container_made_by_hand_is_never_listed_and_never_touched(
-    podman: Podman, podman_runtime: PodmanRuntime
-) -> None:
-    theirs = await podman.run("run", "--detach", "--network=host", TEST_IMAGE, "sleep", "1000")
-    assert await podman_runtime.list_containers() == []
+async def stays_untouched(podman: Podman, runtime: PodmanRuntime, container_id: str) -> None:
+    """A running container is not listed, and every call about it is refused."""
+    assert container_id not in [status.id for status in await runtime.list_containers()]
     for call in (
-        podman_runtime.start_container(theirs),
-        podman_runtime.signal_container(theirs, "KILL"),
-        podman_runtime.remove_container(theirs),
-        podman_runtime.container_status(theirs),
+        runtime.start_container(container_id),
+        runtime.signal_container(container_id, "KILL"),
+        runtime.remove_container(container_id),
+        runtime.container_status(container_id),
+        runtime.exec_sync(container_id, ("/bin/true",), timeout_seconds=1),
     ):
         with pytest.raises(base.NotOurs):
             await call
-    assert await podman.run("inspect", "--format", "{{.State.Status}}", theirs) == "running"
+    assert await podman.run("inspect", "--format", "{{.State.Status}}", container_id) == "running"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {base.LABEL_POD_UID: "evil"},
+        {base.LABEL_POD_UID: ".."},
+        a_spec().labels,
+        {**a_spec().labels, base.LABEL_ATTEMPT: "x"},
+    ],
+)
+async def test_a_container_made_by_hand_is_never_listed_and_never_touched(
+    podman: Podman, podman_runtime: PodmanRuntime, labels: dict[str, str]
+) -> None:
+    ours = await podman_runtime.create_container(a_spec())
+    options = [f"--label={key}={value}" for key, value in labels.items()]
+    theirs = await podman.run(
+        *("run", "--detach", "--network=host", *options, TEST_IMAGE, "sleep", "1000")
+    )
+    await stays_untouched(podman, podman_runtime, theirs)
+    assert [status.id for status in await podman_runtime.list_containers()] == [ours]
+
+
+async def test_a_container_of_an_image_that_was_committed_from_ours_is_not_ours(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    ours = await podman_runtime.create_container(a_spec())
+    await podman.run("commit", "--quiet", ours, "localhost/committed:1")
+    theirs = await podman.run("run", "--detach", "--network=host", "localhost/committed:1")
+    await stays_untouched(podman, podman_runtime, theirs)
+
+
+async def test_a_container_of_ours_that_was_renamed_is_not_touched_any_more(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    ours = await podman_runtime.create_container(a_spec())
+    await podman_runtime.start_container(ours)
+    assert [status.id for status in await podman_runtime.list_containers()] == [ours]
+    await podman.run("rename", ours, "kept")
+    await stays_untouched(podman, podman_runtime, ours)
+
+
+async def test_events_of_a_container_that_only_has_our_labels_are_not_told(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    heard: list[str] = []
+
+    async def hear() -> None:
+        async for uid in podman_runtime.events():
+            heard.append(uid)
+
+    hearing = asyncio.create_task(hear())
+    label = f"--label={base.LABEL_POD_UID}=evil"
+    async with asyncio.timeout(20):
+        while len(heard) < 4:  # more than one round: the stream may begin in the midst of the first
+            theirs = await podman.run("create", "--network=host", label, TEST_IMAGE, "true")
+            await podman.run("rm", theirs)
+            ours = await podman_runtime.create_container(a_spec())
+            await podman_runtime.remove_container(ours)
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
+    assert set(heard) == {a_spec().pod_uid}
 
 
 async def test_a_name_taken_by_hand_is_refused(

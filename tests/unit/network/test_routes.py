@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from node.network.routes import Network, Peer, Route, changes, masquerading, wanted_routes
+from common.runtime.offload import Offload
+from node.network import routes
+from node.network.routes import (
+    Network,
+    Peer,
+    PodNetwork,
+    Route,
+    changes,
+    masquerading,
+    wanted_routes,
+)
+from node.runtime.base import SandboxFailed
 
 PEERS = (Peer("10.42.1.0/24", "192.168.7.1"), Peer("10.42.2.0/24", "192.168.7.2"))
 NETWORK = Network("10.42.0.0/16", "10.43.0.0/16", PEERS)
@@ -23,6 +36,19 @@ def test_a_node_has_routes_to_the_others_its_own_block_and_services() -> None:
 def test_a_block_that_is_not_of_the_cluster_is_not_taken(block: str) -> None:
     network = Network("10.42.0.0/16", "", (Peer(block, "192.168.7.9"),))
     assert block not in wanted_routes(network, "192.168.7.1", "lan", "10.42.1.0/24")
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        *[Peer("10.42.3.0/24", address) for address in ("fd00::1", "node3", "192.168.7", "")],
+        *[Peer(block, "192.168.7.3") for block in ("fd00::/64", "10.42.3.1/24", "x", "")],
+    ],
+)
+def test_a_peer_that_cannot_be_read_costs_the_others_nothing(peer: Peer) -> None:
+    network = Network("10.42.0.0/16", "10.43.0.0/16", (peer, *PEERS))
+    found = wanted_routes(network, "192.168.7.1", "lan", "10.42.1.0/24")
+    assert found == wanted_routes(NETWORK, "192.168.7.1", "lan", "10.42.1.0/24")
 
 
 def test_nothing_is_wanted_before_the_master_has_told() -> None:
@@ -45,3 +71,13 @@ def test_only_differences_are_written() -> None:
 def test_what_leaves_the_cluster_is_masqueraded() -> None:
     script = masquerading(NETWORK, "10.42.1.0/24")
     assert "ip saddr 10.42.1.0/24 ip daddr != 10.42.0.0/16 masquerade" in script
+
+
+async def test_forwarding_that_is_refused_is_told_as_any_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "FORWARDING", tmp_path / "none" / "ip_forward")
+    offload = Offload()
+    with pytest.raises(SandboxFailed, match="forwarding cannot be switched on"):
+        await PodNetwork("192.168.7.1", offload).apply(NETWORK, "10.42.1.0/24")
+    offload.close()

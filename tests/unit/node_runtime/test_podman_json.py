@@ -5,18 +5,27 @@ from typing import Any
 
 import pytest
 
+from node.runtime import base
 from node.runtime.base import ContainerSpec, InvalidImageName, Mount
 from node.runtime.oom import was_oom_killed
 from node.runtime.podman import permitted_oom_score_adj
-from node.runtime.podman_json import container_body, container_status
+from node.runtime.podman_json import (
+    container_body,
+    container_status,
+    is_ours,
+    is_ours_inspected,
+    is_ours_listed,
+)
 from node.runtime.reference import check_reference
 
+UID = "6a5e7c1e-0000-4000-8000-000000000001"
+NAME = f"wherry-{UID}-app-2"
 ID = "91f731c2986c3a46c02710804fe5f64fe4b876c1f4d52d21c361f4338a3d8f98"
 
 
 def body(**fields: Any) -> dict[str, Any]:
     spec = ContainerSpec(
-        pod_uid="u",
+        pod_uid=UID,
         pod_namespace="default",
         pod_name="web",
         name="app",
@@ -29,9 +38,9 @@ def body(**fields: Any) -> dict[str, Any]:
 
 def test_names_and_labels_tell_pod_container_and_attempt() -> None:
     made = body()
-    assert made["name"] == "wherry-u-app-2"
+    assert made["name"] == NAME
     assert made["labels"] == {
-        "io.wherry.pod.uid": "u",
+        "io.wherry.pod.uid": UID,
         "io.wherry.pod.namespace": "default",
         "io.wherry.pod.name": "web",
         "io.wherry.container.name": "app",
@@ -84,10 +93,48 @@ def test_a_state_that_podman_may_invent_is_unknown_and_gos_zero_time_is_none() -
     found = {
         "Id": ID,
         "State": {"Status": "dreaming", "StartedAt": "0001-01-01T00:00:00Z"},
-        "Config": {"Labels": {"io.wherry.pod.uid": "u"}},
+        "Config": {"Labels": body()["labels"]},
     }
     status = container_status(found)
     assert (status.state, status.started_at, status.finished_at) == ("unknown", "", "")
+
+
+def test_labels_and_the_name_that_they_tell_make_it_ours() -> None:
+    labels = body()["labels"]
+    assert is_ours(NAME, labels)
+    assert is_ours_listed({"Names": [NAME], "Labels": labels})
+    assert is_ours_inspected({"Name": NAME, "Config": {"Labels": labels}})
+
+
+@pytest.mark.parametrize("name", ["", "happy_fermat", NAME.replace("app", "other"), f"{NAME}0"])
+def test_a_container_with_our_labels_and_a_name_of_its_own_is_foreign(name: str) -> None:
+    labels = body()["labels"]
+    assert not is_ours(name, labels)
+    assert not is_ours_listed({"Names": [name], "Labels": labels})
+    assert not is_ours_inspected({"Name": name, "Config": {"Labels": labels}})
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        *[(base.LABEL_POD_UID, uid) for uid in ("evil", "..", f"{UID}/..", UID.upper(), "")],
+        *[(base.LABEL_ATTEMPT, attempt) for attempt in ("x", "", "-1", "1_0", "\u0662")],
+        (base.LABEL_CONTAINER, ".."),
+        (base.LABEL_POD_NAME, "../../etc"),
+        (base.LABEL_POD_NAMESPACE, ".."),
+    ],
+)
+def test_labels_that_are_no_part_of_a_path_are_foreign(label: str, value: str) -> None:
+    labels = body()["labels"] | {label: value}
+    uid, name, attempt = base.LABEL_POD_UID, base.LABEL_CONTAINER, base.LABEL_ATTEMPT
+    assert not is_ours(f"wherry-{labels[uid]}-{labels[name]}-{labels[attempt]}", labels)
+    del labels[label]
+    assert not is_ours(NAME, labels)
+
+
+def test_what_has_no_labels_is_foreign() -> None:
+    assert not is_ours_listed({"Names": None, "Labels": None})
+    assert not is_ours_inspected({"Name": NAME, "Config": {"Labels": None}})
 
 
 OOM = (

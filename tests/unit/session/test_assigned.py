@@ -13,7 +13,9 @@ from tests.fakes.pods import UID, pod
 
 @pytest.fixture
 def store(tmp_path: Path) -> AssignedStore:
-    return AssignedStore(tmp_path / "assigned", tmp_path / "secrets")
+    made = AssignedStore(tmp_path / "assigned", tmp_path / "secrets", tmp_path / "synced")
+    made.synced([])
+    return made
 
 
 def assignment(*secrets: bytes) -> node_v1_pb2.PodAssignment:
@@ -48,6 +50,27 @@ def test_after_a_reboot_the_pod_is_known_without_its_secrets(
 ) -> None:
     store.save(UID, assignment(b"s3cret"))
     (tmp_path / "secrets" / UID).unlink()
+    assert list(store.load()) == [assignment()]
+
+
+def test_what_the_master_has_not_told_is_forgotten_with_its_secrets(
+    store: AssignedStore, tmp_path: Path
+) -> None:
+    store.save(UID, assignment(b"s3cret"))
+    store.save("gone", assignment(b"s3cret"))
+    (tmp_path / "secrets" / ".gone.1").write_bytes(b"s3cret")  # a kubelet died as it wrote
+    store.synced({UID})
+    for directory in ("assigned", "secrets"):
+        assert [file.name for file in (tmp_path / directory).iterdir()] == [UID]
+
+
+def test_after_a_boot_nothing_counts_until_the_master_has_told_everything(
+    store: AssignedStore, tmp_path: Path
+) -> None:
+    store.save(UID, assignment())
+    (tmp_path / "synced").unlink()
+    assert list(store.load()) == []
+    store.synced({UID})
     assert list(store.load()) == [assignment()]
 
 

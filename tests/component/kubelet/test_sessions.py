@@ -1,0 +1,120 @@
+"""A log on its way to a master over gRPC: its reader on the node ends when the session does."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from common.api import errors
+from node.session.sessions import Sessions
+from protos import node_v1_pb2, node_v1_pb2_grpc
+
+WAIT_SECONDS = 10.0
+Frame = node_v1_pb2.SessionFrame
+
+
+class Master(node_v1_pb2_grpc.NodeServiceServicer):
+    """Takes sessions; ends them when and as a test says."""
+
+    def __init__(self) -> None:
+        self.heard: list[Frame] = []
+        self.enough = asyncio.Event()
+        self.failure = ""
+        self.whole = asyncio.Event()
+
+    async def Session(self, request_iterator: Any, context: Any) -> AsyncIterator[Frame]:
+        """One session, to its end or until there is enough."""
+        reading = asyncio.create_task(self._read(request_iterator))
+        enough = asyncio.create_task(self.enough.wait())
+        await asyncio.wait({reading, enough}, return_when=asyncio.FIRST_COMPLETED)
+        enough.cancel()
+        reading.cancel()
+        if self.failure:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, self.failure)
+        yield Frame(end=True)
+
+    async def _read(self, frames: Any) -> None:
+        async for frame in frames:
+            self.heard.append(frame)
+        self.whole.set()
+
+
+class Log:
+    """A log that says something, and then is followed for ever unless it is `whole`."""
+
+    def __init__(self) -> None:
+        self.whole = False
+        self.error: errors.StatusError | None = None
+        self.said = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def read(self, request: node_v1_pb2.LogRequest) -> AsyncGenerator[bytes, None]:
+        """Its bytes."""
+        try:
+            if self.error is not None:
+                raise self.error
+            yield b"hello\n"
+            self.said.set()
+            if not self.whole:
+                await asyncio.Event().wait()
+        finally:
+            self.closed.set()
+
+
+@pytest.fixture
+async def master() -> Master:
+    return Master()
+
+
+@pytest.fixture
+async def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def sessions(master: Master, log: Log) -> AsyncIterator[Sessions]:
+    """A node's sessions on a channel to the master."""
+    server = grpc.aio.server()
+    node_v1_pb2_grpc.add_NodeServiceServicer_to_server(master, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Sessions(lambda: node_v1_pb2_grpc.NodeServiceStub(channel), log.read)
+    await server.stop(None)
+
+
+async def until(event: asyncio.Event) -> None:
+    """Wait for it."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        await event.wait()
+
+
+async def test_a_log_is_sent_whole_and_then_its_end(
+    master: Master, log: Log, sessions: Sessions
+) -> None:
+    log.whole = True
+    sessions.open(node_v1_pb2.OpenSession(id="s1"))
+    await until(master.whole)
+    assert master.heard == [Frame(id="s1"), Frame(data=b"hello\n"), Frame(end=True)]
+
+
+async def test_a_log_that_is_not_there_is_told(
+    master: Master, log: Log, sessions: Sessions
+) -> None:
+    log.error = errors.StatusError(404, "NotFound", "no such log")
+    sessions.open(node_v1_pb2.OpenSession(id="s1"))
+    await until(master.whole)
+    assert b"no such log" in master.heard[-1].error
+
+
+@pytest.mark.parametrize("failure", ["", "the master goes"])
+async def test_the_reader_of_a_followed_log_ends_with_its_session(
+    master: Master, log: Log, sessions: Sessions, failure: str
+) -> None:
+    sessions.open(node_v1_pb2.OpenSession(id="s1"))
+    await until(log.said)
+    master.failure = failure
+    master.enough.set()
+    await until(log.closed)

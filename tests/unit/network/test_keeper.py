@@ -1,0 +1,110 @@
+"""What a node keeps of the cluster's network, on disk and in the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.network.keeper import NetworkKeeper
+from node.network.routes import Network, Peer, wanted_routes
+from node.session.writer import DiskWriter
+from tests.fakes.clock import FakeClock
+from tests.fakes.kubelet import InlineOffload
+
+CIDR = "10.42.1.0/24"
+GOOD = Peer("10.42.2.0/24", "192.168.7.2")
+
+
+class FakePodNetwork:
+    """Notes the routes that a kernel would have."""
+
+    def __init__(self) -> None:
+        self.applied: list[list[str]] = []
+
+    async def apply(self, network: Network, pod_cidr: str) -> None:
+        """Decide as the real one does."""
+        self.applied.append(list(wanted_routes(network, "192.168.7.1", "lan", pod_cidr)))
+
+
+class Machine:
+    """A disk, and one keeper after the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "network.json"
+        self.clock = FakeClock()
+        self.network = FakePodNetwork()
+        self.writer = DiskWriter(InlineOffload())
+        self._writing = asyncio.create_task(self.writer.run())
+        self._running: asyncio.Task[None] | None = None
+        self.keeper = self._new()
+
+    def _new(self) -> NetworkKeeper:
+        network: Any = self.network
+        return NetworkKeeper(network, self.file, clock=self.clock, writer=self.writer)
+
+    async def start(self) -> None:
+        """A keeper begins with what is on disk."""
+        await self.stop()
+        self.keeper = self._new()
+        self.keeper.start(CIDR)
+        self._running = asyncio.create_task(self.keeper.run())
+        await self.clock.advance(0)
+
+    async def tell(self, *peers: Peer) -> None:
+        """The master tells of the network; answers when that is applied."""
+        self.keeper.update(Network("10.42.0.0/16", "", peers), CIDR)
+        await self.clock.advance(0)
+        assert self._running is not None
+        assert not self._running.done()
+
+    async def stop(self) -> None:
+        """The keeper ends."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def end(self) -> None:
+        """The machine ends."""
+        await self.stop()
+        self._writing.cancel()
+        await asyncio.gather(self._writing, return_exceptions=True)
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    """A machine whose keeper runs and has been told nothing."""
+    made = Machine(tmp_path)
+    await made.start()
+    yield made
+    await made.end()
+
+
+async def test_what_was_told_outlives_a_restart(machine: Machine) -> None:
+    assert machine.network.applied == []
+    await machine.tell(GOOD)
+    await machine.start()
+    assert machine.network.applied == [[CIDR, GOOD.pod_cidr]] * 2
+
+
+@pytest.mark.parametrize("bad", [Peer("10.42.3.0/24", "fd00::1"), Peer("x", "192.168.7.3")])
+async def test_a_peer_that_cannot_be_read_is_logged_and_ends_nothing(
+    machine: Machine, bad: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await machine.tell(bad, GOOD)
+    await machine.start()
+    assert machine.network.applied == [[CIDR, GOOD.pod_cidr]] * 2
+    [said] = caplog.records
+    assert bad.address in vars(said)["object"]
+
+
+async def test_a_disk_that_refuses_is_logged_and_ends_nothing(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.file.mkdir()
+    await machine.tell(GOOD)
+    assert machine.network.applied == [[CIDR, GOOD.pod_cidr]]
+    assert [vars(said)["object"] for said in caplog.records] == [str(machine.file)]
