@@ -6,18 +6,21 @@ and replaced with back-off: docs/decisions/0004-failed-pods.md. Pure.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from common.api import integers, labels, times
+import msgspec
+
+from common.api import conditions, integers, labels, times
 from common.api.labels import Selector
 from common.api.resource import Resource
 from common.api.types.core_v1 import Pod, PodTemplateSpec
 from common.api.types.meta_v1 import ObjectMeta
-from common.client.commands import Command, Create, Delete, Event, Requeue
+from common.client.commands import Command, Create, Delete, Event, Requeue, Update
 from common.client.events import reference
 from common.client.informer import Item
 from common.runtime.backoff import Backoff
@@ -75,12 +78,79 @@ class _Failed(NamedTuple):
     wait_seconds: float
 
 
-def owners(view: View, name: str, kind: str, item: Item) -> Iterable[str]:
-    """The keys that a pod concerns: its manager's, or of all that might adopt it."""
-    manager = item.controller
-    if manager is not None:
-        return [f"{item.namespace}/{manager.name}"] if manager.kind == kind else []
-    return [] if item.deleting else [found.key for found in view[name].list(item.namespace)]
+class ReplicasController(ABC):
+    """A controller of such a kind: the subclass says what its objects and its owners are."""
+
+    resource: ClassVar[Resource]
+    kind: ClassVar[type[Any]]
+    condition: ClassVar[type[Any]]
+
+    @abstractmethod
+    def owner(self, obj: Any) -> Owner:
+        """What the core needs to know of an object of this kind."""
+
+    def numbers(self, counts: Counts) -> dict[str, int]:
+        """The numbers of the status."""
+        return {
+            "replicas": counts.replicas,
+            "fullyLabeledReplicas": counts.fully_labeled,
+            "readyReplicas": counts.ready,
+            "availableReplicas": counts.available,
+        }
+
+    def keys(
+        self, view: View, resource: Resource, old: Item | None, new: Item | None
+    ) -> Iterable[str]:
+        """The key itself; for a pod, its owner before and after."""
+        items = [item for item in (old, new) if item is not None]
+        if resource.plural != "pods":
+            return {item.key for item in items}
+        return {key for item in items for key in self._owners_of(view, item)}
+
+    def _owners_of(self, view: View, pod: Item) -> Iterable[str]:
+        """The keys that a pod concerns: its manager's, or of all that might adopt it."""
+        manager = pod.controller
+        if manager is not None:
+            same = manager.kind == self.resource.kind
+            return [f"{pod.namespace}/{manager.name}"] if same else []
+        reader = view[self.resource.group_resource]
+        return [] if pod.deleting else [found.key for found in reader.list(pod.namespace)]
+
+    def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
+        """Status first, so that a refused create does not keep it from being told."""
+        item = view[self.resource.group_resource].by_key(key)
+        if item is None:
+            return []
+        obj = item.decode(self.kind)
+        counts, commands = plan(self.owner(obj), view, now)
+        status = msgspec.structs.replace(
+            obj.status,
+            observedGeneration=obj.metadata.generation,
+            conditions=self._conditions(obj.status.conditions, counts.failed, now),
+            **self.numbers(counts),
+        )
+        if status == obj.status:
+            return commands
+        obj.status = status
+        reason = f"{counts.replicas} pods, {counts.ready} ready, {counts.available} available"
+        update = Update(resource=self.resource, body=obj, reason=reason, subresource="status")
+        return [update, *commands]
+
+    def _conditions(self, old: Any, failed: tuple[str, str] | None, now: datetime) -> Any:
+        """ReplicaFailure is there while a command is refused, and says the first reason."""
+        if failed is None:
+            return conditions.without(old, "ReplicaFailure")
+        if conditions.find(old, "ReplicaFailure") is not None:
+            return old
+        reason, message = failed
+        new = self.condition(
+            type="ReplicaFailure",
+            status="True",
+            reason=reason,
+            message=message,
+            lastTransitionTime=times.to_time(now),
+        )
+        return (*old, new)
 
 
 def plan(owner: Owner, view: View, now: datetime) -> Plan:

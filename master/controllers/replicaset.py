@@ -1,95 +1,40 @@
-"""ReplicaSets: keep a number of pods of one template.
+"""ReplicaSets: keep a number of pods of one template. What they do is in `replicas`.
 
 Source: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-import msgspec
-
-from common.api import conditions, labels, times
+from common.api import labels
 from common.api.resource import Resource
-from common.api.types.apps_v1 import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
-from common.client.commands import Command, Update
-from common.client.informer import Item
-from master.controllers import replicas
-from master.controllers.base import View
+from common.api.types.apps_v1 import ReplicaSet, ReplicaSetCondition
+from master.controllers.replicas import Counts, Owner, ReplicasController
 from master.controllers.resources import REPLICA_SETS
 
 
-class ReplicaSetController:
+class ReplicaSetController(ReplicasController):
     """Creates and deletes pods, and tells in the status how many there are."""
 
     name: ClassVar[str] = "replicaset"
     watches: ClassVar[Sequence[str]] = ("replicasets.apps", "pods")
+    resource: ClassVar[Resource] = REPLICA_SETS
+    kind: ClassVar[type[Any]] = ReplicaSet
+    condition: ClassVar[type[Any]] = ReplicaSetCondition
 
-    def keys(
-        self, view: View, resource: Resource, old: Item | None, new: Item | None
-    ) -> Iterable[str]:
-        """The key itself; for a pod, its ReplicaSet before and after."""
-        items = [item for item in (old, new) if item is not None]
-        if resource.plural != "pods":
-            return {item.key for item in items}
-        found = [replicas.owners(view, "replicasets.apps", "ReplicaSet", item) for item in items]
-        return {key for keys in found for key in keys}
+    def owner(self, obj: ReplicaSet) -> Owner:
+        """What the core needs to know of it."""
+        return Owner(
+            resource=REPLICA_SETS,
+            metadata=obj.metadata,
+            selector=labels.from_label_selector(obj.spec.selector),
+            template=obj.spec.template,
+            replicas=1 if obj.spec.replicas is None else obj.spec.replicas,
+            min_ready_seconds=obj.spec.minReadySeconds,
+        )
 
-    def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
-        """Status first, so that a refused create does not keep it from being told."""
-        item = view["replicasets.apps"].by_key(key)
-        if item is None:
-            return []
-        owner = item.decode(ReplicaSet)
-        counts, commands = replicas.plan(_owner(owner), view, now)
-        status = _status(owner, counts, now)
-        if status == owner.status:
-            return commands
-        owner.status = status
-        reason = f"{counts.replicas} pods, {counts.ready} ready, {counts.available} available"
-        update = Update(resource=REPLICA_SETS, body=owner, reason=reason, subresource="status")
-        return [update, *commands]
-
-
-def _owner(owner: ReplicaSet) -> replicas.Owner:
-    return replicas.Owner(
-        resource=REPLICA_SETS,
-        metadata=owner.metadata,
-        selector=labels.from_label_selector(owner.spec.selector),
-        template=owner.spec.template,
-        replicas=1 if owner.spec.replicas is None else owner.spec.replicas,
-        min_ready_seconds=owner.spec.minReadySeconds,
-    )
-
-
-def _status(owner: ReplicaSet, counts: replicas.Counts, now: datetime) -> ReplicaSetStatus:
-    return msgspec.structs.replace(
-        owner.status,
-        replicas=counts.replicas,
-        fullyLabeledReplicas=counts.fully_labeled,
-        readyReplicas=counts.ready,
-        availableReplicas=counts.available,
-        terminatingReplicas=counts.terminating,
-        observedGeneration=owner.metadata.generation,
-        conditions=_conditions(owner.status.conditions, counts.failed, now),
-    )
-
-
-def _conditions(
-    old: tuple[ReplicaSetCondition, ...], failed: tuple[str, str] | None, now: datetime
-) -> tuple[ReplicaSetCondition, ...]:
-    """ReplicaFailure is there while a command is refused, and says the first reason."""
-    if failed is None:
-        return conditions.without(old, "ReplicaFailure")
-    if conditions.find(old, "ReplicaFailure") is not None:
-        return old
-    new = ReplicaSetCondition(
-        type="ReplicaFailure",
-        status="True",
-        reason=failed[0],
-        message=failed[1],
-        lastTransitionTime=times.to_time(now),
-    )
-    return (*old, new)
+    def numbers(self, counts: Counts) -> dict[str, int]:
+        """Those of any owner, and the pods on their way out."""
+        return {**super().numbers(counts), "terminatingReplicas": counts.terminating}
