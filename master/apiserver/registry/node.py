@@ -55,7 +55,13 @@ class NodeStrategy(Strategy):
                 taint.timeAdded = since or times.to_time(self._clock.now())
 
     def default(self, obj: Node) -> None:
-        """Allocatable is the capacity where the kubelet reserves nothing."""
+        """Allocatable is the capacity where the kubelet reserves nothing; podCIDR, where it is
+        set, is the first of podCIDRs."""
+        spec = obj.spec
+        if spec.podCIDR and spec.podCIDRs[:1] != (spec.podCIDR,):
+            spec.podCIDRs = (spec.podCIDR,)
+        elif spec.podCIDRs:
+            spec.podCIDR = spec.podCIDRs[0]
         if not obj.status.allocatable:
             obj.status.allocatable = dict(obj.status.capacity)
 
@@ -111,8 +117,7 @@ class NodeStrategy(Strategy):
 def _block_problems(obj: Node) -> list[FieldError]:
     """What of the pod addresses, which a client may choose, is no block of addresses."""
     found = []
-    blocks = obj.spec.podCIDRs or ((obj.spec.podCIDR,) if obj.spec.podCIDR else ())
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(obj.spec.podCIDRs):
         try:
             ip_network(block)
         except ValueError:

@@ -26,7 +26,6 @@ class PodStrategy(Strategy):
     """A pod is pending until a node runs it, and stays for its grace period once deleted."""
 
     generation: ClassVar[bool] = True
-    default_grace_period_seconds: ClassVar[int | None] = DEFAULT_GRACE_PERIOD_SECONDS
 
     def default(self, obj: Pod) -> None:
         """Fill in the spec; the QoS class follows from it, once and for all."""

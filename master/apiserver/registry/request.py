@@ -55,6 +55,5 @@ class WatchOptions:
     label_selector: str = ""
     field_selector: str = ""
     resource_version: str = ""
-    resource_version_match: str = ""
     allow_bookmarks: bool = False
     send_initial_events: bool = False

@@ -1,7 +1,7 @@
 """Strategy: the rules of one kind. Kinds without rules of their own use it as it is.
 
-A strategy is pure: it sees objects, never storage. The pipeline (`pipeline.py`) calls it in the
-order default, prepare, validate.
+A strategy sees objects, never storage. The pipeline (`pipeline.py`) calls it in the order prepare,
+default, validate; then `propose` until what it has chosen is free.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ class Strategy:
 
     generation: ClassVar[bool] = False
     """Whether metadata.generation counts changes of the spec."""
-    default_grace_period_seconds: ClassVar[int | None] = None
-    """Grace of a deletion that names none; None deletes at once."""
     unconditional_update: ClassVar[bool] = True
     """Whether an update may leave the resourceVersion out."""
     ttl_seconds: ClassVar[int | None] = None

@@ -104,7 +104,6 @@ def _options(info: RequestInfo, parameters: Mapping[str, str]) -> WatchOptions:
         label_selector=parameters.get("labelSelector", ""),
         field_selector=field_selector,
         resource_version=parameters.get("resourceVersion", ""),
-        resource_version_match=parameters.get("resourceVersionMatch", ""),
         allow_bookmarks=truthy(parameters.get("allowWatchBookmarks")),
         send_initial_events=initial,
     )

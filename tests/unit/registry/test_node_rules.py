@@ -26,6 +26,15 @@ def test_pod_addresses_are_blocks(writer: Writer) -> None:
     assert writer.create_problems("nodes", {**body, "spec": {"podCIDR": "10.1.2.0/24"}}) == []
 
 
+def test_the_one_pod_address_block_is_the_first_of_all(writer: Writer) -> None:
+    """Otherwise one that is no block could hide behind one that is."""
+    body = {"metadata": {"name": "n"}, "spec": {"podCIDR": "abc", "podCIDRs": ["10.1.2.0/24"]}}
+    [problem] = writer.create_problems("nodes", body)
+    assert "spec.podCIDRs[0]" in problem
+    made = writer.create("nodes", {**body, "spec": {"podCIDRs": ["10.1.2.0/24"]}})
+    assert made.spec.podCIDR == "10.1.2.0/24"
+
+
 def tainted(*taints: dict[str, str]) -> dict[str, Any]:
     return {"metadata": {"name": "n"}, "spec": {"taints": list(taints)}}
 
