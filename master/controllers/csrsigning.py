@@ -72,9 +72,8 @@ def decide(item: Item, resource: Resource, sign: Sign, now: datetime) -> list[Co
 def _node_of(request: CertificateSigningRequest) -> str:
     """The node that the request is for; raises CertificateError when it may not have it."""
     node = check_node_request(request.spec.request)
-    own = request.spec.username == f"system:node:{node}"
-    if not own and BOOTSTRAPPERS not in request.spec.groups:
-        raise CertificateError("only a join token or the node itself may ask for its certificate")
+    if BOOTSTRAPPERS not in request.spec.groups:
+        raise CertificateError("only a holder of a join token may ask for a node's certificate")
     if "client auth" not in request.spec.usages or not set(request.spec.usages) <= USAGES:
         raise CertificateError("usages must be client auth, digital signature, key encipherment")
     return node

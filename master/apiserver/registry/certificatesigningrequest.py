@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from common.api import errors
 from common.api.errors import FieldError
 from common.api.resource import Resource
@@ -16,7 +18,13 @@ REQUEST_MAX_BYTES = 16 << 10
 
 
 class CertificateSigningRequestStrategy(Strategy):
-    """Who asks is recorded by admission; the spec never changes."""
+    """Who asks is recorded by admission; the spec never changes.
+
+    Requests go a day after their last change, as Kubernetes' cleaner removes those that wait for
+    so long: whoever has a join token could fill the store otherwise.
+    """
+
+    ttl_seconds: ClassVar[int | None] = 24 * 3600
 
     def validate(self, obj: CertificateSigningRequest) -> list[FieldError]:
         """A request, a signer and usages are needed."""

@@ -12,7 +12,13 @@ import pytest
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.scheme import SCHEME
+from common.api.types.certificates_v1 import (
+    CertificateSigningRequest,
+    CertificateSigningRequestCondition,
+    CertificateSigningRequestSpec,
+)
 from common.api.types.core_v1 import LocalObjectReference, Namespace, ServiceAccount
+from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
 from master.apiserver.admission.build import admission
 from master.apiserver.admission.default_tolerations import default_tolerations
@@ -30,6 +36,7 @@ from tests.unit.registry.test_pod_defaults import pod
 CONTEXT = Context(user=Identity("user", ()))
 PODS = STRATEGIES["pods"].resource
 NAMESPACES = STRATEGIES["namespaces"].resource
+REQUESTS = STRATEGIES["certificatesigningrequests.certificates.k8s.io"].resource
 
 
 @pytest.fixture
@@ -176,3 +183,45 @@ async def test_some_namespaces_stay(pipeline: Pipeline, name: str) -> None:
     assert raised.value.message == (
         f'namespaces "{name}" is forbidden: this namespace may not be deleted'
     )
+
+
+def signing_request(signer: str) -> CertificateSigningRequest:
+    """What a machine that joins asks for, or somebody who pretends to be one."""
+    return CertificateSigningRequest(
+        metadata=ObjectMeta(name="join"),
+        spec=CertificateSigningRequestSpec(
+            request=b"pem", signerName=signer, usages=("client auth",), username="system:admin"
+        ),
+    )
+
+
+async def test_a_join_token_is_for_the_certificate_of_a_node(pipeline: Pipeline) -> None:
+    joining = Context(user=Identity("system:bootstrap:abcdef", ("system:bootstrappers",)))
+    wanted = signing_request("kubernetes.io/kube-apiserver-client-kubelet")
+    data = await pipeline.create(joining, REQUESTS, "", wanted)
+    spec = codec.decode(data, CertificateSigningRequest).spec
+    assert (spec.username, spec.groups) == ("system:bootstrap:abcdef", ("system:bootstrappers",))
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.create(joining, REQUESTS, "", signing_request("example.com/other"))
+    assert raised.value.code == 403
+    await pipeline.delete(CONTEXT, REQUESTS, "", "join", DeleteOptions())
+    await pipeline.create(CONTEXT, REQUESTS, "", signing_request("example.com/other"))
+
+
+async def test_a_request_goes_a_day_after_its_last_change(pipeline: Pipeline) -> None:
+    await pipeline.create(CONTEXT, REQUESTS, "", signing_request("example.com/other"))
+    assert isinstance(pipeline.clock, FakeClock)
+    await pipeline.clock.advance(24 * 3600 - 60)
+
+    def approve(current: CertificateSigningRequest) -> CertificateSigningRequest:
+        approved = CertificateSigningRequestCondition(type="Approved", status="True")
+        current.status.conditions = (approved,)
+        return current
+
+    await pipeline.update(CONTEXT, REQUESTS, "", "join", approve, subresource="status")
+    await pipeline.clock.advance(24 * 3600 - 60)
+    await pipeline.read(REQUESTS, "", "join")
+    await pipeline.clock.advance(120)
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.read(REQUESTS, "", "join")
+    assert raised.value.code == 404
