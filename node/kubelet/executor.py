@@ -113,7 +113,7 @@ class Executor:
             await tools.offload(tools.volumes.make, pod, config, tools.host, self.memory.address)
         except ConfigError as error:
             text = str(error)
-            self.memory.fail("", "FailedMount", text, tools.clock.now())
+            self.memory.fail("", "FailedMount", text, tools.clock.monotonic())
             tools.record(pod, "", "Warning", "FailedMount", text)
             return
         self.memory.failures.pop("", None)
@@ -144,7 +144,7 @@ class Executor:
 
     def _sandbox_failed(self, pod: Pod, error: Exception) -> None:
         text = f"Failed to create pod sandbox: {error}"
-        self.memory.fail("", "FailedCreatePodSandBox", text, self._tools.clock.now())
+        self.memory.fail("", "FailedCreatePodSandBox", text, self._tools.clock.monotonic())
         self._tools.record(pod, "", "Warning", "FailedCreatePodSandBox", text)
 
     async def _ensure_image(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
@@ -200,7 +200,7 @@ class Executor:
 
     def _image_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
         """Remember the failure: the error itself at first, then the back-off."""
-        now = self._tools.clock.now()
+        now = self._tools.clock.monotonic()
         failure = self.memory.fail(container.name, reason, text, now)
         self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {reason}")
         if reason == "ErrImagePull" and failure.count > 1:
@@ -251,7 +251,7 @@ class Executor:
             self.memory.stable_from[name] = latest.attempt
 
     def _create_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
-        self.memory.fail(container.name, reason, text, self._tools.clock.now())
+        self.memory.fail(container.name, reason, text, self._tools.clock.monotonic())
         self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {text}")
 
     async def _start(self, step: planner.StartContainer, pod: Pod) -> None:
@@ -268,12 +268,11 @@ class Executor:
 
     def _begin_stop(self, step: planner.SignalContainer | planner.RunHook, pod: Pod) -> Stop:
         """Note that a container is being stopped, and tell people once."""
-        status, now = step.status, self._tools.clock.now()
+        status, now = step.status, self._tools.clock.monotonic()
         if status.id not in self.memory.stops:
             self.memory.stops[status.id] = Stop(since=now, restart=step.restart)
             if step.message:
                 self._tools.record(pod, status.name, "Normal", "Killing", step.message)
-        self.memory.stopping_since = self.memory.stopping_since or now
         return self.memory.stops[status.id]
 
     async def _signal(self, step: planner.SignalContainer, pod: Pod) -> None:
@@ -281,7 +280,8 @@ class Executor:
         stop = self._begin_stop(step, pod)
         await self._tools.runtime.signal_container(status.id, step.signal)
         self.memory.signalled[status.id] = step.signal
-        stop.term_at = stop.term_at or self._tools.clock.now()
+        if stop.term_at is None:
+            stop.term_at = self._tools.clock.monotonic()
         await self._refresh(status.id)
 
     def _begin_hook(self, step: planner.RunHook, pod: Pod) -> None:

@@ -1,13 +1,14 @@
 """What the kubelet remembers of a pod beside what can be observed: failures and deadlines.
 
-Written by the pod's worker when a step has ended, read by the planner and the status. Times are
+Written by the pod's worker when a step has ended, read by the planner and the status. What is
+waited for is in seconds of the monotonic clock, which nobody sets; stamps that people read are
 aware datetimes. Losing it (a restart of the kubelet) costs a retry at most, never a container.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from node.runtime.base import ContainerStatus, SandboxStatus
@@ -18,6 +19,13 @@ STABLE_SECONDS = 600
 CONFIG_RETRY_SECONDS = 10
 
 
+class Moment(NamedTuple):
+    """One moment on both clocks: the wall's, and the monotonic one in seconds."""
+
+    wall: datetime
+    monotonic: float
+
+
 @dataclass(slots=True)
 class Failure:
     """A step that failed: Kubernetes' reason, words for people, how often, when to try again."""
@@ -25,7 +33,7 @@ class Failure:
     reason: str
     message: str
     count: int
-    retry_at: datetime
+    retry_at: float
 
 
 class StartFailure(NamedTuple):
@@ -39,8 +47,8 @@ class StartFailure(NamedTuple):
 class Stop:
     """A container that is being stopped: since when, and when it was sent TERM."""
 
-    since: datetime
-    term_at: datetime | None = None
+    since: float
+    term_at: float | None = None
     restart: bool = False
     """Stopped for a probe or a hook, which counts as a failure whatever its exit code."""
 
@@ -124,10 +132,10 @@ class PodMemory:
     """(container id, postStart or preStop) -> where it stands."""
     probes: dict[Key, ProbeState] = field(default_factory=dict)
     """What each probe of a running container has come to."""
-    removed_at: datetime | None = None
-    """When the pod ceased to be assigned to this node."""
-    stopping_since: datetime | None = None
-    """When the first container was sent TERM: the grace period runs from here."""
+    removed: bool = False
+    """The pod has ceased to be assigned to this node."""
+    kill_at: float | None = None
+    """When what still runs of a pod that is ending is killed; None before its end begins."""
     failed: tuple[str, str] | None = None
     """(reason, message) of a pod that the kubelet ends: DeadlineExceeded."""
 
@@ -137,14 +145,14 @@ class PodMemory:
         for key in [key for key in self.hooks if key[0] == container_id]:
             del self.hooks[key]
 
-    def fail(self, name: str, reason: str, message: str, now: datetime) -> Failure:
+    def fail(self, name: str, reason: str, message: str, monotonic: float) -> Failure:
         """Remember a failure; the wait doubles with each one of the same reason family."""
         former = self.failures.get(name)
         count = former.count + 1 if former else 1
         wait = min(BACKOFF_FIRST_SECONDS * 2 ** (count - 1), BACKOFF_MAX_SECONDS)
         if reason.startswith("CreateContainerConfig"):
             wait = CONFIG_RETRY_SECONDS
-        failure = Failure(reason, message, count, now + timedelta(seconds=wait))
+        failure = Failure(reason, message, count, monotonic + wait)
         self.failures[name] = failure
         return failure
 

@@ -25,7 +25,7 @@ from common.api.types.core_v1 import (
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
 from node.kubelet import hooks, lifecycle, probing
 from node.kubelet.memory import Observed, PodMemory
-from node.kubelet.planner import restart_due, restart_wait_seconds, restarts
+from node.kubelet.planner import back_off_seconds, is_ending, restart_wait_seconds, restarts
 from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX = 4096
@@ -202,9 +202,7 @@ def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:
 def _will_restart(
     pod: Pod, container: Container, latest: ContainerStatus, memory: PodMemory
 ) -> bool:
-    stopping = pod.metadata.deletionTimestamp or memory.removed_at or memory.failed
-    over = pod.status.phase in ("Succeeded", "Failed")
-    return not stopping and not over and restarts(pod, container, latest, memory)
+    return not is_ending(pod, memory) and restarts(pod, container, latest, memory)
 
 
 def _restarting(
@@ -216,7 +214,7 @@ def _restarting(
     findings: Findings,
 ) -> ContainerState:
     """A container between two attempts: why the next one has not begun."""
-    if now < restart_due(latest, memory):
+    if back_off_seconds(latest, memory, now) > 0:
         # The whole wait, not what is left of it: a countdown would be a new status every time.
         wait, meta = _duration(restart_wait_seconds(latest, memory)), pod.metadata
         text = (

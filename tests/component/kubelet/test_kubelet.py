@@ -1,5 +1,6 @@
 """The kubelet with a fake runtime and a fake master: from assignment to nothing left."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,42 @@ async def test_a_deleted_pod_is_stopped_removed_and_said_to_be_gone(node: FakeNo
 
 async def test_a_process_that_ignores_term_is_killed_when_its_time_is_over(node: FakeNode) -> None:
     await node.assign(pod())
-    await node.assign(pod(metadata={"deletionTimestamp": "2030-01-01T00:00:30Z"}))
+    # The stamp has passed for this node, whose clock is ahead or which heard of it late.
+    deleted = {"deletionTimestamp": "2029-12-31T00:00:00Z", "deletionGracePeriodSeconds": 30}
+    await node.assign(pod(metadata=deleted))
     await node.wait(29)
     assert node.master.gone == []
     await node.wait(2)
     assert node.master.gone == [UID]
     signals = [call.split()[-1] for call in node.runtime.changes() if call.startswith("signal")]
     assert signals == ["TERM", "KILL"]
+
+
+async def test_deletion_with_the_shortest_grace_leaves_time_to_end(node: FakeNode) -> None:
+    await node.assign(pod())
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": 300}
+    await node.assign(pod(metadata=deleted))
+    await node.wait(5)
+    await node.assign(pod(metadata=deleted | {"deletionGracePeriodSeconds": 1}))
+    await node.wait(0.9)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    await node.wait(0.2)
+    assert node.master.gone == [UID]
+
+
+async def test_a_clock_that_is_set_in_a_grace_period_changes_nothing(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.assign(pod())
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    await node.assign(pod(metadata=deleted))
+    right = node.clock.now
+    monkeypatch.setattr(node.clock, "now", lambda: right() + timedelta(hours=1))
+    await node.wait(29)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    monkeypatch.setattr(node.clock, "now", lambda: right() - timedelta(hours=1))
+    await node.wait(2)
+    assert node.master.gone == [UID]
 
 
 async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> None:
@@ -72,6 +102,27 @@ async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> N
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert [s.state for s in (await node.containers()).values()] == ["exited"]
+
+
+async def test_a_restart_long_ago_takes_no_time_from_the_grace_of_the_pods_end(
+    node: FakeNode,
+) -> None:
+    node.checks.answers[80] = 500
+    probe = {"httpGet": {"port": 80}, "periodSeconds": 5, "failureThreshold": 1}
+    one = container(livenessProbe=probe)
+    await node.assign(
+        pod(containers=[one], activeDeadlineSeconds=600, terminationGracePeriodSeconds=5)
+    )
+    await node.wait(3)
+    node.checks.answers[80] = 200
+    await node.wait(300)
+    assert "app/1" in await node.containers()
+    await node.wait(298)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    await node.wait(3)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    await node.wait(2)
+    assert node.runtime.changes()[-1].endswith("KILL")
 
 
 async def test_an_end_starts_the_next_attempt_at_once_and_a_crash_loop_waits(
@@ -294,7 +345,7 @@ async def test_a_registry_that_hangs_stops_no_other_pod(
     await node.assign(pod())
     await node.assign(*slow)
     await node.end((await node.containers())["app/0"].id, 1)
-    deleted = {"deletionTimestamp": "2030-01-01T00:00:01Z"}
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:01Z", "deletionGracePeriodSeconds": 1}
     await node.assign(pod(metadata=deleted))
     await node.wait(5)
     assert node.master.gone == [UID]
@@ -317,6 +368,7 @@ async def test_a_phase_that_someone_else_wrote_is_set_right(node: FakeNode) -> N
     assert node.master.last(UID).phase == "Running"
     deleted = {"deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
     await node.assign(pod(status={"phase": "Nonsense"}, metadata=deleted))
+    await node.wait(3)
     assert node.master.gone == [UID]
 
 

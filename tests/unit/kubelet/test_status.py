@@ -110,7 +110,7 @@ def test_a_readiness_gate_holds_ready_but_not_the_containers() -> None:
 )
 def test_a_failure_is_the_reason_why_a_container_waits(reason: str) -> None:
     known = memory()
-    known.fail("app", reason, "because", NOW)
+    known.fail("app", reason, "because", 0.0)
     made = status(pod(), observed(), known)
     waiting = made.containerStatuses[0].state.waiting
     assert waiting is not None
