@@ -70,7 +70,7 @@ class StartContainer(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalContainer(Step):
-    """Send TERM or KILL. The first of a stop says why to people, by `message`."""
+    """Send the stop signal or KILL. The first of a stop says why to people, by `message`."""
 
     status: ContainerStatus
     signal: str
@@ -215,7 +215,7 @@ class _Ending(NamedTuple):
 
 
 def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) -> Step:
-    """The preStop hook, TERM, then KILL at the end of the grace period.
+    """The preStop hook, TERM or what its image has in its place, KILL after the grace period.
 
     A process always has TERM, and two seconds after it: also when a hook has used up the grace
     period, and when there was none.
@@ -231,7 +231,7 @@ def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) 
         if hook == "running" and monotonic < end:
             return Wait(reason="the preStop hook runs", seconds=end - monotonic)
     if not sent:
-        return SignalContainer(reason=why, status=status, signal="TERM", **said)
+        return SignalContainer(reason=why, status=status, signal=status.stop_signal, **said)
     stop = memory.stops.get(status.id)
     if stop is not None and stop.term_at is not None:
         end = max(end, stop.term_at + MINIMUM_GRACE_SECONDS)

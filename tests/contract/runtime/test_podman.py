@@ -68,6 +68,16 @@ async def test_the_log_is_in_cri_format(podman: Podman, podman_runtime: PodmanRu
     assert ["stdout", "P", "three"] in marks
 
 
+async def test_the_stop_signal_is_the_images(podman: Podman, podman_runtime: PodmanRuntime) -> None:
+    made = await podman.run("create", "--network=none", TEST_IMAGE, "/bin/true")
+    image = "localhost/wherry-stop:1"
+    await podman.run("commit", "--change", "STOPSIGNAL SIGUSR1", made, image)
+    plain = await podman_runtime.create_container(a_spec())
+    own = await podman_runtime.create_container(a_spec("own", image=image))
+    found = {status.id: status.stop_signal for status in await podman_runtime.list_containers()}
+    assert found == {plain: "TERM", own: "USR1"}
+
+
 async def test_a_container_gets_what_its_spec_says(
     podman: Podman, podman_runtime: PodmanRuntime
 ) -> None:

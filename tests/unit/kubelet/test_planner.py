@@ -207,6 +207,11 @@ def test_a_deletion_terms_waits_for_the_grace_period_and_kills_whatever_its_stam
     assert wait_of(plan(one, observed(ran()), known, later=30)) == 1
 
 
+def test_an_image_may_have_a_stop_signal_of_its_own() -> None:
+    one, known = deleted(pod(), 30), memory(kill_at=SECONDS + 30)
+    assert signal_of(plan(one, observed(ran(stop_signal="QUIT")), known)) == "QUIT"
+
+
 def test_a_grace_period_runs_from_when_the_end_was_seen_and_only_gets_shorter() -> None:
     one, known = pod(terminationGracePeriodSeconds=60), memory(removed=True)
     assert planner.kill_at(one, known, SECONDS) == SECONDS + 60
