@@ -198,7 +198,7 @@ class Runtime(Protocol):
         ...
 
     async def start_container(self, container_id: str) -> None:
-        """Start its process; a running one is left alone.
+        """Start its process; one that has been started is left alone, also when it has ended.
 
         Raises StartFailed, ContainerNotFound or NotOurs.
         """

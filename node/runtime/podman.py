@@ -101,9 +101,12 @@ class PodmanRuntime:
         return str(found["Id"])
 
     async def start_container(self, container_id: str) -> None:
-        """Start its process; Podman answers 304 for one that runs."""
-        if not await self._is_there(container_id):
+        """Start its process; Podman would start one that has ended once more."""
+        status = await self.container_status(container_id)
+        if status is None:
             raise base.ContainerNotFound(f"no such container {container_id}")
+        if status.state != "created":
+            return
         try:
             await self._service.call("POST", f"/containers/{container_id}/start")
         except PodmanError as error:

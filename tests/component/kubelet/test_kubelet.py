@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from node.runtime.base import RuntimeUnavailable
 from node.runtime.fake import Program
 from tests.fakes.kubelet import FakeNode
 from tests.fakes.pods import UID, container, pod
@@ -244,6 +245,26 @@ async def test_podman_away_at_the_kubelets_start_starts_nothing_twice(node: Fake
     running = [s for s in (await node.containers()).values() if s.state == "running"]
     assert [status.attempt for status in running] == [1]
     assert node.master.last(UID).podIP == "10.42.1.2"
+
+
+async def test_a_start_whose_answer_is_lost_is_not_taken_twice(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[str] = []
+    start = node.runtime.start_container
+
+    async def lossy(container_id: str) -> None:
+        await start(container_id)
+        starts.append(container_id)
+        if len(starts) == 1:
+            raise RuntimeUnavailable("the connection was cut")
+
+    monkeypatch.setattr(node.runtime, "start_container", lossy)
+    await node.assign(pod(restartPolicy="Never", containers=[container(command=FAILS)]))
+    ran = (await node.containers())["app/0"]
+    await node.wait(3)
+    assert node.master.last(UID).phase == "Failed"
+    assert (await node.containers())["app/0"] == ran
 
 
 async def test_podman_away_leaves_containers_and_marks_the_node(node: FakeNode) -> None:
