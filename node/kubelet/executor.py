@@ -19,7 +19,7 @@ from common.runtime.rng import Rng
 from node.kubelet import hook_runner, hooks, planner, pullsecrets, termination
 from node.kubelet.containers import Surroundings, container_spec, log_path
 from node.kubelet.env import Config, ConfigError, HostFacts, hostname
-from node.kubelet.memory import STABLE_SECONDS, Observed, PodMemory, StartFailure, Stop
+from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
 from node.kubelet.planner import Step
 from node.kubelet.processes import Processes
 from node.kubelet.volumes import Volumes
@@ -37,7 +37,7 @@ from node.runtime.base import (
 
 log = logging.getLogger(__name__)
 PULLS_AT_ONCE = 4
-HOOK_RETRY_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 LOST_EXIT_CODE = 137
 LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
 Record = Callable[[Pod, str, str, str, str], None]
@@ -75,6 +75,7 @@ class Executor:
         self._tools = tools
         self._wake = wake
         self._hooks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._pulls: dict[str, asyncio.Task[None]] = {}
         self.observed = observed
         self.memory = memory
 
@@ -86,7 +87,7 @@ class Executor:
             case planner.MakeSandbox():
                 await self._make_sandbox(pod)
             case planner.EnsureImage():
-                await self._ensure_image(step, pod, config)
+                self._begin_pull(step, pod, config)
             case planner.CreateContainer():
                 await self._create(step, pod, config)
             case planner.StartContainer():
@@ -147,6 +148,31 @@ class Executor:
         self.memory.fail("", "FailedCreatePodSandBox", text, self._tools.clock.monotonic())
         self._tools.record(pod, "", "Warning", "FailedCreatePodSandBox", text)
 
+    def _begin_pull(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
+        """Ensure an image beside everything else, in place of another of the same container."""
+        name = step.container.name
+        if name in self._pulls:
+            self._pulls.pop(name).cancel()
+        self.memory.pulls[name] = step.container.image
+        work = self._pull_beside(step, pod, config)
+        self._pulls[name] = asyncio.create_task(work, name=f"image of {name}")
+
+    async def _pull_beside(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
+        """Ensure an image; the end wakes the pod's worker."""
+        try:
+            await self._ensure_image(step, pod, config)
+        except Exception:  # the runtime is away, or a mistake of ours
+            log.exception("an image is asked for again", extra={"object": pod.metadata.name})
+            await self._tools.clock.sleep(RETRY_SECONDS)
+        del self.memory.pulls[step.container.name]
+        self._wake()
+
+    def end_pulls(self) -> None:
+        """Leave images alone that are not here yet."""
+        for name in list(self._pulls):
+            self._pulls.pop(name).cancel()
+        self.memory.pulls.clear()
+
     async def _ensure_image(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
         """Look for the image, and fetch it when the pull policy says so."""
         container, runtime = step.container, self._tools.runtime
@@ -177,7 +203,7 @@ class Executor:
             self._image_failed(pod, container, "ErrImagePull", str(error))
             return
         self.memory.failures.pop(container.name, None)
-        self.memory.images[(container.name, step.attempt)] = found.user
+        self.memory.images[container.name] = Ensured(step.attempt, image, found.user)
 
     async def _pull(self, pod: Pod, container: Container, config: Config) -> ImageStatus:
         tools, image = self._tools, container.image
@@ -201,12 +227,13 @@ class Executor:
     def _image_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
         """Remember the failure: the error itself at first, then the back-off."""
         now = self._tools.clock.monotonic()
-        failure = self.memory.fail(container.name, reason, text, now)
+        name, image = container.name, container.image
+        failure = self.memory.fail(name, reason, text, now, image=image)
         self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {reason}")
         if reason == "ErrImagePull" and failure.count > 1:
             failure.reason = "ImagePullBackOff"
-            failure.message = f'Back-off pulling image "{container.image}": {reason}: {text}'
-            back_off = f'Back-off pulling image "{container.image}"'
+            back_off = f'Back-off pulling image "{image}"'
+            failure.message = f"{back_off}: {reason}: {text}"
             self._tools.record(pod, container.name, "Normal", "BackOff", back_off)
 
     async def _create(self, step: planner.CreateContainer, pod: Pod, config: Config) -> None:
@@ -214,7 +241,6 @@ class Executor:
         sandbox = self.observed.sandbox
         assert sandbox is not None
         self._note_stable_run(container.name)
-        image_user = self.memory.images[(container.name, step.attempt)]
         path = termination.path(tools.pods_dir, pod.metadata.uid, container.name, step.attempt)
         around = Surroundings(
             config=config,
@@ -223,7 +249,7 @@ class Executor:
             volume_path=lambda volume: tools.volumes.path(pod.metadata.uid, volume),
             log_root=tools.log_root,
             termination_path=str(path),
-            image_user=image_user,
+            image_user=self.memory.images[container.name].user,
         )
         try:
             spec = container_spec(pod, container, step.attempt, around)
@@ -233,7 +259,7 @@ class Executor:
             self._create_failed(pod, container, "CreateContainerConfigError", str(error))
             return
         except base.ImageNotFound:
-            self.memory.images.pop((container.name, step.attempt), None)
+            del self.memory.images[container.name]
             return
         except (base.CreateFailed, OSError) as error:
             self._create_failed(pod, container, "CreateContainerError", str(error))
@@ -251,7 +277,8 @@ class Executor:
             self.memory.stable_from[name] = latest.attempt
 
     def _create_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
-        self.memory.fail(container.name, reason, text, self._tools.clock.monotonic())
+        now = self._tools.clock.monotonic()
+        self.memory.fail(container.name, reason, text, now, image=container.image)
         self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {text}")
 
     async def _start(self, step: planner.StartContainer, pod: Pod) -> None:
@@ -309,7 +336,7 @@ class Executor:
             tools.record(pod, step.container.name, "Warning", f"Failed{title}", f"{title} failed")
         except Exception:  # the runtime is away, or a mistake of ours: it is called at least once
             log.exception("a hook is called again", extra={"object": pod.metadata.name})
-            await tools.clock.sleep(HOOK_RETRY_SECONDS)
+            await tools.clock.sleep(RETRY_SECONDS)
             self.memory.hooks.pop(key, None)
         self._wake()
 

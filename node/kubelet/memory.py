@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from common.api.types.core_v1 import Container
 from node.runtime.base import ContainerStatus, SandboxStatus
 
 BACKOFF_FIRST_SECONDS = 10
@@ -34,6 +35,16 @@ class Failure:
     message: str
     count: int
     retry_at: float
+    image: str = ""
+    """The image of the container that failed: another one has not failed yet."""
+
+
+class Ensured(NamedTuple):
+    """An image that was seen to be here for an attempt, and the user that it names."""
+
+    attempt: int
+    image: str
+    user: str
 
 
 class StartFailure(NamedTuple):
@@ -112,8 +123,10 @@ class PodMemory:
     started_at: datetime
     address: str = ""
     volumes_version: str = ""
-    images: dict[tuple[str, int], str] = field(default_factory=dict)
-    """(container, attempt) -> id of the image that was ensured for it."""
+    images: dict[str, Ensured] = field(default_factory=dict)
+    """Container -> what was ensured for it last."""
+    pulls: dict[str, str] = field(default_factory=dict)
+    """Container -> the image that is being ensured for it, beside everything else."""
     failures: dict[str, Failure] = field(default_factory=dict)
     """By container name; `` for the sandbox and the volumes."""
     start_failures: dict[str, StartFailure] = field(default_factory=dict)
@@ -145,14 +158,21 @@ class PodMemory:
         for key in [key for key in self.hooks if key[0] == container_id]:
             del self.hooks[key]
 
-    def fail(self, name: str, reason: str, message: str, monotonic: float) -> Failure:
-        """Remember a failure; the wait doubles with each one of the same reason family."""
+    def failure_of(self, container: Container) -> Failure | None:
+        """What failed last of a container with its present image, or None."""
+        found = self.failures.get(container.name)
+        return found if found is not None and found.image == container.image else None
+
+    def fail(
+        self, name: str, reason: str, message: str, monotonic: float, *, image: str = ""
+    ) -> Failure:
+        """Remember a failure; the wait doubles with each one, until the image is another."""
         former = self.failures.get(name)
-        count = former.count + 1 if former else 1
+        count = former.count + 1 if former and former.image == image else 1
         wait = min(BACKOFF_FIRST_SECONDS * 2 ** (count - 1), BACKOFF_MAX_SECONDS)
         if reason.startswith("CreateContainerConfig"):
             wait = CONFIG_RETRY_SECONDS
-        failure = Failure(reason, message, count, monotonic + wait)
+        failure = Failure(reason, message, count, monotonic + wait, image)
         self.failures[name] = failure
         return failure
 

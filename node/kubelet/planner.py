@@ -47,7 +47,7 @@ class MakeSandbox(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureImage(Step):
-    """See that a container's image is here, by its pull policy."""
+    """Begin to see that a container's image is here, by its pull policy."""
 
     container: Container
     attempt: int
@@ -357,13 +357,16 @@ def _plan_attempt(
     container: Container, attempt: int, memory: PodMemory, monotonic: float
 ) -> list[Step]:
     """Image, then container."""
-    failure = memory.failures.get(container.name)
+    failure = memory.failure_of(container)
     if failure is not None and monotonic < failure.retry_at:
         return [Wait(reason=failure.message, seconds=failure.retry_at - monotonic)]
     why = f"attempt {attempt} of container {container.name}"
-    if (container.name, attempt) not in memory.images:
-        return [EnsureImage(reason=why, container=container, attempt=attempt)]
-    return [CreateContainer(reason=why, container=container, attempt=attempt)]
+    ensured = memory.images.get(container.name)
+    if ensured is not None and ensured[:2] == (attempt, container.image):
+        return [CreateContainer(reason=why, container=container, attempt=attempt)]
+    if memory.pulls.get(container.name) == container.image:
+        return []
+    return [EnsureImage(reason=why, container=container, attempt=attempt)]
 
 
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:

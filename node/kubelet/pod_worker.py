@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -116,6 +115,7 @@ class PodWorker:
         finally:
             self._prober.close()
             self._executor.end_hooks(all_=True)
+            self._executor.end_pulls()
             for stop in self._watched.values():
                 stop()
 
@@ -171,11 +171,13 @@ class PodWorker:
                 return RUNTIME_RETRY_SECONDS
 
     def _follow(self, pod: Pod) -> None:
-        """Bring hooks and probes in step with the containers that run now."""
+        """Bring hooks, probes and pulls in step with the containers that run now."""
         hooks.adopt(pod, self.observed, self.memory)
         probing.adopt(pod, self.observed, self.memory)
         self._executor.end_hooks()
         ending = planner.is_ending(pod, self.memory)
+        if ending:
+            self._executor.end_pulls()
         self._prober.follow(pod, probing.targets(pod, self.observed, self.memory, ending=ending))
 
     def _now(self) -> Moment:
@@ -211,9 +213,7 @@ class PodWorker:
         """Take one step; False when the runtime is away and it must be tried again later."""
         extra = {"object": f"{pod.metadata.namespace}/{pod.metadata.name}", "cause": step.reason}
         log.debug("step %s", type(step).__name__, extra=extra)
-        # An image is waited for without holding up others: pulls have a bound of their own.
-        waits = isinstance(step, planner.EnsureImage)
-        async with contextlib.nullcontext() if waits else self._operations:
+        async with self._operations:
             self.busy = True
             try:
                 await self._executor.carry_out(step, pod, config, version)

@@ -236,7 +236,7 @@ def _why_waiting(container: Container, memory: PodMemory, findings: Findings) ->
     unsupported = findings.of(container.name)
     if unsupported:
         return "CreateContainerConfigError", unsupported
-    failure = memory.failures.get(container.name)
+    failure = memory.failure_of(container)
     if failure is not None:
         return failure.reason, failure.message
     return "ContainerCreating", ""

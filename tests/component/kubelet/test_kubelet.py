@@ -372,6 +372,74 @@ async def test_a_registry_that_hangs_stops_no_other_pod(
     assert node.master.gone == [UID]
 
 
+FAR = "localhost/far:1"
+
+
+@pytest.fixture
+def pulling(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The images that are being pulled; none of them ever comes."""
+    now: set[str] = set()
+
+    async def hang(reference: str, **keywords: object) -> None:
+        now.add(reference)
+        try:
+            await node.clock.sleep(10_000)
+        finally:
+            now.remove(reference)
+
+    monkeypatch.setattr(node.runtime, "pull_image", hang)
+    return now
+
+
+async def test_a_pull_that_hangs_keeps_no_other_container_and_no_deletion_waiting(
+    node: FakeNode, pulling: set[str]
+) -> None:
+    fields = {"containers": [container(command=STOPS_ON_TERM), container("far", image=FAR)]}
+    await node.assign(pod(**fields))
+    await node.end((await node.containers())["app/0"].id, 1)
+    assert (await node.containers())["app/1"].state == "running"
+    assert pulling == {FAR}
+    waiting = node.master.last(UID).containerStatuses[1].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "ContainerCreating"
+    await node.restart()
+    assert pulling == {FAR}, "by the new kubelet alone"
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    await node.assign(pod(**fields, metadata=deleted))
+    assert node.master.gone == [UID]
+    assert pulling == set()
+    assert len([text for reason, text in node.events if reason == "Pulling"]) == 2
+
+
+async def test_another_image_is_not_kept_waiting_by_one_that_hangs(
+    node: FakeNode, pulling: set[str]
+) -> None:
+    await node.assign(pod(containers=[container(image=FAR)]))
+    assert pulling == {FAR}
+    await node.assign(pod())
+    assert pulling == set()
+    assert node.master.last(UID).phase == "Running"
+
+
+async def test_another_image_does_not_wait_for_what_one_has_failed_at(node: FakeNode) -> None:
+    await node.assign(pod(containers=[container(image=FAR)]))
+    await node.wait(200)
+    waiting = node.master.last(UID).containerStatuses[0].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "ImagePullBackOff"
+    await node.assign(pod())
+    assert node.master.last(UID).phase == "Running"
+
+
+async def test_podman_away_at_a_pull_is_asked_again(node: FakeNode) -> None:
+    node.runtime.registry[FAR] = node.runtime.images[container()["image"]]
+    node.runtime.faults[len(node.runtime.calls) + 1] = RuntimeUnavailable("connection refused")
+    await node.assign(pod(containers=[container(image=FAR)]))
+    assert node.runtime.changes() == []
+    await node.wait(3)
+    assert node.master.last(UID).phase == "Running"
+
+
 async def test_a_crash_loop_is_told_as_an_event_once_a_wait(node: FakeNode) -> None:
     await node.assign(pod(containers=[container(command=FAILS)]))
     await node.wait(9)

@@ -189,6 +189,33 @@ async def test_a_cancelled_call_leaves_no_connection(podman_runtime: PodmanRunti
     assert await podman_runtime.version()
 
 
+async def test_a_pull_of_which_nothing_is_heard_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.0 200 OK\r\n\r\n{"stream": "Trying to pull"}\n')
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    monkeypatch.setattr("node.runtime.podman.PULL_SILENCE_SECONDS", 0.2)
+    path = str(tmp_path / "s")
+    server = await asyncio.start_unix_server(answer, path)
+    try:
+        with (
+            podman_driver(path) as runtime,
+            pytest.raises(base.ImagePullFailed, match="no progress"),
+        ):
+            await runtime.pull_image(TEST_IMAGE)
+        await asyncio.wait_for(gone.wait(), 5)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
 async def test_a_service_that_ends_in_mid_answer_is_unavailable(tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -8,6 +8,7 @@ import pytest
 from common.api.types.core_v1 import Pod
 from node.kubelet import planner
 from node.kubelet.memory import (
+    Ensured,
     Key,
     Moment,
     Observed,
@@ -17,7 +18,7 @@ from node.kubelet.memory import (
     Stop,
     restart_delay_seconds,
 )
-from tests.fakes.pods import container, observed, pod, ran
+from tests.fakes.pods import IMAGE, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
 SECONDS = 1000.0
@@ -62,7 +63,9 @@ def test_volumes_then_sandbox_then_image_then_container_then_start() -> None:
     known.volumes_version = MADE
     assert kinds(plan(one, nothing, known)) == ["MakeSandbox"]
     assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
-    known.images[("app", 0)] = ""
+    known.pulls["app"] = IMAGE
+    assert plan(one, observed(), known) == []
+    known.images["app"] = Ensured(0, IMAGE, "")
     assert kinds(plan(one, observed(), known)) == ["CreateContainer"]
     created = ran(state="created", started_at="")
     assert kinds(plan(one, observed(created), known)) == ["StartContainer"]
@@ -156,11 +159,21 @@ def test_one_former_attempt_is_kept_and_older_ones_are_removed_before_the_next()
 
 def test_a_failure_is_waited_for_and_then_tried_again() -> None:
     known = memory()
-    known.fail("app", "ErrImagePull", "no such image", SECONDS)
+    known.fail("app", "ErrImagePull", "no such image", SECONDS, image=IMAGE)
     [step] = plan(pod(), observed(), known)
     assert isinstance(step, planner.Wait)
     assert (step.seconds, step.reason) == (10, "no such image")
     assert kinds(plan(pod(), observed(), known, later=10)) == ["EnsureImage"]
+
+
+def test_what_is_known_of_an_image_says_nothing_of_another() -> None:
+    one = pod(containers=[container(image="localhost/other:1")])
+    known = memory(images={"app": Ensured(0, IMAGE, "")}, pulls={"app": IMAGE})
+    known.fail("app", "ErrImagePull", "no such image", SECONDS, image=IMAGE)
+    assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
+    again = known.fail("app", "ErrImagePull", "no such image", SECONDS, image="localhost/other:1")
+    assert again.count == 1
+    assert wait_of(plan(one, observed(), known)) == 10
 
 
 def test_failures_wait_from_ten_seconds_to_five_minutes() -> None:

@@ -9,7 +9,7 @@ from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
 from node.kubelet.memory import Observed, PodMemory, StartFailure
 from node.kubelet.status import Findings, pod_status
-from tests.fakes.pods import HOST, UID, container, observed, pod, ran
+from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
 
@@ -110,7 +110,7 @@ def test_a_readiness_gate_holds_ready_but_not_the_containers() -> None:
 )
 def test_a_failure_is_the_reason_why_a_container_waits(reason: str) -> None:
     known = memory()
-    known.fail("app", reason, "because", 0.0)
+    known.fail("app", reason, "because", 0.0, image=IMAGE)
     made = status(pod(), observed(), known)
     waiting = made.containerStatuses[0].state.waiting
     assert waiting is not None
