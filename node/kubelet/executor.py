@@ -102,6 +102,8 @@ class Executor:
                 self.memory.forget(step.status.id)
             case planner.RemoveSandbox():
                 await self._remove_sandbox(pod)
+            case planner.RemoveFiles():
+                await self._remove_files(pod)
             case planner.FailPod():
                 self.memory.failed = (step.failure, step.message)
                 self._tools.record(pod, "", "Normal", step.failure, step.message)
@@ -347,14 +349,20 @@ class Executor:
             self._hooks.pop(key).cancel()
 
     async def _remove_sandbox(self, pod: Pod) -> None:
-        """Namespaces, volumes, logs and files of the pod."""
+        """Namespaces and volumes of the pod; its address is free for another."""
         tools, uid = self._tools, pod.metadata.uid
         await tools.sandbox.remove(uid)
         await tools.offload(tools.volumes.remove, uid)
-        logs = Path(log_path(tools.log_root, pod, "x", 0)).parent.parent
-        await tools.offload(termination.remove_tree, logs)
         self.observed.sandbox = None
-        self.memory.volumes_version = ""
+        self.memory.volumes_version = self.memory.address = ""
+
+    async def _remove_files(self, pod: Pod) -> None:
+        """Logs and termination messages of the pod."""
+        tools = self._tools
+        logs = Path(log_path(tools.log_root, pod, "x", 0)).parent.parent
+        for directory in (logs, tools.pods_dir / pod.metadata.uid):
+            await tools.offload(termination.remove_tree, directory)
+        self.memory.files_removed = True
 
     async def _refresh(self, container_id: str) -> None:
         """Observe one container anew."""

@@ -145,6 +145,8 @@ class PodMemory:
     """(container id, postStart or preStop) -> where it stands."""
     probes: dict[Key, ProbeState] = field(default_factory=dict)
     """What each probe of a running container has come to."""
+    files_removed: bool = False
+    """Whether nothing is left of logs and termination messages: the last that goes of a pod."""
     removed: bool = False
     """The pod has ceased to be assigned to this node."""
     kill_at: float | None = None

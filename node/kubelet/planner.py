@@ -102,6 +102,11 @@ class RemoveSandbox(Step):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFiles(Step):
+    """Remove logs and termination messages: all that is left on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportGone(Step):
     """Nothing is left: tell the master."""
 
@@ -128,7 +133,9 @@ def plan(
     if pod.metadata.deletionTimestamp or memory.removed:
         return _plan_end(pod, observed, memory, now.monotonic)
     if is_ending(pod, memory):
-        return _stop(pod, observed, memory, now.monotonic, "the pod has ended")
+        why = "the pod has ended"
+        steps = _stop(pod, observed, memory, now.monotonic, why)
+        return steps or _plan_tear_down(observed, memory, why)
     deadline = _deadline(pod, memory)
     if deadline is not None and now.wall >= deadline:
         return [
@@ -182,9 +189,15 @@ def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float)
     removals: list[Step] = [RemoveContainer(reason=why, status=s) for s in observed.all()]
     if removals:
         return removals
-    if observed.sandbox is not None or memory.volumes_version:
-        return [RemoveSandbox(reason=why)]
-    return [ReportGone(reason=why)]
+    last = ReportGone(reason=why) if memory.files_removed else RemoveFiles(reason=why)
+    return _plan_tear_down(observed, memory, why) or [last]
+
+
+def _plan_tear_down(observed: Observed, memory: PodMemory, why: str) -> list[Step]:
+    """What no container needs any more: a pod that has ended may be kept for long."""
+    if observed.sandbox is None and not memory.volumes_version:
+        return []
+    return [RemoveSandbox(reason=why)]
 
 
 def _stop(

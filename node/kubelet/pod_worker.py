@@ -131,7 +131,7 @@ class PodWorker:
     def _finished(self) -> bool:
         """Whether the pod's object and everything of it here is gone."""
         nothing = not self.observed.containers and self.observed.sandbox is None
-        return self.memory.removed and nothing and not self.memory.volumes_version
+        return self.memory.removed and nothing and self.memory.files_removed
 
     async def _round(self) -> float | None:
         """Plan and take steps until there is nothing to do now.
@@ -154,11 +154,12 @@ class PodWorker:
                 if status.state == "exited":
                     await self._executor.read_message(status, pod)
             self._follow(pod)
+            # What has been observed may end the pod: nothing is planned for the phase before.
+            pod.status.phase = self._send_status(pod, now.wall, unsupported).phase
             steps = planner.plan(pod, self.observed, self.memory, now, volumes_version=version)
             if blocked and not self.observed.containers and not planner.is_ending(pod, self.memory):
                 steps = []
                 self._tell_unsupported(pod, unsupported)
-            self._send_status(pod, now.wall, unsupported)
             doable = [step for step in steps if not isinstance(step, planner.Wait)]
             if not doable:
                 waits = [step.seconds for step in steps if isinstance(step, planner.Wait)]
@@ -200,6 +201,8 @@ class PodWorker:
             reported = lifecycle.known(self._status.phase) or "Pending"
             pod.status.phase = lifecycle.advance(pod.status.phase, reported)
             pod.status.startTime = self._status.startTime
+            if self._status.podIP:
+                pod.status.podIP, pod.status.podIPs = self._status.podIP, self._status.podIPs
             for condition in self._status.conditions:
                 pod.status.conditions = conditions.put(pod.status.conditions, condition)
         config = volumes.config_of(
@@ -226,8 +229,8 @@ class PodWorker:
         self._watch_processes()
         return True
 
-    def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> None:
-        """Report the status when it has changed."""
+    def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> PodStatus:
+        """The status, which is reported when it has changed."""
         status = pod_status(
             pod,
             self.observed,
@@ -238,7 +241,7 @@ class PodWorker:
         )
         data = codec.encode(status)
         if data == self._reported:
-            return
+            return status
         meta = pod.metadata
         for name in back_offs(self._status, status):
             place = f"{name} in pod {meta.name}_{meta.namespace}({meta.uid})"
@@ -246,6 +249,7 @@ class PodWorker:
             self._tools.record(pod, name, "Warning", "BackOff", text)
         self._reported, self._status = data, status
         self._report(pod, data)
+        return status
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait for a reason to look again, at the longest so many seconds."""

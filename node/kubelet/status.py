@@ -75,6 +75,8 @@ def pod_status(
     address = host_address if pod.spec.hostNetwork else memory.address
     if address and observed.sandbox is not None:
         status.podIP, status.podIPs = address, (PodIP(ip=address),)
+    elif is_ending(pod, memory):
+        status.podIP, status.podIPs = pod.status.podIP, pod.status.podIPs
     if memory.failed:
         status.reason, status.message = memory.failed
     status.conditions = _conditions(pod, status, observed, now, initialised=initialised)

@@ -194,6 +194,49 @@ async def test_a_pod_that_is_to_run_once_ends(
     assert set(await node.containers()) == {"app/0"}
 
 
+async def test_of_a_pod_that_ended_only_containers_logs_and_files_are_kept(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    volume = {"name": "v", "emptyDir": {}}
+    ended = pod(restartPolicy="Never", containers=[container(command=ENDS)], volumes=[volume])
+    await node.assign(ended)
+    assert await node.sandbox.list() == []
+    assert not (tmp_path / "pods" / UID / "volumes").exists()
+    [message] = (tmp_path / "pods" / UID).glob("containers/app/*")
+    assert set(await node.containers()) == {"app/0"}
+    status = node.master.last(UID)
+    assert (status.phase, status.podIP) == ("Succeeded", "10.42.1.2")
+    await node.restart()
+    assert await node.sandbox.list() == [], "though what is on disk says that the pod is Pending"
+    assert node.master.last(UID).phase == "Succeeded"
+    ended.status = status
+    await node.restart()
+    assert node.master.last(UID).podIP == "10.42.1.2"
+    ended.metadata.deletionTimestamp = "2030-01-01T00:00:30Z"  # type: ignore[assignment]
+    await node.assign(ended)
+    assert node.master.gone == [UID]
+    assert node.master.last(UID).podIP == "10.42.1.2"
+    assert not message.exists()
+    assert not list(tmp_path.glob("logs/*"))
+
+
+async def test_pods_that_ended_leave_their_addresses_to_others(node: FakeNode) -> None:
+    once = [
+        pod(
+            metadata={"uid": f"u{n}", "name": f"once-{n}"},
+            restartPolicy="Never",
+            containers=[container(command=ENDS)],
+        )
+        for n in range(12)
+    ]
+    for one in once:
+        await node.assign(one)
+        await node.wait(11)
+    await node.assign(pod())
+    assert node.master.last(UID).phase == "Running"
+    assert not [reason for reason, _ in node.events if reason == "FailedCreatePodSandBox"]
+
+
 async def test_a_field_that_is_not_supported_starts_nothing(node: FakeNode) -> None:
     ports = [{"containerPort": 80, "hostPort": 80}]
     await node.assign(pod(containers=[container(ports=ports)]))

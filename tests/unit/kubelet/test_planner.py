@@ -253,6 +253,8 @@ def test_after_the_last_container_everything_of_a_deleted_pod_goes() -> None:
     found.drop("app-0")
     assert kinds(plan(one, found, known)) == ["RemoveSandbox"]
     found.sandbox, known.volumes_version = None, ""
+    assert kinds(plan(one, found, known)) == ["RemoveFiles"]
+    known.files_removed = True
     assert kinds(plan(one, found, known)) == ["ReportGone"]
 
 
@@ -270,9 +272,11 @@ def test_a_pod_that_is_not_assigned_any_more_has_its_grace_period() -> None:
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_what_still_runs_of_a_pod_that_ended_is_stopped_and_nothing_is_started(phase: str) -> None:
     one = pod(status={"phase": phase}, containers=[container("a"), container("b")])
-    [step] = plan(one, observed(ran("a")))
-    assert isinstance(step, planner.SignalContainer)
-    assert plan(one, observed()) == []
+    assert signal_of(plan(one, observed(ran("a")))) == "TERM"
+    found, known = observed(ran("a", state="exited")), memory()
+    assert kinds(plan(one, found, known)) == ["RemoveSandbox"]
+    found.sandbox, known.volumes_version = None, ""
+    assert plan(one, found, known) == []
 
 
 def test_the_active_deadline_fails_the_pod() -> None:
