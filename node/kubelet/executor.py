@@ -97,9 +97,7 @@ class Executor:
             case planner.RunHook():
                 self._begin_hook(step, pod)
             case planner.RemoveContainer():
-                await self._tools.runtime.remove_container(step.status.id)
-                self.observed.drop(step.status.id)
-                self.memory.forget(step.status.id)
+                await self._remove_container(step.status, pod)
             case planner.RemoveSandbox():
                 await self._remove_sandbox(pod)
             case planner.RemoveFiles():
@@ -348,6 +346,16 @@ class Executor:
         for key in [key for key in self._hooks if all_ or key[0] not in running]:
             self._hooks.pop(key).cancel()
 
+    async def _remove_container(self, status: ContainerStatus, pod: Pod) -> None:
+        """A container with its log and its termination message, as Kubernetes does."""
+        tools, attempt = self._tools, status.attempt
+        await tools.runtime.remove_container(status.id)
+        self.observed.drop(status.id)
+        self.memory.forget(status.id)
+        log_file = Path(log_path(tools.log_root, pod, status.name, attempt))
+        message = termination.path(tools.pods_dir, pod.metadata.uid, status.name, attempt)
+        await tools.offload(_remove_files_of, log_file, message)
+
     async def _remove_sandbox(self, pod: Pod) -> None:
         """Namespaces and volumes of the pod; its address is free for another."""
         tools, uid = self._tools, pod.metadata.uid
@@ -459,6 +467,12 @@ def _resolv_conf(pod: Pod, of_node: str) -> str:
     if options:
         lines.append(f"options {' '.join(options)}")
     return "\n".join(lines) + "\n"
+
+
+def _remove_files_of(log_file: Path, termination_file: Path) -> None:
+    """Remove the files of one attempt; those that are not there are no error."""
+    for file in (*log_file.parent.glob(f"{log_file.name}*"), termination_file):
+        file.unlink(missing_ok=True)
 
 
 def _prepare_files(log_file: Path, termination_file: Path) -> None:

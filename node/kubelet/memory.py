@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from common.api.types.core_v1 import Container
 from node.runtime.base import ContainerStatus, SandboxStatus
@@ -155,8 +155,16 @@ class PodMemory:
     """(reason, message) of a pod that the kubelet ends: DeadlineExceeded."""
 
     def forget(self, container_id: str) -> None:
-        """A container is gone: what was begun for it is over."""
-        self.stops.pop(container_id, None)
+        """A container is gone, and with it what is known by its id."""
+        known: tuple[dict[str, Any], ...] = (
+            self.start_failures,
+            self.lost,
+            self.messages,
+            self.signalled,
+            self.stops,
+        )
+        for by_id in known:
+            by_id.pop(container_id, None)
         for key in [key for key in self.hooks if key[0] == container_id]:
             del self.hooks[key]
 

@@ -144,6 +144,22 @@ async def test_an_end_starts_the_next_attempt_at_once_and_a_crash_loop_waits(
     assert node.master.last(UID).containerStatuses[0].restartCount == 2
 
 
+async def test_the_files_of_an_attempt_go_with_its_container(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    await node.assign(pod())
+    logs = tmp_path / "logs" / f"default_web_{UID}" / "app"
+    for name in ("0.log", "0.log.20300101", "1.log"):
+        (logs / name).touch()
+    for _ in range(2):
+        await node.end(max((await node.containers()).values(), key=lambda c: c.attempt).id, 1)
+        await node.wait(11)
+    assert set(await node.containers()) == {"app/1", "app/2"}
+    assert [file.name for file in logs.iterdir()] == ["1.log"]
+    messages = (tmp_path / "pods" / UID / "containers" / "app").iterdir()
+    assert {file.name for file in messages} == {"1.termination", "2.termination"}
+
+
 async def test_a_program_that_is_not_there_backs_off(node: FakeNode) -> None:
     await node.assign(pod(containers=[container(command=ABSENT)]))
     await node.wait(65)
