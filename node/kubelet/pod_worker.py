@@ -201,6 +201,8 @@ class PodWorker:
             reported = lifecycle.known(self._status.phase) or "Pending"
             pod.status.phase = lifecycle.advance(pod.status.phase, reported)
             pod.status.startTime = self._status.startTime
+            pod.status.reason = self._status.reason or pod.status.reason
+            pod.status.message = self._status.message or pod.status.message
             if self._status.podIP:
                 pod.status.podIP, pod.status.podIPs = self._status.podIP, self._status.podIPs
             for condition in self._status.conditions:

@@ -79,6 +79,8 @@ def pod_status(
         status.podIP, status.podIPs = pod.status.podIP, pod.status.podIPs
     if memory.failed:
         status.reason, status.message = memory.failed
+    elif status.phase == pod.status.phase:
+        status.reason, status.message = pod.status.reason, pod.status.message
     status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
     return status
 

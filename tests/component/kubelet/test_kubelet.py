@@ -105,6 +105,20 @@ async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> N
     assert [s.state for s in (await node.containers()).values()] == ["exited"]
 
 
+async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNode) -> None:
+    one = pod(activeDeadlineSeconds=60, containers=[container(command=STOPS_ON_TERM)])
+    await node.assign(one)
+    await node.wait(61)
+    one.status = node.master.last(UID)
+    assert one.status.reason == "DeadlineExceeded"
+    await node.restart()
+    node.kubelet.synced({UID})
+    await node.settle()
+    status = node.master.last(UID)
+    assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
+    assert status.message == "Pod was active on the node longer than the specified deadline"
+
+
 async def test_a_restart_long_ago_takes_no_time_from_the_grace_of_the_pods_end(
     node: FakeNode,
 ) -> None:

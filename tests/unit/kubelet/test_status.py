@@ -96,6 +96,15 @@ def test_a_readiness_gate_holds_ready_but_not_the_containers() -> None:
     assert truth(made)["Ready"] == "False"
 
 
+def test_a_reason_stays_as_long_as_the_phase() -> None:
+    known = {"reason": "Preempted", "message": "for another"}
+    one = pod(status={"phase": "Failed", **known})
+    kept = status(one, observed(ran()))
+    assert (kept.phase, kept.reason, kept.message) == ("Failed", "Preempted", "for another")
+    gone = status(pod(status={"phase": "Pending", **known}), observed(ran()))
+    assert (gone.phase, gone.reason, gone.message) == ("Running", "", "")
+
+
 @pytest.mark.parametrize(
     "reason",
     [
