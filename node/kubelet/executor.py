@@ -118,7 +118,7 @@ class Executor:
             tools.record(pod, "", "Warning", "FailedMount", text)
             return
         self.memory.failures.pop("", None)
-        self.memory.volumes_version = version
+        self.memory.volumes_version, self.memory.volumes_made = version, True
 
     def _choose_address(self, pod: Pod) -> bool:
         """An address of this node's CIDR, kept for the life of the pod; False when none is free."""
@@ -363,6 +363,7 @@ class Executor:
         await tools.offload(tools.volumes.remove, uid)
         self.observed.sandbox = None
         self.memory.volumes_version = self.memory.address = ""
+        self.memory.volumes_made = False
 
     async def _remove_files(self, pod: Pod) -> None:
         """Logs and termination messages of the pod."""

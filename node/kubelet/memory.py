@@ -123,6 +123,8 @@ class PodMemory:
     started_at: datetime
     address: str = ""
     volumes_version: str = ""
+    volumes_made: bool = False
+    """Whether every volume has been made, of whatever version."""
     images: dict[str, Ensured] = field(default_factory=dict)
     """Container -> what was ensured for it last."""
     pulls: dict[str, str] = field(default_factory=dict)

@@ -293,7 +293,7 @@ def _is_changed(container: Container, status: ContainerStatus) -> bool:
 def _plan_run(
     pod: Pod, observed: Observed, memory: PodMemory, now: Moment, volumes_version: str
 ) -> list[Step]:
-    """Volumes, sandbox, init containers one by one, then the others side by side.
+    """Volumes, sandbox, then the containers.
 
     What runs is looked after first: a volume that fails must not keep a sick container alive.
     """
@@ -306,8 +306,13 @@ def _plan_run(
     if any(not isinstance(step, Wait) for step in running):
         return running
     preparations = _plan_preparations(observed, memory, now.monotonic, volumes_version)
-    if preparations:
+    if preparations and not _is_prepared(observed, memory, preparations):
         return [*running, *preparations]
+    return [*preparations, *_plan_containers(pod, observed, memory, now)]
+
+
+def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Moment) -> list[Step]:
+    """Init containers one by one, then the others side by side."""
     for container in pod.spec.initContainers:
         latest = observed.latest(container.name)
         if latest is not None and latest.state == "exited" and latest.exit_code == 0:
@@ -338,6 +343,12 @@ def _plan_preparations(
         why = "its sandbox is gone"
         return [SignalContainer(reason=why, status=s, signal="KILL") for s in stale]
     return [MakeSandbox(reason="the pod has no sandbox")]
+
+
+def _is_prepared(observed: Observed, memory: PodMemory, preparations: Sequence[Step]) -> bool:
+    """Whether what waits is only an update of volumes: they keep their content until then."""
+    there = memory.volumes_made and observed.sandbox is not None and observed.sandbox.ready
+    return there and all(isinstance(step, Wait) for step in preparations)
 
 
 def _any_started(pod: Pod, observed: Observed) -> bool:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from common.api.codec import json as codec
 from node.runtime.base import RuntimeUnavailable
 from node.runtime.fake import Program
+from protos import node_v1_pb2
 from tests.fakes.kubelet import FakeNode
 from tests.fakes.pods import UID, container, pod
 
@@ -419,6 +421,27 @@ async def test_nothing_is_left_of_a_pod_after_a_reboot_and_its_removal(
     await node.wait(60)
     assert await node.containers() == {}
     assert not (tmp_path / "pods" / UID).exists()
+
+
+async def test_a_config_map_that_goes_keeps_no_container_down(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    one = pod(volumes=[{"name": "v", "configMap": {"name": "settings"}}])
+    found = b'{"metadata": {"name": "settings", "resourceVersion": "7"}, "data": {"a": "1"}}'
+    await node.assign(one)
+    assert await node.containers() == {}, "it was never there"
+    told = node_v1_pb2.PodAssignment(pod=codec.encode(one), config_maps=[found])
+    node.kubelet.assign(told)
+    await node.settle()
+    first = (await node.containers())["app/0"]
+    await node.assign(one)
+    await node.end(first.id, 1)
+    assert (await node.containers())["app/1"].state == "running"
+    assert (tmp_path / "pods" / UID / "volumes" / "v" / "a").read_text() == "1"
+    failed = [text for reason, text in node.events if reason == "FailedMount"]
+    await node.wait(31)
+    again = [text for reason, text in node.events if reason == "FailedMount"]
+    assert len(again) == len(failed) + 2, "after 10 s and 20 s"
 
 
 async def test_a_registry_that_hangs_stops_no_other_pod(

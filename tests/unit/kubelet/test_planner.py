@@ -400,6 +400,15 @@ def test_a_probe_may_have_a_grace_period_of_its_own() -> None:
     assert wait_of(plan(one, observed(ran()), known)) == 2
 
 
+def test_volumes_that_were_made_once_keep_no_container_down() -> None:
+    known = memory(volumes_made=True)
+    known.fail("", "FailedMount", "no such ConfigMap", SECONDS)
+    assert kinds(plan(pod(), observed(ended()), known)) == ["Wait", "EnsureImage"]
+    assert kinds(plan(pod(), observed(ended(), with_sandbox=False), known)) == ["Wait"]
+    known.volumes_made = False
+    assert kinds(plan(pod(), observed(ended()), known)) == ["Wait"]
+
+
 def test_a_volume_that_fails_keeps_no_sick_container_alive() -> None:
     known = memory()
     known.fail("", "FailedMount", "no such ConfigMap", SECONDS)
