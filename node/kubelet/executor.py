@@ -141,6 +141,7 @@ class Executor:
             self._sandbox_failed(pod, error)
             return
         self.memory.address = self.observed.sandbox.address
+        self.memory.former = {status.id for status in self.observed.all()}
         self.memory.failures.pop("", None)
 
     def _sandbox_failed(self, pod: Pod, error: Exception) -> None:

@@ -133,6 +133,8 @@ class PodMemory:
     """By container name; `` for the sandbox and the volumes."""
     start_failures: dict[str, StartFailure] = field(default_factory=dict)
     """By container id."""
+    former: set[str] = field(default_factory=set)
+    """Ids of containers that were there before the sandbox was made: those of an older one."""
     lost: dict[str, str] = field(default_factory=dict)
     """Container id -> when its process was found to be gone, though the runtime does not know."""
     messages: dict[str, str] = field(default_factory=dict)

@@ -312,12 +312,15 @@ def _plan_run(
 
 
 def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Moment) -> list[Step]:
-    """Init containers one by one, then the others side by side."""
+    """Init containers one by one, then the others side by side.
+
+    A new sandbox begins with the init containers: what they have set up in it went with the old.
+    """
     for container in pod.spec.initContainers:
         latest = observed.latest(container.name)
-        if latest is not None and latest.state == "exited" and latest.exit_code == 0:
+        if latest is None and any_started(pod, observed, memory):
             continue
-        if latest is None and _any_started(pod, observed):
+        if latest is not None and _has_succeeded(latest, memory):
             continue
         return _plan_container(pod, container, observed, memory, now)
     return [
@@ -351,9 +354,16 @@ def _is_prepared(observed: Observed, memory: PodMemory, preparations: Sequence[S
     return there and all(isinstance(step, Wait) for step in preparations)
 
 
-def _any_started(pod: Pod, observed: Observed) -> bool:
-    """Whether the app containers have begun, so that init containers are over."""
-    return any(observed.latest(container.name) for container in pod.spec.containers)
+def _has_succeeded(latest: ContainerStatus, memory: PodMemory) -> bool:
+    """Whether an init container has done its work in the present sandbox."""
+    done = latest.state == "exited" and latest.exit_code == 0
+    return done and latest.id not in memory.former
+
+
+def any_started(pod: Pod, observed: Observed, memory: PodMemory) -> bool:
+    """Whether app containers have begun in the present sandbox, so that init is over."""
+    found = [observed.latest(container.name) for container in pod.spec.containers]
+    return any(latest is not None and latest.id not in memory.former for latest in found)
 
 
 def _plan_container(
@@ -406,7 +416,7 @@ def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: Pod
     )
     is_init = any(c.name == container.name for c in pod.spec.initContainers)
     if is_init:
-        return failed and pod.spec.restartPolicy != "Never"
+        return ended.id in memory.former or (failed and pod.spec.restartPolicy != "Never")
     return pod.spec.restartPolicy == "Always" or (pod.spec.restartPolicy == "OnFailure" and failed)
 
 

@@ -25,7 +25,13 @@ from common.api.types.core_v1 import (
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
 from node.kubelet import hooks, lifecycle, probing
 from node.kubelet.memory import Observed, PodMemory
-from node.kubelet.planner import back_off_seconds, is_ending, restart_wait_seconds, restarts
+from node.kubelet.planner import (
+    any_started,
+    back_off_seconds,
+    is_ending,
+    restart_wait_seconds,
+    restarts,
+)
 from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX = 4096
@@ -56,9 +62,7 @@ def pod_status(
         _container_status(pod, c, observed, memory, now, findings) for c in pod.spec.initContainers
     ]
     main = [_container_status(pod, c, observed, memory, now, findings) for c in pod.spec.containers]
-    initialised = all(_completed(status) for status in init) or any(
-        observed.latest(c.name) for c in pod.spec.containers
-    )
+    initialised = all(_completed(one) for one in init) or any_started(pod, observed, memory)
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from common.api import conditions
 from common.api.codec import json as codec
 from node.runtime.base import RuntimeUnavailable
 from node.runtime.fake import Program
@@ -213,6 +214,36 @@ async def test_init_containers_run_first_and_once(node: FakeNode) -> None:
     assert node.master.last(UID).phase == "Running"
     started = [call for call in node.runtime.calls if call.startswith("start_container")]
     assert [call.split("-")[-2] for call in started] == ["first", "app"]
+
+
+async def test_init_containers_run_again_in_a_new_sandbox_and_not_for_a_new_kubelet(
+    node: FakeNode,
+) -> None:
+    one = pod(initContainers=[container("first", command=ENDS)])
+    await node.assign(one)
+    one.status = node.master.last(UID)
+    await node.restart()
+    await node.wait(30)
+    assert set(await node.containers()) == {"first/0", "app/0"}
+    await node.stop()
+    node.sandbox.sandboxes.clear()  # a reboot
+    await node.end((await node.containers())["app/0"].id, 255)
+    node.runtime.programs[ENDS] = Program()
+    await node.start()
+    first = (await node.containers())["first/1"]
+    assert first.state == "running"
+    assert "app/1" not in await node.containers()
+    status = node.master.last(UID)
+    assert status.phase == "Running"
+    assert not conditions.is_true(status.conditions, "Initialized")
+    await node.restart()
+    assert set(await node.containers()) == {"first/0", "first/1", "app/0"}
+    await node.end(first.id, 0)
+    assert (await node.containers())["app/1"].state == "running"
+    assert conditions.is_true(node.master.last(UID).conditions, "Initialized")
+    await node.restart()
+    await node.wait(30)
+    assert set(await node.containers()) == {"first/0", "first/1", "app/0", "app/1"}
 
 
 @pytest.mark.parametrize(("command", "phase"), [(ENDS, "Succeeded"), (FAILS, "Failed")])

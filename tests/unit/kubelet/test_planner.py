@@ -93,6 +93,15 @@ def test_an_init_container_that_is_gone_does_not_run_again_beside_the_others() -
     assert plan(one, observed(ran())) == []
 
 
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_an_init_container_of_a_former_sandbox_runs_again(policy: str) -> None:
+    one = pod(initContainers=[container("first")], restartPolicy=policy)
+    first = ran("first", state="exited", finished_at="2030-01-01T00:00:30Z")
+    [step] = plan(one, observed(first), memory(former={first.id}))
+    assert isinstance(step, planner.EnsureImage)
+    assert (step.container.name, step.attempt) == ("first", 1)
+
+
 def test_app_containers_are_planned_side_by_side() -> None:
     one = pod(containers=[container("a"), container("b")])
     assert kinds(plan(one, observed())) == ["EnsureImage", "EnsureImage"]
