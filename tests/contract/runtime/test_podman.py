@@ -118,6 +118,39 @@ async def test_system_calls_are_filtered_unless_the_spec_says_no(
     assert said.split() == [mode]
 
 
+async def test_a_container_that_ended_outlives_what_it_shared_with_others(
+    podman_runtime: PodmanRuntime, tmp_path: Path
+) -> None:
+    """The sandbox of a pod that has ended goes before its containers."""
+    pins = [tmp_path / name for name in ("net", "ipc", "uts")]
+    for pin in (*pins, tmp_path / "hosts"):
+        pin.touch()
+    await command("unshare", *(f"--{pin.name}={pin}" for pin in pins), "true")
+    spec = a_spec(
+        command=("/bin/sh", "-c", "exit 3"),
+        netns_path=str(pins[0]),
+        ipcns_path=str(pins[1]),
+        utsns_path=str(pins[2]),
+        mounts=[Mount(str(tmp_path / "hosts"), "/etc/hosts")],
+    )
+    container_id = await podman_runtime.create_container(spec)
+    await podman_runtime.start_container(container_id)
+    ended = await eventually(podman_runtime, container_id, has_ended)
+    await command("umount", "-l", *map(str, pins))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert await podman_runtime.container_status(container_id) == ended
+    assert await podman_runtime.list_containers() == [ended]
+    await podman_runtime.remove_container(container_id)
+    assert await podman_runtime.list_containers() == []
+
+
+async def command(*words: str) -> None:
+    """Run a program of the machine."""
+    process = await asyncio.create_subprocess_exec(*words)
+    assert await process.wait() == 0, words
+
+
 async def test_limits_reach_the_cgroup(podman: Podman, podman_runtime: PodmanRuntime) -> None:
     if not Path("/sys/fs/cgroup/memory").is_dir():
         pytest.skip("reads the files of cgroup v1")
