@@ -19,7 +19,7 @@ from common.runtime.rng import Rng
 from node.kubelet import hook_runner, hooks, planner, pullsecrets, termination
 from node.kubelet.containers import Surroundings, container_spec, log_path
 from node.kubelet.env import Config, ConfigError, HostFacts, hostname
-from node.kubelet.memory import STABLE_SECONDS, Observed, PodMemory, StartFailure, Stop
+from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
 from node.kubelet.planner import Step
 from node.kubelet.processes import Processes
 from node.kubelet.volumes import Volumes
@@ -37,7 +37,7 @@ from node.runtime.base import (
 
 log = logging.getLogger(__name__)
 PULLS_AT_ONCE = 4
-HOOK_RETRY_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 LOST_EXIT_CODE = 137
 LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
 Record = Callable[[Pod, str, str, str, str], None]
@@ -75,6 +75,7 @@ class Executor:
         self._tools = tools
         self._wake = wake
         self._hooks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._pulls: dict[str, asyncio.Task[None]] = {}
         self.observed = observed
         self.memory = memory
 
@@ -86,7 +87,7 @@ class Executor:
             case planner.MakeSandbox():
                 await self._make_sandbox(pod)
             case planner.EnsureImage():
-                await self._ensure_image(step, pod, config)
+                self._begin_pull(step, pod, config)
             case planner.CreateContainer():
                 await self._create(step, pod, config)
             case planner.StartContainer():
@@ -96,11 +97,11 @@ class Executor:
             case planner.RunHook():
                 self._begin_hook(step, pod)
             case planner.RemoveContainer():
-                await self._tools.runtime.remove_container(step.status.id)
-                self.observed.drop(step.status.id)
-                self.memory.forget(step.status.id)
+                await self._remove_container(step.status, pod)
             case planner.RemoveSandbox():
                 await self._remove_sandbox(pod)
+            case planner.RemoveFiles():
+                await self._remove_files(pod)
             case planner.FailPod():
                 self.memory.failed = (step.failure, step.message)
                 self._tools.record(pod, "", "Normal", step.failure, step.message)
@@ -113,11 +114,11 @@ class Executor:
             await tools.offload(tools.volumes.make, pod, config, tools.host, self.memory.address)
         except ConfigError as error:
             text = str(error)
-            self.memory.fail("", "FailedMount", text, tools.clock.now())
+            self.memory.fail("", "FailedMount", text, tools.clock.monotonic())
             tools.record(pod, "", "Warning", "FailedMount", text)
             return
         self.memory.failures.pop("", None)
-        self.memory.volumes_version = version
+        self.memory.volumes_version, self.memory.volumes_made = version, True
 
     def _choose_address(self, pod: Pod) -> bool:
         """An address of this node's CIDR, kept for the life of the pod; False when none is free."""
@@ -140,12 +141,38 @@ class Executor:
             self._sandbox_failed(pod, error)
             return
         self.memory.address = self.observed.sandbox.address
+        self.memory.former = {status.id for status in self.observed.all()}
         self.memory.failures.pop("", None)
 
     def _sandbox_failed(self, pod: Pod, error: Exception) -> None:
         text = f"Failed to create pod sandbox: {error}"
-        self.memory.fail("", "FailedCreatePodSandBox", text, self._tools.clock.now())
+        self.memory.fail("", "FailedCreatePodSandBox", text, self._tools.clock.monotonic())
         self._tools.record(pod, "", "Warning", "FailedCreatePodSandBox", text)
+
+    def _begin_pull(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
+        """Ensure an image beside everything else, in place of another of the same container."""
+        name = step.container.name
+        if name in self._pulls:
+            self._pulls.pop(name).cancel()
+        self.memory.pulls[name] = step.container.image
+        work = self._pull_beside(step, pod, config)
+        self._pulls[name] = asyncio.create_task(work, name=f"image of {name}")
+
+    async def _pull_beside(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
+        """Ensure an image; the end wakes the pod's worker."""
+        try:
+            await self._ensure_image(step, pod, config)
+        except Exception:  # the runtime is away, or a mistake of ours
+            log.exception("an image is asked for again", extra={"object": pod.metadata.name})
+            await self._tools.clock.sleep(RETRY_SECONDS)
+        del self.memory.pulls[step.container.name]
+        self._wake()
+
+    def end_pulls(self) -> None:
+        """Leave images alone that are not here yet."""
+        for name in list(self._pulls):
+            self._pulls.pop(name).cancel()
+        self.memory.pulls.clear()
 
     async def _ensure_image(self, step: planner.EnsureImage, pod: Pod, config: Config) -> None:
         """Look for the image, and fetch it when the pull policy says so."""
@@ -177,7 +204,7 @@ class Executor:
             self._image_failed(pod, container, "ErrImagePull", str(error))
             return
         self.memory.failures.pop(container.name, None)
-        self.memory.images[(container.name, step.attempt)] = found.user
+        self.memory.images[container.name] = Ensured(step.attempt, image, found.user)
 
     async def _pull(self, pod: Pod, container: Container, config: Config) -> ImageStatus:
         tools, image = self._tools, container.image
@@ -200,13 +227,14 @@ class Executor:
 
     def _image_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
         """Remember the failure: the error itself at first, then the back-off."""
-        now = self._tools.clock.now()
-        failure = self.memory.fail(container.name, reason, text, now)
+        now = self._tools.clock.monotonic()
+        name, image = container.name, container.image
+        failure = self.memory.fail(name, reason, text, now, image=image)
         self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {reason}")
         if reason == "ErrImagePull" and failure.count > 1:
             failure.reason = "ImagePullBackOff"
-            failure.message = f'Back-off pulling image "{container.image}": {reason}: {text}'
-            back_off = f'Back-off pulling image "{container.image}"'
+            back_off = f'Back-off pulling image "{image}"'
+            failure.message = f"{back_off}: {reason}: {text}"
             self._tools.record(pod, container.name, "Normal", "BackOff", back_off)
 
     async def _create(self, step: planner.CreateContainer, pod: Pod, config: Config) -> None:
@@ -214,7 +242,6 @@ class Executor:
         sandbox = self.observed.sandbox
         assert sandbox is not None
         self._note_stable_run(container.name)
-        image_user = self.memory.images[(container.name, step.attempt)]
         path = termination.path(tools.pods_dir, pod.metadata.uid, container.name, step.attempt)
         around = Surroundings(
             config=config,
@@ -223,7 +250,7 @@ class Executor:
             volume_path=lambda volume: tools.volumes.path(pod.metadata.uid, volume),
             log_root=tools.log_root,
             termination_path=str(path),
-            image_user=image_user,
+            image_user=self.memory.images[container.name].user,
         )
         try:
             spec = container_spec(pod, container, step.attempt, around)
@@ -233,7 +260,7 @@ class Executor:
             self._create_failed(pod, container, "CreateContainerConfigError", str(error))
             return
         except base.ImageNotFound:
-            self.memory.images.pop((container.name, step.attempt), None)
+            del self.memory.images[container.name]
             return
         except (base.CreateFailed, OSError) as error:
             self._create_failed(pod, container, "CreateContainerError", str(error))
@@ -251,7 +278,8 @@ class Executor:
             self.memory.stable_from[name] = latest.attempt
 
     def _create_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
-        self.memory.fail(container.name, reason, text, self._tools.clock.now())
+        now = self._tools.clock.monotonic()
+        self.memory.fail(container.name, reason, text, now, image=container.image)
         self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {text}")
 
     async def _start(self, step: planner.StartContainer, pod: Pod) -> None:
@@ -268,12 +296,11 @@ class Executor:
 
     def _begin_stop(self, step: planner.SignalContainer | planner.RunHook, pod: Pod) -> Stop:
         """Note that a container is being stopped, and tell people once."""
-        status, now = step.status, self._tools.clock.now()
+        status, now = step.status, self._tools.clock.monotonic()
         if status.id not in self.memory.stops:
             self.memory.stops[status.id] = Stop(since=now, restart=step.restart)
             if step.message:
                 self._tools.record(pod, status.name, "Normal", "Killing", step.message)
-        self.memory.stopping_since = self.memory.stopping_since or now
         return self.memory.stops[status.id]
 
     async def _signal(self, step: planner.SignalContainer, pod: Pod) -> None:
@@ -281,7 +308,8 @@ class Executor:
         stop = self._begin_stop(step, pod)
         await self._tools.runtime.signal_container(status.id, step.signal)
         self.memory.signalled[status.id] = step.signal
-        stop.term_at = stop.term_at or self._tools.clock.now()
+        if stop.term_at is None:
+            stop.term_at = self._tools.clock.monotonic()
         await self._refresh(status.id)
 
     def _begin_hook(self, step: planner.RunHook, pod: Pod) -> None:
@@ -309,7 +337,7 @@ class Executor:
             tools.record(pod, step.container.name, "Warning", f"Failed{title}", f"{title} failed")
         except Exception:  # the runtime is away, or a mistake of ours: it is called at least once
             log.exception("a hook is called again", extra={"object": pod.metadata.name})
-            await tools.clock.sleep(HOOK_RETRY_SECONDS)
+            await tools.clock.sleep(RETRY_SECONDS)
             self.memory.hooks.pop(key, None)
         self._wake()
 
@@ -319,15 +347,32 @@ class Executor:
         for key in [key for key in self._hooks if all_ or key[0] not in running]:
             self._hooks.pop(key).cancel()
 
+    async def _remove_container(self, status: ContainerStatus, pod: Pod) -> None:
+        """A container with its log and its termination message, as Kubernetes does."""
+        tools, attempt = self._tools, status.attempt
+        await tools.runtime.remove_container(status.id)
+        self.observed.drop(status.id)
+        self.memory.forget(status.id)
+        log_file = Path(log_path(tools.log_root, pod, status.name, attempt))
+        message = termination.path(tools.pods_dir, pod.metadata.uid, status.name, attempt)
+        await tools.offload(_remove_files_of, log_file, message)
+
     async def _remove_sandbox(self, pod: Pod) -> None:
-        """Namespaces, volumes, logs and files of the pod."""
+        """Namespaces and volumes of the pod; its address is free for another."""
         tools, uid = self._tools, pod.metadata.uid
         await tools.sandbox.remove(uid)
         await tools.offload(tools.volumes.remove, uid)
-        logs = Path(log_path(tools.log_root, pod, "x", 0)).parent.parent
-        await tools.offload(termination.remove_tree, logs)
         self.observed.sandbox = None
-        self.memory.volumes_version = ""
+        self.memory.volumes_version = self.memory.address = ""
+        self.memory.volumes_made = False
+
+    async def _remove_files(self, pod: Pod) -> None:
+        """Logs and termination messages of the pod."""
+        tools = self._tools
+        logs = Path(log_path(tools.log_root, pod, "x", 0)).parent.parent
+        for directory in (logs, tools.pods_dir / pod.metadata.uid):
+            await tools.offload(termination.remove_tree, directory)
+        self.memory.files_removed = True
 
     async def _refresh(self, container_id: str) -> None:
         """Observe one container anew."""
@@ -424,6 +469,12 @@ def _resolv_conf(pod: Pod, of_node: str) -> str:
     if options:
         lines.append(f"options {' '.join(options)}")
     return "\n".join(lines) + "\n"
+
+
+def _remove_files_of(log_file: Path, termination_file: Path) -> None:
+    """Remove the files of one attempt; those that are not there are no error."""
+    for file in (*log_file.parent.glob(f"{log_file.name}*"), termination_file):
+        file.unlink(missing_ok=True)
 
 
 def _prepare_files(log_file: Path, termination_file: Path) -> None:

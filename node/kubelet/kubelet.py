@@ -86,7 +86,7 @@ class Kubelet:
         uid = codec.decode(assignment.pod, Pod).metadata.uid
         self._assigned[uid] = assignment
         worker = self._workers.get(uid)
-        if worker is not None and worker.memory.removed_at is None:
+        if worker is not None and not worker.memory.removed:
             worker.assign(assignment)
         elif worker is None:
             self._start(uid, assignment)

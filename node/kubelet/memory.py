@@ -1,21 +1,30 @@
 """What the kubelet remembers of a pod beside what can be observed: failures and deadlines.
 
-Written by the pod's worker when a step has ended, read by the planner and the status. Times are
+Written by the pod's worker when a step has ended, read by the planner and the status. What is
+waited for is in seconds of the monotonic clock, which nobody sets; stamps that people read are
 aware datetimes. Losing it (a restart of the kubelet) costs a retry at most, never a container.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
+from common.api.types.core_v1 import Container
 from node.runtime.base import ContainerStatus, SandboxStatus
 
 BACKOFF_FIRST_SECONDS = 10
 BACKOFF_MAX_SECONDS = 300
 STABLE_SECONDS = 600
 CONFIG_RETRY_SECONDS = 10
+
+
+class Moment(NamedTuple):
+    """One moment on both clocks: the wall's, and the monotonic one in seconds."""
+
+    wall: datetime
+    monotonic: float
 
 
 @dataclass(slots=True)
@@ -25,7 +34,17 @@ class Failure:
     reason: str
     message: str
     count: int
-    retry_at: datetime
+    retry_at: float
+    image: str = ""
+    """The image of the container that failed: another one has not failed yet."""
+
+
+class Ensured(NamedTuple):
+    """An image that was seen to be here for an attempt, and the user that it names."""
+
+    attempt: int
+    image: str
+    user: str
 
 
 class StartFailure(NamedTuple):
@@ -39,8 +58,8 @@ class StartFailure(NamedTuple):
 class Stop:
     """A container that is being stopped: since when, and when it was sent TERM."""
 
-    since: datetime
-    term_at: datetime | None = None
+    since: float
+    term_at: float | None = None
     restart: bool = False
     """Stopped for a probe or a hook, which counts as a failure whatever its exit code."""
 
@@ -104,12 +123,18 @@ class PodMemory:
     started_at: datetime
     address: str = ""
     volumes_version: str = ""
-    images: dict[tuple[str, int], str] = field(default_factory=dict)
-    """(container, attempt) -> id of the image that was ensured for it."""
+    volumes_made: bool = False
+    """Whether every volume has been made, of whatever version."""
+    images: dict[str, Ensured] = field(default_factory=dict)
+    """Container -> what was ensured for it last."""
+    pulls: dict[str, str] = field(default_factory=dict)
+    """Container -> the image that is being ensured for it, beside everything else."""
     failures: dict[str, Failure] = field(default_factory=dict)
     """By container name; `` for the sandbox and the volumes."""
     start_failures: dict[str, StartFailure] = field(default_factory=dict)
     """By container id."""
+    former: set[str] = field(default_factory=set)
+    """Ids of containers that were there before the sandbox was made: those of an older one."""
     lost: dict[str, str] = field(default_factory=dict)
     """Container id -> when its process was found to be gone, though the runtime does not know."""
     messages: dict[str, str] = field(default_factory=dict)
@@ -124,27 +149,44 @@ class PodMemory:
     """(container id, postStart or preStop) -> where it stands."""
     probes: dict[Key, ProbeState] = field(default_factory=dict)
     """What each probe of a running container has come to."""
-    removed_at: datetime | None = None
-    """When the pod ceased to be assigned to this node."""
-    stopping_since: datetime | None = None
-    """When the first container was sent TERM: the grace period runs from here."""
+    files_removed: bool = False
+    """Whether nothing is left of logs and termination messages: the last that goes of a pod."""
+    removed: bool = False
+    """The pod has ceased to be assigned to this node."""
+    kill_at: float | None = None
+    """When what still runs of a pod that is ending is killed; None before its end begins."""
     failed: tuple[str, str] | None = None
     """(reason, message) of a pod that the kubelet ends: DeadlineExceeded."""
 
     def forget(self, container_id: str) -> None:
-        """A container is gone: what was begun for it is over."""
-        self.stops.pop(container_id, None)
+        """A container is gone, and with it what is known by its id."""
+        known: tuple[dict[str, Any], ...] = (
+            self.start_failures,
+            self.lost,
+            self.messages,
+            self.signalled,
+            self.stops,
+        )
+        for by_id in known:
+            by_id.pop(container_id, None)
         for key in [key for key in self.hooks if key[0] == container_id]:
             del self.hooks[key]
 
-    def fail(self, name: str, reason: str, message: str, now: datetime) -> Failure:
-        """Remember a failure; the wait doubles with each one of the same reason family."""
+    def failure_of(self, container: Container) -> Failure | None:
+        """What failed last of a container with its present image, or None."""
+        found = self.failures.get(container.name)
+        return found if found is not None and found.image == container.image else None
+
+    def fail(
+        self, name: str, reason: str, message: str, monotonic: float, *, image: str = ""
+    ) -> Failure:
+        """Remember a failure; the wait doubles with each one, until the image is another."""
         former = self.failures.get(name)
-        count = former.count + 1 if former else 1
+        count = former.count + 1 if former and former.image == image else 1
         wait = min(BACKOFF_FIRST_SECONDS * 2 ** (count - 1), BACKOFF_MAX_SECONDS)
         if reason.startswith("CreateContainerConfig"):
             wait = CONFIG_RETRY_SECONDS
-        failure = Failure(reason, message, count, now + timedelta(seconds=wait))
+        failure = Failure(reason, message, count, monotonic + wait, image)
         self.failures[name] = failure
         return failure
 

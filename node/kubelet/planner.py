@@ -14,10 +14,18 @@ from typing import Any, NamedTuple
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
 from node.kubelet import hooks, probing
-from node.kubelet.memory import STABLE_SECONDS, Observed, PodMemory, restart_delay_seconds
+from node.kubelet.memory import (
+    STABLE_SECONDS,
+    Moment,
+    Observed,
+    PodMemory,
+    restart_delay_seconds,
+)
 from node.runtime.base import ContainerStatus
 
-GRACE_AFTER_HOOK_SECONDS = 2
+GRACE_SECONDS = 30
+MINIMUM_GRACE_SECONDS = 2
+"""What a process has at the least between TERM and KILL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +47,7 @@ class MakeSandbox(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureImage(Step):
-    """See that a container's image is here, by its pull policy."""
+    """Begin to see that a container's image is here, by its pull policy."""
 
     container: Container
     attempt: int
@@ -62,7 +70,7 @@ class StartContainer(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalContainer(Step):
-    """Send TERM or KILL. The first of a stop says why to people, by `message`."""
+    """Send the stop signal or KILL. The first of a stop says why to people, by `message`."""
 
     status: ContainerStatus
     signal: str
@@ -94,6 +102,11 @@ class RemoveSandbox(Step):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFiles(Step):
+    """Remove logs and termination messages: all that is left on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportGone(Step):
     """Nothing is left: tell the master."""
 
@@ -107,22 +120,24 @@ class FailPod(Step):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitUntil(Step):
-    """Nothing to do before that time, unless something changes."""
+class Wait(Step):
+    """Nothing to do for so many seconds, unless something changes."""
 
-    time: datetime
+    seconds: float
 
 
 def plan(
-    pod: Pod, observed: Observed, memory: PodMemory, now: datetime, *, volumes_version: str = ""
+    pod: Pod, observed: Observed, memory: PodMemory, now: Moment, *, volumes_version: str = ""
 ) -> Sequence[Step]:
     """The steps that can be taken now, in order; empty when all is as it should be."""
-    if pod.metadata.deletionTimestamp or memory.removed_at:
-        return _plan_end(pod, observed, memory, now)
-    if pod.status.phase in ("Succeeded", "Failed") or memory.failed:
-        return _stop(pod, observed, memory, now, _grace_end(pod, memory, now), "the pod has ended")
+    if pod.metadata.deletionTimestamp or memory.removed:
+        return _plan_end(pod, observed, memory, now.monotonic)
+    if is_ending(pod, memory):
+        why = "the pod has ended"
+        steps = _stop(pod, observed, memory, now.monotonic, why)
+        return steps or _plan_tear_down(observed, memory, why)
     deadline = _deadline(pod, memory)
-    if deadline is not None and now >= deadline:
+    if deadline is not None and now.wall >= deadline:
         return [
             FailPod(
                 reason="activeDeadlineSeconds has passed",
@@ -132,8 +147,29 @@ def plan(
         ]
     steps = _plan_run(pod, observed, memory, now, volumes_version)
     if deadline is not None:
-        steps = [*steps, WaitUntil(reason="activeDeadlineSeconds", time=deadline)]
+        left = (deadline - now.wall).total_seconds()
+        steps = [*steps, Wait(reason="activeDeadlineSeconds", seconds=left)]
     return steps
+
+
+def is_ending(pod: Pod, memory: PodMemory) -> bool:
+    """Whether a pod is to stop, or has ended: nothing of it is started any more."""
+    over = pod.status.phase in ("Succeeded", "Failed") or memory.failed
+    return bool(over or pod.metadata.deletionTimestamp or memory.removed)
+
+
+def kill_at(pod: Pod, memory: PodMemory, monotonic: float) -> float:
+    """When what still runs of an ending pod is killed, if its end is seen at `monotonic`.
+
+    A deletion's grace period runs from when this kubelet saw it: the time stamp is another
+    machine's, and may have passed while no kubelet was there. A later one may only be shorter.
+    """
+    grace = pod.spec.terminationGracePeriodSeconds
+    if pod.metadata.deletionTimestamp and pod.metadata.deletionGracePeriodSeconds is not None:
+        grace = pod.metadata.deletionGracePeriodSeconds
+    # A second even where none is given, so that a preStop hook is called: as Kubernetes does.
+    found = monotonic + (GRACE_SECONDS if grace is None else max(1, grace))
+    return found if memory.kill_at is None else min(memory.kill_at, found)
 
 
 def _deadline(pod: Pod, memory: PodMemory) -> datetime | None:
@@ -144,36 +180,28 @@ def _deadline(pod: Pod, memory: PodMemory) -> datetime | None:
     return start + timedelta(seconds=seconds)
 
 
-def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, now: datetime) -> list[Step]:
+def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float) -> list[Step]:
     """Stop what runs, then remove everything, then say so."""
     why = "the pod is deleted"
-    steps = _stop(pod, observed, memory, now, _grace_end(pod, memory, now), why)
+    steps = _stop(pod, observed, memory, monotonic, why)
     if steps:
         return steps
     removals: list[Step] = [RemoveContainer(reason=why, status=s) for s in observed.all()]
     if removals:
         return removals
-    if observed.sandbox is not None or memory.volumes_version:
-        return [RemoveSandbox(reason=why)]
-    return [ReportGone(reason=why)]
+    last = ReportGone(reason=why) if memory.files_removed else RemoveFiles(reason=why)
+    return _plan_tear_down(observed, memory, why) or [last]
 
 
-def _grace_end(pod: Pod, memory: PodMemory, now: datetime) -> datetime:
-    """When TERM has had its time. A deletion timestamp is the end of the grace period."""
-    if pod.metadata.deletionTimestamp:
-        return times.parse(pod.metadata.deletionTimestamp)
-    grace = pod.spec.terminationGracePeriodSeconds
-    since = memory.removed_at or memory.stopping_since or now
-    return since + timedelta(seconds=30 if grace is None else grace)
+def _plan_tear_down(observed: Observed, memory: PodMemory, why: str) -> list[Step]:
+    """What no container needs any more: a pod that has ended may be kept for long."""
+    if observed.sandbox is None and not memory.volumes_version:
+        return []
+    return [RemoveSandbox(reason=why)]
 
 
 def _stop(
-    pod: Pod,
-    observed: Observed,
-    memory: PodMemory,
-    now: datetime,
-    grace_end: datetime,
-    why: str,
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float, why: str
 ) -> list[Step]:
     """TERM, then KILL at the end of the grace period. Empty when nothing runs."""
     running = [status for status in observed.all() if status.state == "running"]
@@ -182,8 +210,8 @@ def _stop(
         _stop_one(
             _Ending(status, by_name.get(status.name), why, f"Stopping container {status.name}"),
             memory,
-            now,
-            grace_end,
+            monotonic,
+            kill_at(pod, memory, monotonic),
         )
         for status in running
     ]
@@ -199,35 +227,36 @@ class _Ending(NamedTuple):
     restart: bool = False
 
 
-def _stop_one(ending: _Ending, memory: PodMemory, now: datetime, kill_at: datetime) -> Step:
-    """The preStop hook, TERM, then KILL at the end of the grace period.
+def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) -> Step:
+    """The preStop hook, TERM or what its image has in its place, KILL after the grace period.
 
-    A hook that uses up the grace period leaves the process two seconds after its TERM.
+    A process always has TERM, and two seconds after it: also when a hook has used up the grace
+    period, and when there was none.
     """
     status, why = ending.status, ending.why
     said: Any = {"message": ending.message, "restart": ending.restart}
     sent = memory.signalled.get(status.id, "")
     hook = memory.hooks.get((status.id, "preStop"))
     if not sent and ending.container and hooks.hook_of(ending.container, "preStop"):
-        if hook is None and now < kill_at:
+        if hook is None and monotonic < end:
             container = ending.container
             return RunHook(reason=why, status=status, container=container, kind="preStop", **said)
-        if hook == "running" and now < kill_at:
-            return WaitUntil(reason="the preStop hook runs", time=kill_at)
-    if not sent and (now < kill_at or hook is not None):
-        return SignalContainer(reason=why, status=status, signal="TERM", **said)
+        if hook == "running" and monotonic < end:
+            return Wait(reason="the preStop hook runs", seconds=end - monotonic)
+    if not sent:
+        return SignalContainer(reason=why, status=status, signal=status.stop_signal, **said)
     stop = memory.stops.get(status.id)
-    if hook is not None and stop is not None and stop.term_at is not None:
-        kill_at = max(kill_at, stop.term_at + timedelta(seconds=GRACE_AFTER_HOOK_SECONDS))
-    if now < kill_at:
-        return WaitUntil(reason="the container is stopping", time=kill_at)
+    if stop is not None and stop.term_at is not None:
+        end = max(end, stop.term_at + MINIMUM_GRACE_SECONDS)
+    if monotonic < end:
+        return Wait(reason="the container is stopping", seconds=end - monotonic)
     if sent != "KILL":
         return SignalContainer(reason="grace is over", status=status, signal="KILL", **said)
-    return WaitUntil(reason="the container is killed", time=now + timedelta(seconds=1))
+    return Wait(reason="the container is killed", seconds=1)
 
 
 def _plan_running(
-    pod: Pod, container: Container, status: ContainerStatus, memory: PodMemory, now: datetime
+    pod: Pod, container: Container, status: ContainerStatus, memory: PodMemory, monotonic: float
 ) -> list[Step]:
     """The postStart hook; and the end of a container that is sick or has been changed."""
     hook = memory.hooks.get((status.id, "postStart"))
@@ -246,14 +275,14 @@ def _plan_running(
         return []
     stop = memory.stops.get(status.id)
     grace = probing.grace_seconds(pod, container, None if hook == "failed" else failed)
-    kill_at = (stop.since if stop else now) + timedelta(seconds=grace)
+    end = (stop.since if stop else monotonic) + grace
     message = "FailedPostStartHook"
     if hook != "failed" and failed is None:
         message = f"Container {container.name} definition changed, will be restarted"
     elif hook != "failed":
         message = f"Container {container.name} failed {failed} probe"
         message += "" if pod.spec.restartPolicy == "Never" else ", will be restarted"
-    return [_stop_one(_Ending(status, container, message, message, True), memory, now, kill_at)]
+    return [_stop_one(_Ending(status, container, message, message, True), memory, monotonic, end)]
 
 
 def _is_changed(container: Container, status: ContainerStatus) -> bool:
@@ -262,9 +291,9 @@ def _is_changed(container: Container, status: ContainerStatus) -> bool:
 
 
 def _plan_run(
-    pod: Pod, observed: Observed, memory: PodMemory, now: datetime, volumes_version: str
+    pod: Pod, observed: Observed, memory: PodMemory, now: Moment, volumes_version: str
 ) -> list[Step]:
-    """Volumes, sandbox, init containers one by one, then the others side by side.
+    """Volumes, sandbox, then the containers.
 
     What runs is looked after first: a volume that fails must not keep a sick container alive.
     """
@@ -272,18 +301,26 @@ def _plan_run(
         step
         for container in pod.spec.containers
         if (status := probing.running(container, observed)) is not None
-        for step in _plan_running(pod, container, status, memory, now)
+        for step in _plan_running(pod, container, status, memory, now.monotonic)
     ]
-    if any(not isinstance(step, WaitUntil) for step in running):
+    if any(not isinstance(step, Wait) for step in running):
         return running
-    preparations = _plan_preparations(observed, memory, now, volumes_version)
-    if preparations:
+    preparations = _plan_preparations(observed, memory, now.monotonic, volumes_version)
+    if preparations and not _is_prepared(observed, memory, preparations):
         return [*running, *preparations]
+    return [*preparations, *_plan_containers(pod, observed, memory, now)]
+
+
+def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Moment) -> list[Step]:
+    """Init containers one by one, then the others side by side.
+
+    A new sandbox begins with the init containers: what they have set up in it went with the old.
+    """
     for container in pod.spec.initContainers:
         latest = observed.latest(container.name)
-        if latest is not None and latest.state == "exited" and latest.exit_code == 0:
+        if latest is None and any_started(pod, observed, memory):
             continue
-        if latest is None and _any_started(pod, observed):
+        if latest is not None and _has_succeeded(latest, memory):
             continue
         return _plan_container(pod, container, observed, memory, now)
     return [
@@ -294,12 +331,12 @@ def _plan_run(
 
 
 def _plan_preparations(
-    observed: Observed, memory: PodMemory, now: datetime, volumes_version: str
+    observed: Observed, memory: PodMemory, monotonic: float, volumes_version: str
 ) -> list[Step]:
     """What containers need before they are made; empty when it is there."""
     failure = memory.failures.get("")
-    if failure is not None and now < failure.retry_at:
-        return [WaitUntil(reason=failure.message, time=failure.retry_at)]
+    if failure is not None and monotonic < failure.retry_at:
+        return [Wait(reason=failure.message, seconds=failure.retry_at - monotonic)]
     if memory.volumes_version != volumes_version or not memory.volumes_version:
         return [MakeVolumes(reason="volumes are not up to date")]
     if observed.sandbox is not None and observed.sandbox.ready:
@@ -311,43 +348,59 @@ def _plan_preparations(
     return [MakeSandbox(reason="the pod has no sandbox")]
 
 
-def _any_started(pod: Pod, observed: Observed) -> bool:
-    """Whether the app containers have begun, so that init containers are over."""
-    return any(observed.latest(container.name) for container in pod.spec.containers)
+def _is_prepared(observed: Observed, memory: PodMemory, preparations: Sequence[Step]) -> bool:
+    """Whether what waits is only an update of volumes: they keep their content until then."""
+    there = memory.volumes_made and observed.sandbox is not None and observed.sandbox.ready
+    return there and all(isinstance(step, Wait) for step in preparations)
+
+
+def _has_succeeded(latest: ContainerStatus, memory: PodMemory) -> bool:
+    """Whether an init container has done its work in the present sandbox."""
+    done = latest.state == "exited" and latest.exit_code == 0
+    return done and latest.id not in memory.former
+
+
+def any_started(pod: Pod, observed: Observed, memory: PodMemory) -> bool:
+    """Whether app containers have begun in the present sandbox, so that init is over."""
+    found = [observed.latest(container.name) for container in pod.spec.containers]
+    return any(latest is not None and latest.id not in memory.former for latest in found)
 
 
 def _plan_container(
-    pod: Pod, container: Container, observed: Observed, memory: PodMemory, now: datetime
+    pod: Pod, container: Container, observed: Observed, memory: PodMemory, now: Moment
 ) -> list[Step]:
     """What one container needs now."""
     latest = observed.latest(container.name)
     if latest is None:
-        return _plan_attempt(container, 0, memory, now)
+        return _plan_attempt(container, 0, memory, now.monotonic)
     if latest.state == "running":
-        return _plan_running(pod, container, latest, memory, now)
+        return _plan_running(pod, container, latest, memory, now.monotonic)
     if latest.state == "created" and latest.id not in memory.start_failures:
         return [StartContainer(reason="made, not started", status=latest)]
     if not restarts(pod, container, latest, memory):
         return []
-    due = restart_due(latest, memory)
-    if now < due:
-        return [WaitUntil(reason="back-off", time=due)]
+    left = back_off_seconds(latest, memory, now.wall)
+    if left > 0:
+        return [Wait(reason="back-off", seconds=left)]
     old = observed.containers[container.name][:-1]
     removals: list[Step] = [RemoveContainer(reason="older attempt", status=s) for s in old]
-    return removals or _plan_attempt(container, latest.attempt + 1, memory, now)
+    return removals or _plan_attempt(container, latest.attempt + 1, memory, now.monotonic)
 
 
 def _plan_attempt(
-    container: Container, attempt: int, memory: PodMemory, now: datetime
+    container: Container, attempt: int, memory: PodMemory, monotonic: float
 ) -> list[Step]:
     """Image, then container."""
-    failure = memory.failures.get(container.name)
-    if failure is not None and now < failure.retry_at:
-        return [WaitUntil(reason=failure.message, time=failure.retry_at)]
+    failure = memory.failure_of(container)
+    if failure is not None and monotonic < failure.retry_at:
+        return [Wait(reason=failure.message, seconds=failure.retry_at - monotonic)]
     why = f"attempt {attempt} of container {container.name}"
-    if (container.name, attempt) not in memory.images:
-        return [EnsureImage(reason=why, container=container, attempt=attempt)]
-    return [CreateContainer(reason=why, container=container, attempt=attempt)]
+    ensured = memory.images.get(container.name)
+    if ensured is not None and ensured[:2] == (attempt, container.image):
+        return [CreateContainer(reason=why, container=container, attempt=attempt)]
+    if memory.pulls.get(container.name) == container.image:
+        return []
+    return [EnsureImage(reason=why, container=container, attempt=attempt)]
 
 
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
@@ -363,14 +416,17 @@ def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: Pod
     )
     is_init = any(c.name == container.name for c in pod.spec.initContainers)
     if is_init:
-        return failed and pod.spec.restartPolicy != "Never"
+        return ended.id in memory.former or (failed and pod.spec.restartPolicy != "Never")
     return pod.spec.restartPolicy == "Always" or (pod.spec.restartPolicy == "OnFailure" and failed)
 
 
-def restart_due(ended: ContainerStatus, memory: PodMemory) -> datetime:
-    """When the next attempt may start."""
-    wait = timedelta(seconds=restart_wait_seconds(ended, memory))
-    return _end_of(ended, memory) + wait
+def back_off_seconds(ended: ContainerStatus, memory: PodMemory, now: datetime) -> float:
+    """How long the next attempt still waits, on the clock that the runtime's stamps are from.
+
+    An end in the future is one before that clock was set back: nothing is left to wait.
+    """
+    since = (now - _end_of(ended, memory)).total_seconds()
+    return max(0.0, restart_wait_seconds(ended, memory) - since) if since >= 0 else 0.0
 
 
 def restart_wait_seconds(ended: ContainerStatus, memory: PodMemory) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from common.api import conditions
@@ -15,7 +14,7 @@ from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
 from node.kubelet import hooks, lifecycle, planner, probing, supported, volumes
 from node.kubelet.env import Config
 from node.kubelet.executor import Executor, Tools
-from node.kubelet.memory import Observed, PodMemory
+from node.kubelet.memory import Moment, Observed, PodMemory
 from node.kubelet.prober import Prober
 from node.kubelet.processes import Stop
 from node.kubelet.status import Findings, back_offs, is_overwritten, pod_status
@@ -80,8 +79,7 @@ class PodWorker:
 
     def unassign(self) -> None:
         """The pod's object is gone: stop what runs and remove everything."""
-        if self.memory.removed_at is None:
-            self.memory.removed_at = self._tools.clock.now()
+        self.memory.removed = True
         self._wake.set()
 
     def observe(self, containers: list[ContainerStatus], observed: Observed) -> None:
@@ -110,73 +108,81 @@ class PodWorker:
         try:
             while True:
                 self._wake.clear()
-                wait_until = await self._guarded_round()
+                seconds = await self._guarded_round()
                 if self._finished:
                     return
-                await self._wait(wait_until)
+                await self._wait(seconds)
         finally:
             self._prober.close()
             self._executor.end_hooks(all_=True)
+            self._executor.end_pulls()
             for stop in self._watched.values():
                 stop()
 
-    async def _guarded_round(self) -> datetime | None:
+    async def _guarded_round(self) -> float | None:
         """A round; a mistake of ours in it is logged, and tried again after a while."""
         try:
             return await self._round()
         except Exception:  # a pod must never be left without its worker
             log.exception("a pod's round failed", extra={"object": self.pod.metadata.name})
-            return self._tools.clock.now() + timedelta(seconds=MISTAKE_RETRY_SECONDS)
+            return MISTAKE_RETRY_SECONDS
 
     @property
     def _finished(self) -> bool:
         """Whether the pod's object and everything of it here is gone."""
         nothing = not self.observed.containers and self.observed.sandbox is None
-        return self.memory.removed_at is not None and nothing and not self.memory.volumes_version
+        return self.memory.removed and nothing and self.memory.files_removed
 
-    async def _round(self) -> datetime | None:
-        """Plan and take steps until there is nothing to do now; answers when to look again."""
+    async def _round(self) -> float | None:
+        """Plan and take steps until there is nothing to do now.
+
+        Answers in how many seconds to look again, or None when only a change is a reason to.
+        """
         if not self._seen:
             return None
         if not await self._note_ends():
-            return self._retry_at()
+            return RUNTIME_RETRY_SECONDS
         while True:
             pod, config = self._current()
             version = volumes.version(pod, config)
             unsupported = supported.findings(pod)
-            now = self._tools.clock.now()
+            now = self._now()
+            if planner.is_ending(pod, self.memory):
+                self.memory.kill_at = planner.kill_at(pod, self.memory, now.monotonic)
             blocked = bool(unsupported.pod or any(text for _, text in unsupported.containers))
             for status in self.observed.all():
                 if status.state == "exited":
                     await self._executor.read_message(status, pod)
             self._follow(pod)
+            # What has been observed may end the pod: nothing is planned for the phase before.
+            pod.status.phase = self._send_status(pod, now.wall, unsupported).phase
             steps = planner.plan(pod, self.observed, self.memory, now, volumes_version=version)
-            if blocked and not self.observed.containers and not _is_ending(pod, self.memory):
+            if blocked and not self.observed.containers and not planner.is_ending(pod, self.memory):
                 steps = []
                 self._tell_unsupported(pod, unsupported)
-            self._send_status(pod, now, unsupported)
-            doable = [step for step in steps if not isinstance(step, planner.WaitUntil)]
+            doable = [step for step in steps if not isinstance(step, planner.Wait)]
             if not doable:
-                waits = [step.time for step in steps if isinstance(step, planner.WaitUntil)]
+                waits = [step.seconds for step in steps if isinstance(step, planner.Wait)]
                 return min(waits, default=None)
             if isinstance(doable[0], planner.ReportGone):
-                if self.memory.removed_at is None:
+                if not self.memory.removed:
                     self._gone(pod)
                 return None
             if not await self._take(doable[0], pod, config, version):
-                return self._retry_at()
+                return RUNTIME_RETRY_SECONDS
 
     def _follow(self, pod: Pod) -> None:
-        """Bring hooks and probes in step with the containers that run now."""
+        """Bring hooks, probes and pulls in step with the containers that run now."""
         hooks.adopt(pod, self.observed, self.memory)
         probing.adopt(pod, self.observed, self.memory)
         self._executor.end_hooks()
-        ending = _is_ending(pod, self.memory)
+        ending = planner.is_ending(pod, self.memory)
+        if ending:
+            self._executor.end_pulls()
         self._prober.follow(pod, probing.targets(pod, self.observed, self.memory, ending=ending))
 
-    def _retry_at(self) -> datetime:
-        """When to ask a runtime again that did not answer."""
-        return self._tools.clock.now() + timedelta(seconds=RUNTIME_RETRY_SECONDS)
+    def _now(self) -> Moment:
+        return Moment(self._tools.clock.now(), self._tools.clock.monotonic())
 
     def _tell_unsupported(self, pod: Pod, found: Findings) -> None:
         """Record once, for people, which fields keep the pod from running."""
@@ -195,6 +201,10 @@ class PodWorker:
             reported = lifecycle.known(self._status.phase) or "Pending"
             pod.status.phase = lifecycle.advance(pod.status.phase, reported)
             pod.status.startTime = self._status.startTime
+            pod.status.reason = self._status.reason or pod.status.reason
+            pod.status.message = self._status.message or pod.status.message
+            if self._status.podIP:
+                pod.status.podIP, pod.status.podIPs = self._status.podIP, self._status.podIPs
             for condition in self._status.conditions:
                 pod.status.conditions = conditions.put(pod.status.conditions, condition)
         config = volumes.config_of(
@@ -208,9 +218,7 @@ class PodWorker:
         """Take one step; False when the runtime is away and it must be tried again later."""
         extra = {"object": f"{pod.metadata.namespace}/{pod.metadata.name}", "cause": step.reason}
         log.debug("step %s", type(step).__name__, extra=extra)
-        # An image is waited for without holding up others: pulls have a bound of their own.
-        waits = isinstance(step, planner.EnsureImage)
-        async with contextlib.nullcontext() if waits else self._operations:
+        async with self._operations:
             self.busy = True
             try:
                 await self._executor.carry_out(step, pod, config, version)
@@ -223,8 +231,8 @@ class PodWorker:
         self._watch_processes()
         return True
 
-    def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> None:
-        """Report the status when it has changed."""
+    def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> PodStatus:
+        """The status, which is reported when it has changed."""
         status = pod_status(
             pod,
             self.observed,
@@ -235,7 +243,7 @@ class PodWorker:
         )
         data = codec.encode(status)
         if data == self._reported:
-            return
+            return status
         meta = pod.metadata
         for name in back_offs(self._status, status):
             place = f"{name} in pod {meta.name}_{meta.namespace}({meta.uid})"
@@ -243,13 +251,13 @@ class PodWorker:
             self._tools.record(pod, name, "Warning", "BackOff", text)
         self._reported, self._status = data, status
         self._report(pod, data)
+        return status
 
-    async def _wait(self, until: datetime | None) -> None:
-        """Wait for a reason to look again, at the longest until a time."""
-        if until is None:
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait for a reason to look again, at the longest so many seconds."""
+        if seconds is None:
             await self._wake.wait()
             return
-        seconds = max(0.0, (until - self._tools.clock.now()).total_seconds())
         sleeping = asyncio.ensure_future(self._tools.clock.sleep(seconds))
         waking = asyncio.ensure_future(self._wake.wait())
         try:
@@ -299,7 +307,3 @@ class PodWorker:
             return False
         self._watch_processes()
         return True
-
-
-def _is_ending(pod: Pod, memory: PodMemory) -> bool:
-    return bool(pod.metadata.deletionTimestamp or memory.removed_at)

@@ -43,10 +43,16 @@ class PidfdProcesses:
             descriptor = os.pidfd_open(status.pid)
         except OSError:
             return None
-        if not _is_of_container(status):
+        try:
+            found = _is_of_container(status)
+            monitor = _open_monitor(status.pid) if found else None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if not found:
             os.close(descriptor)
             return None
-        loop, monitor = asyncio.get_running_loop(), _open_monitor(status.pid)
+        loop = asyncio.get_running_loop()
 
         def stop() -> None:
             for one in (descriptor, monitor):
@@ -88,7 +94,7 @@ def _open_monitor(pid: int) -> int | None:
     except (OSError, ValueError):
         return None
     try:
-        if Path(f"/proc/{parent}/comm").read_text().startswith("conmon"):
+        if Path(f"/proc/{parent}/comm").read_bytes().startswith(b"conmon"):
             return descriptor
     except OSError:
         pass
@@ -97,9 +103,9 @@ def _open_monitor(pid: int) -> int | None:
 
 
 def _parent(pid: int) -> int:
-    """The parent of a process; 0 when it is not there."""
+    """The parent of a process; 0 when it is not there. A process names itself, in any bytes."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
     except OSError:
         return 0
 
@@ -107,6 +113,6 @@ def _parent(pid: int) -> int:
 def _is_of_container(status: ContainerStatus) -> bool:
     """Whether the process is the container's, and not another that was given its number."""
     try:
-        return status.id in Path(f"/proc/{status.pid}/cgroup").read_text()
+        return status.id.encode() in Path(f"/proc/{status.pid}/cgroup").read_bytes()
     except OSError:
         return False

@@ -25,7 +25,13 @@ from common.api.types.core_v1 import (
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
 from node.kubelet import hooks, lifecycle, probing
 from node.kubelet.memory import Observed, PodMemory
-from node.kubelet.planner import restart_due, restart_wait_seconds, restarts
+from node.kubelet.planner import (
+    any_started,
+    back_off_seconds,
+    is_ending,
+    restart_wait_seconds,
+    restarts,
+)
 from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX = 4096
@@ -56,9 +62,7 @@ def pod_status(
         _container_status(pod, c, observed, memory, now, findings) for c in pod.spec.initContainers
     ]
     main = [_container_status(pod, c, observed, memory, now, findings) for c in pod.spec.containers]
-    initialised = all(_completed(status) for status in init) or any(
-        observed.latest(c.name) for c in pod.spec.containers
-    )
+    initialised = all(_completed(one) for one in init) or any_started(pod, observed, memory)
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
@@ -75,8 +79,12 @@ def pod_status(
     address = host_address if pod.spec.hostNetwork else memory.address
     if address and observed.sandbox is not None:
         status.podIP, status.podIPs = address, (PodIP(ip=address),)
+    elif is_ending(pod, memory):
+        status.podIP, status.podIPs = pod.status.podIP, pod.status.podIPs
     if memory.failed:
         status.reason, status.message = memory.failed
+    elif status.phase == pod.status.phase:
+        status.reason, status.message = pod.status.reason, pod.status.message
     status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
     return status
 
@@ -202,9 +210,7 @@ def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:
 def _will_restart(
     pod: Pod, container: Container, latest: ContainerStatus, memory: PodMemory
 ) -> bool:
-    stopping = pod.metadata.deletionTimestamp or memory.removed_at or memory.failed
-    over = pod.status.phase in ("Succeeded", "Failed")
-    return not stopping and not over and restarts(pod, container, latest, memory)
+    return not is_ending(pod, memory) and restarts(pod, container, latest, memory)
 
 
 def _restarting(
@@ -216,7 +222,7 @@ def _restarting(
     findings: Findings,
 ) -> ContainerState:
     """A container between two attempts: why the next one has not begun."""
-    if now < restart_due(latest, memory):
+    if back_off_seconds(latest, memory, now) > 0:
         # The whole wait, not what is left of it: a countdown would be a new status every time.
         wait, meta = _duration(restart_wait_seconds(latest, memory)), pod.metadata
         text = (
@@ -238,7 +244,7 @@ def _why_waiting(container: Container, memory: PodMemory, findings: Findings) ->
     unsupported = findings.of(container.name)
     if unsupported:
         return "CreateContainerConfigError", unsupported
-    failure = memory.failures.get(container.name)
+    failure = memory.failure_of(container)
     if failure is not None:
         return failure.reason, failure.message
     return "ContainerCreating", ""

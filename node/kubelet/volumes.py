@@ -86,7 +86,7 @@ class Volumes:
 
     def remove(self, pod_uid: str) -> None:
         """Remove everything of a pod's volumes; host paths are not ours and stay."""
-        directory = self._root / pod_uid
+        directory = self._root / pod_uid / "volumes"
         if not directory.exists():
             return
         prefix = f"{directory}/"

@@ -150,6 +150,8 @@ class ContainerStatus:
     image: str = ""
     image_id: str = ""
     asked_image: str = ""
+    stop_signal: str = "TERM"
+    """Asks its first process to end: the image's, a name or a number."""
     cgroup_path: str = ""
     log_path: str = ""
 
@@ -201,14 +203,14 @@ class Runtime(Protocol):
         ...
 
     async def start_container(self, container_id: str) -> None:
-        """Start its process; a running one is left alone.
+        """Start its process; one that has been started is left alone, also when it has ended.
 
         Raises StartFailed, ContainerNotFound or NotOurs.
         """
         ...
 
     async def signal_container(self, container_id: str, signal: str) -> None:
-        """Send TERM or KILL to its first process; one that has ended or gone is no error.
+        """Send a signal to its first process; one that has ended or gone is no error.
 
         Raises NotOurs.
         """

@@ -135,7 +135,7 @@ class FakeRuntime:
     async def start_container(self, container_id: str) -> None:
         """Start its program."""
         self._call(f"start_container {self._named(container_id)}")
-        if self._containers[container_id].state == "running":
+        if self._containers[container_id].state != "created":
             return
         spec = self.specs[container_id]
         program = self.programs.get(tuple(spec.command), Program())

@@ -6,6 +6,7 @@ docs/decisions/0003-podman-door.md). Nothing here waits for a container or retri
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -26,6 +27,8 @@ from node.runtime.podman_service import PodmanError, PodmanService
 from node.runtime.reference import check_reference
 
 log = logging.getLogger(__name__)
+PULL_SILENCE_SECONDS = 1800.0
+"""A pull that says nothing for so long is given up: it keeps others from their turn."""
 _CAP_SYS_RESOURCE = 24
 
 
@@ -111,9 +114,12 @@ class PodmanRuntime:
         return str(found["Id"])
 
     async def start_container(self, container_id: str) -> None:
-        """Start its process; Podman answers 304 for one that runs."""
-        if not await self._is_there(container_id):
+        """Start its process; Podman would start one that has ended once more."""
+        status = await self.container_status(container_id)
+        if status is None:
             raise base.ContainerNotFound(f"no such container {container_id}")
+        if status.state != "created":
+            return
         try:
             await self._service.call("POST", f"/containers/{container_id}/start")
         except PodmanError as error:
@@ -171,16 +177,23 @@ class PodmanRuntime:
     async def pull_image(
         self, reference: str, *, credentials: tuple[str, str] | None = None
     ) -> None:
-        """Fetch an image; the stream's own error line decides, for Podman answers 200 early."""
+        """Fetch an image; the stream's own error line decides, for Podman answers 200 early.
+
+        It says when a layer is begun, and nothing until the layer is whole.
+        """
         check_reference(reference)
         params = {"reference": reference, "policy": "always"}
         headers = {} if credentials is None else _authorization(*credentials)
         lines = self._service.lines("POST", "/images/pull", params=params, headers=headers)
         try:
-            async with aclosing(lines) as stream:
+            async with asyncio.timeout(PULL_SILENCE_SECONDS) as limit, aclosing(lines) as stream:
                 async for line in stream:
+                    limit.reschedule(asyncio.get_running_loop().time() + PULL_SILENCE_SECONDS)
                     if line.get("error"):
                         raise base.ImagePullFailed(str(line["error"]))
+        except TimeoutError as error:
+            text = f"no progress for {PULL_SILENCE_SECONDS:g} seconds"
+            raise base.ImagePullFailed(text) from error
         except PodmanError as error:
             raise base.ImagePullFailed(error.message) from error
 

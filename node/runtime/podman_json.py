@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -158,6 +159,7 @@ def container_status(found: Mapping[str, Any]) -> ContainerStatus:
         image=str(found.get("ImageName") or ""),
         image_id=f"sha256:{found.get('Image', '')}",
         asked_image=labels.get(base.LABEL_IMAGE, ""),
+        stop_signal=_signal(found["Config"].get("StopSignal")),
         cgroup_path=str(state.get("CgroupPath") or ""),
         log_path=str(log_config.get("Path") or ""),
     )
@@ -170,6 +172,13 @@ def _lost(status: ContainerStatus) -> ContainerStatus:
     Podman has forgotten how it ended; 255 is what Kubernetes' runtimes say then.
     """
     return replace(status, state="exited", exit_code=255, finished_at=status.started_at)
+
+
+def _signal(value: int | str | None) -> str:
+    """A signal's name without SIG; Podman tells a number, and since version 5 a name."""
+    text = str(value or "TERM").removeprefix("SIG")
+    known = {str(one.value): one.name.removeprefix("SIG") for one in signal.Signals}
+    return known.get(text, text)
 
 
 def _time(text: str | None) -> str:

@@ -1,10 +1,15 @@
 """The kubelet with a fake runtime and a fake master: from assignment to nothing left."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from common.api import conditions
+from common.api.codec import json as codec
+from node.runtime.base import RuntimeUnavailable
 from node.runtime.fake import Program
+from protos import node_v1_pb2
 from tests.fakes.kubelet import FakeNode
 from tests.fakes.pods import UID, container, pod
 
@@ -55,13 +60,42 @@ async def test_a_deleted_pod_is_stopped_removed_and_said_to_be_gone(node: FakeNo
 
 async def test_a_process_that_ignores_term_is_killed_when_its_time_is_over(node: FakeNode) -> None:
     await node.assign(pod())
-    await node.assign(pod(metadata={"deletionTimestamp": "2030-01-01T00:00:30Z"}))
+    # The stamp has passed for this node, whose clock is ahead or which heard of it late.
+    deleted = {"deletionTimestamp": "2029-12-31T00:00:00Z", "deletionGracePeriodSeconds": 30}
+    await node.assign(pod(metadata=deleted))
     await node.wait(29)
     assert node.master.gone == []
     await node.wait(2)
     assert node.master.gone == [UID]
     signals = [call.split()[-1] for call in node.runtime.changes() if call.startswith("signal")]
     assert signals == ["TERM", "KILL"]
+
+
+async def test_deletion_with_the_shortest_grace_leaves_time_to_end(node: FakeNode) -> None:
+    await node.assign(pod())
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": 300}
+    await node.assign(pod(metadata=deleted))
+    await node.wait(5)
+    await node.assign(pod(metadata=deleted | {"deletionGracePeriodSeconds": 1}))
+    await node.wait(0.9)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    await node.wait(0.2)
+    assert node.master.gone == [UID]
+
+
+async def test_a_clock_that_is_set_in_a_grace_period_changes_nothing(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.assign(pod())
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    await node.assign(pod(metadata=deleted))
+    right = node.clock.now
+    monkeypatch.setattr(node.clock, "now", lambda: right() + timedelta(hours=1))
+    await node.wait(29)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    monkeypatch.setattr(node.clock, "now", lambda: right() - timedelta(hours=1))
+    await node.wait(2)
+    assert node.master.gone == [UID]
 
 
 async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> None:
@@ -72,6 +106,41 @@ async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> N
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert [s.state for s in (await node.containers()).values()] == ["exited"]
+
+
+async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNode) -> None:
+    one = pod(activeDeadlineSeconds=60, containers=[container(command=STOPS_ON_TERM)])
+    await node.assign(one)
+    await node.wait(61)
+    one.status = node.master.last(UID)
+    assert one.status.reason == "DeadlineExceeded"
+    await node.restart()
+    node.kubelet.synced({UID})
+    await node.settle()
+    status = node.master.last(UID)
+    assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
+    assert status.message == "Pod was active on the node longer than the specified deadline"
+
+
+async def test_a_restart_long_ago_takes_no_time_from_the_grace_of_the_pods_end(
+    node: FakeNode,
+) -> None:
+    node.checks.answers[80] = 500
+    probe = {"httpGet": {"port": 80}, "periodSeconds": 5, "failureThreshold": 1}
+    one = container(livenessProbe=probe)
+    await node.assign(
+        pod(containers=[one], activeDeadlineSeconds=600, terminationGracePeriodSeconds=5)
+    )
+    await node.wait(3)
+    node.checks.answers[80] = 200
+    await node.wait(300)
+    assert "app/1" in await node.containers()
+    await node.wait(298)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    await node.wait(3)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    await node.wait(2)
+    assert node.runtime.changes()[-1].endswith("KILL")
 
 
 async def test_an_end_starts_the_next_attempt_at_once_and_a_crash_loop_waits(
@@ -90,6 +159,22 @@ async def test_an_end_starts_the_next_attempt_at_once_and_a_crash_loop_waits(
     await node.wait(11)
     assert set(await node.containers()) == {"app/1", "app/2"}
     assert node.master.last(UID).containerStatuses[0].restartCount == 2
+
+
+async def test_the_files_of_an_attempt_go_with_its_container(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    await node.assign(pod())
+    logs = tmp_path / "logs" / f"default_web_{UID}" / "app"
+    for name in ("0.log", "0.log.20300101", "1.log"):
+        (logs / name).touch()
+    for _ in range(2):
+        await node.end(max((await node.containers()).values(), key=lambda c: c.attempt).id, 1)
+        await node.wait(11)
+    assert set(await node.containers()) == {"app/1", "app/2"}
+    assert [file.name for file in logs.iterdir()] == ["1.log"]
+    messages = (tmp_path / "pods" / UID / "containers" / "app").iterdir()
+    assert {file.name for file in messages} == {"1.termination", "2.termination"}
 
 
 async def test_a_program_that_is_not_there_backs_off(node: FakeNode) -> None:
@@ -131,6 +216,36 @@ async def test_init_containers_run_first_and_once(node: FakeNode) -> None:
     assert [call.split("-")[-2] for call in started] == ["first", "app"]
 
 
+async def test_init_containers_run_again_in_a_new_sandbox_and_not_for_a_new_kubelet(
+    node: FakeNode,
+) -> None:
+    one = pod(initContainers=[container("first", command=ENDS)])
+    await node.assign(one)
+    one.status = node.master.last(UID)
+    await node.restart()
+    await node.wait(30)
+    assert set(await node.containers()) == {"first/0", "app/0"}
+    await node.stop()
+    node.sandbox.sandboxes.clear()  # a reboot
+    await node.end((await node.containers())["app/0"].id, 255)
+    node.runtime.programs[ENDS] = Program()
+    await node.start()
+    first = (await node.containers())["first/1"]
+    assert first.state == "running"
+    assert "app/1" not in await node.containers()
+    status = node.master.last(UID)
+    assert status.phase == "Running"
+    assert not conditions.is_true(status.conditions, "Initialized")
+    await node.restart()
+    assert set(await node.containers()) == {"first/0", "first/1", "app/0"}
+    await node.end(first.id, 0)
+    assert (await node.containers())["app/1"].state == "running"
+    assert conditions.is_true(node.master.last(UID).conditions, "Initialized")
+    await node.restart()
+    await node.wait(30)
+    assert set(await node.containers()) == {"first/0", "first/1", "app/0", "app/1"}
+
+
 @pytest.mark.parametrize(("command", "phase"), [(ENDS, "Succeeded"), (FAILS, "Failed")])
 async def test_a_pod_that_is_to_run_once_ends(
     node: FakeNode, command: tuple[str, ...], phase: str
@@ -140,6 +255,49 @@ async def test_a_pod_that_is_to_run_once_ends(
     await node.wait(700)
     assert node.master.last(UID).phase == phase
     assert set(await node.containers()) == {"app/0"}
+
+
+async def test_of_a_pod_that_ended_only_containers_logs_and_files_are_kept(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    volume = {"name": "v", "emptyDir": {}}
+    ended = pod(restartPolicy="Never", containers=[container(command=ENDS)], volumes=[volume])
+    await node.assign(ended)
+    assert await node.sandbox.list() == []
+    assert not (tmp_path / "pods" / UID / "volumes").exists()
+    [message] = (tmp_path / "pods" / UID).glob("containers/app/*")
+    assert set(await node.containers()) == {"app/0"}
+    status = node.master.last(UID)
+    assert (status.phase, status.podIP) == ("Succeeded", "10.42.1.2")
+    await node.restart()
+    assert await node.sandbox.list() == [], "though what is on disk says that the pod is Pending"
+    assert node.master.last(UID).phase == "Succeeded"
+    ended.status = status
+    await node.restart()
+    assert node.master.last(UID).podIP == "10.42.1.2"
+    ended.metadata.deletionTimestamp = "2030-01-01T00:00:30Z"  # type: ignore[assignment]
+    await node.assign(ended)
+    assert node.master.gone == [UID]
+    assert node.master.last(UID).podIP == "10.42.1.2"
+    assert not message.exists()
+    assert not list(tmp_path.glob("logs/*"))
+
+
+async def test_pods_that_ended_leave_their_addresses_to_others(node: FakeNode) -> None:
+    once = [
+        pod(
+            metadata={"uid": f"u{n}", "name": f"once-{n}"},
+            restartPolicy="Never",
+            containers=[container(command=ENDS)],
+        )
+        for n in range(12)
+    ]
+    for one in once:
+        await node.assign(one)
+        await node.wait(11)
+    await node.assign(pod())
+    assert node.master.last(UID).phase == "Running"
+    assert not [reason for reason, _ in node.events if reason == "FailedCreatePodSandBox"]
 
 
 async def test_a_field_that_is_not_supported_starts_nothing(node: FakeNode) -> None:
@@ -193,6 +351,26 @@ async def test_podman_away_at_the_kubelets_start_starts_nothing_twice(node: Fake
     running = [s for s in (await node.containers()).values() if s.state == "running"]
     assert [status.attempt for status in running] == [1]
     assert node.master.last(UID).podIP == "10.42.1.2"
+
+
+async def test_a_start_whose_answer_is_lost_is_not_taken_twice(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[str] = []
+    start = node.runtime.start_container
+
+    async def lossy(container_id: str) -> None:
+        await start(container_id)
+        starts.append(container_id)
+        if len(starts) == 1:
+            raise RuntimeUnavailable("the connection was cut")
+
+    monkeypatch.setattr(node.runtime, "start_container", lossy)
+    await node.assign(pod(restartPolicy="Never", containers=[container(command=FAILS)]))
+    ran = (await node.containers())["app/0"]
+    await node.wait(3)
+    assert node.master.last(UID).phase == "Failed"
+    assert (await node.containers())["app/0"] == ran
 
 
 async def test_podman_away_leaves_containers_and_marks_the_node(node: FakeNode) -> None:
@@ -276,6 +454,27 @@ async def test_nothing_is_left_of_a_pod_after_a_reboot_and_its_removal(
     assert not (tmp_path / "pods" / UID).exists()
 
 
+async def test_a_config_map_that_goes_keeps_no_container_down(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    one = pod(volumes=[{"name": "v", "configMap": {"name": "settings"}}])
+    found = b'{"metadata": {"name": "settings", "resourceVersion": "7"}, "data": {"a": "1"}}'
+    await node.assign(one)
+    assert await node.containers() == {}, "it was never there"
+    told = node_v1_pb2.PodAssignment(pod=codec.encode(one), config_maps=[found])
+    node.kubelet.assign(told)
+    await node.settle()
+    first = (await node.containers())["app/0"]
+    await node.assign(one)
+    await node.end(first.id, 1)
+    assert (await node.containers())["app/1"].state == "running"
+    assert (tmp_path / "pods" / UID / "volumes" / "v" / "a").read_text() == "1"
+    failed = [text for reason, text in node.events if reason == "FailedMount"]
+    await node.wait(31)
+    again = [text for reason, text in node.events if reason == "FailedMount"]
+    assert len(again) == len(failed) + 2, "after 10 s and 20 s"
+
+
 async def test_a_registry_that_hangs_stops_no_other_pod(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,10 +493,78 @@ async def test_a_registry_that_hangs_stops_no_other_pod(
     await node.assign(pod())
     await node.assign(*slow)
     await node.end((await node.containers())["app/0"].id, 1)
-    deleted = {"deletionTimestamp": "2030-01-01T00:00:01Z"}
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:01Z", "deletionGracePeriodSeconds": 1}
     await node.assign(pod(metadata=deleted))
     await node.wait(5)
     assert node.master.gone == [UID]
+
+
+FAR = "localhost/far:1"
+
+
+@pytest.fixture
+def pulling(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The images that are being pulled; none of them ever comes."""
+    now: set[str] = set()
+
+    async def hang(reference: str, **keywords: object) -> None:
+        now.add(reference)
+        try:
+            await node.clock.sleep(10_000)
+        finally:
+            now.remove(reference)
+
+    monkeypatch.setattr(node.runtime, "pull_image", hang)
+    return now
+
+
+async def test_a_pull_that_hangs_keeps_no_other_container_and_no_deletion_waiting(
+    node: FakeNode, pulling: set[str]
+) -> None:
+    fields = {"containers": [container(command=STOPS_ON_TERM), container("far", image=FAR)]}
+    await node.assign(pod(**fields))
+    await node.end((await node.containers())["app/0"].id, 1)
+    assert (await node.containers())["app/1"].state == "running"
+    assert pulling == {FAR}
+    waiting = node.master.last(UID).containerStatuses[1].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "ContainerCreating"
+    await node.restart()
+    assert pulling == {FAR}, "by the new kubelet alone"
+    deleted = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    await node.assign(pod(**fields, metadata=deleted))
+    assert node.master.gone == [UID]
+    assert pulling == set()
+    assert len([text for reason, text in node.events if reason == "Pulling"]) == 2
+
+
+async def test_another_image_is_not_kept_waiting_by_one_that_hangs(
+    node: FakeNode, pulling: set[str]
+) -> None:
+    await node.assign(pod(containers=[container(image=FAR)]))
+    assert pulling == {FAR}
+    await node.assign(pod())
+    assert pulling == set()
+    assert node.master.last(UID).phase == "Running"
+
+
+async def test_another_image_does_not_wait_for_what_one_has_failed_at(node: FakeNode) -> None:
+    await node.assign(pod(containers=[container(image=FAR)]))
+    await node.wait(200)
+    waiting = node.master.last(UID).containerStatuses[0].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "ImagePullBackOff"
+    await node.assign(pod())
+    assert node.master.last(UID).phase == "Running"
+
+
+async def test_podman_away_at_a_pull_is_asked_again(node: FakeNode) -> None:
+    node.runtime.registry[FAR] = node.runtime.images[container()["image"]]
+    node.runtime.faults[len(node.runtime.calls) + 1] = RuntimeUnavailable("connection refused")
+    await node.assign(pod(containers=[container(image=FAR)]))
+    assert node.runtime.changes() == []
+    await node.wait(3)
+    assert node.master.last(UID).phase == "Running"
 
 
 async def test_a_crash_loop_is_told_as_an_event_once_a_wait(node: FakeNode) -> None:
@@ -317,6 +584,7 @@ async def test_a_phase_that_someone_else_wrote_is_set_right(node: FakeNode) -> N
     assert node.master.last(UID).phase == "Running"
     deleted = {"deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
     await node.assign(pod(status={"phase": "Nonsense"}, metadata=deleted))
+    await node.wait(3)
     assert node.master.gone == [UID]
 
 

@@ -48,6 +48,7 @@ def said(node: FakeNode, reason: str) -> list[str]:
 def deleting(one: Pod, seconds: int) -> Pod:
     """The pod, with a grace period of so many seconds from the clock's beginning."""
     found = codec.decode(codec.encode(one), Pod)
+    found.metadata.deletionGracePeriodSeconds = seconds
     minutes, rest = divmod(seconds, 60)
     found.metadata.deletionTimestamp = f"2030-01-01T00:{minutes:02}:{rest:02}Z"  # type: ignore[assignment]
     return found

@@ -49,6 +49,14 @@ async def test_a_started_container_runs_and_starting_it_again_changes_nothing(
     assert await runtime.list_containers() == [first]
 
 
+async def test_what_has_ended_is_not_started_again(runtime: Runtime) -> None:
+    container_id = await runtime.create_container(a_spec(command=EXITS_3))
+    await runtime.start_container(container_id)
+    first = await eventually(runtime, container_id, lambda status: status.state == "exited")
+    await runtime.start_container(container_id)
+    assert await runtime.container_status(container_id) == first
+
+
 async def test_an_exit_code_is_told(runtime: Runtime) -> None:
     container_id = await runtime.create_container(a_spec(command=EXITS_3))
     await runtime.start_container(container_id)

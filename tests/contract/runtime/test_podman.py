@@ -130,6 +130,16 @@ async def test_the_log_is_in_cri_format(podman: Podman, podman_runtime: PodmanRu
     assert ["stdout", "P", "three"] in marks
 
 
+async def test_the_stop_signal_is_the_images(podman: Podman, podman_runtime: PodmanRuntime) -> None:
+    made = await podman.run("create", "--network=none", TEST_IMAGE, "/bin/true")
+    image = "localhost/wherry-stop:1"
+    await podman.run("commit", "--change", "STOPSIGNAL SIGUSR1", made, image)
+    plain = await podman_runtime.create_container(a_spec())
+    own = await podman_runtime.create_container(a_spec("own", image=image))
+    found = {status.id: status.stop_signal for status in await podman_runtime.list_containers()}
+    assert found == {plain: "TERM", own: "USR1"}
+
+
 async def test_a_container_gets_what_its_spec_says(
     podman: Podman, podman_runtime: PodmanRuntime
 ) -> None:
@@ -168,6 +178,39 @@ async def test_system_calls_are_filtered_unless_the_spec_says_no(
         log_path=str(podman.directory / "seccomp.log"),
     )
     assert said.split() == [mode]
+
+
+async def test_a_container_that_ended_outlives_what_it_shared_with_others(
+    podman_runtime: PodmanRuntime, tmp_path: Path
+) -> None:
+    """The sandbox of a pod that has ended goes before its containers."""
+    pins = [tmp_path / name for name in ("net", "ipc", "uts")]
+    for pin in (*pins, tmp_path / "hosts"):
+        pin.touch()
+    await command("unshare", *(f"--{pin.name}={pin}" for pin in pins), "true")
+    spec = a_spec(
+        command=("/bin/sh", "-c", "exit 3"),
+        netns_path=str(pins[0]),
+        ipcns_path=str(pins[1]),
+        utsns_path=str(pins[2]),
+        mounts=[Mount(str(tmp_path / "hosts"), "/etc/hosts")],
+    )
+    container_id = await podman_runtime.create_container(spec)
+    await podman_runtime.start_container(container_id)
+    ended = await eventually(podman_runtime, container_id, has_ended)
+    await command("umount", "-l", *map(str, pins))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert await podman_runtime.container_status(container_id) == ended
+    assert await podman_runtime.list_containers() == [ended]
+    await podman_runtime.remove_container(container_id)
+    assert await podman_runtime.list_containers() == []
+
+
+async def command(*words: str) -> None:
+    """Run a program of the machine."""
+    process = await asyncio.create_subprocess_exec(*words)
+    assert await process.wait() == 0, words
 
 
 async def test_limits_reach_the_cgroup(podman: Podman, podman_runtime: PodmanRuntime) -> None:
@@ -239,6 +282,33 @@ async def test_a_cancelled_call_leaves_no_connection(podman_runtime: PodmanRunti
     with contextlib.suppress(asyncio.CancelledError):
         await call
     assert await podman_runtime.version()
+
+
+async def test_a_pull_of_which_nothing_is_heard_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.0 200 OK\r\n\r\n{"stream": "Trying to pull"}\n')
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    monkeypatch.setattr("node.runtime.podman.PULL_SILENCE_SECONDS", 0.2)
+    path = str(tmp_path / "s")
+    server = await asyncio.start_unix_server(answer, path)
+    try:
+        with (
+            podman_driver(path) as runtime,
+            pytest.raises(base.ImagePullFailed, match="no progress"),
+        ):
+            await runtime.pull_image(TEST_IMAGE)
+        await asyncio.wait_for(gone.wait(), 5)
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 async def test_a_service_that_ends_in_mid_answer_is_unavailable(tmp_path: Path) -> None:

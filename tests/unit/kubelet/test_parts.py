@@ -9,6 +9,7 @@ import pytest
 from common.api import conditions
 from node.kubelet import lifecycle, node_status, termination
 from node.kubelet.lifecycle import PHASES, UnknownTransition
+from node.kubelet.memory import PodMemory, StartFailure, Stop
 from node.kubelet.node_status import Machine, parse_capacity
 from node.network.ipam import AddressPool, NoAddress
 from node.runtime.base import ImageStatus
@@ -27,6 +28,16 @@ def test_a_phase_never_goes_back(old: lifecycle.Phase, new: lifecycle.Phase) -> 
 def test_an_unknown_phase_is_a_mistake() -> None:
     with pytest.raises(UnknownTransition):
         lifecycle.advance("Sleeping", "Running")
+
+
+def test_nothing_is_remembered_of_a_container_that_is_gone() -> None:
+    known = PodMemory(started_at=NOW)
+    known.start_failures["a"] = StartFailure("no such file", NOW)
+    known.stops["a"], known.hooks[("a", "preStop")] = Stop(since=0.0), "running"
+    known.lost["a"] = known.messages["a"] = known.signalled["a"] = "x"
+    known.forget("a")
+    assert known == PodMemory(started_at=NOW)
+    known.forget("a")
 
 
 def test_a_termination_message_is_at_most_4096_bytes(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 from common.api.types.core_v1 import Pod
 from node.kubelet import planner
 from node.kubelet.memory import (
+    Ensured,
     Key,
+    Moment,
     Observed,
     PodMemory,
     ProbeState,
@@ -16,9 +18,11 @@ from node.kubelet.memory import (
     Stop,
     restart_delay_seconds,
 )
-from tests.fakes.pods import container, observed, pod, ran
+from tests.fakes.pods import IMAGE, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
+SECONDS = 1000.0
+"""The monotonic clock at that moment."""
 MADE = "1"
 
 
@@ -28,9 +32,10 @@ def memory(**fields: Any) -> PodMemory:
 
 
 def plan(
-    one: Pod, found: Observed, known: PodMemory | None = None, now: datetime = NOW
+    one: Pod, found: Observed, known: PodMemory | None = None, *, later: float = 0
 ) -> list[planner.Step]:
-    """The steps for a pod whose volumes are up to date."""
+    """The steps for a pod whose volumes are up to date, so many seconds later."""
+    now = Moment(NOW + timedelta(seconds=later), SECONDS + later)
     return list(planner.plan(one, found, known or memory(), now, volumes_version=MADE))
 
 
@@ -58,7 +63,9 @@ def test_volumes_then_sandbox_then_image_then_container_then_start() -> None:
     known.volumes_version = MADE
     assert kinds(plan(one, nothing, known)) == ["MakeSandbox"]
     assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
-    known.images[("app", 0)] = ""
+    known.pulls["app"] = IMAGE
+    assert plan(one, observed(), known) == []
+    known.images["app"] = Ensured(0, IMAGE, "")
     assert kinds(plan(one, observed(), known)) == ["CreateContainer"]
     created = ran(state="created", started_at="")
     assert kinds(plan(one, observed(created), known)) == ["StartContainer"]
@@ -84,6 +91,15 @@ def test_init_containers_run_one_after_the_other_and_before_the_others() -> None
 def test_an_init_container_that_is_gone_does_not_run_again_beside_the_others() -> None:
     one = pod(initContainers=[container("first")])
     assert plan(one, observed(ran())) == []
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_an_init_container_of_a_former_sandbox_runs_again(policy: str) -> None:
+    one = pod(initContainers=[container("first")], restartPolicy=policy)
+    first = ran("first", state="exited", finished_at="2030-01-01T00:00:30Z")
+    [step] = plan(one, observed(first), memory(former={first.id}))
+    assert isinstance(step, planner.EnsureImage)
+    assert (step.container.name, step.attempt) == ("first", 1)
 
 
 def test_app_containers_are_planned_side_by_side() -> None:
@@ -121,10 +137,13 @@ def test_a_crash_loop_waits_longer_each_time(attempt: int, seconds: int) -> None
         assert kinds(steps) == ["EnsureImage"]
         return
     [step] = steps
-    assert isinstance(step, planner.WaitUntil)
-    assert step.time == NOW + timedelta(seconds=seconds)
-    later = plan(pod(), observed(ended(attempt)), now=step.time)
-    assert kinds(later) == ["EnsureImage"]
+    assert isinstance(step, planner.Wait)
+    assert step.seconds == seconds
+    assert kinds(plan(pod(), observed(ended(attempt)), later=seconds)) == ["EnsureImage"]
+
+
+def test_a_clock_that_was_set_back_makes_no_container_wait_for_hours() -> None:
+    assert kinds(plan(pod(), observed(ended(5)), later=-3600)) == ["EnsureImage"]
 
 
 def test_a_run_of_ten_minutes_ends_the_back_off() -> None:
@@ -149,39 +168,91 @@ def test_one_former_attempt_is_kept_and_older_ones_are_removed_before_the_next()
 
 def test_a_failure_is_waited_for_and_then_tried_again() -> None:
     known = memory()
-    failure = known.fail("app", "ErrImagePull", "no such image", NOW)
+    known.fail("app", "ErrImagePull", "no such image", SECONDS, image=IMAGE)
     [step] = plan(pod(), observed(), known)
-    assert isinstance(step, planner.WaitUntil)
-    assert (step.time, step.reason) == (failure.retry_at, "no such image")
-    assert kinds(plan(pod(), observed(), known, failure.retry_at)) == ["EnsureImage"]
+    assert isinstance(step, planner.Wait)
+    assert (step.seconds, step.reason) == (10, "no such image")
+    assert kinds(plan(pod(), observed(), known, later=10)) == ["EnsureImage"]
+
+
+def test_what_is_known_of_an_image_says_nothing_of_another() -> None:
+    one = pod(containers=[container(image="localhost/other:1")])
+    known = memory(images={"app": Ensured(0, IMAGE, "")}, pulls={"app": IMAGE})
+    known.fail("app", "ErrImagePull", "no such image", SECONDS, image=IMAGE)
+    assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
+    again = known.fail("app", "ErrImagePull", "no such image", SECONDS, image="localhost/other:1")
+    assert again.count == 1
+    assert wait_of(plan(one, observed(), known)) == 10
 
 
 def test_failures_wait_from_ten_seconds_to_five_minutes() -> None:
     known = memory()
-    waits = [
-        (known.fail("app", "ErrImagePull", "", NOW).retry_at - NOW).total_seconds()
-        for _ in range(8)
-    ]
+    waits = [known.fail("app", "ErrImagePull", "", SECONDS).retry_at - SECONDS for _ in range(8)]
     assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
-def test_a_deletion_terms_waits_for_the_grace_period_and_kills() -> None:
-    end = NOW + timedelta(seconds=30)
-    one = pod(metadata={"deletionTimestamp": f"{end:%Y-%m-%dT%H:%M:%SZ}"})
-    known = memory()
-    [term] = plan(one, observed(ran()), known)
-    assert isinstance(term, planner.SignalContainer)
-    assert term.signal == "TERM"
+def deleted(one: Pod, grace_seconds: int, stamp: str = "2030-01-01T00:01:00Z") -> Pod:
+    """The pod, deleted with a grace period that another machine's clock stamps."""
+    one.metadata.deletionTimestamp = stamp  # type: ignore[assignment]
+    one.metadata.deletionGracePeriodSeconds = grace_seconds
+    return one
+
+
+def signal_of(steps: list[planner.Step]) -> str:
+    """The signal that the one step sends."""
+    [step] = steps
+    assert isinstance(step, planner.SignalContainer)
+    return step.signal
+
+
+def wait_of(steps: list[planner.Step]) -> float:
+    """How long the one step waits."""
+    [step] = steps
+    assert isinstance(step, planner.Wait)
+    return step.seconds
+
+
+@pytest.mark.parametrize(
+    "stamp", ["2029-12-31T00:00:00Z", "2030-01-01T00:01:30Z", "2030-01-02T00:00:00Z"]
+)
+def test_a_deletion_terms_waits_for_the_grace_period_and_kills_whatever_its_stamp(
+    stamp: str,
+) -> None:
+    one, known = deleted(pod(), 30, stamp), memory(kill_at=SECONDS + 30)
+    assert signal_of(plan(one, observed(ran()), known)) == "TERM"
     known.signalled["app-0"] = "TERM"
-    [wait] = plan(one, observed(ran()), known)
-    assert isinstance(wait, planner.WaitUntil)
-    assert wait.time == end
-    [kill] = plan(one, observed(ran()), known, end)
-    assert isinstance(kill, planner.SignalContainer)
-    assert kill.signal == "KILL"
+    known.stops["app-0"] = Stop(since=SECONDS, term_at=SECONDS)
+    assert wait_of(plan(one, observed(ran()), known)) == 30
+    assert wait_of(plan(one, observed(ran()), known, later=29)) == 1
+    assert signal_of(plan(one, observed(ran()), known, later=30)) == "KILL"
     known.signalled["app-0"] = "KILL"
-    [wait] = plan(one, observed(ran()), known, end)
-    assert isinstance(wait, planner.WaitUntil)
+    assert wait_of(plan(one, observed(ran()), known, later=30)) == 1
+
+
+def test_an_image_may_have_a_stop_signal_of_its_own() -> None:
+    one, known = deleted(pod(), 30), memory(kill_at=SECONDS + 30)
+    assert signal_of(plan(one, observed(ran(stop_signal="QUIT")), known)) == "QUIT"
+
+
+def test_a_grace_period_runs_from_when_the_end_was_seen_and_only_gets_shorter() -> None:
+    one, known = pod(terminationGracePeriodSeconds=60), memory(removed=True)
+    assert planner.kill_at(one, known, SECONDS) == SECONDS + 60
+    known.kill_at = SECONDS + 60
+    assert planner.kill_at(one, known, SECONDS + 5) == SECONDS + 60
+    assert planner.kill_at(deleted(one, 1), known, SECONDS + 5) == SECONDS + 6
+    assert planner.kill_at(deleted(one, 300), known, SECONDS + 5) == SECONDS + 60
+
+
+@pytest.mark.parametrize("grace_seconds", [0, 1])
+def test_a_process_has_term_and_two_seconds_however_short_the_grace(grace_seconds: int) -> None:
+    one = deleted(pod(), grace_seconds)
+    known = memory(kill_at=SECONDS + 1)
+    assert signal_of(plan(one, observed(ran()), known)) == "TERM"
+    assert signal_of(plan(one, observed(ran()), known, later=60)) == "TERM", "seen late"
+    known.signalled["app-0"] = "TERM"
+    known.stops["app-0"] = Stop(since=SECONDS, term_at=SECONDS)
+    assert wait_of(plan(one, observed(ran()), known)) == 2
+    assert signal_of(plan(one, observed(ran()), known, later=2)) == "KILL"
 
 
 def test_after_the_last_container_everything_of_a_deleted_pod_goes() -> None:
@@ -191,6 +262,8 @@ def test_after_the_last_container_everything_of_a_deleted_pod_goes() -> None:
     found.drop("app-0")
     assert kinds(plan(one, found, known)) == ["RemoveSandbox"]
     found.sandbox, known.volumes_version = None, ""
+    assert kinds(plan(one, found, known)) == ["RemoveFiles"]
+    known.files_removed = True
     assert kinds(plan(one, found, known)) == ["ReportGone"]
 
 
@@ -201,25 +274,18 @@ def test_a_created_container_of_a_deleted_pod_is_removed_and_never_started() -> 
 
 
 def test_a_pod_that_is_not_assigned_any_more_has_its_grace_period() -> None:
-    known = memory(removed_at=NOW, signalled={"app-0": "TERM"})
-    [wait] = plan(pod(terminationGracePeriodSeconds=7), observed(ran()), known)
-    assert isinstance(wait, planner.WaitUntil)
-    assert wait.time == NOW + timedelta(seconds=7)
-
-
-def test_a_grace_period_of_zero_kills_at_once() -> None:
-    one = pod(metadata={"deletionTimestamp": f"{NOW:%Y-%m-%dT%H:%M:%SZ}"})
-    [step] = plan(one, observed(ran()))
-    assert isinstance(step, planner.SignalContainer)
-    assert step.signal == "KILL"
+    known = memory(removed=True, signalled={"app-0": "TERM"})
+    assert wait_of(plan(pod(terminationGracePeriodSeconds=7), observed(ran()), known)) == 7
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_what_still_runs_of_a_pod_that_ended_is_stopped_and_nothing_is_started(phase: str) -> None:
     one = pod(status={"phase": phase}, containers=[container("a"), container("b")])
-    [step] = plan(one, observed(ran("a")))
-    assert isinstance(step, planner.SignalContainer)
-    assert plan(one, observed()) == []
+    assert signal_of(plan(one, observed(ran("a")))) == "TERM"
+    found, known = observed(ran("a", state="exited")), memory()
+    assert kinds(plan(one, found, known)) == ["RemoveSandbox"]
+    found.sandbox, known.volumes_version = None, ""
+    assert plan(one, found, known) == []
 
 
 def test_the_active_deadline_fails_the_pod() -> None:
@@ -227,25 +293,17 @@ def test_the_active_deadline_fails_the_pod() -> None:
     [step] = plan(one, observed(ran()))
     assert isinstance(step, planner.FailPod)
     assert step.failure == "DeadlineExceeded"
-    early = plan(one, observed(ran()), now=NOW - timedelta(seconds=6))
-    [wait] = early
-    assert isinstance(wait, planner.WaitUntil)
-    assert wait.time == NOW - timedelta(seconds=5)
+    assert wait_of(plan(one, observed(ran()), later=-6)) == 1
 
 
 def test_a_pod_that_ran_too_long_has_its_grace_period_before_the_kill() -> None:
     known = memory(
         failed=("DeadlineExceeded", "too long"),
         signalled={"app-0": "TERM"},
-        stopping_since=NOW,
+        kill_at=SECONDS + 9,
     )
-    [wait] = plan(pod(terminationGracePeriodSeconds=9), observed(ran()), known)
-    assert isinstance(wait, planner.WaitUntil)
-    over = NOW + timedelta(seconds=9)
-    assert wait.time == over
-    [step] = plan(pod(terminationGracePeriodSeconds=9), observed(ran()), known, over)
-    assert isinstance(step, planner.SignalContainer)
-    assert step.signal == "KILL"
+    assert wait_of(plan(pod(), observed(ran()), known)) == 9
+    assert signal_of(plan(pod(), observed(ran()), known, later=9)) == "KILL"
 
 
 def test_containers_of_a_lost_sandbox_are_killed_before_a_new_one_is_made() -> None:
@@ -256,7 +314,9 @@ def test_containers_of_a_lost_sandbox_are_killed_before_a_new_one_is_made() -> N
 
 
 def test_changed_volumes_are_made_anew_without_touching_containers() -> None:
-    steps = list(planner.plan(pod(), observed(ran()), memory(), NOW, volumes_version="2"))
+    steps = list(
+        planner.plan(pod(), observed(ran()), memory(), Moment(NOW, SECONDS), volumes_version="2")
+    )
     assert kinds(steps) == ["MakeVolumes"]
 
 
@@ -264,10 +324,8 @@ def test_a_failed_start_is_tried_as_a_new_attempt_after_a_wait() -> None:
     known = memory(start_failures={"app-0": StartFailure("no such file", NOW)})
     created = ran(attempt=1, state="created", started_at="")
     known.start_failures["app-1"] = StartFailure("no such file", NOW)
-    [wait] = plan(pod(), observed(created), known)
-    assert isinstance(wait, planner.WaitUntil)
-    assert wait.time == NOW + timedelta(seconds=10)
-    [step] = plan(pod(), observed(created), known, wait.time)
+    assert wait_of(plan(pod(), observed(created), known)) == 10
+    [step] = plan(pod(), observed(created), known, later=10)
     assert isinstance(step, planner.EnsureImage)
     assert step.attempt == 2
 
@@ -318,54 +376,54 @@ def test_a_failure_stops_the_container_by_hook_term_and_kill(why: str) -> None:
         else f"Container app failed {why} probe, will be restarted"
     )
     known.hooks[("app-0", "preStop")] = "running"
-    known.stops["app-0"] = Stop(since=NOW, restart=True)
-    [wait] = plan(hooked(), found, known)
-    assert isinstance(wait, planner.WaitUntil)
-    assert wait.time == NOW + timedelta(seconds=9)
-    [term] = plan(hooked(), found, known, wait.time)
-    assert isinstance(term, planner.SignalContainer)
-    assert term.signal == "TERM"
-    known.signalled["app-0"], known.stops["app-0"].term_at = "TERM", wait.time
-    [wait] = plan(hooked(), found, known, wait.time)
-    assert isinstance(wait, planner.WaitUntil)
-    assert wait.time == NOW + timedelta(seconds=11), "two seconds after TERM"
-    [kill] = plan(hooked(), found, known, wait.time)
-    assert isinstance(kill, planner.SignalContainer)
-    assert kill.signal == "KILL"
+    known.stops["app-0"] = Stop(since=SECONDS, restart=True)
+    assert wait_of(plan(hooked(), found, known)) == 9
+    assert signal_of(plan(hooked(), found, known, later=9)) == "TERM"
+    known.signalled["app-0"], known.stops["app-0"].term_at = "TERM", SECONDS + 9
+    assert wait_of(plan(hooked(), found, known, later=9)) == 2, "two seconds after TERM"
+    assert signal_of(plan(hooked(), found, known, later=11)) == "KILL"
 
 
 @pytest.mark.parametrize(
     ("policy", "again"), [("Always", True), ("OnFailure", True), ("Never", False)]
 )
 def test_an_end_for_a_probe_is_a_failure_whatever_its_exit_code(policy: str, again: bool) -> None:
-    known = memory(stops={"app-0": Stop(since=NOW, restart=True)})
+    known = memory(stops={"app-0": Stop(since=SECONDS, restart=True)})
     steps = plan(hooked(policy), observed(ended(code=0)), known)
     assert kinds(steps) == (["EnsureImage"] if again else [])
 
 
-def test_without_grace_no_hook_is_called() -> None:
-    one = hooked()
-    one.metadata.deletionTimestamp = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"  # type: ignore[assignment]
-    [step] = plan(one, observed(ran()))
-    assert isinstance(step, planner.SignalContainer)
-    assert step.signal == "KILL"
+def test_without_grace_a_hook_has_a_second() -> None:
+    one, known = deleted(hooked(), 0), memory(kill_at=SECONDS + 1)
+    assert kinds(plan(one, observed(ran()), known)) == ["RunHook"]
+    known.hooks[("app-0", "preStop")] = "running"
+    assert wait_of(plan(one, observed(ran()), known)) == 1
+    assert signal_of(plan(one, observed(ran()), known, later=1)) == "TERM"
 
 
 def test_a_probe_may_have_a_grace_period_of_its_own() -> None:
     probe = {"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 2}
-    known = memory(signalled={"app-0": "TERM"}, stops={"app-0": Stop(since=NOW, restart=True)})
+    known = memory(signalled={"app-0": "TERM"}, stops={"app-0": Stop(since=SECONDS, restart=True)})
     known.probes[Key("app-0", "liveness")] = ProbeState("failure")
-    [wait] = plan(pod(containers=[container(livenessProbe=probe)]), observed(ran()), known)
-    assert isinstance(wait, planner.WaitUntil)
-    assert wait.time == NOW + timedelta(seconds=2)
+    one = pod(containers=[container(livenessProbe=probe)])
+    assert wait_of(plan(one, observed(ran()), known)) == 2
+
+
+def test_volumes_that_were_made_once_keep_no_container_down() -> None:
+    known = memory(volumes_made=True)
+    known.fail("", "FailedMount", "no such ConfigMap", SECONDS)
+    assert kinds(plan(pod(), observed(ended()), known)) == ["Wait", "EnsureImage"]
+    assert kinds(plan(pod(), observed(ended(), with_sandbox=False), known)) == ["Wait"]
+    known.volumes_made = False
+    assert kinds(plan(pod(), observed(ended()), known)) == ["Wait"]
 
 
 def test_a_volume_that_fails_keeps_no_sick_container_alive() -> None:
     known = memory()
-    known.fail("", "FailedMount", "no such ConfigMap", NOW)
+    known.fail("", "FailedMount", "no such ConfigMap", SECONDS)
     known.probes[Key("app-0", "liveness")] = ProbeState("failure")
     [step] = plan(pod(), observed(ran()), known)
     assert isinstance(step, planner.SignalContainer)
     assert step.signal == "TERM"
-    known.signalled["app-0"], known.stops["app-0"] = "TERM", Stop(since=NOW, term_at=NOW)
-    assert kinds(plan(pod(), observed(ran()), known)) == ["WaitUntil", "WaitUntil"]
+    known.signalled["app-0"], known.stops["app-0"] = "TERM", Stop(since=SECONDS, term_at=SECONDS)
+    assert kinds(plan(pod(), observed(ran()), known)) == ["Wait", "Wait"]

@@ -82,7 +82,7 @@ def test_a_pod_that_is_ending_has_only_its_readiness_probed() -> None:
     known = memory(startup="success", liveness="success")
     assert kinds(probed(), known, ending=True) == ["readiness"]
     assert kinds(probed(), memory(startup="unknown"), ending=True) == []
-    known.stops["app-0"] = Stop(since=NOW)
+    known.stops["app-0"] = Stop(since=0.0)
     assert kinds(probed(), known) == ["readiness"]
     known.failed = ("DeadlineExceeded", "")
     assert kinds(probed(), known) == []

@@ -9,7 +9,7 @@ from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
 from node.kubelet.memory import Observed, PodMemory, StartFailure
 from node.kubelet.status import Findings, pod_status
-from tests.fakes.pods import HOST, UID, container, observed, pod, ran
+from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
 
@@ -96,6 +96,15 @@ def test_a_readiness_gate_holds_ready_but_not_the_containers() -> None:
     assert truth(made)["Ready"] == "False"
 
 
+def test_a_reason_stays_as_long_as_the_phase() -> None:
+    known = {"reason": "Preempted", "message": "for another"}
+    one = pod(status={"phase": "Failed", **known})
+    kept = status(one, observed(ran()))
+    assert (kept.phase, kept.reason, kept.message) == ("Failed", "Preempted", "for another")
+    gone = status(pod(status={"phase": "Pending", **known}), observed(ran()))
+    assert (gone.phase, gone.reason, gone.message) == ("Running", "", "")
+
+
 @pytest.mark.parametrize(
     "reason",
     [
@@ -110,7 +119,7 @@ def test_a_readiness_gate_holds_ready_but_not_the_containers() -> None:
 )
 def test_a_failure_is_the_reason_why_a_container_waits(reason: str) -> None:
     known = memory()
-    known.fail("app", reason, "because", NOW)
+    known.fail("app", reason, "because", 0.0, image=IMAGE)
     made = status(pod(), observed(), known)
     waiting = made.containerStatuses[0].state.waiting
     assert waiting is not None
