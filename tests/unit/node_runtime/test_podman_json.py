@@ -94,7 +94,7 @@ def test_a_mount_is_private_unless_asked_for() -> None:
     [(15, "TERM"), (3, "QUIT"), ("SIGUSR1", "USR1"), (37, "37"), (0, "TERM"), (None, "TERM")],
 )
 def test_the_stop_signal_is_a_number_or_a_name(told: int | str | None, signal: str) -> None:
-    config = {"Labels": {"io.wherry.pod.uid": "u"}, "StopSignal": told}
+    config = {"Labels": body()["labels"], "StopSignal": told}
     assert container_status({"Id": ID, "State": {}, "Config": config}).stop_signal == signal
 
 
