@@ -16,8 +16,6 @@ from protos import node_v1_pb2
 from tests.component.kubelet.test_session import Master, ToNode
 from tests.fakes.pods import UID, pod
 
-# podman-py leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <podman.api.uds.UDSSocket")
 WAIT_SECONDS = 10.0
 GONE = "6a5e7c1e-0000-4000-8000-00000000dead"
 

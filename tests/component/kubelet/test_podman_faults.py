@@ -20,11 +20,7 @@ from tests.fakes.pods import UID
 
 __all__ = ["podman"]
 
-# podman-py leaves the socket of an answer that was cut off to the garbage collector.
-pytestmark = [
-    pytest.mark.podman,
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <podman.api.uds.UDSSocket"),
-]
+pytestmark = pytest.mark.podman
 PERIOD_SECONDS = 0.2
 WAIT_SECONDS = 60.0
 

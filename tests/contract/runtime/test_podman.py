@@ -250,7 +250,6 @@ async def test_a_kill_for_memory_is_told(podman: Podman, podman_runtime: PodmanR
     assert (ended.exit_code, ended.oom_killed) == (137, True)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # podman_driver
 async def test_containers_outlive_the_service_and_a_new_one_adopts_them(
     podman: Podman, podman_runtime: PodmanRuntime
 ) -> None:
