@@ -1,4 +1,7 @@
-"""From a pod to what its sandbox is made from: its host name, its hosts and resolv.conf. Pure."""
+"""From a pod to what its sandbox is made from: its host name, its hosts and resolv.conf. Pure.
+
+Source: k8s.io/kubernetes pkg/kubelet/network/dns and pkg/kubelet/kubelet_pods.go.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,11 @@ from typing import NamedTuple
 from common.api.types.core_v1 import Pod
 from node.kubelet.env import hostname
 from node.runtime.base import SandboxSpec
+
+MAX_NAMESERVERS = 3
+MAX_SEARCHES = 32
+MAX_SEARCH_CHARACTERS = 2048
+MAX_DOMAIN_CHARACTERS = 253
 
 
 class NodeFiles(NamedTuple):
@@ -50,14 +58,42 @@ def _hosts(pod: Pod, name: str, address: str, of_node: str) -> str:
 def _resolv_conf(pod: Pod, of_node: str) -> str:
     """The machine's resolver, or what dnsConfig says in place of and beside it."""
     config = pod.spec.dnsConfig
-    base_text = "" if pod.spec.dnsPolicy == "None" else of_node
+    base = "" if pod.spec.dnsPolicy == "None" else of_node
     if config is None:
-        return base_text
-    lines = [base_text.rstrip("\n")] if base_text.strip() else []
-    lines += [f"nameserver {server}" for server in config.nameservers]
-    if config.searches:
-        lines.append(f"search {' '.join(config.searches)}")
-    options = [o.name if o.value is None else f"{o.name}:{o.value}" for o in config.options]
+        return base
+    servers, searches, options = _parse_resolv_conf(base)
+    servers = list(dict.fromkeys((*servers, *config.nameservers)))[:MAX_NAMESERVERS]
+    searches = _within_limits(list(dict.fromkeys((*searches, *config.searches))))
+    options |= {option.name: option.value or "" for option in config.options}
+    lines = [f"nameserver {server}" for server in servers]
+    if searches:
+        lines.append(f"search {' '.join(searches)}")
     if options:
-        lines.append(f"options {' '.join(options)}")
+        words = [f"{name}:{value}" if value else name for name, value in options.items()]
+        lines.append(f"options {' '.join(words)}")
     return "\n".join(lines) + "\n"
+
+
+def _parse_resolv_conf(text: str) -> tuple[list[str], list[str], dict[str, str]]:
+    """Servers, search list and options by name. As resolvers do: of `search` the last line counts,
+    and of each option the last value."""
+    servers: list[str] = []
+    searches: list[str] = []
+    options: dict[str, str] = {}
+    for line in text.splitlines():
+        match line.split():
+            case ["nameserver", server, *_]:
+                servers.append(server)
+            case ["search", *domains]:
+                searches = [domain.removesuffix(".") for domain in domains if domain != "."]
+            case ["options", *words]:
+                options |= {name: value for name, _, value in (w.partition(":") for w in words)}
+    return servers, searches, options
+
+
+def _within_limits(searches: list[str]) -> list[str]:
+    """What Kubernetes lets stand of a search list: glibc aborts at a domain that is too long."""
+    kept = [domain for domain in searches[:MAX_SEARCHES] if len(domain) <= MAX_DOMAIN_CHARACTERS]
+    while len(" ".join(kept)) > MAX_SEARCH_CHARACTERS:
+        kept.pop()
+    return kept

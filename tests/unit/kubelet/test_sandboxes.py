@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from node.kubelet.sandboxes import NodeFiles, sandbox_spec
 from tests.fakes.pods import pod
 
@@ -37,3 +39,59 @@ def test_aliases_come_after_both() -> None:
     added = ["", "# Entries added by HostAliases.", "192.0.2.9\tdb db.example"]
     assert hosts(hostAliases=ALIASES) == hosts() + added
     assert hosts(hostAliases=ALIASES, hostNetwork=True) == hosts(hostNetwork=True) + added
+
+
+def resolv_conf(of_node: str, dns_config: dict[str, object] | None, **spec: object) -> list[str]:
+    """The lines of a pod's resolv.conf."""
+    made = sandbox_spec(pod(dnsConfig=dns_config, **spec), ADDRESS, NodeFiles("", of_node))
+    return made.resolv_conf.splitlines()
+
+
+NODE_RESOLVER = """\
+# made by DHCP
+nameserver 192.0.2.53
+search old.example
+search example. corp.example .
+options ndots:2 edns0
+"""
+
+
+def test_without_a_dns_config_the_resolver_is_the_machines() -> None:
+    assert resolv_conf(NODE_RESOLVER, None) == NODE_RESOLVER.splitlines()
+
+
+def test_a_dns_config_is_merged_with_the_machines_resolver() -> None:
+    merged = resolv_conf(
+        NODE_RESOLVER,
+        {
+            "nameservers": ["10.0.0.1", "192.0.2.53", "10.0.0.2", "10.0.0.3"],
+            "searches": ["corp.example", "web.example"],
+            "options": [{"name": "ndots", "value": "5"}, {"name": "use-vc"}],
+        },
+    )
+    assert merged == [
+        "nameserver 192.0.2.53",
+        "nameserver 10.0.0.1",
+        "nameserver 10.0.0.2",
+        "search example corp.example web.example",
+        "options ndots:5 edns0 use-vc",
+    ]
+
+
+def test_policy_none_leaves_the_machines_resolver_out() -> None:
+    config = {"nameservers": ["10.0.0.1"], "options": [{"name": "edns0", "value": ""}]}
+    found = resolv_conf(NODE_RESOLVER, config, dnsPolicy="None")
+    assert found == ["nameserver 10.0.0.1", "options edns0"]
+
+
+@pytest.mark.parametrize(
+    ("of_node", "kept"),
+    [
+        ([f"d{n}" for n in range(32)], [f"d{n}" for n in range(32)]),
+        (["a", "x" * 254, "b"], ["a", "b", "last"]),
+        ([f"{n}{'x' * 250}" for n in range(9)], [f"{n}{'x' * 250}" for n in range(8)]),
+    ],
+)
+def test_a_search_list_is_cut_where_kubernetes_cuts_it(of_node: list[str], kept: list[str]) -> None:
+    found = resolv_conf(f"search {' '.join(of_node)}\n", {"searches": ["last"]})
+    assert found == [f"search {' '.join(kept)}"]
