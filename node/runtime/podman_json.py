@@ -26,7 +26,7 @@ LOG_MAX_BYTES = 10 << 20
 _NO_TIME = "0001-01-01T00:00:00Z"
 _OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
 _OURS = {
-    base.LABEL_POD_UID: re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    base.LABEL_POD_UID: base.POD_UID,
     base.LABEL_POD_NAMESPACE: re.compile(_OBJECT_NAME),
     base.LABEL_POD_NAME: re.compile(_OBJECT_NAME),
     base.LABEL_CONTAINER: re.compile(_OBJECT_NAME),

@@ -399,6 +399,39 @@ async def test_what_is_not_assigned_is_stopped_only_after_the_master_has_said_al
     assert await node.sandbox.list() == []
 
 
+async def test_directories_that_a_dead_kubelet_left_go_after_the_master_has_said_all(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    """It died between removing the sandbox and removing the rest, and the pod's object went."""
+    pods, logs = tmp_path / "pods", tmp_path / "logs"
+    ours = [pods / UID / "volumes" / "data", logs / f"default_web_{UID}" / "app"]
+    theirs = [pods / "lost+found", pods / UID.upper(), pods / f"{UID}.old", logs / "a_b_c"]
+    elsewhere = tmp_path / "elsewhere"
+    for directory in (*ours, *theirs, elsewhere):
+        directory.mkdir(parents=True)
+    link = pods / UID.replace("6a", "6b")
+    link.symlink_to(elsewhere)
+    await node.stop()
+    await node.start(synced=False)
+    await node.wait(60)
+    assert [directory.exists() for directory in ours] == [True, True]
+    node.kubelet.synced(set())
+    await node.wait(60)
+    assert list(logs.iterdir()) == [logs / "a_b_c"]
+    assert set(pods.iterdir()) == {*theirs[:3], link}
+    assert elsewhere.is_dir()
+    assert node.master.gone == []
+
+
+async def test_the_directories_of_an_assigned_pod_stay(node: FakeNode, tmp_path: Path) -> None:
+    await node.assign(pod(volumes=[{"name": "data", "emptyDir": {}}]))
+    kept = tmp_path / "pods" / UID / "volumes" / "data" / "kept"
+    kept.touch()
+    await node.restart()
+    await node.wait(60)
+    assert kept.exists()
+
+
 async def test_an_address_of_a_pod_that_is_not_known_yet_is_not_given_to_another(
     node: FakeNode,
 ) -> None:
