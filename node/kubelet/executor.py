@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from node.kubelet.env import Config, ConfigError, HostFacts
 from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
 from node.kubelet.planner import Step
 from node.kubelet.processes import Processes
+from node.kubelet.pullsecrets import Login
 from node.kubelet.sandboxes import NodeFiles, sandbox_spec
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
@@ -212,9 +213,7 @@ class Executor:
         tools.record(pod, container.name, "Normal", "Pulling", f'Pulling image "{image}"')
         start = tools.clock.monotonic()
         async with tools.pulls:
-            await tools.runtime.pull_image(
-                image, credentials=pullsecrets.credentials(pod, image, config)
-            )
+            await self._fetch(image, pullsecrets.credentials(pod, image, config))
         found = await tools.runtime.image_status(image)
         if found is None:
             raise base.ImagePullFailed(f"{image} was pulled, and is not there")
@@ -225,6 +224,19 @@ class Executor:
         )
         tools.record(pod, container.name, "Normal", "Pulled", text)
         return found
+
+    async def _fetch(self, image: str, logins: list[Login]) -> None:
+        """Pull with one login after the other until one works; without any when there is none."""
+        errors: dict[str, None] = {}  # each text once, in order
+        tries: Sequence[Login | None] = logins or (None,)
+        for login in tries:
+            try:
+                await self._tools.runtime.pull_image(image, credentials=login)
+                return
+            except base.ImagePullFailed as error:
+                errors[str(error)] = None
+        text = ", ".join(errors)
+        raise base.ImagePullFailed(f"[{text}]" if len(errors) > 1 else text)
 
     def _image_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
         """Remember the failure: the error itself at first, then the back-off."""
