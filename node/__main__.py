@@ -34,6 +34,7 @@ from node.kubelet.kubelet import Kubelet
 from node.kubelet.node_logs import LogServer
 from node.kubelet.node_status import Machine, capacity
 from node.kubelet.processes import PidfdProcesses
+from node.kubelet.sandboxes import NodeFiles
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.network.keeper import NetworkKeeper
@@ -105,7 +106,12 @@ def make_machine(config: KubeletConfig) -> Machine:
 
 def _read(path: str) -> str:
     file = Path(path)
-    return file.read_text().strip() if file.exists() else ""
+    return file.read_text(errors="replace").strip() if file.exists() else ""
+
+
+def _node_files() -> NodeFiles:
+    """As they are now: they change while a kubelet runs."""
+    return NodeFiles(_read("/etc/hosts") + "\n", _read("/etc/resolv.conf") + "\n")
 
 
 async def run(config: KubeletConfig, machine: Machine, own: Credentials) -> None:
@@ -164,7 +170,7 @@ class Node:
             pool=AddressPool(self._pod_cidr or "10.42.255.0/24"),
             used_addresses=set,
             host=HostFacts.of(config.node_ip, cpus, memory),
-            resolv_conf=_read("/etc/resolv.conf") + "\n",
+            node_files=_node_files,
             pods_dir=data / "pods",
             log_root=config.log_dir,
             record=self._record,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from node.kubelet import hook_runner, hooks, planner, pullsecrets, termination
 from node.kubelet.containers import Surroundings, container_spec, log_path
-from node.kubelet.env import Config, ConfigError, HostFacts, hostname
+from node.kubelet.env import Config, ConfigError, HostFacts
 from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
 from node.kubelet.planner import Step
 from node.kubelet.processes import Processes
+from node.kubelet.pullsecrets import Login
+from node.kubelet.sandboxes import NodeFiles, sandbox_spec
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
 from node.probes.base import Checks
@@ -32,7 +34,6 @@ from node.runtime.base import (
     Runtime,
     Sandbox,
     SandboxFailed,
-    SandboxSpec,
 )
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Tools:
     pool: AddressPool
     used_addresses: Callable[[], set[str]]
     host: HostFacts
-    resolv_conf: str
+    node_files: Callable[[], NodeFiles]
     pods_dir: Path
     log_root: str
     record: Record
@@ -134,7 +135,8 @@ class Executor:
     async def _make_sandbox(self, pod: Pod) -> None:
         if not self._choose_address(pod):
             return
-        spec = sandbox_spec(pod, self.memory.address, self._tools.resolv_conf)
+        of_node = await self._tools.offload(self._tools.node_files)
+        spec = sandbox_spec(pod, self.memory.address, of_node)
         try:
             self.observed.sandbox = await self._tools.sandbox.create(spec)
         except SandboxFailed as error:
@@ -211,9 +213,7 @@ class Executor:
         tools.record(pod, container.name, "Normal", "Pulling", f'Pulling image "{image}"')
         start = tools.clock.monotonic()
         async with tools.pulls:
-            await tools.runtime.pull_image(
-                image, credentials=pullsecrets.credentials(pod, image, config)
-            )
+            await self._fetch(image, pullsecrets.credentials(pod, image, config))
         found = await tools.runtime.image_status(image)
         if found is None:
             raise base.ImagePullFailed(f"{image} was pulled, and is not there")
@@ -224,6 +224,19 @@ class Executor:
         )
         tools.record(pod, container.name, "Normal", "Pulled", text)
         return found
+
+    async def _fetch(self, image: str, logins: list[Login]) -> None:
+        """Pull with one login after the other until one works; without any when there is none."""
+        errors: dict[str, None] = {}  # each text once, in order
+        tries: Sequence[Login | None] = logins or (None,)
+        for login in tries:
+            try:
+                await self._tools.runtime.pull_image(image, credentials=login)
+                return
+            except base.ImagePullFailed as error:
+                errors[str(error)] = None
+        text = ", ".join(errors)
+        raise base.ImagePullFailed(f"[{text}]" if len(errors) > 1 else text)
 
     def _image_failed(self, pod: Pod, container: Container, reason: str, text: str) -> None:
         """Remember the failure: the error itself at first, then the back-off."""
@@ -425,50 +438,6 @@ class Executor:
         if not text and fall_back and status.exit_code:
             text = await tools.offload(termination.log_tail, Path(status.log_path))
         self.memory.messages[status.id] = text
-
-
-def sandbox_spec(pod: Pod, address: str, resolv_conf: str) -> SandboxSpec:
-    """What a pod's sandbox is made from."""
-    name = hostname(pod)
-    return SandboxSpec(
-        pod_uid=pod.metadata.uid,
-        pod_namespace=pod.metadata.namespace,
-        pod_name=pod.metadata.name,
-        hostname=name,
-        address="" if pod.spec.hostNetwork else address,
-        hosts=_hosts(pod, name, address),
-        resolv_conf=_resolv_conf(pod, resolv_conf),
-    )
-
-
-def _hosts(pod: Pod, name: str, address: str) -> str:
-    lines = [
-        "# Kubernetes-managed hosts file.",
-        "127.0.0.1\tlocalhost",
-        "::1\tlocalhost ip6-localhost ip6-loopback",
-    ]
-    if address:
-        lines.append(f"{address}\t{name}")
-    if pod.spec.hostAliases:
-        lines.append("\n# Entries added by HostAliases.")
-        lines += [f"{alias.ip}\t{' '.join(alias.hostnames)}" for alias in pod.spec.hostAliases]
-    return "\n".join(lines) + "\n"
-
-
-def _resolv_conf(pod: Pod, of_node: str) -> str:
-    """The machine's resolver, or what dnsConfig says in place of and beside it."""
-    config = pod.spec.dnsConfig
-    base_text = "" if pod.spec.dnsPolicy == "None" else of_node
-    if config is None:
-        return base_text
-    lines = [base_text.rstrip("\n")] if base_text.strip() else []
-    lines += [f"nameserver {server}" for server in config.nameservers]
-    if config.searches:
-        lines.append(f"search {' '.join(config.searches)}")
-    options = [o.name if o.value is None else f"{o.name}:{o.value}" for o in config.options]
-    if options:
-        lines.append(f"options {' '.join(options)}")
-    return "\n".join(lines) + "\n"
 
 
 def _remove_files_of(log_file: Path, termination_file: Path) -> None:

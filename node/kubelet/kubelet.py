@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Pod, PodSpec
 from common.api.types.meta_v1 import ObjectMeta
+from node.kubelet import leftovers
 from node.kubelet.executor import Tools
+from node.kubelet.leftovers import NOBODY, Leftovers
 from node.kubelet.memory import Observed
 from node.kubelet.node_status import Machine, node, node_status
 from node.kubelet.pod_worker import PodWorker
@@ -182,6 +184,7 @@ class Kubelet:
             self._runtime_error = str(error)
             log.warning("the runtime does not answer", extra={"error": str(error)})
             return
+        left = await self._tools.offload(leftovers.find, self._tools.pods_dir, self._tools.log_root)
         self._runtime_error = ""
         self._containers = containers
         found: Found = defaultdict(lambda: ([], Observed()))
@@ -196,18 +199,18 @@ class Kubelet:
         for uid in set(self._assigned) - set(self._workers):
             self._start(uid, self._assigned[uid])  # its former worker has failed
         if self._synced:
-            self._adopt_orphans()
+            self._adopt_orphans(left)
 
-    def _adopt_orphans(self) -> None:
+    def _adopt_orphans(self, left: Leftovers) -> None:
         """Stop and remove what is left of pods that are not assigned here."""
-        for uid, (containers, observed) in list(self._found.items()):
-            if uid in self._workers:
-                continue
-            known = containers[0] if containers else None
-            namespace = known.pod_namespace if known else ""
-            name = known.pod_name if known else ""
-            if observed.sandbox is not None and not name:
-                namespace, name = observed.sandbox.pod_namespace, observed.sandbox.pod_name
+        names = dict(left)
+        for uid, (containers, observed) in self._found.items():
+            known = containers[0] if containers else observed.sandbox
+            if known is not None and known.pod_name:
+                names[uid] = (known.pod_namespace, known.pod_name)
+            names.setdefault(uid, NOBODY)
+        for uid in sorted(set(names) - set(self._workers)):
+            namespace, name = names[uid]
             pod = Pod(
                 metadata=ObjectMeta(name=name or uid, namespace=namespace, uid=uid),
                 spec=PodSpec(terminationGracePeriodSeconds=30),

@@ -1,6 +1,7 @@
 """Reads container logs: CRI-format files, whole or from an end, followed while the container runs.
 
-A line of the file is `TIME STREAM TAG TEXT`; tag P marks a part of a longer line.
+A line of the file is `TIME STREAM TAG TEXT`; tag P marks a part of a longer line. When the file is
+full, the runtime puts a new one in its place; who follows reads the old one to its end first.
 Source: k8s.io/kubernetes pkg/kubelet/kuberuntime/logs.
 """
 
@@ -30,10 +31,11 @@ class LogQuery(NamedTuple):
 
 
 class Reader:
-    """Reads one log file piece by piece; remembers where it is."""
+    """Reads one log piece by piece; remembers where it is."""
 
     def __init__(self, path: Path, query: LogQuery) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        self._path = path
+        self._descriptor = _open(path)
         self._query = query
         self._rest = b""
         self._within_line = False
@@ -52,6 +54,18 @@ class Reader:
 
     def read(self) -> bytes:
         """The next lines as the user sees them; empty when there are none yet."""
+        while True:
+            # Asked first: once another file is there, nothing more is written to this one.
+            replaced = self._query.follow and self._is_replaced()
+            if shown := self._read_file():
+                return shown
+            if not (replaced and self._open_next()):
+                return b""
+
+    def _read_file(self) -> bytes:
+        """The next lines of the file that is open; empty at its end."""
+        if os.fstat(self._descriptor).st_size < os.lseek(self._descriptor, 0, os.SEEK_CUR):
+            self._begin()  # it was truncated
         while data := os.read(self._descriptor, CHUNK_BYTES):
             whole, mark, rest = data.rpartition(b"\n")
             if not mark:
@@ -62,6 +76,30 @@ class Reader:
             if shown := self._limited(b"".join(self._shown(line) for line in lines)):
                 return shown
         return b""
+
+    def _is_replaced(self) -> bool:
+        """Whether another file is in the place of the open one; one that is gone is read on."""
+        try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return False
+        return not os.path.samestat(found, os.fstat(self._descriptor))
+
+    def _open_next(self) -> bool:
+        """Go on with the file that is in the place of the open one; False when it is gone."""
+        try:
+            descriptor = _open(self._path)
+        except FileNotFoundError:
+            return False
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        self._begin()
+        return True
+
+    def _begin(self) -> None:
+        """Read the file from its beginning; a line that broke off before stays broken."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._rest = b""
 
     def _limited(self, shown: bytes) -> bytes:
         if self._left >= 0:
@@ -120,6 +158,10 @@ class Reader:
             position = start
         if not unfinished:
             yield 0, rest
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def _is_part(line: bytes) -> bool:

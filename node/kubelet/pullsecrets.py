@@ -18,25 +18,28 @@ from node.kubelet.env import Config
 DOCKER_HUB = "docker.io"
 _HUB_NAMES = {"docker.io", "index.docker.io", "https://index.docker.io/v1/"}
 
+Login = tuple[str, str]
+"""User and password."""
 
-def credentials(pod: Pod, image: str, config: Config) -> tuple[str, str] | None:
-    """(user, password) of the entry that names most of an image's place; None when none does.
+
+def credentials(pod: Pod, image: str, config: Config) -> list[Login]:
+    """Every login that may be meant for an image, in the order in which they are tried: what names
+    most of its place comes first, then the order of the Secrets counts.
 
     An entry may be for a whole registry, or for what is below a path of it.
     """
-    registry, found = registry_of(image), None
+    registry = registry_of(image)
     path = re.split("[:@]", image.removeprefix(f"{registry}/"))[0]
-    longest = -1
+    found: list[tuple[int, Login]] = []
     for reference in pod.spec.imagePullSecrets:
         secret = config.secrets.get(reference.name)
         for name, entry in _entries(secret.data if secret else {}).items():
             host, below = (DOCKER_HUB, "") if name in _HUB_NAMES else _place(name)
             login = _login(entry)
-            if login is None or host != registry or not f"{path}/".startswith(below):
-                continue
-            if len(below) > longest:
-                longest, found = len(below), login
-    return found
+            if login is not None and host == registry and f"{path}/".startswith(below):
+                found.append((len(below), login))
+    found.sort(key=lambda one: one[0], reverse=True)
+    return [login for _, login in found]
 
 
 def registry_of(image: str) -> str:
@@ -68,8 +71,8 @@ def _entries(data: dict[str, bytes]) -> dict[str, Any]:
     return {}
 
 
-def _login(entry: Any) -> tuple[str, str] | None:
-    """User and password of an entry, given plainly or as `auth`."""
+def _login(entry: Any) -> Login | None:
+    """The login of an entry, given plainly or as `auth`."""
     if not isinstance(entry, dict):
         return None
     if entry.get("username"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What a pod's UID is; anything else is not taken for the name of a directory of ours."""
 LABEL_POD_UID = "io.wherry.pod.uid"
 LABEL_POD_NAMESPACE = "io.wherry.pod.namespace"
 LABEL_POD_NAME = "io.wherry.pod.name"

@@ -21,10 +21,12 @@ _STATES: dict[str, base.State] = {
     "exited": "exited",
     "stopped": "exited",
 }
+LOG_MAX_BYTES = 10 << 20
+"""Kubernetes' containerLogMaxSize. A full log is replaced by a new file of the same name."""
 _NO_TIME = "0001-01-01T00:00:00Z"
 _OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
 _OURS = {
-    base.LABEL_POD_UID: re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    base.LABEL_POD_UID: base.POD_UID,
     base.LABEL_POD_NAMESPACE: re.compile(_OBJECT_NAME),
     base.LABEL_POD_NAME: re.compile(_OBJECT_NAME),
     base.LABEL_CONTAINER: re.compile(_OBJECT_NAME),
@@ -50,7 +52,11 @@ def container_body(spec: ContainerSpec) -> dict[str, Any]:
         "no_new_privileges": spec.no_new_privileges,
         "stdin": spec.stdin,
         "terminal": spec.tty,
-        "log_configuration": {"driver": "k8s-file", "path": spec.log_path},
+        "log_configuration": {
+            "driver": "k8s-file",
+            "path": spec.log_path,
+            "size": LOG_MAX_BYTES,
+        },
         "use_image_hosts": True,
         "use_image_resolve_conf": True,
         "image_volume_mode": "anonymous",

@@ -13,6 +13,7 @@ from node.kubelet.executor import Tools
 from node.kubelet.kubelet import Kubelet
 from node.kubelet.node_status import Machine, capacity
 from node.kubelet.processes import Stop
+from node.kubelet.sandboxes import NodeFiles
 from node.kubelet.stats import Stats
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool
@@ -101,6 +102,9 @@ class FakeMaster:
         return self.reports[uid][-1]
 
 
+NODE_FILES = NodeFiles("127.0.0.1 localhost\n192.0.2.1 node1\n", "nameserver 10.0.0.1\n")
+
+
 class FakeNode:
     """A machine: it keeps containers and sandboxes while kubelets come and go."""
 
@@ -127,7 +131,7 @@ class FakeNode:
             pool=AddressPool("10.42.1.0/29"),
             used_addresses=set,
             host=HOST,
-            resolv_conf="nameserver 10.0.0.1\n",
+            node_files=lambda: NODE_FILES,
             pods_dir=self._directory / "pods",
             log_root=str(self._directory / "logs"),
             record=lambda pod, container, kind, reason, message: self.events.append(

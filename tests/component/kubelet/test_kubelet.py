@@ -1,5 +1,6 @@
 """The kubelet with a fake runtime and a fake master: from assignment to nothing left."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from common.api import conditions
 from common.api.codec import json as codec
-from node.runtime.base import RuntimeUnavailable
+from common.api.types.core_v1 import Secret
+from node.runtime.base import ImagePullFailed, RuntimeUnavailable
 from node.runtime.fake import Program
 from protos import node_v1_pb2
 from tests.fakes.kubelet import FakeNode
@@ -399,6 +401,39 @@ async def test_what_is_not_assigned_is_stopped_only_after_the_master_has_said_al
     assert await node.sandbox.list() == []
 
 
+async def test_directories_that_a_dead_kubelet_left_go_after_the_master_has_said_all(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    """It died between removing the sandbox and removing the rest, and the pod's object went."""
+    pods, logs = tmp_path / "pods", tmp_path / "logs"
+    ours = [pods / UID / "volumes" / "data", logs / f"default_web_{UID}" / "app"]
+    theirs = [pods / "lost+found", pods / UID.upper(), pods / f"{UID}.old", logs / "a_b_c"]
+    elsewhere = tmp_path / "elsewhere"
+    for directory in (*ours, *theirs, elsewhere):
+        directory.mkdir(parents=True)
+    link = pods / UID.replace("6a", "6b")
+    link.symlink_to(elsewhere)
+    await node.stop()
+    await node.start(synced=False)
+    await node.wait(60)
+    assert [directory.exists() for directory in ours] == [True, True]
+    node.kubelet.synced(set())
+    await node.wait(60)
+    assert list(logs.iterdir()) == [logs / "a_b_c"]
+    assert set(pods.iterdir()) == {*theirs[:3], link}
+    assert elsewhere.is_dir()
+    assert node.master.gone == []
+
+
+async def test_the_directories_of_an_assigned_pod_stay(node: FakeNode, tmp_path: Path) -> None:
+    await node.assign(pod(volumes=[{"name": "data", "emptyDir": {}}]))
+    kept = tmp_path / "pods" / UID / "volumes" / "data" / "kept"
+    kept.touch()
+    await node.restart()
+    await node.wait(60)
+    assert kept.exists()
+
+
 async def test_an_address_of_a_pod_that_is_not_known_yet_is_not_given_to_another(
     node: FakeNode,
 ) -> None:
@@ -556,6 +591,73 @@ async def test_another_image_does_not_wait_for_what_one_has_failed_at(node: Fake
     assert waiting.reason == "ImagePullBackOff"
     await node.assign(pod())
     assert node.master.last(UID).phase == "Running"
+
+
+OLD, NEW = ("ann", "old"), ("ann", "new")
+
+
+@pytest.fixture
+def tried(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str] | None]:
+    """The logins that a registry has been asked with; it knows NEW."""
+    seen: list[tuple[str, str] | None] = []
+    pull = node.runtime.pull_image
+
+    async def asked(reference: str, *, credentials: tuple[str, str] | None = None) -> None:
+        seen.append(credentials)
+        if credentials != NEW:
+            raise ImagePullFailed(f"unauthorized: {credentials}")
+        await pull(reference, credentials=credentials)
+
+    monkeypatch.setattr(node.runtime, "pull_image", asked)
+    node.runtime.registry[FAR] = node.runtime.images[container()["image"]]
+    return seen
+
+
+def with_logins(*logins: tuple[str, str]) -> node_v1_pb2.PodAssignment:
+    """A pod of FAR, with a Secret for each login."""
+    secrets = []
+    for n, (username, password) in enumerate(logins):
+        auths = {"localhost": {"username": username, "password": password}}
+        secret = Secret(data={".dockerconfigjson": json.dumps({"auths": auths}).encode()})
+        secret.metadata.name = f"s{n}"
+        secrets.append(codec.encode(secret))
+    names = [{"name": f"s{n}"} for n in range(len(logins))]
+    one = pod(containers=[container(image=FAR)], imagePullSecrets=names)
+    return node_v1_pb2.PodAssignment(pod=codec.encode(one), secrets=secrets)
+
+
+async def test_a_login_that_is_refused_is_followed_by_the_next(
+    node: FakeNode, tried: list[tuple[str, str] | None]
+) -> None:
+    node.kubelet.assign(with_logins(OLD, NEW, OLD))
+    await node.settle()
+    assert tried == [OLD, NEW]
+    assert node.master.last(UID).phase == "Running"
+    assert [reason for reason, _ in node.events].count("Pulling") == 1
+
+
+@pytest.mark.parametrize(
+    ("logins", "asked_with", "said"),
+    [
+        ((), [None], "unauthorized: None"),
+        ((OLD,), [OLD], f"unauthorized: {OLD}"),
+        ((OLD, OLD), [OLD, OLD], f"unauthorized: {OLD}"),
+        ((OLD, ("b", "")), [OLD, ("b", "")], f"[unauthorized: {OLD}, unauthorized: ('b', '')]"),
+    ],
+)
+async def test_what_every_login_was_answered_is_told(
+    node: FakeNode,
+    tried: list[tuple[str, str] | None],
+    logins: list[tuple[str, str]],
+    asked_with: list[tuple[str, str] | None],
+    said: str,
+) -> None:
+    node.kubelet.assign(with_logins(*logins))
+    await node.settle()
+    assert tried == asked_with
+    waiting = node.master.last(UID).containerStatuses[0].state.waiting
+    assert waiting is not None
+    assert (waiting.reason, waiting.message) == ("ErrImagePull", said)
 
 
 async def test_podman_away_at_a_pull_is_asked_again(node: FakeNode) -> None:

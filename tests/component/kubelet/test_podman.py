@@ -19,7 +19,7 @@ from node.network.sandbox import NamespaceSandbox
 from node.probes.network import NetworkChecks
 from node.runtime.base import ContainerStatus
 from node.runtime.podman import PodmanRuntime
-from tests.fakes.kubelet import FakeNode, end
+from tests.fakes.kubelet import NODE_FILES, FakeNode, end
 from tests.fakes.podman import TEST_IMAGE, Podman, podman
 from tests.fakes.pods import UID, container, pod
 
@@ -70,6 +70,11 @@ async def node(tmp_path: Path, podman: Podman) -> AsyncIterator[RealNode]:
     await end(made)
 
 
+def log_of(directory: Path) -> Path:
+    """The first log of the pod's container."""
+    return directory / "logs" / f"default_web_{UID}" / "app" / "0.log"
+
+
 def shell(script: str, **fields: object) -> Pod:
     """A pod that runs a script."""
     return pod(
@@ -89,11 +94,19 @@ def restarted(status: PodStatus, count: int = 1) -> bool:
     return ready(status) and status.containerStatuses[0].restartCount == count
 
 
+async def test_a_pod_on_the_machines_network_knows_the_machines_names(
+    node: RealNode, tmp_path: Path
+) -> None:
+    await node.assign(shell("cat /etc/hosts", restartPolicy="Never"))
+    await node.until(lambda status: status.phase == "Succeeded")
+    lines = [line.split(" ", 3)[3] for line in log_of(tmp_path).read_text().splitlines()]
+    assert lines[1:] == NODE_FILES.hosts.splitlines()
+
+
 async def test_a_pod_runs_writes_its_log_and_goes(node: RealNode, tmp_path: Path) -> None:
     await node.assign(shell("trap 'exit 0' TERM; echo hello; while :; do sleep 0.1; done"))
     await node.until(ready)
-    log = tmp_path / "logs" / f"default_web_{UID}" / "app" / "0.log"
-    assert log.read_text().endswith("stdout F hello\n")
+    assert log_of(tmp_path).read_text().endswith("stdout F hello\n")
     deleted = {"deletionTimestamp": "2099-01-01T00:00:00Z"}
     await node.assign(shell("", metadata=deleted))
     async with asyncio.timeout(WAIT_SECONDS):
@@ -101,7 +114,7 @@ async def test_a_pod_runs_writes_its_log_and_goes(node: RealNode, tmp_path: Path
             await asyncio.sleep(0.01)
     assert await node.runtime.list_containers() == []
     assert await node.sandbox.list() == []
-    assert not log.exists()
+    assert not log_of(tmp_path).exists()
 
 
 async def test_an_end_is_noticed_by_its_process_and_not_by_the_next_relist(node: RealNode) -> None:
@@ -194,7 +207,7 @@ async def test_arguments_and_variables_are_data(node: RealNode, tmp_path: Path) 
     )
     await node.assign(pod(hostNetwork=True, restartPolicy="Never", containers=[spec]))
     await node.until(lambda status: status.phase == "Succeeded")
-    log = (tmp_path / "logs" / f"default_web_{UID}" / "app" / "0.log").read_text()
+    log = log_of(tmp_path).read_text()
     printed = "".join(
         line.split(" ", 3)[3] + ("\n" if line.split(" ", 3)[2] == "F" else "")
         for line in log.split("\n")[:-1]

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from node.runtime import base
+from node.kubelet.logs import LogQuery, Reader
+from node.runtime import base, podman_json
 from node.runtime.base import Mount
 from node.runtime.podman import PodmanRuntime
 from tests.contract.runtime.conftest import a_spec, eventually, podman_driver
 from tests.fakes.podman import TEST_IMAGE, Podman
 
 pytestmark = pytest.mark.podman
+_WAIT_SECONDS = 20.0
 CRI_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (stdout|stderr) [FP] (.*)")
 
 
@@ -138,6 +140,41 @@ async def test_the_stop_signal_is_the_images(podman: Podman, podman_runtime: Pod
     own = await podman_runtime.create_container(a_spec("own", image=image))
     found = {status.id: status.stop_signal for status in await podman_runtime.list_containers()}
     assert found == {plain: "TERM", own: "USR1"}
+
+
+async def test_a_full_log_is_replaced_and_who_follows_it_misses_nothing(
+    podman: Podman, podman_runtime: PodmanRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 16 << 10
+    monkeypatch.setattr(podman_json, "LOG_MAX_BYTES", limit)
+    shared, path = podman.directory / "shared", podman.directory / "full.log"
+    shared.mkdir()
+    os.mkfifo(shared / "in")
+    mounts = (Mount(str(shared), "/data"),)
+    spec = a_spec(command=("/bin/cat", "/data/in"), mounts=mounts, log_path=str(path))
+    await podman_runtime.start_container(await podman_runtime.create_container(spec))
+    lines = [f"line {n}\n" for n in range(2000)]
+    reader, heard = await _opened(path), b""
+    writer = os.open(shared / "in", os.O_RDWR)  # which does not wait until the other end is open
+    async with asyncio.timeout(_WAIT_SECONDS):
+        for n in range(0, len(lines), 100):  # in the log they take a third of a file
+            os.write(writer, "".join(lines[n : n + 100]).encode())
+            while heard.count(b"\n") < n + 100:
+                heard += reader.read()
+                await asyncio.sleep(0.01)
+            assert path.stat().st_size <= limit
+    os.close(writer)
+    reader.close()
+    assert heard.decode() == "".join(lines)
+    assert "line 0\n" not in path.read_text()
+
+
+async def _opened(path: Path) -> Reader:
+    """A follower of a log, once it is there."""
+    query = LogQuery(follow=True, timestamps=False, tail_lines=-1, since_ms=0, limit_bytes=0)
+    while not path.exists():
+        await asyncio.sleep(0.01)
+    return Reader(path, query)
 
 
 async def test_a_container_gets_what_its_spec_says(

@@ -1,7 +1,9 @@
 """Logs out of CRI-format files: whole, from an end, since a moment, followed."""
 
 import asyncio
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from node.kubelet import logs
 from node.kubelet.logs import LogQuery, Reader
 
 ALL = LogQuery(follow=False, timestamps=False, tail_lines=-1, since_ms=0, limit_bytes=0)
+FOLLOW = ALL._replace(follow=True)
 LINES = ("one", "two", "three")
 
 
@@ -128,6 +131,109 @@ def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
         Reader(tmp_path / "0.log", ALL)
 
 
+@contextmanager
+def reading(path: Path, query: LogQuery = FOLLOW) -> Iterator[Reader]:
+    """A reader, closed afterwards."""
+    reader = Reader(path, query)
+    yield reader
+    reader.close()
+
+
+def replace(path: Path, lines: Sequence[str], tag: str = "F") -> None:
+    """Put a new file in the log's place, as conmon does when it is full."""
+    written(path.with_suffix(".log.tmp"), lines, tag).rename(path)
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as out:
+        out.write(text)
+
+
+def test_a_replaced_log_is_read_to_its_end_and_then_the_new_one(log: Path) -> None:
+    with reading(log) as reader:
+        assert reader.read() == b"one\ntwo\nthree\n"
+        append(log, f"{stamp(3)} stdout F four\n")
+        replace(log, ["five"])
+        assert reader.read() == b"four\n"
+        assert reader.read() == b"five\n"
+        assert reader.read() == b""
+        append(log, f"{stamp(9)} stdout F six\n")
+        assert reader.read() == b"six\n"
+
+
+def test_what_was_written_before_the_replacement_is_not_lost(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is full, and replaced, between the read that meets its end and what follows."""
+    with reading(log) as reader:
+        reader.read()
+        real_read = os.read
+
+        def read_then_replace(descriptor: int, size: int) -> bytes:
+            data = real_read(descriptor, size)
+            monkeypatch.undo()
+            append(log, f"{stamp(3)} stdout F four\n")
+            replace(log, ["five"])
+            return data
+
+        monkeypatch.setattr(os, "read", read_then_replace)
+        assert [reader.read(), reader.read(), reader.read()] == [b"", b"four\n", b"five\n"]
+
+
+def test_without_follow_only_the_file_that_was_there_is_read(log: Path) -> None:
+    with reading(log, ALL) as reader:
+        replace(log, ["new"])
+        assert [reader.read(), reader.read()] == [b"one\ntwo\nthree\n", b""]
+
+
+def test_a_long_line_goes_on_in_the_next_file(tmp_path: Path) -> None:
+    file = written(tmp_path / "0.log", ["ab"], "P")
+    with reading(file, FOLLOW._replace(timestamps=True)) as reader:
+        first = reader.read()
+        replace(file, ["cd"])
+        assert (first + reader.read()).endswith(b"Z abcd\n")
+
+
+def test_a_line_that_broke_off_does_not_spoil_the_next_file(log: Path) -> None:
+    with reading(log) as reader:
+        append(log, f"{stamp(3)} stdout F fo")
+        assert reader.read() == b"one\ntwo\nthree\n"
+        replace(log, ["new"])
+        assert reader.read() == b"new\n"
+
+
+def test_the_limit_of_bytes_is_of_all_files(log: Path) -> None:
+    with reading(log, FOLLOW._replace(tail_lines=1, limit_bytes=8)) as reader:
+        first = reader.read()
+        replace(log, ["four"])
+        assert (first, reader.read()) == (b"three\n", b"fo")
+        assert reader.finished
+
+
+def test_a_truncated_log_is_read_from_its_beginning(log: Path) -> None:
+    with reading(log) as reader:
+        reader.read()
+        written(log, ["new"])
+        assert [reader.read(), reader.read()] == [b"new\n", b""]
+
+
+def test_a_removed_log_is_read_to_its_end(log: Path) -> None:
+    with reading(log) as reader:
+        log.unlink()
+        assert [reader.read(), reader.read()] == [b"one\ntwo\nthree\n", b""]
+
+
+def test_every_replaced_file_is_closed(log: Path) -> None:
+    before = open_files()
+    with reading(log) as reader:
+        for text in ("a", "b", "c"):
+            reader.read()
+            replace(log, [text])
+        assert reader.read() == b"c\n"
+        assert open_files() == before + 1
+    assert open_files() == before
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     lines=st.lists(st.integers(0, 200), max_size=40),
@@ -162,13 +268,31 @@ async def follow(path: Path, running: asyncio.Event, query: LogQuery) -> list[by
 async def test_a_follower_gets_lines_as_they_come_and_ends_with_the_container(log: Path) -> None:
     running = asyncio.Event()
     running.set()
-    following = asyncio.create_task(follow(log, running, ALL._replace(follow=True, tail_lines=1)))
+    following = asyncio.create_task(follow(log, running, FOLLOW._replace(tail_lines=1)))
     await asyncio.sleep(0.05)
     assert not following.done()
     with log.open("a") as out:
         out.write(f"{stamp(9)} stderr F last\n")
     running.clear()
     assert b"".join(await following) == b"three\nlast\n"
+
+
+async def test_a_follower_goes_on_with_the_file_that_replaces_the_log(log: Path) -> None:
+    pieces: list[bytes] = []
+    offload = Offload(threads=1)
+    stream = logs.stream(
+        log,
+        FOLLOW,
+        running=lambda: b"end\n" not in pieces,
+        clock=SystemClock(),
+        offload=offload,
+    )
+    async for piece in stream:
+        pieces.append(piece)
+        if len(pieces) == 1:
+            replace(log, ["end"])
+    assert pieces == [b"one\ntwo\nthree\n", b"end\n"]
+    offload.close()
 
 
 async def test_without_follow_a_running_containers_log_ends(log: Path) -> None:
@@ -181,7 +305,7 @@ async def test_a_follower_that_leaves_closes_the_file(log: Path) -> None:
     offload = Offload(threads=1)
     stream = logs.stream(
         log,
-        ALL._replace(follow=True),
+        FOLLOW,
         running=lambda: True,
         clock=SystemClock(),
         offload=offload,

@@ -10,11 +10,11 @@ import pytest
 from common.api.types.core_v1 import LocalObjectReference, Pod, PodSpec, Secret
 from common.api.types.meta_v1 import ObjectMeta
 from node.kubelet.env import Config
-from node.kubelet.pullsecrets import credentials, registry_of
+from node.kubelet.pullsecrets import Login, credentials, registry_of
 
 POD = Pod(spec=PodSpec(imagePullSecrets=(LocalObjectReference(name="s"),)))
 AUTH = base64.b64encode(b"ann:pa:ss").decode()
-ANN = ("ann", "pa:ss")
+ANN, U = ("ann", "pa:ss"), ("u", "")
 
 
 def config(auths: object, key: str = ".dockerconfigjson") -> Config:
@@ -40,24 +40,36 @@ def test_registry_of(image: str, registry: str) -> None:
 @pytest.mark.parametrize(
     ("image", "auths", "found"),
     [
-        ("quay.io/a/b", {"quay.io": {"username": "u", "password": "p"}}, ("u", "p")),
-        ("quay.io/a/b", {"https://quay.io/v2/": {"auth": AUTH}}, ("ann", "pa:ss")),
-        ("busybox", {"https://index.docker.io/v1/": {"auth": AUTH}}, ("ann", "pa:ss")),
-        ("quay.io/a/b", {"ghcr.io": {"auth": AUTH}}, None),
-        ("quay.io/a/b", {"quay.io/x": {"auth": AUTH}, "quay.io": {"username": "u"}}, ("u", "")),
-        ("quay.io/a/b", {"quay.io": {"username": "u"}, "quay.io/a": {"auth": AUTH}}, ANN),
-        ("quay.io/ab/b", {"quay.io/a": {"auth": AUTH}}, None),
-        ("quay.io/a/b:1", {"quay.io/a/b": {"auth": AUTH}}, ANN),
-        ("quay.io/a/b", {"quay.io": {"auth": "%%%"}}, None),
-        ("quay.io/a/b", {"quay.io": "text"}, None),
-        ("quay.io/a/b", [], None),
+        ("quay.io/a/b", {"quay.io": {"username": "u", "password": "p"}}, [("u", "p")]),
+        ("quay.io/a/b", {"https://quay.io/v2/": {"auth": AUTH}}, [ANN]),
+        ("busybox", {"https://index.docker.io/v1/": {"auth": AUTH}}, [ANN]),
+        ("quay.io/a/b", {"ghcr.io": {"auth": AUTH}}, []),
+        ("quay.io/a/b", {"quay.io/x": {"auth": AUTH}, "quay.io": {"username": "u"}}, [("u", "")]),
+        ("quay.io/a/b", {"quay.io": {"username": "u"}, "quay.io/a": {"auth": AUTH}}, [ANN, U]),
+        ("quay.io/ab/b", {"quay.io/a": {"auth": AUTH}}, []),
+        ("quay.io/a/b:1", {"quay.io/a/b": {"auth": AUTH}}, [ANN]),
+        ("quay.io/a/b", {"quay.io": {"auth": "%%%"}}, []),
+        ("quay.io/a/b", {"quay.io": "text"}, []),
+        ("quay.io/a/b", [], []),
     ],
 )
-def test_credentials(image: str, auths: object, found: tuple[str, str] | None) -> None:
+def test_credentials(image: str, auths: object, found: list[Login]) -> None:
     assert credentials(POD, image, config(auths)) == found
 
 
 def test_the_old_form_and_no_secret() -> None:
     old = config({"quay.io": {"auth": AUTH}}, ".dockercfg")
-    assert credentials(POD, "quay.io/x", old) == ("ann", "pa:ss")
-    assert credentials(POD, "quay.io/x", Config()) is None
+    assert credentials(POD, "quay.io/x", old) == [ANN]
+    assert credentials(POD, "quay.io/x", Config()) == []
+
+
+def test_logins_of_one_place_are_tried_in_the_order_of_the_secrets() -> None:
+    names = ("new", "old", "path")
+    secrets = {
+        "new": config({"quay.io": {"auth": AUTH}}).secrets["s"],
+        "old": config({"quay.io": {"username": "u"}}).secrets["s"],
+        "path": config({"quay.io/a": {"username": "p", "password": "q"}}).secrets["s"],
+    }
+    references = tuple(LocalObjectReference(name=name) for name in names)
+    one = Pod(spec=PodSpec(imagePullSecrets=references))
+    assert credentials(one, "quay.io/a/b", Config(secrets=secrets)) == [("p", "q"), ANN, U]

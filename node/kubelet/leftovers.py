@@ -1,0 +1,26 @@
+"""Finds the directories of pods, which outlast containers and sandboxes when a kubelet dies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from node.runtime.base import POD_UID
+
+NOBODY = ("", "")
+Leftovers = Mapping[str, tuple[str, str]]
+"""Pod UID -> (namespace, name), or NOBODY where no log tells them."""
+
+
+def find(pods_dir: Path, log_root: str) -> Leftovers:
+    """Every pod that has a directory; what has another name is not ours. Blocking."""
+    found = [
+        directory.name
+        for directory in pods_dir.glob("*")
+        if POD_UID.fullmatch(directory.name) and directory.is_dir() and not directory.is_symlink()
+    ]
+    names = {}
+    for logs in Path(log_root).glob("*_*_*"):
+        namespace, name, uid = logs.name.rsplit("_", 2)
+        names[uid] = (namespace, name)
+    return {uid: names.get(uid, NOBODY) for uid in found}

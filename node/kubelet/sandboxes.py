@@ -1,0 +1,99 @@
+"""From a pod to what its sandbox is made from: its host name, its hosts and resolv.conf. Pure.
+
+Source: k8s.io/kubernetes pkg/kubelet/network/dns and pkg/kubelet/kubelet_pods.go.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from common.api.types.core_v1 import Pod
+from node.kubelet.env import hostname
+from node.runtime.base import SandboxSpec
+
+MAX_NAMESERVERS = 3
+MAX_SEARCHES = 32
+MAX_SEARCH_CHARACTERS = 2048
+MAX_DOMAIN_CHARACTERS = 253
+
+
+class NodeFiles(NamedTuple):
+    """The machine's own files of /etc."""
+
+    hosts: str
+    resolv_conf: str
+
+
+def sandbox_spec(pod: Pod, address: str, of_node: NodeFiles) -> SandboxSpec:
+    """What a pod's sandbox is made from."""
+    name = hostname(pod)
+    return SandboxSpec(
+        pod_uid=pod.metadata.uid,
+        pod_namespace=pod.metadata.namespace,
+        pod_name=pod.metadata.name,
+        hostname=name,
+        address="" if pod.spec.hostNetwork else address,
+        hosts=_hosts(pod, name, address, of_node.hosts),
+        resolv_conf=_resolv_conf(pod, of_node.resolv_conf),
+    )
+
+
+def _hosts(pod: Pod, name: str, address: str, of_node: str) -> str:
+    """The names of the pod, or of the machine whose network it uses; and its aliases."""
+    if pod.spec.hostNetwork:
+        lines = ["# Kubernetes-managed hosts file (host network).", of_node.rstrip("\n")]
+    else:
+        lines = [
+            "# Kubernetes-managed hosts file.",
+            "127.0.0.1\tlocalhost",
+            "::1\tlocalhost ip6-localhost ip6-loopback",
+            f"{address}\t{name}",
+        ]
+    if pod.spec.hostAliases:
+        lines.append("\n# Entries added by HostAliases.")
+        lines += [f"{alias.ip}\t{' '.join(alias.hostnames)}" for alias in pod.spec.hostAliases]
+    return "\n".join(lines) + "\n"
+
+
+def _resolv_conf(pod: Pod, of_node: str) -> str:
+    """The machine's resolver, or what dnsConfig says in place of and beside it."""
+    config = pod.spec.dnsConfig
+    base = "" if pod.spec.dnsPolicy == "None" else of_node
+    if config is None:
+        return base
+    servers, searches, options = _parse_resolv_conf(base)
+    servers = list(dict.fromkeys((*servers, *config.nameservers)))[:MAX_NAMESERVERS]
+    searches = _within_limits(list(dict.fromkeys((*searches, *config.searches))))
+    options |= {option.name: option.value or "" for option in config.options}
+    lines = [f"nameserver {server}" for server in servers]
+    if searches:
+        lines.append(f"search {' '.join(searches)}")
+    if options:
+        words = [f"{name}:{value}" if value else name for name, value in options.items()]
+        lines.append(f"options {' '.join(words)}")
+    return "\n".join(lines) + "\n"
+
+
+def _parse_resolv_conf(text: str) -> tuple[list[str], list[str], dict[str, str]]:
+    """Servers, search list and options by name. As resolvers do: of `search` the last line counts,
+    and of each option the last value."""
+    servers: list[str] = []
+    searches: list[str] = []
+    options: dict[str, str] = {}
+    for line in text.splitlines():
+        match line.split():
+            case ["nameserver", server, *_]:
+                servers.append(server)
+            case ["search", *domains]:
+                searches = [domain.removesuffix(".") for domain in domains if domain != "."]
+            case ["options", *words]:
+                options |= {name: value for name, _, value in (w.partition(":") for w in words)}
+    return servers, searches, options
+
+
+def _within_limits(searches: list[str]) -> list[str]:
+    """What Kubernetes lets stand of a search list: glibc aborts at a domain that is too long."""
+    kept = [domain for domain in searches[:MAX_SEARCHES] if len(domain) <= MAX_DOMAIN_CHARACTERS]
+    while len(" ".join(kept)) > MAX_SEARCH_CHARACTERS:
+        kept.pop()
+    return kept

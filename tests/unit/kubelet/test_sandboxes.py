@@ -1,0 +1,97 @@
+"""What a pod's sandbox is made from: its hosts file and its resolver."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.kubelet.sandboxes import NodeFiles, sandbox_spec
+from tests.fakes.pods import pod
+
+ADDRESS = "10.42.1.2"
+OF_NODE = NodeFiles("127.0.0.1\tlocalhost\n192.0.2.1\tnode1.example node1\n", "")
+ALIASES = [{"ip": "192.0.2.9", "hostnames": ["db", "db.example"]}]
+
+
+def hosts(**spec: object) -> list[str]:
+    """The lines of a pod's hosts file."""
+    address = "" if spec.get("hostNetwork") else ADDRESS
+    return sandbox_spec(pod(**spec), address, OF_NODE).hosts.splitlines()
+
+
+def test_a_pod_has_its_own_name_and_not_the_nodes() -> None:
+    assert hosts() == [
+        "# Kubernetes-managed hosts file.",
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        f"{ADDRESS}\tweb",
+    ]
+
+
+def test_a_pod_on_the_machines_network_has_the_machines_names() -> None:
+    assert hosts(hostNetwork=True) == [
+        "# Kubernetes-managed hosts file (host network).",
+        "127.0.0.1\tlocalhost",
+        "192.0.2.1\tnode1.example node1",
+    ]
+
+
+def test_aliases_come_after_both() -> None:
+    added = ["", "# Entries added by HostAliases.", "192.0.2.9\tdb db.example"]
+    assert hosts(hostAliases=ALIASES) == hosts() + added
+    assert hosts(hostAliases=ALIASES, hostNetwork=True) == hosts(hostNetwork=True) + added
+
+
+def resolv_conf(of_node: str, dns_config: dict[str, object] | None, **spec: object) -> list[str]:
+    """The lines of a pod's resolv.conf."""
+    made = sandbox_spec(pod(dnsConfig=dns_config, **spec), ADDRESS, NodeFiles("", of_node))
+    return made.resolv_conf.splitlines()
+
+
+NODE_RESOLVER = """\
+# made by DHCP
+nameserver 192.0.2.53
+search old.example
+search example. corp.example .
+options ndots:2 edns0
+"""
+
+
+def test_without_a_dns_config_the_resolver_is_the_machines() -> None:
+    assert resolv_conf(NODE_RESOLVER, None) == NODE_RESOLVER.splitlines()
+
+
+def test_a_dns_config_is_merged_with_the_machines_resolver() -> None:
+    merged = resolv_conf(
+        NODE_RESOLVER,
+        {
+            "nameservers": ["10.0.0.1", "192.0.2.53", "10.0.0.2", "10.0.0.3"],
+            "searches": ["corp.example", "web.example"],
+            "options": [{"name": "ndots", "value": "5"}, {"name": "use-vc"}],
+        },
+    )
+    assert merged == [
+        "nameserver 192.0.2.53",
+        "nameserver 10.0.0.1",
+        "nameserver 10.0.0.2",
+        "search example corp.example web.example",
+        "options ndots:5 edns0 use-vc",
+    ]
+
+
+def test_policy_none_leaves_the_machines_resolver_out() -> None:
+    config = {"nameservers": ["10.0.0.1"], "options": [{"name": "edns0", "value": ""}]}
+    found = resolv_conf(NODE_RESOLVER, config, dnsPolicy="None")
+    assert found == ["nameserver 10.0.0.1", "options edns0"]
+
+
+@pytest.mark.parametrize(
+    ("of_node", "kept"),
+    [
+        ([f"d{n}" for n in range(32)], [f"d{n}" for n in range(32)]),
+        (["a", "x" * 254, "b"], ["a", "b", "last"]),
+        ([f"{n}{'x' * 250}" for n in range(9)], [f"{n}{'x' * 250}" for n in range(8)]),
+    ],
+)
+def test_a_search_list_is_cut_where_kubernetes_cuts_it(of_node: list[str], kept: list[str]) -> None:
+    found = resolv_conf(f"search {' '.join(of_node)}\n", {"searches": ["last"]})
+    assert found == [f"search {' '.join(kept)}"]
