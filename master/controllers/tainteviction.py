@@ -23,6 +23,8 @@ from master.controllers.base import View
 from master.controllers.resources import PODS
 
 FOREVER = float("inf")
+STAMP_SECONDS = 1.0
+"""What a stamp in whole seconds may be short of."""
 
 
 class TaintEvictionController:
@@ -70,7 +72,11 @@ def _taints(item: Item | None) -> list[Taint]:
 
 
 def _seconds_left(pod: Pod, taint: Taint, now: datetime) -> float:
-    """How long the pod may stay: the shortest of the tolerations that are for the taint."""
+    """How long the pod may stay: the shortest of the tolerations that are for the taint.
+
+    It counts from when both the taint and the pod are there: a pod that comes later has its whole
+    time, too. Stamps have whole seconds, and may be of a second ago when they are new.
+    """
     described = (taint.key, taint.value, taint.effect)
     tolerations = [t for t in pod.spec.tolerations if matches(t, *described)]
     if not tolerations:
@@ -78,8 +84,17 @@ def _seconds_left(pod: Pod, taint: Taint, now: datetime) -> float:
     limits = [t.tolerationSeconds for t in tolerations if t.tolerationSeconds is not None]
     if not limits:
         return FOREVER
-    since = times.age_seconds(taint.timeAdded, now) if taint.timeAdded else 0.0
-    return max(0, min(limits)) - since
+    if min(limits) <= 0:
+        return 0.0
+    since = min(times.age_seconds(stamp, now) for stamp in (taint.timeAdded, _came_at(pod)))
+    return min(limits) + STAMP_SECONDS - since
+
+
+def _came_at(pod: Pod) -> str | None:
+    """When the pod came to its node: when it was bound, or made for it."""
+    bound = conditions.find(pod.status.conditions, "PodScheduled")
+    found = bound.lastTransitionTime if bound is not None and bound.status == "True" else None
+    return found or pod.metadata.creationTimestamp
 
 
 def _evict(item: Item, pod: Pod, now: datetime) -> list[Command]:
