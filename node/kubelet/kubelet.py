@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -18,11 +19,15 @@ from node.kubelet.memory import Observed
 from node.kubelet.node_status import Machine, node, node_status
 from node.kubelet.pod_worker import PodWorker
 from node.kubelet.stats import Stats
-from node.runtime.base import ContainerStatus, RuntimeFailure
+from node.runtime.base import ContainerStatus, ImageStatus, RuntimeFailure
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
 RELIST_SECONDS = 10.0
+RELIST_RETRY_SECONDS = 1.0
+RUNTIME_SILENCE_SECONDS = 30.0
+"""A runtime that is silent for less is being restarted, say: as Kubernetes' kubelet, the node stays
+Ready, for its pods run on and would be evicted for nothing."""
 USAGE_SECONDS = 10.0
 NODE_STATUS_SECONDS = 10.0
 NODE_STATUS_RESEND_SECONDS = 300.0
@@ -69,6 +74,9 @@ class Kubelet:
         self._containers: list[ContainerStatus] = []
         self._runtime_version = ""
         self._runtime_error = "not asked yet"
+        self._silent_since: float | None = None
+        self._runtime_is_back = asyncio.Event()
+        self._images: list[ImageStatus] = []
         self._sequence = 0
         self._found: Found = {}
         self._listed = False
@@ -159,13 +167,19 @@ class Kubelet:
             await self.relist()
             await self._measure()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._every(RELIST_SECONDS, self.relist))
+                group.create_task(self._relist_often())
                 group.create_task(self._every(USAGE_SECONDS, self._measure))
                 group.create_task(self._report_node())
         finally:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _relist_often(self) -> None:
+        while True:
+            seconds = RELIST_RETRY_SECONDS if self._runtime_error else RELIST_SECONDS
+            await self._tools.clock.sleep(seconds)
+            await self.relist()
 
     async def _every(self, seconds: float, work: Callable[[], Any]) -> None:
         while True:
@@ -181,11 +195,15 @@ class Kubelet:
             containers = await self._tools.runtime.list_containers()
             sandboxes = await self._tools.sandbox.list()
         except RuntimeFailure as error:
+            if self._silent_since is None:
+                self._silent_since = self._tools.clock.monotonic()
+                log.warning("the runtime does not answer", extra={"error": str(error)})
             self._runtime_error = str(error)
-            log.warning("the runtime does not answer", extra={"error": str(error)})
             return
         left = await self._tools.offload(leftovers.find, self._tools.pods_dir, self._tools.log_root)
-        self._runtime_error = ""
+        if self._runtime_error:
+            self._runtime_error, self._silent_since = "", None
+            self._runtime_is_back.set()
         self._containers = containers
         found: Found = defaultdict(lambda: ([], Observed()))
         for status in containers:
@@ -228,17 +246,18 @@ class Kubelet:
         return codec.encode(node(self._machine, await self._status(), pod_cidr))
 
     async def _status(self) -> Any:
-        images = []
         if not self._runtime_error:
-            try:
-                images = await self._tools.runtime.list_images()
-            except RuntimeFailure as error:
-                self._runtime_error = str(error)
+            # When it does not answer now, the next relist finds out for how long.
+            with contextlib.suppress(RuntimeFailure):
+                self._images = await self._tools.runtime.list_images()
+        silent = self._silent_since
+        now = self._tools.clock.monotonic()
+        is_down = silent is None or now - silent >= RUNTIME_SILENCE_SECONDS
         return node_status(
             self._machine,
             runtime_version=self._runtime_version,
-            runtime_error=self._runtime_error,
-            images=images,
+            runtime_error=self._runtime_error if is_down or not self._listed else "",
+            images=self._images,
             now=self._tools.clock.now(),
         )
 
@@ -246,6 +265,7 @@ class Kubelet:
         """Report the node's status when something but the time has changed, or after long."""
         reported, sent_at = b"", 0.0
         while True:
+            self._runtime_is_back.clear()
             status = await self._status()
             data = codec.encode(status)
             for condition in status.conditions:
@@ -254,7 +274,19 @@ class Kubelet:
             if essence != reported or now - sent_at > NODE_STATUS_RESEND_SECONDS:
                 reported, sent_at = essence, now
                 self._master.node_report(data)
-            await self._tools.clock.sleep(NODE_STATUS_SECONDS)
+            await self._until_due()
+
+    async def _until_due(self) -> None:
+        """Until the node's status is looked at again: at once, when the runtime is back."""
+        waits = [
+            asyncio.ensure_future(self._tools.clock.sleep(NODE_STATUS_SECONDS)),
+            asyncio.ensure_future(self._runtime_is_back.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def container(self, uid: str, container_id: str) -> ContainerStatus | None:
         """The present state of one container of a pod."""

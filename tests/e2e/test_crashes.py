@@ -120,7 +120,11 @@ def test_podman_service_away(clean: Cluster, away_seconds: int) -> None:
     before = started_at(clean, "node2")
     assert before
     service(clean, "node2", "force-stop", "podman")
-    until(lambda: ready_message(clean, "node2")[0] == "False", what="node2 not Ready")
+    until(
+        lambda: ready_message(clean, "node2")[0] == "False",
+        what="node2 not Ready",
+        timeout_seconds=90,
+    )
     assert "container runtime is down" in ready_message(clean, "node2")[1]
     time.sleep(away_seconds)
     assert started_at(clean, "node2") == before

@@ -378,12 +378,23 @@ async def test_a_start_whose_answer_is_lost_is_not_taken_twice(
 async def test_podman_away_leaves_containers_and_marks_the_node(node: FakeNode) -> None:
     await node.assign(pod())
     node.runtime.available = False
-    await node.wait(25)
+    await node.wait(45)
     assert b"container runtime is down" in node.master.nodes[-1]
     node.runtime.available = True
-    await node.wait(25)
-    assert b"kubelet is posting ready status" in node.master.nodes[-1]
+    await node.wait(1)
+    assert b"kubelet is posting ready status" in node.master.nodes[-1], "told at once"
     assert node.master.last(UID).containerStatuses[0].restartCount == 0
+
+
+async def test_a_blink_of_podman_leaves_the_node_ready(node: FakeNode) -> None:
+    """Its pods run on, and would be evicted for nothing."""
+    await node.assign(pod())
+    for _ in range(3):
+        node.runtime.available = False
+        await node.wait(25)
+        node.runtime.available = True
+        await node.wait(1)
+    assert not any(b"container runtime is down" in told for told in node.master.nodes)
 
 
 async def test_what_is_not_assigned_is_stopped_only_after_the_master_has_said_all(

@@ -39,8 +39,8 @@ async def node(
     tmp_path: Path, podman: Podman, socket: FaultySocket, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[RealNode]:
     """A kubelet that looks and reports often, on that socket."""
-    for name in ("RELIST_SECONDS", "NODE_STATUS_SECONDS"):
-        monkeypatch.setattr(kubelet_module, name, PERIOD_SECONDS)
+    for name in ("RELIST", "RELIST_RETRY", "NODE_STATUS", "RUNTIME_SILENCE"):
+        monkeypatch.setattr(kubelet_module, f"{name}_SECONDS", PERIOD_SECONDS)
     made = RealNode(tmp_path, podman)
     made.runtime = PodmanRuntime(socket.path, made.offload)  # type: ignore[assignment]
     await made.start()
