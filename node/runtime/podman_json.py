@@ -89,6 +89,7 @@ def _process(spec: ContainerSpec) -> dict[str, Any]:
         "entrypoint": list(spec.command),
         "command": list(spec.args),
         "work_dir": spec.working_dir,
+        "create_working_dir": bool(spec.working_dir),
         "user": spec.user,
         "groups": list(spec.groups),
     }

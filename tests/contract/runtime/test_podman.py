@@ -265,6 +265,14 @@ async def test_limits_reach_the_cgroup(podman: Podman, podman_runtime: PodmanRun
     assert said.split() == [str(32 << 20), "204", "50000"]
 
 
+async def test_a_working_directory_that_the_image_lacks_is_made(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    log = str(podman.directory / "workdir.log")
+    said = await run(podman_runtime, "pwd", working_dir="/srv/app", log_path=log)
+    assert said.strip() == "/srv/app"
+
+
 async def test_the_oom_score_reaches_the_process(
     podman: Podman, podman_runtime: PodmanRuntime
 ) -> None:
