@@ -261,9 +261,21 @@ def _merge_list(
         if item.get(_DIRECTIVE) == "replace" and key not in item:
             return [entry for entry in patch if _DIRECTIVE not in entry]
         if key not in item:
-            raise errors.bad_request(f"map: {item} does not contain declared merge key: {key}")
+            text = f"map: {_as_go(item)} does not contain declared merge key: {key}"
+            raise errors.bad_request(text)
         _merge_item(result, item, key, field)
     return result
+
+
+def _as_go(value: Any) -> str:
+    """A value as Kubernetes' messages show it."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{_as_go(its)}' for key, its in sorted(value.items()))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(_as_go, value))}]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _merge_item(result: list[Any], item: dict[str, Any], key: str, field: Field) -> None:

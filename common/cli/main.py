@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from common.api.errors import StatusError
@@ -10,6 +11,9 @@ from common.cli import apply, get, logs, proxy, token
 from common.client.https import ADMIN_KUBECONFIG, ConnectionFailed
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
+
+PIPE_CLOSED = 141
+"""The exit code of a program that SIGPIPE ends."""
 
 
 def main() -> None:
@@ -25,10 +29,14 @@ def main() -> None:
     for verb in (apply, get, logs, proxy, token):
         verb.add_parser(verbs)
     arguments = parser.parse_args()
-    if arguments.local:
-        arguments.run(arguments)
-        return
     try:
-        arguments.run(arguments, clock=SystemClock(), rng=SystemRng())
+        if arguments.local:
+            arguments.run(arguments)
+        else:
+            arguments.run(arguments, clock=SystemClock(), rng=SystemRng())
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads, like `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(PIPE_CLOSED)
     except (ConnectionFailed, StatusError) as error:
         sys.exit(f"wherry: {error}")

@@ -202,10 +202,12 @@ class Scheduler:
         item = self._pods.lister.by_key(pod.key)
         if item is None or item.uid != pod.uid or item.node:
             return
-        old = item.decode(Pod).status.conditions
+        current = item.decode(Pod)
+        old = current.status.conditions
         new = PodCondition(
             type="PodScheduled",
             status="False",
+            observedGeneration=current.metadata.generation,
             reason=reason,
             message=text,
             lastTransitionTime=times.to_time(self._clock.now()),

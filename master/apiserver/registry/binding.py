@@ -44,7 +44,12 @@ class BindingSubresource(Subresource):
                 raise errors.conflict(replace(resource, plural="pods/binding"), name, why)
             pod.spec.nodeName = binding.target.name
             pod.metadata.annotations.update(binding.metadata.annotations)
-            scheduled = PodCondition(type="PodScheduled", status="True", lastTransitionTime=now)
+            scheduled = PodCondition(
+                type="PodScheduled",
+                status="True",
+                observedGeneration=pod.metadata.generation,
+                lastTransitionTime=now,
+            )
             pod.status.conditions = conditions.put(pod.status.conditions, scheduled)
             return pod
 

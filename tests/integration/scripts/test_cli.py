@@ -125,6 +125,22 @@ def test_errors_are_one_line(wherry: Run, arguments: list[str], said: str) -> No
     assert failed.stderr.count("\n") == 1
 
 
+def test_a_reader_who_has_seen_enough_is_no_error(environment: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-c", "from common.cli.main import main; main()", "get", "namespaces"],
+            cwd=ROOT,
+            env=environment,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
 def test_an_unreachable_master(tmp_path: Path) -> None:
     """Without a master, or without a word where it is, there is one line as well."""
     environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(tmp_path / "none")}

@@ -258,6 +258,14 @@ def test_deep_patches_are_refused() -> None:
         assert raised.value.code == 400
 
 
+def test_an_item_without_its_key_is_shown_as_kubernetes_shows_it() -> None:
+    item = {"env": [], "tty": True, "n": 1, "x": None}
+    with pytest.raises(errors.StatusError) as raised:
+        patch.strategic(pod(), {"spec": {"containers": [item]}}, POD)
+    shown = "map[env:[] n:1 tty:true x:<nil>]"
+    assert f"map: {shown} does not contain declared merge key: name" in raised.value.message
+
+
 KEYS = st.sampled_from(
     [
         "metadata",
