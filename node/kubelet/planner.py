@@ -306,9 +306,13 @@ def _plan_run(
     if any(not isinstance(step, Wait) for step in running):
         return running
     preparations = _plan_preparations(observed, memory, now.monotonic, volumes_version)
+    containers = _plan_containers(pod, observed, memory, now)
     if preparations and not _is_prepared(observed, memory, preparations):
-        return [*running, *preparations]
-    return [*preparations, *_plan_containers(pod, observed, memory, now)]
+        images = [step for step in containers if isinstance(step, EnsureImage)]
+        # An image is looked for beside the making of the sandbox, once it is known that it will be.
+        early = images if isinstance(preparations[0], MakeSandbox) else []
+        return [*running, *early, *preparations]
+    return [*preparations, *containers]
 
 
 def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Moment) -> list[Step]:

@@ -56,14 +56,15 @@ def ended(attempt: int = 0, *, code: int = 1, seconds_ago: int = 0) -> Any:
     )
 
 
-def test_volumes_then_sandbox_then_image_then_container_then_start() -> None:
+def test_volumes_then_image_beside_sandbox_then_container_then_start() -> None:
     one, known = pod(), PodMemory(started_at=NOW)
     nothing = observed(with_sandbox=False)
     assert kinds(plan(one, nothing, known)) == ["MakeVolumes"]
     known.volumes_version = MADE
-    assert kinds(plan(one, nothing, known)) == ["MakeSandbox"]
+    assert kinds(plan(one, nothing, known)) == ["EnsureImage", "MakeSandbox"]
     assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
     known.pulls["app"] = IMAGE
+    assert kinds(plan(one, nothing, known)) == ["MakeSandbox"]
     assert plan(one, observed(), known) == []
     known.images["app"] = Ensured(0, IMAGE, "")
     assert kinds(plan(one, observed(), known)) == ["CreateContainer"]
