@@ -164,8 +164,12 @@ class Executor:
         """Ensure an image; the end wakes the pod's worker."""
         try:
             await self._ensure_image(step, pod, config)
-        except Exception:  # the runtime is away, or a mistake of ours
-            log.exception("an image is asked for again", extra={"object": pod.metadata.name})
+        except base.RuntimeFailure as error:  # the runtime is away
+            extra = {"object": _named(pod), "error": str(error)}
+            log.warning("an image is asked for again", extra=extra)
+            await self._tools.clock.sleep(RETRY_SECONDS)
+        except Exception:  # a mistake of ours
+            log.exception("an image is asked for again", extra={"object": _named(pod)})
             await self._tools.clock.sleep(RETRY_SECONDS)
         del self.memory.pulls[step.container.name]
         self._wake()
@@ -438,6 +442,11 @@ class Executor:
         if not text and fall_back and status.exit_code:
             text = await tools.offload(termination.log_tail, Path(status.log_path))
         self.memory.messages[status.id] = text
+
+
+def _named(pod: Pod) -> str:
+    """A pod as the log names it."""
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
 
 
 def _remove_files_of(log_file: Path, termination_file: Path) -> None:

@@ -703,3 +703,20 @@ async def test_a_container_whose_image_changes_is_made_anew(node: FakeNode, poli
     assert (status.image, status.restartCount) == ("localhost/demo:2", 1)
     told = [text for reason, text in node.events if reason == "Killing"]
     assert told == ["Container app definition changed, will be restarted"]
+
+
+async def test_a_runtime_that_is_away_for_an_image_is_one_line_of_the_log(
+    node: FakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "node.kubelet.executor")
+    node.runtime.image_status = away  # type: ignore[method-assign]
+    await node.assign(pod())
+    [line] = caplog.records
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert line.__dict__["object"] == "default/web"
+    assert line.__dict__["error"] == "Podman is away"
+
+
+async def away(reference: str) -> None:
+    """No answer."""
+    raise RuntimeUnavailable("Podman is away")
