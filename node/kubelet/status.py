@@ -68,7 +68,7 @@ def pod_status(
         _mark_initialising(main)
     status = PodStatus(
         observedGeneration=pod.metadata.generation,
-        phase=_phase(pod, init, main, memory, initialised=initialised),
+        phase=_phase(pod, init, main, observed, memory, initialised=initialised),
         qosClass=pod.status.qosClass,
         startTime=pod.status.startTime or times.to_time(memory.started_at),
         hostIP=host_address,
@@ -81,7 +81,7 @@ def pod_status(
         status.podIP, status.podIPs = address, (PodIP(ip=address),)
     elif is_ending(pod, memory):
         status.podIP, status.podIPs = pod.status.podIP, pod.status.podIPs
-    if memory.failed:
+    if memory.failed and status.phase == "Failed":
         status.reason, status.message = memory.failed
     elif status.phase == pod.status.phase:
         status.reason, status.message = pod.status.reason, pod.status.message
@@ -125,13 +125,33 @@ def _phase(
     pod: Pod,
     init: list[ApiStatus],
     main: list[ApiStatus],
+    observed: Observed,
     memory: PodMemory,
     *,
     initialised: bool,
 ) -> str:
-    """The pod's phase, never going back."""
+    """The pod's phase, never going back. It ends only when no container runs any more.
+
+    What a pod that has ended was given is free for others: it must not use it still.
+    """
+    new = _phase_by_states(pod, init, main, memory, initialised=initialised)
+    runs = any(status.state == "running" for status in observed.all())
+    if runs and new in ("Succeeded", "Failed"):
+        new = "Running" if pod.status.phase == "Running" else "Pending"
+    return lifecycle.advance(pod.status.phase, new)
+
+
+def _phase_by_states(
+    pod: Pod,
+    init: list[ApiStatus],
+    main: list[ApiStatus],
+    memory: PodMemory,
+    *,
+    initialised: bool,
+) -> lifecycle.Phase:
+    """The phase that the states of the containers and the deadline ask for."""
     if memory.failed:
-        return lifecycle.advance(pod.status.phase, "Failed")
+        return "Failed"
     init_failed = pod.spec.restartPolicy == "Never" and any(
         s.state.terminated is not None and s.state.terminated.exitCode for s in init
     )
@@ -145,15 +165,12 @@ def _phase(
             states.append("running")
         else:
             states.append("waiting")
-    return lifecycle.advance(
-        pod.status.phase,
-        lifecycle.phase_of(
-            states,
-            codes,
-            initialised=initialised,
-            init_failed=init_failed,
-            restart_policy=pod.spec.restartPolicy,
-        ),
+    return lifecycle.phase_of(
+        states,
+        codes,
+        initialised=initialised,
+        init_failed=init_failed,
+        restart_policy=pod.spec.restartPolicy,
     )
 
 

@@ -104,7 +104,10 @@ async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> N
     await node.assign(pod(activeDeadlineSeconds=60, terminationGracePeriodSeconds=5))
     await node.wait(59)
     assert node.master.last(UID).phase == "Running"
-    await node.wait(7)
+    await node.wait(4)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    assert node.master.last(UID).phase == "Running", "its container runs still"
+    await node.wait(3)
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert [s.state for s in (await node.containers()).values()] == ["exited"]
@@ -122,6 +125,21 @@ async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNod
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert status.message == "Pod was active on the node longer than the specified deadline"
+
+
+async def test_a_restart_of_the_kubelet_keeps_stopping_a_pod_past_its_deadline(
+    node: FakeNode,
+) -> None:
+    one = pod(activeDeadlineSeconds=60, terminationGracePeriodSeconds=5)
+    await node.assign(one)
+    await node.wait(61)
+    one.status = node.master.last(UID)
+    assert one.status.phase == "Running"
+    await node.restart()
+    await node.wait(10)
+    status = node.master.last(UID)
+    assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
+    assert list(await node.containers()) == ["app/0"], "nothing is started again"
 
 
 async def test_a_restart_long_ago_takes_no_time_from_the_grace_of_the_pods_end(

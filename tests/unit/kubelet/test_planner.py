@@ -306,6 +306,14 @@ def test_a_pod_that_ran_too_long_has_its_grace_period_before_the_kill() -> None:
     assert signal_of(plan(pod(), observed(ran()), known, later=9)) == "KILL"
 
 
+def test_a_pod_that_ran_too_long_is_stopped_whatever_its_phase_and_starts_nothing() -> None:
+    one = pod(status={"phase": "Running"}, containers=[container("a"), container("b")])
+    known = memory(failed=("DeadlineExceeded", "too long"))
+    assert signal_of(plan(one, observed(ran("a"), ran("b", state="exited")), known)) == "TERM"
+    ended = observed(ran("a", state="exited", exit_code=1), ran("b", state="exited"))
+    assert kinds(plan(one, ended, known)) == ["RemoveSandbox"]
+
+
 def test_containers_of_a_lost_sandbox_are_killed_before_a_new_one_is_made() -> None:
     found = observed(ran(), with_sandbox=False)
     [step] = plan(pod(), found)

@@ -239,6 +239,18 @@ def test_the_deadline_is_the_pods_reason() -> None:
     assert (made.phase, made.reason, made.message) == ("Failed", "DeadlineExceeded", "too long")
 
 
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_pod_past_its_deadline_has_not_ended_while_a_container_runs(phase: str) -> None:
+    one, known = pod(status={"phase": phase}), memory(failed=("DeadlineExceeded", "too long"))
+    made = status(one, observed(ran()), known)
+    assert (made.phase, made.reason, made.message) == (phase, "", "")
+    assert made.containerStatuses[0].state.running is not None
+    assert truth(made)["ContainersReady"] == "True"
+    one.status = made
+    made = status(one, observed(exited(code=137)), known)
+    assert (made.phase, made.reason, made.message) == ("Failed", "DeadlineExceeded", "too long")
+
+
 def test_transition_times_stay_while_nothing_changes() -> None:
     one = pod()
     first = status(one, observed(ran()))
