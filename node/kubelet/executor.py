@@ -406,7 +406,19 @@ class Executor:
             status = replace(
                 status, state="exited", pid=0, exit_code=LOST_EXIT_CODE, finished_at=lost_at
             )
+        if status.lost:
+            status = replace(status, finished_at=self._found_at(status))
         self.observed.put(status)
+
+    def _found_at(self, status: ContainerStatus) -> str:
+        """When it was first found that a container had ended with the machine.
+
+        Never before its start: the machine's clock may have been set back since.
+        """
+        now = self._tools.clock.now()
+        if status.started_at:
+            now = max(now, times.parse(status.started_at))
+        return self.memory.found_at.setdefault(status.id, times.to_time(now))
 
     def lose(self, container_id: str) -> None:
         """A container's process is gone and its exit code will never be known."""

@@ -35,6 +35,9 @@ from node.kubelet.planner import (
 from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX = 4096
+PREFIX = "podman://"
+LOST_REASON = "Unknown"
+"""Of a container that ended with the machine: containerd's word, beside its exit code 255."""
 
 
 class Findings(NamedTuple):
@@ -92,6 +95,17 @@ def pod_status(
 def is_overwritten(found: PodStatus, reported: PodStatus) -> bool:
     """Whether the API shows another phase than was reported. An end stays: it means to stop."""
     return found.phase not in (reported.phase, "Succeeded", "Failed")
+
+
+def reported_lost(status: PodStatus) -> dict[str, str]:
+    """Container id -> the end that was reported of it, where it ended with the machine."""
+    ends = [
+        state.terminated
+        for one in (*status.initContainerStatuses, *status.containerStatuses)
+        for state in (one.state, one.lastState)
+        if state.terminated is not None and state.terminated.reason == LOST_REASON
+    ]
+    return {end.containerID.removeprefix(PREFIX): end.finishedAt for end in ends if end.finishedAt}
 
 
 def back_offs(old: PodStatus | None, new: PodStatus) -> list[str]:
@@ -190,7 +204,7 @@ def _container_status(
         name=container.name,
         image=latest.image if latest and latest.image else container.image,
         imageID=latest.image_id if latest else "",
-        containerID=f"podman://{latest.id}" if latest else "",
+        containerID=f"{PREFIX}{latest.id}" if latest else "",
         restartCount=latest.attempt if latest else 0,
     )
     started = False
@@ -277,6 +291,8 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
     code = 128 if start_failure else status.exit_code
     if start_failure:
         reason = "StartError"
+    elif status.lost:
+        reason = LOST_REASON
     elif status.oom_killed:
         reason = "OOMKilled"
     else:
@@ -291,7 +307,7 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
             message=message[:MESSAGE_MAX],
             startedAt=_stamp(status.started_at),
             finishedAt=finished,
-            containerID=f"podman://{status.id}",
+            containerID=f"{PREFIX}{status.id}",
         )
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.api import conditions
+from common.api import conditions, times
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Secret
 from node.runtime.base import ImagePullFailed, RuntimeUnavailable
@@ -125,6 +125,28 @@ async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNod
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert status.message == "Pod was active on the node longer than the specified deadline"
+
+
+async def test_what_ended_with_the_machine_ended_when_that_was_found(node: FakeNode) -> None:
+    one = pod(containers=[container(command=STOPS_ON_TERM)])
+    await node.assign(one)
+    first = (await node.containers())["app/0"]
+    await node.stop()
+    fields = {"state": "exited", "pid": 0, "exit_code": 255, "lost": True}
+    node.runtime._change(first.id, **fields)
+    await node.clock.advance(3600)
+    found = node.clock.now()
+    await node.start()
+    for _ in range(2):  # a kubelet that begins later knows no other end
+        one.status = node.master.last(UID)
+        [status] = one.status.containerStatuses
+        assert (status.state.running is not None, status.restartCount) == (True, 1)
+        end = status.lastState.terminated
+        assert end is not None
+        assert (end.exitCode, end.reason) == (255, "Unknown")
+        assert end.finishedAt == times.to_time(found)
+        await node.clock.advance(60)
+        await node.restart()
 
 
 async def test_a_restart_of_the_kubelet_keeps_stopping_a_pod_past_its_deadline(

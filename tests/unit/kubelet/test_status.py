@@ -8,7 +8,7 @@ import pytest
 from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
 from node.kubelet.memory import Observed, PodMemory, StartFailure
-from node.kubelet.status import Findings, pod_status
+from node.kubelet.status import Findings, pod_status, reported_lost
 from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -237,6 +237,15 @@ def test_an_init_container_that_fails_for_good_fails_the_pod() -> None:
 def test_the_deadline_is_the_pods_reason() -> None:
     made = status(pod(), observed(), memory(failed=("DeadlineExceeded", "too long")))
     assert (made.phase, made.reason, made.message) == ("Failed", "DeadlineExceeded", "too long")
+
+
+def test_a_container_that_ended_with_the_machine_has_an_unknown_end() -> None:
+    made = status(pod(restartPolicy="Never"), observed(exited(code=255, lost=True)))
+    end = made.containerStatuses[0].state.terminated
+    assert end is not None
+    assert (end.exitCode, end.reason) == (255, "Unknown")
+    assert reported_lost(made) == {"app-0": "2030-01-01T00:01:00Z"}
+    assert reported_lost(status(pod(), observed(exited(code=255)))) == {}
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Running"])
