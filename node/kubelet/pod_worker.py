@@ -204,6 +204,9 @@ class PodWorker:
             pod.status.startTime = self._status.startTime
             pod.status.reason = self._status.reason or pod.status.reason
             pod.status.message = self._status.message or pod.status.message
+            # Of a container that has gone this is all that is known.
+            pod.status.containerStatuses = self._status.containerStatuses
+            pod.status.initContainerStatuses = self._status.initContainerStatuses
             if self._status.podIP:
                 pod.status.podIP, pod.status.podIPs = self._status.podIP, self._status.podIPs
             for condition in self._status.conditions:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from common.api import conditions, times
 from common.api.types import Time
 from common.api.types.core_v1 import (
@@ -65,7 +67,11 @@ def pod_status(
         _container_status(pod, c, observed, memory, now, findings) for c in pod.spec.initContainers
     ]
     main = [_container_status(pod, c, observed, memory, now, findings) for c in pod.spec.containers]
-    initialised = all(_completed(one) for one in init) or any_started(pod, observed, memory)
+    initialised = (
+        all(_completed(one) for one in init)
+        or any_started(pod, observed, memory)
+        or (is_ending(pod, memory) and _was_initialised(pod))
+    )
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
@@ -148,8 +154,8 @@ def _phase(
 
     What a pod that has ended was given is free for others: it must not use it still.
     """
-    new = _phase_by_states(pod, init, main, memory, initialised=initialised)
     runs = any(status.state == "running" for status in observed.all())
+    new = _phase_by_states(pod, init, main, memory, initialised=initialised, runs=runs)
     if runs and new in ("Succeeded", "Failed"):
         new = "Running" if pod.status.phase == "Running" else "Pending"
     return lifecycle.advance(pod.status.phase, new)
@@ -162,8 +168,9 @@ def _phase_by_states(
     memory: PodMemory,
     *,
     initialised: bool,
+    runs: bool,
 ) -> lifecycle.Phase:
-    """The phase that the states of the containers and the deadline ask for."""
+    """The phase that the states of the containers, a deletion and the deadline ask for."""
     if memory.failed:
         return "Failed"
     init_failed = pod.spec.restartPolicy == "Never" and any(
@@ -179,6 +186,8 @@ def _phase_by_states(
             states.append("running")
         else:
             states.append("waiting")
+    if pod.metadata.deletionTimestamp and not runs:
+        return lifecycle.end_of(states, codes)
     return lifecycle.phase_of(
         states,
         codes,
@@ -197,6 +206,7 @@ def _container_status(
     findings: Findings,
 ) -> ApiStatus:
     """The status of one container, of its last attempt and of the one before."""
+    reported = _reported(pod, container.name) if is_ending(pod, memory) else None
     attempts = observed.containers.get(container.name, [])
     ended = [status for status in attempts if _has_ended(status, memory)]
     latest = attempts[-1] if attempts else None
@@ -208,6 +218,8 @@ def _container_status(
         restartCount=latest.attempt if latest else 0,
     )
     started = False
+    if latest is None and reported is not None and reported.containerID:
+        return _as_reported(reported)
     if latest is None:
         status.state = _waiting(*_why_waiting(container, memory, findings))
     elif latest.state == "running" and not hooks.post_start_is_over(container, latest, memory):
@@ -227,11 +239,46 @@ def _container_status(
         status.lastState = _terminated(latest, memory)
     else:
         status.state = _terminated(latest, memory)
-        status.lastState = _terminated(ended[-2], memory) if len(ended) > 1 else ContainerState()
+        if len(ended) > 1:
+            status.lastState = _terminated(ended[-2], memory)
+        elif reported is not None and reported.containerID == status.containerID:
+            status.lastState = reported.lastState  # of an attempt that has been removed
         is_init = any(c.name == container.name for c in pod.spec.initContainers)
         status.ready = is_init and latest.exit_code == 0
     status.started = started
     return status
+
+
+def _reported(pod: Pod, name: str) -> ApiStatus | None:
+    """What was reported last of a container, or None."""
+    known = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+    return next((one for one in known if one.name == name), None)
+
+
+def _as_reported(reported: ApiStatus) -> ApiStatus:
+    """A container of an ending pod that is not there any more: it has ended, as far as is known."""
+    if reported.state.terminated is not None:
+        return reported
+    status = msgspec.structs.replace(reported, ready=False, started=False)
+    last = reported.lastState.terminated
+    if last is not None and last.containerID == reported.containerID:
+        # It waited for its next attempt, which will not be.
+        status.state, status.lastState = reported.lastState, ContainerState()
+    else:
+        end = ContainerStateTerminated(
+            exitCode=137,
+            reason="ContainerStatusUnknown",
+            message="The container could not be located when the pod was terminated",
+            containerID=reported.containerID,
+        )
+        status.state = ContainerState(terminated=end)
+    return status
+
+
+def _was_initialised(pod: Pod) -> bool:
+    """Whether the init containers had ended by what was reported last."""
+    found = conditions.find(pod.status.conditions, "Initialized")
+    return found is not None and found.status == "True"
 
 
 def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:

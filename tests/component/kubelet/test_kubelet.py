@@ -19,6 +19,12 @@ STOPS_ON_TERM = ("polite",)
 ENDS = ("ends",)
 FAILS = ("fails",)
 ABSENT = ("absent",)
+DELETED = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+ENDS_OF_DELETED = [
+    ("Always", STOPS_ON_TERM, "Succeeded", 0),
+    ("Never", STOPS_ON_TERM, "Succeeded", 0),
+    ("Always", ("ignores",), "Failed", 137),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +64,27 @@ async def test_a_deleted_pod_is_stopped_removed_and_said_to_be_gone(node: FakeNo
     assert await node.sandbox.list() == []
     await node.remove(UID)
     assert node.kubelet.assignments() == {}
+
+
+@pytest.mark.parametrize(("policy", "command", "phase", "code"), ENDS_OF_DELETED)
+async def test_a_deleted_pod_that_is_kept_by_a_finalizer_tells_how_it_ended(
+    node: FakeNode, policy: str, command: tuple[str, ...], phase: str, code: int
+) -> None:
+    one = pod(containers=[container(command=command)], restartPolicy=policy)
+    await node.assign(one)
+    one = pod(containers=[container(command=command)], restartPolicy=policy, metadata=DELETED)
+    await node.assign(one)
+    await node.wait(31)
+    assert UID in node.master.gone
+    kept = node.master.last(UID)
+    assert kept.phase == phase
+    end = kept.containerStatuses[0].state.terminated
+    assert end is not None
+    assert (end.exitCode, bool(end.containerID)) == (code, True)
+    one.status = kept
+    await node.restart()
+    after = node.master.last(UID)
+    assert (after.phase, after.containerStatuses) == (phase, kept.containerStatuses)
 
 
 async def test_a_process_that_ignores_term_is_killed_when_its_time_is_over(node: FakeNode) -> None:
