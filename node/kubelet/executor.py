@@ -164,8 +164,12 @@ class Executor:
         """Ensure an image; the end wakes the pod's worker."""
         try:
             await self._ensure_image(step, pod, config)
-        except Exception:  # the runtime is away, or a mistake of ours
-            log.exception("an image is asked for again", extra={"object": pod.metadata.name})
+        except base.RuntimeFailure as error:  # the runtime is away
+            extra = {"object": _named(pod), "error": str(error)}
+            log.warning("an image is asked for again", extra=extra)
+            await self._tools.clock.sleep(RETRY_SECONDS)
+        except Exception:  # a mistake of ours
+            log.exception("an image is asked for again", extra={"object": _named(pod)})
             await self._tools.clock.sleep(RETRY_SECONDS)
         del self.memory.pulls[step.container.name]
         self._wake()
@@ -402,7 +406,19 @@ class Executor:
             status = replace(
                 status, state="exited", pid=0, exit_code=LOST_EXIT_CODE, finished_at=lost_at
             )
+        if status.lost:
+            status = replace(status, finished_at=self._found_at(status))
         self.observed.put(status)
+
+    def _found_at(self, status: ContainerStatus) -> str:
+        """When it was first found that a container had ended with the machine.
+
+        Never before its start: the machine's clock may have been set back since.
+        """
+        now = self._tools.clock.now()
+        if status.started_at:
+            now = max(now, times.parse(status.started_at))
+        return self.memory.found_at.setdefault(status.id, times.to_time(now))
 
     def lose(self, container_id: str) -> None:
         """A container's process is gone and its exit code will never be known."""
@@ -438,6 +454,11 @@ class Executor:
         if not text and fall_back and status.exit_code:
             text = await tools.offload(termination.log_tail, Path(status.log_path))
         self.memory.messages[status.id] = text
+
+
+def _named(pod: Pod) -> str:
+    """A pod as the log names it."""
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
 
 
 def _remove_files_of(log_file: Path, termination_file: Path) -> None:

@@ -51,6 +51,12 @@ def advance(old: str, new: Phase) -> Phase:
     return new
 
 
+def end_of(states: list[ContainerPhase], exit_codes: list[int]) -> Phase:
+    """How a deleted pod ends of which nothing runs: what has not succeeded never will."""
+    succeeded = states and all(state == "terminated" for state in states) and not any(exit_codes)
+    return "Succeeded" if succeeded else "Failed"
+
+
 def phase_of(
     states: list[ContainerPhase],
     exit_codes: list[int],

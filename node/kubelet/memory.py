@@ -137,6 +137,8 @@ class PodMemory:
     """Ids of containers that were there before the sandbox was made: those of an older one."""
     lost: dict[str, str] = field(default_factory=dict)
     """Container id -> when its process was found to be gone, though the runtime does not know."""
+    found_at: dict[str, str] = field(default_factory=dict)
+    """Container id -> when it was found that it had ended with the machine: the end it is given."""
     messages: dict[str, str] = field(default_factory=dict)
     """Container id -> its termination message."""
     stable_from: dict[str, int] = field(default_factory=dict)
@@ -163,6 +165,7 @@ class PodMemory:
         known: tuple[dict[str, Any], ...] = (
             self.start_failures,
             self.lost,
+            self.found_at,
             self.messages,
             self.signalled,
             self.stops,

@@ -427,8 +427,11 @@ def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: Pod
 def back_off_seconds(ended: ContainerStatus, memory: PodMemory, now: datetime) -> float:
     """How long the next attempt still waits, on the clock that the runtime's stamps are from.
 
-    An end in the future is one before that clock was set back: nothing is left to wait.
+    An end in the future is one before that clock was set back: nothing is left to wait. Nor is
+    there after an end with the machine, which is no crash and whose stamp is a later one.
     """
+    if ended.lost:
+        return 0.0
     since = (now - _end_of(ended, memory)).total_seconds()
     return max(0.0, restart_wait_seconds(ended, memory) - since) if since >= 0 else 0.0
 

@@ -17,7 +17,7 @@ from node.kubelet.executor import Executor, Tools
 from node.kubelet.memory import Moment, Observed, PodMemory
 from node.kubelet.prober import Prober
 from node.kubelet.processes import Stop
-from node.kubelet.status import Findings, back_offs, is_overwritten, pod_status
+from node.kubelet.status import Findings, back_offs, is_overwritten, pod_status, reported_lost
 from node.runtime.base import ContainerStatus, RuntimeFailure, SandboxFailed
 from protos import node_v1_pb2
 
@@ -48,6 +48,7 @@ class PodWorker:
         self._gone = gone
         self.assignment = assignment
         self.memory = PodMemory(started_at=tools.clock.now())
+        self.memory.found_at.update(reported_lost(self.pod.status))
         self.observed = Observed()
         self._wake = asyncio.Event()
         self._executor = Executor(tools, self.observed, self.memory, self._wake.set)
@@ -203,6 +204,9 @@ class PodWorker:
             pod.status.startTime = self._status.startTime
             pod.status.reason = self._status.reason or pod.status.reason
             pod.status.message = self._status.message or pod.status.message
+            # Of a container that has gone this is all that is known.
+            pod.status.containerStatuses = self._status.containerStatuses
+            pod.status.initContainerStatuses = self._status.initContainerStatuses
             if self._status.podIP:
                 pod.status.podIP, pod.status.podIPs = self._status.podIP, self._status.podIPs
             for condition in self._status.conditions:

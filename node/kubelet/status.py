@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from common.api import conditions, times
 from common.api.types import Time
 from common.api.types.core_v1 import (
@@ -35,6 +37,9 @@ from node.kubelet.planner import (
 from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX = 4096
+PREFIX = "podman://"
+LOST_REASON = "Unknown"
+"""Of a container that ended with the machine: containerd's word, beside its exit code 255."""
 
 
 class Findings(NamedTuple):
@@ -62,13 +67,17 @@ def pod_status(
         _container_status(pod, c, observed, memory, now, findings) for c in pod.spec.initContainers
     ]
     main = [_container_status(pod, c, observed, memory, now, findings) for c in pod.spec.containers]
-    initialised = all(_completed(one) for one in init) or any_started(pod, observed, memory)
+    initialised = (
+        all(_completed(one) for one in init)
+        or any_started(pod, observed, memory)
+        or (is_ending(pod, memory) and _was_initialised(pod))
+    )
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
     status = PodStatus(
         observedGeneration=pod.metadata.generation,
-        phase=_phase(pod, init, main, memory, initialised=initialised),
+        phase=_phase(pod, init, main, observed, memory, initialised=initialised),
         qosClass=pod.status.qosClass,
         startTime=pod.status.startTime or times.to_time(memory.started_at),
         hostIP=host_address,
@@ -81,7 +90,7 @@ def pod_status(
         status.podIP, status.podIPs = address, (PodIP(ip=address),)
     elif is_ending(pod, memory):
         status.podIP, status.podIPs = pod.status.podIP, pod.status.podIPs
-    if memory.failed:
+    if memory.failed and status.phase == "Failed":
         status.reason, status.message = memory.failed
     elif status.phase == pod.status.phase:
         status.reason, status.message = pod.status.reason, pod.status.message
@@ -92,6 +101,17 @@ def pod_status(
 def is_overwritten(found: PodStatus, reported: PodStatus) -> bool:
     """Whether the API shows another phase than was reported. An end stays: it means to stop."""
     return found.phase not in (reported.phase, "Succeeded", "Failed")
+
+
+def reported_lost(status: PodStatus) -> dict[str, str]:
+    """Container id -> the end that was reported of it, where it ended with the machine."""
+    ends = [
+        state.terminated
+        for one in (*status.initContainerStatuses, *status.containerStatuses)
+        for state in (one.state, one.lastState)
+        if state.terminated is not None and state.terminated.reason == LOST_REASON
+    ]
+    return {end.containerID.removeprefix(PREFIX): end.finishedAt for end in ends if end.finishedAt}
 
 
 def back_offs(old: PodStatus | None, new: PodStatus) -> list[str]:
@@ -125,13 +145,34 @@ def _phase(
     pod: Pod,
     init: list[ApiStatus],
     main: list[ApiStatus],
+    observed: Observed,
     memory: PodMemory,
     *,
     initialised: bool,
 ) -> str:
-    """The pod's phase, never going back."""
+    """The pod's phase, never going back. It ends only when no container runs any more.
+
+    What a pod that has ended was given is free for others: it must not use it still.
+    """
+    runs = any(status.state == "running" for status in observed.all())
+    new = _phase_by_states(pod, init, main, memory, initialised=initialised, runs=runs)
+    if runs and new in ("Succeeded", "Failed"):
+        new = "Running" if pod.status.phase == "Running" else "Pending"
+    return lifecycle.advance(pod.status.phase, new)
+
+
+def _phase_by_states(
+    pod: Pod,
+    init: list[ApiStatus],
+    main: list[ApiStatus],
+    memory: PodMemory,
+    *,
+    initialised: bool,
+    runs: bool,
+) -> lifecycle.Phase:
+    """The phase that the states of the containers, a deletion and the deadline ask for."""
     if memory.failed:
-        return lifecycle.advance(pod.status.phase, "Failed")
+        return "Failed"
     init_failed = pod.spec.restartPolicy == "Never" and any(
         s.state.terminated is not None and s.state.terminated.exitCode for s in init
     )
@@ -145,15 +186,14 @@ def _phase(
             states.append("running")
         else:
             states.append("waiting")
-    return lifecycle.advance(
-        pod.status.phase,
-        lifecycle.phase_of(
-            states,
-            codes,
-            initialised=initialised,
-            init_failed=init_failed,
-            restart_policy=pod.spec.restartPolicy,
-        ),
+    if pod.metadata.deletionTimestamp and not runs:
+        return lifecycle.end_of(states, codes)
+    return lifecycle.phase_of(
+        states,
+        codes,
+        initialised=initialised,
+        init_failed=init_failed,
+        restart_policy=pod.spec.restartPolicy,
     )
 
 
@@ -166,6 +206,7 @@ def _container_status(
     findings: Findings,
 ) -> ApiStatus:
     """The status of one container, of its last attempt and of the one before."""
+    reported = _reported(pod, container.name) if is_ending(pod, memory) else None
     attempts = observed.containers.get(container.name, [])
     ended = [status for status in attempts if _has_ended(status, memory)]
     latest = attempts[-1] if attempts else None
@@ -173,10 +214,12 @@ def _container_status(
         name=container.name,
         image=latest.image if latest and latest.image else container.image,
         imageID=latest.image_id if latest else "",
-        containerID=f"podman://{latest.id}" if latest else "",
+        containerID=f"{PREFIX}{latest.id}" if latest else "",
         restartCount=latest.attempt if latest else 0,
     )
     started = False
+    if latest is None and reported is not None and reported.containerID:
+        return _as_reported(reported)
     if latest is None:
         status.state = _waiting(*_why_waiting(container, memory, findings))
     elif latest.state == "running" and not hooks.post_start_is_over(container, latest, memory):
@@ -196,11 +239,46 @@ def _container_status(
         status.lastState = _terminated(latest, memory)
     else:
         status.state = _terminated(latest, memory)
-        status.lastState = _terminated(ended[-2], memory) if len(ended) > 1 else ContainerState()
+        if len(ended) > 1:
+            status.lastState = _terminated(ended[-2], memory)
+        elif reported is not None and reported.containerID == status.containerID:
+            status.lastState = reported.lastState  # of an attempt that has been removed
         is_init = any(c.name == container.name for c in pod.spec.initContainers)
         status.ready = is_init and latest.exit_code == 0
     status.started = started
     return status
+
+
+def _reported(pod: Pod, name: str) -> ApiStatus | None:
+    """What was reported last of a container, or None."""
+    known = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+    return next((one for one in known if one.name == name), None)
+
+
+def _as_reported(reported: ApiStatus) -> ApiStatus:
+    """A container of an ending pod that is not there any more: it has ended, as far as is known."""
+    if reported.state.terminated is not None:
+        return reported
+    status = msgspec.structs.replace(reported, ready=False, started=False)
+    last = reported.lastState.terminated
+    if last is not None and last.containerID == reported.containerID:
+        # It waited for its next attempt, which will not be.
+        status.state, status.lastState = reported.lastState, ContainerState()
+    else:
+        end = ContainerStateTerminated(
+            exitCode=137,
+            reason="ContainerStatusUnknown",
+            message="The container could not be located when the pod was terminated",
+            containerID=reported.containerID,
+        )
+        status.state = ContainerState(terminated=end)
+    return status
+
+
+def _was_initialised(pod: Pod) -> bool:
+    """Whether the init containers had ended by what was reported last."""
+    found = conditions.find(pod.status.conditions, "Initialized")
+    return found is not None and found.status == "True"
 
 
 def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:
@@ -260,6 +338,8 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
     code = 128 if start_failure else status.exit_code
     if start_failure:
         reason = "StartError"
+    elif status.lost:
+        reason = LOST_REASON
     elif status.oom_killed:
         reason = "OOMKilled"
     else:
@@ -274,7 +354,7 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
             message=message[:MESSAGE_MAX],
             startedAt=_stamp(status.started_at),
             finishedAt=finished,
-            containerID=f"podman://{status.id}",
+            containerID=f"{PREFIX}{status.id}",
         )
     )
 

@@ -157,6 +157,8 @@ class ContainerStatus:
     """Asks its first process to end: the image's, a name or a number."""
     cgroup_path: str = ""
     log_path: str = ""
+    lost: bool = False
+    """It ended with the machine: neither when nor how is known, and `finished_at` is empty."""
 
 
 @dataclass(frozen=True, slots=True)

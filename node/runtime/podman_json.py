@@ -176,9 +176,9 @@ def container_status(found: Mapping[str, Any]) -> ContainerStatus:
 def _lost(status: ContainerStatus) -> ContainerStatus:
     """A container that has run and is only "created" now: the machine was switched off under it.
 
-    Podman has forgotten how it ended; 255 is what Kubernetes' runtimes say then.
+    Podman has forgotten when and how it ended; 255 is what Kubernetes' runtimes say then.
     """
-    return replace(status, state="exited", exit_code=255, finished_at=status.started_at)
+    return replace(status, state="exited", exit_code=255, finished_at="", lost=True)
 
 
 def _signal(value: int | str | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.api import conditions
+from common.api import conditions, times
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Secret
 from node.runtime.base import ImagePullFailed, RuntimeUnavailable
@@ -19,6 +19,12 @@ STOPS_ON_TERM = ("polite",)
 ENDS = ("ends",)
 FAILS = ("fails",)
 ABSENT = ("absent",)
+DELETED = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+ENDS_OF_DELETED = [
+    ("Always", STOPS_ON_TERM, "Succeeded", 0),
+    ("Never", STOPS_ON_TERM, "Succeeded", 0),
+    ("Always", ("ignores",), "Failed", 137),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +64,27 @@ async def test_a_deleted_pod_is_stopped_removed_and_said_to_be_gone(node: FakeNo
     assert await node.sandbox.list() == []
     await node.remove(UID)
     assert node.kubelet.assignments() == {}
+
+
+@pytest.mark.parametrize(("policy", "command", "phase", "code"), ENDS_OF_DELETED)
+async def test_a_deleted_pod_that_is_kept_by_a_finalizer_tells_how_it_ended(
+    node: FakeNode, policy: str, command: tuple[str, ...], phase: str, code: int
+) -> None:
+    one = pod(containers=[container(command=command)], restartPolicy=policy)
+    await node.assign(one)
+    one = pod(containers=[container(command=command)], restartPolicy=policy, metadata=DELETED)
+    await node.assign(one)
+    await node.wait(31)
+    assert UID in node.master.gone
+    kept = node.master.last(UID)
+    assert kept.phase == phase
+    end = kept.containerStatuses[0].state.terminated
+    assert end is not None
+    assert (end.exitCode, bool(end.containerID)) == (code, True)
+    one.status = kept
+    await node.restart()
+    after = node.master.last(UID)
+    assert (after.phase, after.containerStatuses) == (phase, kept.containerStatuses)
 
 
 async def test_a_process_that_ignores_term_is_killed_when_its_time_is_over(node: FakeNode) -> None:
@@ -104,7 +131,10 @@ async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> N
     await node.assign(pod(activeDeadlineSeconds=60, terminationGracePeriodSeconds=5))
     await node.wait(59)
     assert node.master.last(UID).phase == "Running"
-    await node.wait(7)
+    await node.wait(4)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    assert node.master.last(UID).phase == "Running", "its container runs still"
+    await node.wait(3)
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert [s.state for s in (await node.containers()).values()] == ["exited"]
@@ -122,6 +152,43 @@ async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNod
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert status.message == "Pod was active on the node longer than the specified deadline"
+
+
+async def test_what_ended_with_the_machine_ended_when_that_was_found(node: FakeNode) -> None:
+    one = pod(containers=[container(command=STOPS_ON_TERM)])
+    await node.assign(one)
+    first = (await node.containers())["app/0"]
+    await node.stop()
+    fields = {"state": "exited", "pid": 0, "exit_code": 255, "lost": True}
+    node.runtime._change(first.id, **fields)
+    await node.clock.advance(3600)
+    found = node.clock.now()
+    await node.start()
+    for _ in range(2):  # a kubelet that begins later knows no other end
+        one.status = node.master.last(UID)
+        [status] = one.status.containerStatuses
+        assert (status.state.running is not None, status.restartCount) == (True, 1)
+        end = status.lastState.terminated
+        assert end is not None
+        assert (end.exitCode, end.reason) == (255, "Unknown")
+        assert end.finishedAt == times.to_time(found)
+        await node.clock.advance(60)
+        await node.restart()
+
+
+async def test_a_restart_of_the_kubelet_keeps_stopping_a_pod_past_its_deadline(
+    node: FakeNode,
+) -> None:
+    one = pod(activeDeadlineSeconds=60, terminationGracePeriodSeconds=5)
+    await node.assign(one)
+    await node.wait(61)
+    one.status = node.master.last(UID)
+    assert one.status.phase == "Running"
+    await node.restart()
+    await node.wait(10)
+    status = node.master.last(UID)
+    assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
+    assert list(await node.containers()) == ["app/0"], "nothing is started again"
 
 
 async def test_a_restart_long_ago_takes_no_time_from_the_grace_of_the_pods_end(
@@ -714,3 +781,20 @@ async def test_a_container_whose_image_changes_is_made_anew(node: FakeNode, poli
     assert (status.image, status.restartCount) == ("localhost/demo:2", 1)
     told = [text for reason, text in node.events if reason == "Killing"]
     assert told == ["Container app definition changed, will be restarted"]
+
+
+async def test_a_runtime_that_is_away_for_an_image_is_one_line_of_the_log(
+    node: FakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "node.kubelet.executor")
+    node.runtime.image_status = away  # type: ignore[method-assign]
+    await node.assign(pod())
+    [line] = caplog.records
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert line.__dict__["object"] == "default/web"
+    assert line.__dict__["error"] == "Podman is away"
+
+
+async def away(reference: str) -> None:
+    """No answer."""
+    raise RuntimeUnavailable("Podman is away")

@@ -1,5 +1,6 @@
 """The planner, one situation a test: what it does next, and why it waits."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -305,6 +306,21 @@ def test_a_pod_that_ran_too_long_has_its_grace_period_before_the_kill() -> None:
     )
     assert wait_of(plan(pod(), observed(ran()), known)) == 9
     assert signal_of(plan(pod(), observed(ran()), known, later=9)) == "KILL"
+
+
+def test_after_an_end_with_the_machine_there_is_nothing_to_wait_for() -> None:
+    end = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
+    crashed = ran(attempt=3, state="exited", exit_code=255, started_at=end, finished_at=end)
+    assert wait_of(plan(pod(), observed(crashed))) == 40
+    assert kinds(plan(pod(), observed(replace(crashed, lost=True)))) == ["EnsureImage"]
+
+
+def test_a_pod_that_ran_too_long_is_stopped_whatever_its_phase_and_starts_nothing() -> None:
+    one = pod(status={"phase": "Running"}, containers=[container("a"), container("b")])
+    known = memory(failed=("DeadlineExceeded", "too long"))
+    assert signal_of(plan(one, observed(ran("a"), ran("b", state="exited")), known)) == "TERM"
+    ended = observed(ran("a", state="exited", exit_code=1), ran("b", state="exited"))
+    assert kinds(plan(one, ended, known)) == ["RemoveSandbox"]
 
 
 def test_containers_of_a_lost_sandbox_are_killed_before_a_new_one_is_made() -> None:

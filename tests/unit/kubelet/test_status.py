@@ -8,7 +8,7 @@ import pytest
 from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
 from node.kubelet.memory import Observed, PodMemory, StartFailure
-from node.kubelet.status import Findings, pod_status
+from node.kubelet.status import Findings, pod_status, reported_lost
 from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -236,6 +236,85 @@ def test_an_init_container_that_fails_for_good_fails_the_pod() -> None:
 
 def test_the_deadline_is_the_pods_reason() -> None:
     made = status(pod(), observed(), memory(failed=("DeadlineExceeded", "too long")))
+    assert (made.phase, made.reason, made.message) == ("Failed", "DeadlineExceeded", "too long")
+
+
+def test_a_container_that_ended_with_the_machine_has_an_unknown_end() -> None:
+    made = status(pod(restartPolicy="Never"), observed(exited(code=255, lost=True)))
+    end = made.containerStatuses[0].state.terminated
+    assert end is not None
+    assert (end.exitCode, end.reason) == (255, "Unknown")
+    assert reported_lost(made) == {"app-0": "2030-01-01T00:01:00Z"}
+    assert reported_lost(status(pod(), observed(exited(code=255)))) == {}
+
+
+DELETED = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+
+
+@pytest.mark.parametrize(("code", "phase"), [(0, "Succeeded"), (143, "Failed")])
+def test_a_deleted_pod_ends_and_keeps_what_was_reported_of_containers_that_have_gone(
+    code: int, phase: str
+) -> None:
+    init, spec = exited("setup", code=0), [container("setup")]
+    one = pod(initContainers=spec, metadata=DELETED, status={"phase": "Running"})
+    one.status = status(one, observed(init, ran()))
+    assert one.status.phase == "Running"
+    first, second = exited(code=1), exited(attempt=1, code=code)
+    one.status = ended = status(one, observed(init, first, second))
+    assert (ended.phase, truth(ended)["Initialized"]) == (phase, "True")
+    for left in (observed(init, second), observed(second), observed(with_sandbox=False)):
+        one.status = kept = status(one, left)
+        assert kept.phase == phase
+        assert kept.containerStatuses == ended.containerStatuses
+        assert kept.initContainerStatuses == ended.initContainerStatuses
+        assert truth(kept)["Initialized"] == "True"
+
+
+def test_a_container_that_ran_and_is_not_there_any_more_has_an_unknown_end() -> None:
+    one = pod(metadata=DELETED)
+    one.status = status(one, observed(ran()))
+    made = status(one, observed())
+    [kept] = made.containerStatuses
+    assert kept.state.terminated is not None
+    assert kept.state.terminated.reason == "ContainerStatusUnknown"
+    assert (kept.state.terminated.exitCode, kept.ready, kept.started) == (137, False, False)
+    assert (made.phase, kept.containerID) == ("Failed", "podman://app-0")
+
+
+def test_a_container_that_has_gone_while_it_waited_ended_as_its_last_attempt_did() -> None:
+    one = pod()
+    one.status = waits = status(one, observed(exited(attempt=2, code=3)))
+    assert waits.containerStatuses[0].state.waiting is not None
+    one.metadata.deletionTimestamp = "2030-01-01T00:00:30Z"  # type: ignore[assignment]
+    made = status(one, observed())
+    [kept] = made.containerStatuses
+    assert kept.state == waits.containerStatuses[0].lastState
+    assert kept.lastState.terminated is None
+    assert (made.phase, kept.restartCount) == ("Failed", 2)
+
+
+def test_a_deleted_pod_that_never_began_has_failed() -> None:
+    made = status(pod(metadata=DELETED), observed(with_sandbox=False))
+    assert made.phase == "Failed"
+    assert made.containerStatuses[0].state.waiting is not None
+
+
+def test_a_container_that_is_made_anew_has_nothing_of_the_former_one() -> None:
+    one = pod()
+    one.status = status(one, observed(ran()))
+    [made] = status(one, observed()).containerStatuses
+    assert (made.state.terminated, made.containerID) == (None, "")
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_pod_past_its_deadline_has_not_ended_while_a_container_runs(phase: str) -> None:
+    one, known = pod(status={"phase": phase}), memory(failed=("DeadlineExceeded", "too long"))
+    made = status(one, observed(ran()), known)
+    assert (made.phase, made.reason, made.message) == (phase, "", "")
+    assert made.containerStatuses[0].state.running is not None
+    assert truth(made)["ContainersReady"] == "True"
+    one.status = made
+    made = status(one, observed(exited(code=137)), known)
     assert (made.phase, made.reason, made.message) == ("Failed", "DeadlineExceeded", "too long")
 
 

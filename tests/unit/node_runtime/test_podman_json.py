@@ -108,6 +108,17 @@ def test_a_state_that_podman_may_invent_is_unknown_and_gos_zero_time_is_none() -
     assert (status.state, status.started_at, status.finished_at) == ("unknown", "", "")
 
 
+def test_what_is_created_and_has_run_ended_with_the_machine_nobody_knows_when() -> None:
+    found = {
+        "Id": ID,
+        "State": {"Status": "created", "StartedAt": "2030-01-01T00:00:00Z"},
+        "Config": {"Labels": body()["labels"]},
+    }
+    status = container_status(found)
+    assert (status.state, status.exit_code, status.lost) == ("exited", 255, True)
+    assert (status.started_at, status.finished_at) == ("2030-01-01T00:00:00Z", "")
+
+
 def test_labels_and_the_name_that_they_tell_make_it_ours() -> None:
     labels = body()["labels"]
     assert is_ours(NAME, labels)
