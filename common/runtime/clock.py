@@ -36,3 +36,13 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Suspend the caller for `seconds`."""
         await asyncio.sleep(seconds)
+
+
+async def sleep_or_event(clock: Clock, seconds: float, event: asyncio.Event) -> None:
+    """Suspend the caller until `seconds` have passed, or until the event is set before."""
+    waits = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(event.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

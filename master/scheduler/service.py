@@ -20,7 +20,7 @@ from common.api.types.core_v1 import Pod, PodCondition
 from common.client.api import ApiClient
 from common.client.events import EventRecorder
 from common.client.informer import Informer, Item, split_key
-from common.runtime.clock import Clock
+from common.runtime.clock import Clock, sleep_or_event
 from master.scheduler.columns import Columns, NodeRow
 from master.scheduler.cycle import Cycle, Decision
 from master.scheduler.framework import ClusterEvent
@@ -120,14 +120,10 @@ class Scheduler:
     async def _wait(self, lane: _Lane) -> None:
         """Until something has changed or a back-off is over."""
         seconds = lane.queue.wait_seconds(self._clock.monotonic())
-        waits = [asyncio.ensure_future(lane.moved.wait())]
-        if seconds is not None:
-            waits.append(asyncio.ensure_future(self._clock.sleep(seconds)))  # type: ignore[arg-type]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        if seconds is None:
+            await lane.moved.wait()
+        else:
+            await sleep_or_event(self._clock, seconds, lane.moved)
 
     async def _place(self, lane: _Lane, pod: PodInfo, group: asyncio.TaskGroup) -> None:
         """Decide about a pod and start what follows from it; that gives the slot back."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Pod, PodSpec
 from common.api.types.meta_v1 import ObjectMeta
+from common.runtime.clock import sleep_or_event
 from node.kubelet import leftovers
 from node.kubelet.executor import Tools
 from node.kubelet.leftovers import NOBODY, Leftovers
@@ -274,19 +275,7 @@ class Kubelet:
             if essence != reported or now - sent_at > NODE_STATUS_RESEND_SECONDS:
                 reported, sent_at = essence, now
                 self._master.node_report(data)
-            await self._until_due()
-
-    async def _until_due(self) -> None:
-        """Until the node's status is looked at again: at once, when the runtime is back."""
-        waits = [
-            asyncio.ensure_future(self._tools.clock.sleep(NODE_STATUS_SECONDS)),
-            asyncio.ensure_future(self._runtime_is_back.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            await sleep_or_event(self._tools.clock, NODE_STATUS_SECONDS, self._runtime_is_back)
 
     def container(self, uid: str, container_id: str) -> ContainerStatus | None:
         """The present state of one container of a pod."""

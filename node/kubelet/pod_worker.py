@@ -11,6 +11,7 @@ from functools import partial
 from common.api import conditions
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
+from common.runtime.clock import sleep_or_event
 from node.kubelet import hooks, lifecycle, planner, probing, supported, volumes
 from node.kubelet.env import Config
 from node.kubelet.executor import Executor, Tools
@@ -261,14 +262,8 @@ class PodWorker:
         """Wait for a reason to look again, at the longest so many seconds."""
         if seconds is None:
             await self._wake.wait()
-            return
-        sleeping = asyncio.ensure_future(self._tools.clock.sleep(seconds))
-        waking = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waking.cancel()
+        else:
+            await sleep_or_event(self._tools.clock, seconds, self._wake)
 
     def _watch_processes(self) -> None:
         """Be woken the moment that a container's process ends."""

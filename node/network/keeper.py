@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from common.runtime.clock import Clock
+from common.runtime.clock import Clock, sleep_or_event
 from common.security.files import write_private
 from node.network.routes import Network, PodNetwork, parse_peer
 from node.runtime.base import SandboxFailed
@@ -59,16 +59,7 @@ class NetworkKeeper:
                 except SandboxFailed as error:
                     log.error("the pod network is not complete", extra={"error": str(error)})
                     seconds = RETRY_SECONDS
-            await self._wait(seconds)
-
-    async def _wait(self, seconds: float) -> None:
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({sleeping, changed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            changed.cancel()
+            await sleep_or_event(self._clock, seconds, self._changed)
 
 
 def _log_unreadable(network: Network) -> None:

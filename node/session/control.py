@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from common.runtime.backoff import Backoff
-from common.runtime.clock import Clock
+from common.runtime.clock import Clock, sleep_or_event
 from common.runtime.rng import Rng
 from node.session.credentials import Credentials
 from protos import node_v1_pb2, node_v1_pb2_grpc
@@ -209,10 +209,4 @@ class ControlStream:
         seconds = max(0.05, next_heartbeat - self._clock.monotonic())
         if not self.connected:
             seconds = float(self._heartbeat_seconds)
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        ready = asyncio.ensure_future(self._ready.wait())
-        try:
-            await asyncio.wait({sleeping, ready}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            ready.cancel()
+        await sleep_or_event(self._clock, seconds, self._ready)
