@@ -16,6 +16,7 @@ import uvloop
 from common.runtime import logs, process
 from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
+from common.runtime.parts import Part, PartFailed, Parts
 from common.runtime.rng import SystemRng
 from common.security.ca import CertificateError
 from common.security.files import InsecurePath
@@ -46,7 +47,7 @@ def main() -> None:
     logs.configure("wherry-master", encoding=config.log_format)
     try:
         uvloop.run(run(config))
-    except (EmbeddedEtcdError, CertificateError, InsecurePath, OSError) as error:
+    except (EmbeddedEtcdError, CertificateError, InsecurePath, PartFailed, OSError) as error:
         sys.exit(f"wherry-master: {error}")
 
 
@@ -69,25 +70,30 @@ async def run(config: MasterConfig) -> None:
     try:
         store = EtcdStore(client)
         cache = WatchCache(store, clock)
-        following = asyncio.create_task(cache.run(), name="watch cache")
+        following = Parts([Part("watch cache", cache.run, essential=True)], clock).run()
+        running = asyncio.create_task(following)
         await cache.wait_for(1, START_TIMEOUT_SECONDS)
         master = wiring.build(config, pki, store, cache, clock=clock, rng=rng)
         await wiring.bootstrap(master.registry)
-        await serve(config, pki, master, stop)
-        following.cancel()
+        await serve(config, pki, master, stop, running)
+        running.cancel()
     finally:
         await client.close()
         await etcd.stop()
 
 
 async def serve(
-    config: MasterConfig, pki: certificates.Pki, master: wiring.Master, stop: asyncio.Event
+    config: MasterConfig,
+    pki: certificates.Pki,
+    master: wiring.Master,
+    stop: asyncio.Event,
+    following: asyncio.Task[None],
 ) -> None:
-    """Listen, and run the master's parts, until `stop` is set or a part fails."""
+    """Listen, and run the master's parts, until `stop` is set or what is essential fails."""
     context = rest.tls_context(
         str(pki.certificate_file), str(pki.key_file), str(pki.client_ca_file)
     )
-    running = asyncio.create_task(wiring.run_parts(master.parts), name="parts")
+    running = asyncio.create_task(master.parts.run(), name="parts")
     stopping = asyncio.create_task(stop.wait())
     servers = await _serve_rpc(config, pki, master)
     runner = await rest.serve(
@@ -95,13 +101,14 @@ async def serve(
     )
     log.info("serving", extra={"address": f"{config.advertise_address}:{config.secure_port}"})
     try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
+        await asyncio.wait({running, stopping, following}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, following):
+            if task.done():
+                await task
     finally:
         running.cancel()
         stopping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, PartFailed):
             await running
         await asyncio.gather(*(server.stop(grace=1.0) for server in servers))
         await runner.cleanup()

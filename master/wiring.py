@@ -6,9 +6,8 @@ arguments.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -21,6 +20,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
 from common.runtime.clock import Clock
+from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.security.identity import Identity
 from master.apiserver.admission.build import admission
@@ -76,8 +76,8 @@ class Master:
     access: Access
     gateway: Gateway
     registry: Registry
-    parts: Mapping[str, Coroutine[Any, Any, None]]
-    """What must run for as long as the master does, by name."""
+    parts: Parts
+    """What must run for as long as the master does."""
 
 
 def build(
@@ -102,17 +102,18 @@ def build(
         ("secrets", hub.config_changed),
     ):
         informers[name].add_handler(handler)
-    parts: dict[str, Coroutine[Any, Any, None]] = {"compactor": Compactor(store, clock).run()}
-    parts |= _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
+    running = [Part("compactor", Compactor(store, clock).run)]
+    running += _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
         client = LocalClient(registry, "system:kube-scheduler")
         own = _own_scheduler(config, recorder, clock)
         events = recorder("default-scheduler")
-        parts["scheduler"] = Scheduler(client, informers, events, clock=clock, own=own).run()
+        scheduler = Scheduler(client, informers, events, clock=clock, own=own)
+        running.append(Part("scheduler", scheduler.run))
     for name, informer in informers.items():
-        parts[f"informer {name}"] = informer.run()
-    for name, made in recorders.items():
-        parts[f"events of {name}"] = made.run()
+        running.append(Part(f"informer {name}", informer.run, essential=True))
+    running += [Part(f"events of {name}", made.run) for name, made in recorders.items()]
+    parts = Parts(running, clock)
     authenticator = Authenticator(
         admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
     )
@@ -130,7 +131,9 @@ def build(
                 "ping": lambda: "",
                 "etcd": lambda: "" if cache.ready else "the watch cache is not ready",
                 "informers": lambda: _unsynced(informers),
+                "parts": lambda: _in_words(parts.problems(essential=True)),
             },
+            degraded=lambda: parts.problems(essential=False),
         ),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock),
     )
@@ -148,9 +151,9 @@ def _controllers(
     *,
     clock: Clock,
     rng: Rng,
-) -> dict[str, Coroutine[Any, Any, None]]:
+) -> list[Part]:
     """A part for each controller that is not switched off."""
-    parts: dict[str, Coroutine[Any, Any, None]] = {}
+    parts = []
     facts = ClusterFacts(
         ca_pem=pki.server_ca.certificate_pem,
         address=config.advertise_address,
@@ -167,7 +170,7 @@ def _controllers(
                 clock=clock,
                 rng=rng,
             )
-            parts[f"controller {controller.name}"] = runner.run()
+            parts.append(Part(f"controller {controller.name}", runner.run))
     return parts
 
 
@@ -185,6 +188,10 @@ def _own_scheduler(
 def _unsynced(informers: Mapping[str, Informer]) -> str:
     waiting = [name for name, informer in informers.items() if not informer.synced.is_set()]
     return f"not synced: {', '.join(waiting)}" if waiting else ""
+
+
+def _in_words(problems: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {problem}" for name, problem in problems.items())
 
 
 def _registry(
@@ -254,10 +261,3 @@ async def bootstrap(registry: Registry) -> None:
         except StatusError as error:
             if error.reason != "AlreadyExists":
                 raise
-
-
-async def run_parts(parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
-    """Run every part until cancelled; one that ends ends all."""
-    async with asyncio.TaskGroup() as group:
-        for name, part in parts.items():
-            group.create_task(part, name=name)

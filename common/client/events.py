@@ -110,6 +110,11 @@ def reference(api_version: str, kind: str, metadata: meta_v1.ObjectMeta) -> dict
     return {name: value for name, value in found.items() if value}
 
 
+def _extra(made: Recorded, error: Exception) -> dict[str, str]:
+    meta = made.event.metadata
+    return {"object": f"{meta.namespace}/{meta.name}", "error": str(error)}
+
+
 class EventRecorder:
     """Records Events through an ApiClient, in the background."""
 
@@ -137,10 +142,11 @@ class EventRecorder:
             try:
                 await self._write(made)
             except StatusError as error:
-                meta = made.event.metadata
-                extra = {"object": f"{meta.namespace}/{meta.name}", "error": str(error)}
-                log.info("an event was not recorded", extra=extra)
-                self._correlator.forget(meta.name)
+                self._correlator.forget(made.event.metadata.name)
+                log.info("an event was not recorded", extra=_extra(made, error))
+            except Exception as error:  # one event must not keep the others from being written
+                self._correlator.forget(made.event.metadata.name)
+                log.exception("recording an event failed", extra=_extra(made, error))
 
     async def _write(self, made: Recorded) -> None:
         meta, event = made.event.metadata, made.event

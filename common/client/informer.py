@@ -246,7 +246,8 @@ class Informer:
     async def _list(self) -> None:
         resource = self.lister.resource
         found = await self._client.list(resource, resource_version="0")
-        changes = self.lister.replace((item(data) for data in found.items), found.revision)
+        readable = (new for data in found.items if (new := self._read(data)) is not None)
+        changes = self.lister.replace(readable, found.revision)
         self._moved.set()
         for old, new in changes:
             self._tell(old, new)
@@ -264,11 +265,22 @@ class Informer:
         self.lister.revision = max(self.lister.revision, event.revision)
         if event.type == "BOOKMARK":
             return
-        new = item(event.data)
+        new = self._read(event.data)
+        if new is None:
+            return
         if event.type == "DELETED":
             self._tell(self.lister.remove(new.key), None)
         else:
             self._tell(self.lister.put(new), new)
+
+    def _read(self, data: bytes) -> Item | None:
+        """An object's item; one that cannot be read must not keep its reader from the others."""
+        try:
+            return item(data)
+        except (msgspec.DecodeError, ValueError):
+            extra = {"object": self.lister.resource.plural, "data": repr(data[:200])}
+            log.exception("an object cannot be read", extra=extra)
+            return None
 
     def _tell(self, old: Item | None, new: Item | None) -> None:
         for handler in self._handlers:

@@ -187,7 +187,7 @@ class ControllerRunner:
             self._queue.add(key)
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; called again after a failure, go on with what was left."""
         for informer in self._informers.values():
             await informer.synced.wait()
         async with asyncio.TaskGroup() as group:
@@ -204,6 +204,9 @@ class ControllerRunner:
             except Exception:  # a mistake in one reconcile must not end the others
                 log.exception("reconcile failed", extra=self._extra(key))
                 self._queue.add_rate_limited(key)
+            except asyncio.CancelledError:
+                self._queue.add(key)  # if the runner is started again, it goes on with this
+                raise
             finally:
                 self._queue.done(key)
 

@@ -99,6 +99,12 @@ class SchedulingQueue:
             entry.retry_at = now + BACKOFF.delay_seconds(entry.attempts)
             self._back_off(entry)
 
+    def resume(self) -> None:
+        """Nobody tries any more what was popped: those pods are tried again."""
+        for entry in self._entries.values():
+            if entry.where == "trying":
+                self._activate(entry)
+
     def event(self, event: ClusterEvent, now: float) -> None:
         """The cluster has changed: try those again that this may help."""
         for key in list(self._unschedulable):

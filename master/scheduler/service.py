@@ -84,9 +84,12 @@ class Scheduler:
         self._pods.add_handler(self._on_pod)
 
     async def run(self) -> None:
-        """Schedule until cancelled."""
+        """Schedule until cancelled; called again after a failure, go on with what was left."""
         for informer in (self._namespaces, self._pods, self._nodes):
             await informer.synced.wait()
+        for lane in self._lanes.values():
+            lane.slots = asyncio.Semaphore(BINDINGS_AT_ONCE)
+            lane.queue.resume()
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes.values():
@@ -131,6 +134,9 @@ class Scheduler:
             decision, failure = await lane.decide(pod), ""
         except OwnSchedulerFailed as error:
             decision, failure = Decision(""), str(error)
+        except Exception as error:  # a pod that a plugin stumbles over keeps no other from its node
+            log.exception("a scheduling cycle failed", extra={"object": pod.key})
+            decision, failure = Decision(""), f"a plugin failed: {type(error).__name__}: {error}"
         now = self._clock.monotonic()
         if not lane.queue.is_trying(pod):
             lane.slots.release()
@@ -149,21 +155,24 @@ class Scheduler:
     async def _bind(self, lane: _Lane, pod: PodInfo, node: str) -> None:
         """Bind, and tell it; a pod that cannot be bound gives its room back and tries again."""
         namespace, name = split_key(pod.key)
+        bound = False
         try:
             await self._client.bind(namespace, name, uid=pod.uid, node=node)
+            bound = True
         except StatusError as error:
             extra = {"object": pod.key, "node": node, "error": str(error)}
             log.info("binding failed", extra=extra)
+        finally:
+            lane.slots.release()
             if self._no_longer_binding(pod):
-                self._binding_failed(lane, pod)
-        else:
+                if bound:
+                    lane.queue.remove(pod.key)
+                else:
+                    self._binding_failed(lane, pod)
+        if bound:
             log.info("pod bound", extra={"object": pod.key, "node": node})
             text = f"Successfully assigned {pod.key} to {node}"
             lane.recorder.record(dict(pod.about), "Normal", "Scheduled", text)
-            if self._no_longer_binding(pod):
-                lane.queue.remove(pod.key)
-        finally:
-            lane.slots.release()
 
     def _no_longer_binding(self, pod: PodInfo) -> bool:
         """Whether the pod was still the one of its name: else its room has been given back."""

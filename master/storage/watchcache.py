@@ -14,7 +14,7 @@ from contextlib import aclosing
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock
 from master.storage.entry import CacheEvent, Entry, make_entry
-from master.storage.keys import EVERYTHING, REGISTRY, check_prefix
+from master.storage.keys import EVERYTHING, REGISTRY, InvalidKey, check_prefix, registry_key
 from master.storage.store import Change, Compacted, KeyValue, Store, StoreError
 from master.storage.subscription import (
     CacheStopped,
@@ -139,6 +139,13 @@ class WatchCache:
     def get(self, key: str) -> Entry | None:
         """One object."""
         return self._entries.get(key)
+
+    def find(self, resource: str, name: str, namespace: str = "") -> Entry | None:
+        """One object by its names; None also for names that no object can have."""
+        try:
+            return self._entries.get(registry_key(resource, name, namespace))
+        except InvalidKey:
+            return None
 
     def list(self, prefix: str) -> Sequence[Entry]:
         """The objects below `prefix` (a resource, or a namespace of it) in key order."""

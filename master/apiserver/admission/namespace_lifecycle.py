@@ -13,7 +13,6 @@ from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from master.apiserver.registry.request import Context
-from master.storage.keys import registry_key
 from master.storage.watchcache import WatchCache
 
 
@@ -39,7 +38,7 @@ class NamespaceLifecycle:
         if old is not None or not resource.namespaced:
             return
         name = new.metadata.namespace
-        entry = self._cache.get(registry_key(self._namespaces.plural, name))
+        entry = self._cache.find(self._namespaces.plural, name)
         if entry is None:
             raise errors.not_found(self._namespaces, name)
         namespace = msgspec.json.decode(entry.data, type=_Namespace)

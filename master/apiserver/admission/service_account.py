@@ -13,7 +13,6 @@ from common.api.resource import Resource
 from common.api.types.core_v1 import LocalObjectReference, Pod, ServiceAccount
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.request import Context
-from master.storage.keys import InvalidKey, registry_key
 from master.storage.watchcache import WatchCache
 
 DEFAULT = "default"
@@ -50,12 +49,8 @@ class ServiceAccountExists:
 
     async def _find(self, namespace: str, name: str) -> ServiceAccount | None:
         """The account; a cache that lags behind is waited for before the answer is no."""
-        try:
-            key = registry_key("serviceaccounts", name, namespace)
-        except InvalidKey:
-            return None
-        entry = self._cache.get(key)
+        entry = self._cache.find("serviceaccounts", name, namespace)
         if entry is None:
             await fresh(self._cache)
-            entry = self._cache.get(key)
+            entry = self._cache.find("serviceaccounts", name, namespace)
         return codec.decode(entry.data, ServiceAccount) if entry is not None else None

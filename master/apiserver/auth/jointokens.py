@@ -17,7 +17,6 @@ from common.security.tokens import (
     bearer_id,
     verify_bearer,
 )
-from master.storage.keys import registry_key
 from master.storage.watchcache import WatchCache
 
 
@@ -34,7 +33,7 @@ class JoinTokens:
             token_id = bearer_id(bearer)
         except InvalidToken:
             return None
-        entry = self._cache.get(registry_key("secrets", NAME_PREFIX + token_id, NAMESPACE))
+        entry = self._cache.find("secrets", NAME_PREFIX + token_id, NAMESPACE)
         plain: dict[str, Any] = codec.decode_plain(entry.data) if entry is not None else {}
         data = plain.get("data", {})
         correct = verify_bearer(bearer, _text(data.get("hash", "")))

@@ -9,7 +9,6 @@ from common.api import quantity, times
 from common.api.codec import json as codec
 from common.api.types.meta_v1 import ObjectMeta
 from common.api.types.metrics_v1beta1 import ContainerMetrics, NodeMetrics, PodMetrics
-from master.storage.keys import registry_key
 from master.storage.watchcache import WatchCache
 from protos.node_v1_pb2 import NodeUsage
 
@@ -23,7 +22,7 @@ def labels_in(cache: WatchCache, plural: str) -> Labels:
     """The labels of the objects of a resource of the core group."""
 
     def labels(namespace: str, name: str) -> Mapping[str, str] | None:
-        entry = cache.get(registry_key(plural, name, namespace))
+        entry = cache.find(plural, name, namespace)
         return None if entry is None else entry.labels
 
     return labels

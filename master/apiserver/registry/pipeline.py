@@ -19,7 +19,7 @@ from common.api.scheme import Scheme
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from master.apiserver.registry import deletion, noderestriction
+from master.apiserver.registry import deletion, door, noderestriction
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.registry.strategy import (
@@ -30,12 +30,20 @@ from master.apiserver.registry.strategy import (
 from master.storage import store as storage
 from master.storage.entry import with_resource_version as splice
 from master.storage.keys import InvalidKey, registry_key
-from master.storage.store import Guard, KeyValue, Store
+from master.storage.store import Guard, KeyValue, Store, StoreError
 from master.storage.watchcache import WatchCache
 
 log = logging.getLogger(__name__)
 OBJECT_MAX_BYTES = 1_500_000
 ATTEMPTS_MAX = 16
+FOR_THE_PIPELINE = (
+    storage.KeyExists,
+    storage.KeyNotFound,
+    storage.Conflict,
+    storage.AllocationTaken,
+    storage.GuardFailed,
+)
+"""Refusals of a transaction that the pipeline acts on; others end the request."""
 
 Admit = Callable[[Context, Resource, Any, Any], Awaitable[None]]
 """An admission step: (context, resource, new object, old or None); may change the new one."""
@@ -431,14 +439,5 @@ class _translated:
         return None
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        match error:
-            case storage.Unavailable():
-                raise errors.unavailable(f"etcd cannot be reached: {error}") from error
-            case storage.OutcomeUnknown():
-                raise errors.timeout(
-                    "request did not complete within the allotted time; its outcome is not known"
-                ) from error
-            case storage.TooLarge():
-                raise errors.too_large(str(error)) from error
-            case storage.NoSpace():
-                raise errors.StatusError(507, "InsufficientStorage", str(error)) from error
+        if isinstance(error, StoreError) and not isinstance(error, FOR_THE_PIPELINE):
+            raise door.status_of(error, self._resource, self._name) or error from error

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple, Protocol
 
 from common.api import errors
 from common.api.codec import json as codec
+from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.registry import bodies
 from master.apiserver.registry.bodies import Body, Patcher
+from master.apiserver.registry.door import answering, translated
 from master.apiserver.registry.filters import parse
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Pipeline
@@ -103,6 +105,7 @@ class Registry:
     def _key(self, resource: Resource) -> str:
         return resource.group_resource
 
+    @answering
     async def get(
         self,
         resource: Resource,
@@ -129,6 +132,7 @@ class Registry:
             raise errors.not_found(resource, name)
         return view.outbound(entry.data) if view else entry.data
 
+    @answering
     async def list(self, resource: Resource, namespace: str, options: ListOptions) -> ObjectPage:
         """A page of objects."""
         computed = self._computed.get(self._key(resource))
@@ -153,9 +157,15 @@ class Registry:
         """Events of a resource; see `Reads.watch`. What is seen through a view is all yielded."""
         view = self._views.get(self._key(resource))
         source, receiver = (view.source, None) if view else (resource, receiver)
-        async for events in self._reads.watch(source, namespace, options, receiver=receiver):
-            yield [_seen_through(view, event) for event in events] if view else events
+        try:
+            async for events in self._reads.watch(source, namespace, options, receiver=receiver):
+                yield [_seen_through(view, event) for event in events] if view else events
+        except StatusError:
+            raise
+        except Exception as error:
+            raise translated(error, resource, "watch") from error
 
+    @answering
     async def create(
         self,
         ctx: Context,
@@ -186,6 +196,7 @@ class Registry:
             raise errors.method_not_allowed("this verb", resource)
         return self._subresources[subresource]
 
+    @answering
     async def update(
         self,
         ctx: Context,
@@ -219,6 +230,7 @@ class Registry:
             subresource=subresource,
         )
 
+    @answering
     async def patch(
         self,
         ctx: Context,
@@ -259,6 +271,7 @@ class Registry:
         data = await self.pipeline.update(ctx, view.source, namespace, name, change)
         return view.outbound(data)
 
+    @answering
     async def delete(
         self, ctx: Context, resource: Resource, namespace: str, name: str, options: DeleteOptions
     ) -> tuple[bytes, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +17,8 @@ from master.apiserver.rest.openapi import OpenAPI
 KUBERNETES_VERSION = "v1.36.2"
 Checks = dict[str, Callable[[], str]]
 """Readiness checks by name; each answers '' when it is well, else what is wrong."""
+Problems = Callable[[], Mapping[str, str]]
+"""What is wrong with parts without which the master is still of use, by name."""
 _DISCOVERY = ("APIGroupDiscoveryList",)
 _YEAR_SECONDS = 31_536_000
 
@@ -25,7 +27,14 @@ class Paths:
     """Answers everything outside of /api/V/... and /apis/G/V/... resources."""
 
     def __init__(
-        self, *, scheme: Scheme, ca_pem: bytes, address: str, version: str, checks: Checks
+        self,
+        *,
+        scheme: Scheme,
+        ca_pem: bytes,
+        address: str,
+        version: str,
+        checks: Checks,
+        degraded: Problems,
     ) -> None:
         self._scheme = scheme
         self._openapi = OpenAPI(scheme)
@@ -33,6 +42,7 @@ class Paths:
         self._address = address
         self._version = version
         self._checks = checks
+        self._degraded = degraded
 
     async def public(
         self, request: web.Request, parts: list[str], parameters: dict[str, str]
@@ -58,6 +68,7 @@ class Paths:
             f"[-]{name} failed: {reason}" if reason else f"[+]{name} ok"
             for name, reason in results.items()
         ]
+        lines += [f"[-]{name} is degraded: {why}" for name, why in self._degraded().items()]
         lines.append("readyz check failed" if failed else "readyz check passed")
         return web.Response(status=503 if failed else 200, text="\n".join(lines) + "\n")
 

@@ -95,7 +95,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     await cache.wait_for(0, 5)
     master = wiring.build(config, pki, store, cache, clock=clock, rng=rng)
     await wiring.bootstrap(master.registry)
-    tasks.append(asyncio.create_task(wiring.run_parts(master.parts)))
+    tasks.append(asyncio.create_task(master.parts.run()))
     made = Running(LocalClient(master.registry, "system:test"))
     for name in ("n1", "n2", "n3"):
         node = node_item(name).decode(Node)
