@@ -46,7 +46,8 @@ from master.apiserver.rest.resources import Resources
 from master.apiserver.rest.server import RestServer
 from master.apiserver.rpc.access import Access
 from master.apiserver.rpc.cluster import ClusterService
-from master.apiserver.rpc.nodes import Cidrs, NodeHub, NodeService
+from master.apiserver.rpc.hub import Cidrs, NodeHub
+from master.apiserver.rpc.nodes import NodeService
 from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
 from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
@@ -112,6 +113,7 @@ def build(
         running.append(Part("scheduler", scheduler.run))
     for name, informer in informers.items():
         running.append(Part(f"informer {name}", informer.run, essential=True))
+    running.append(Part("network of nodes", hub.tell_network))
     running += [Part(f"events of {name}", made.run) for name, made in recorders.items()]
     parts = Parts(running, clock)
     authenticator = Authenticator(

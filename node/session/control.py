@@ -133,6 +133,7 @@ class ControlStream:
     async def _receive(self, stream: AsyncIterator[Any], handlers: Handlers) -> None:
         """Hand the master's messages on."""
         told: set[str] = set()
+        network = node_v1_pb2.Network()
         async for message in stream:
             match message.WhichOneof("message"):
                 case "welcome":
@@ -145,7 +146,11 @@ class ControlStream:
                 case "pod":
                     told.add(handlers.assign(message.pod))
                 case "network":
-                    handlers.network(message.network)
+                    network = message.network
+                    handlers.network(network)
+                case "network_change":
+                    network = changed(network, message.network_change)
+                    handlers.network(network)
                 case "removed":
                     self._forget(message.removed.uid)
                     handlers.removed(message.removed.uid)
@@ -210,3 +215,14 @@ class ControlStream:
         if not self.connected:
             seconds = float(self._heartbeat_seconds)
         await sleep_or_event(self._clock, seconds, self._ready)
+
+
+def changed(network: node_v1_pb2.Network, change: node_v1_pb2.NetworkChange) -> node_v1_pb2.Network:
+    """The network after a change; a peer is known by its pod CIDR."""
+    peers = {peer.pod_cidr: peer for peer in network.peers if peer.pod_cidr not in change.gone}
+    peers.update((peer.pod_cidr, peer) for peer in change.peers)
+    return node_v1_pb2.Network(
+        cluster_cidr=network.cluster_cidr,
+        service_cidr=network.service_cidr,
+        peers=[peers[pod_cidr] for pod_cidr in sorted(peers)],
+    )

@@ -24,7 +24,7 @@ from master.apiserver.registry.request import Context, DeleteOptions, WatchOptio
 from master.apiserver.rest import negotiate, options, tables
 from master.apiserver.rest.logs import log_options
 from master.apiserver.rpc.access import Access, find
-from master.apiserver.rpc.nodes import NodeHub
+from master.apiserver.rpc.hub import NodeHub
 from master.apiserver.rpc.sessions import NodeSessions
 from master.apiserver.rpc.status import answering
 from protos import cluster_v1_pb2 as pb

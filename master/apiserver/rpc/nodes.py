@@ -7,240 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 import grpc
-import msgspec
 
-from common.api import conditions
 from common.api.codec import json as codec
 from common.api.errors import StatusError
-from common.api.resource import Resource
 from common.api.types.core_v1 import Node
 from common.client.events import EventRecorder
-from common.client.informer import Item, Lister
 from common.runtime.clock import Clock
 from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizer import node_name
-from master.apiserver.rpc import assignments
-from master.apiserver.rpc.assignments import Reference
+from master.apiserver.rpc import intake
+from master.apiserver.rpc.hub import NodeHub, NodeStream
 from master.apiserver.rpc.reports import Reports
 from master.apiserver.rpc.sessions import NodeSessions
+from master.apiserver.rpc.status import code_of
 from protos import node_v1_pb2, node_v1_pb2_grpc
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5
 RETRY_SECONDS = 0.5
-OUTBOX_MAX = 1000
+MESSAGE_MAX = 256
 FromNode = node_v1_pb2.FromNode
 ToNode = node_v1_pb2.ToNode
-
-
-class Cidrs(NamedTuple):
-    """The addresses of pods, and those of services."""
-
-    cluster: str
-    service: str
-
-
-class NodeStream:
-    """One control stream: what is still to be told, what was told, what was heard."""
-
-    def __init__(self, node: str, identity: Identity, epoch: int) -> None:
-        self.node = node
-        self.identity = identity
-        self.epoch = epoch
-        self.outbox: asyncio.Queue[ToNode | None] = asyncio.Queue(OUTBOX_MAX)
-        self.due: dict[str, Item | None] = {}
-        self.due_event = asyncio.Event()
-        self.references: dict[str, set[Reference]] = {}
-        self.reports: dict[str, FromNode] = {}
-        """The newest report of each pod and of the node, and pods that are gone, to be written."""
-        self.reports_event = asyncio.Event()
-        self.replaced = asyncio.Event()
-        self.network_due = True
-        self.status = b""
-
-    def report(self, key: str, message: FromNode) -> None:
-        """Write what the node has said, in place of what it said of the same before."""
-        self.reports[key] = message
-        self.reports_event.set()
-
-    def tell(self, key: str, item: Item | None) -> None:
-        """Tell the node of a pod's newest state (None: gone) when its turn comes."""
-        self.due[key] = item
-        self.due_event.set()
-
-
-class NodeHub:
-    """All nodes that hold a stream to this master."""
-
-    def __init__(
-        self,
-        listers: Mapping[str, Lister],
-        *,
-        heartbeats: dict[str, float],
-        usages: dict[str, node_v1_pb2.NodeUsage],
-        cidrs: Cidrs,
-        clock: Clock,
-    ) -> None:
-        self._pods = listers["pods"]
-        self._config_maps = listers["configmaps"]
-        self._secrets = listers["secrets"]
-        self._services = listers["services"]
-        self._cidrs = cidrs
-        self._peers: dict[str, node_v1_pb2.Peer] = {}
-        self._unknown: set[str] = set()
-        self._started = clock.monotonic()
-        self._heard: dict[str, float] = {}
-        self._clock = clock
-        self.streams: dict[str, NodeStream] = {}
-        self.usage = usages
-        self.usage_turn = asyncio.Event()
-        self.heartbeats = heartbeats
-        self._epochs: dict[str, int] = defaultdict(int)
-        self._by_node: dict[str, set[str]] = defaultdict(set)
-
-    def pod_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
-        """Informer handler: tell the pod's node."""
-        if old is not None and old.node and (new is None or new.uid != old.uid):
-            self._by_node[old.node].discard(old.key)
-            if stream := self.streams.get(old.node):
-                stream.tell(_key(old), None)
-        if new is not None and new.node:
-            self._by_node[new.node].add(new.key)
-            if stream := self.streams.get(new.node):
-                stream.tell(_key(new), new)
-
-    def node_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
-        """Informer handler: tell every node when a pod CIDR or a node's address has changed."""
-        item = new or old
-        assert item is not None
-        self._note_ready(item.name, new)
-        peer = _peer(new) if new is not None else None
-        if peer == self._peers.get(item.name):
-            return
-        self._peers.pop(item.name, None)
-        if peer is not None:
-            self._peers[item.name] = peer
-        for stream in self.streams.values():
-            stream.network_due = True
-            stream.due_event.set()
-
-    def _note_ready(self, name: str, item: Item | None) -> None:
-        """Whether a node counts as lost."""
-        self._unknown.discard(name)
-        if item is not None:
-            ready = conditions.find(item.decode(Node).status.conditions, "Ready")
-            if ready is not None and ready.status == "Unknown":
-                self._unknown.add(name)
-
-    def is_unknown(self, node: str) -> bool:
-        """Whether the API says of a node that nobody knows how it is."""
-        return node in self._unknown
-
-    def network(self) -> node_v1_pb2.Network:
-        """Every node with the addresses of its pods."""
-        return node_v1_pb2.Network(
-            cluster_cidr=self._cidrs.cluster,
-            service_cidr=self._cidrs.service,
-            peers=[self._peers[name] for name in sorted(self._peers)],
-        )
-
-    def config_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
-        """Informer handler: send pods again whose ConfigMap or Secret has changed."""
-        changed = new or old
-        assert changed is not None
-        reference = Reference(resource.plural, changed.namespace, changed.name)
-        for stream in self.streams.values():
-            for key, wanted in stream.references.items():
-                if reference in wanted:
-                    namespace_name, _, uid = key.rpartition("/")
-                    pod = self._pods.by_key(namespace_name)
-                    if pod is not None and pod.uid == uid:
-                        stream.tell(key, pod)
-
-    def used_by_node(self, node: str, plural: str, namespace: str, name: str) -> bool:
-        """Whether a pod bound to the node references that object."""
-        stream = self.streams.get(node)
-        reference = Reference(plural, namespace, name)
-        return stream is not None and any(reference in r for r in stream.references.values())
-
-    def node_of_pod(self, namespace: str, name: str) -> str | None:
-        """The node that a pod is bound to."""
-        pod = self._pods.get(namespace, name)
-        return pod.node if pod is not None else None
-
-    def silence_seconds(self, node: str) -> float:
-        """Since a message of the node last came; since this master started, if none ever did."""
-        return self._clock.monotonic() - self._heard.get(node, self._started)
-
-    def heard(self, node: str) -> None:
-        """A message of the node has come: it lives."""
-        self._heard[node] = self._clock.monotonic()
-        self.heartbeats[node] = self._clock.now().timestamp()
-
-    def usage_reported(self, node: str, usage: node_v1_pb2.NodeUsage) -> None:
-        """Keep a node's newest usage and wake everybody who waits for the next one."""
-        self.usage[node] = usage
-        turn, self.usage_turn = self.usage_turn, asyncio.Event()
-        turn.set()
-
-    def open(self, node: str, identity: Identity) -> NodeStream:
-        """Begin a stream; a former one of the same node ends."""
-        former = self.streams.get(node)
-        if former is not None:
-            former.replaced.set()
-        self._epochs[node] += 1
-        stream = NodeStream(node, identity, self._epochs[node])
-        self.streams[node] = stream
-        return stream
-
-    def is_current(self, stream: NodeStream) -> bool:
-        """Whether no later stream of the same node has begun."""
-        return self.streams.get(stream.node) is stream
-
-    def tell_everything(self, stream: NodeStream) -> None:
-        """Tell a new stream of every pod that is bound to its node."""
-        for key in sorted(self._by_node.get(stream.node, ())):
-            pod = self._pods.by_key(key)
-            if pod is not None and pod.node == stream.node:
-                stream.tell(_key(pod), pod)
-
-    def close(self, stream: NodeStream) -> None:
-        """End a stream; what a newer one has said stays."""
-        if self.streams.get(stream.node) is stream:
-            del self.streams[stream.node]
-            self.usage.pop(stream.node, None)
-
-    def message_of(self, stream: NodeStream, key: str, item: Item | None) -> ToNode:
-        """The message for one pod of a stream."""
-        if item is None:
-            stream.references.pop(key, None)
-            namespace, name, uid = key.split("/")
-            gone = node_v1_pb2.PodRemoved(namespace=namespace, name=name, uid=uid)
-            return ToNode(removed=gone)
-        message, wanted = assignments.assignment(
-            item, self._config_maps, self._secrets, self._services
-        )
-        stream.references[key] = wanted
-        return message
-
-
-def _peer(item: Item) -> node_v1_pb2.Peer | None:
-    """What other nodes must know of a node; None until it has an address and a pod CIDR."""
-    node = item.decode(Node)
-    address = next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
-    if not node.spec.podCIDR or not address:
-        return None
-    return node_v1_pb2.Peer(pod_cidr=node.spec.podCIDR, address=address)
-
-
-def _key(pod: Item) -> str:
-    return f"{pod.namespace}/{pod.name}/{pod.uid}"
 
 
 class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
@@ -272,10 +65,11 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         try:
             node = await self._reports.register(identity, name, hello.node)
         except StatusError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, error.message)
+            await context.abort(code_of(error), error.message[:MESSAGE_MAX])
             raise
+        status = codec.encode(codec.decode(hello.node, Node).status)
         stream = self._hub.open(name, identity)
-        stream.status = codec.encode(codec.decode(hello.node, Node).status)
+        stream.status = status
         log.info("node connected", extra={"object": name, "epoch": stream.epoch})
         tasks = [
             asyncio.create_task(self._read(stream, request_iterator)),
@@ -311,9 +105,11 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
 
     async def _tell_due(self, stream: NodeStream) -> None:
         stream.due_event.clear()
-        if stream.network_due:
-            stream.network_due = False
+        changes, stream.network_changes = stream.network_changes, []
+        if changes is None:
             await stream.outbox.put(ToNode(network=self._hub.network()))
+        for change in changes or ():
+            await stream.outbox.put(ToNode(network_change=change))
         while stream.due:
             key = next(iter(stream.due))
             item = stream.due.pop(key)
@@ -325,20 +121,45 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             if not self._hub.is_current(stream):
                 return  # what an old stream still brings is no longer true
             self._hub.heard(stream.node)
-            match message.WhichOneof("message"):
-                case "heartbeat":
-                    self._restore(stream)
-                    if message.heartbeat.HasField("usage"):
-                        self._hub.usage_reported(stream.node, message.heartbeat.usage)
-                case "pod":
-                    stream.report(f"pod {message.pod.uid}", message)
-                case "node":
-                    stream.status = message.node.status
-                    stream.report("node", message)
-                case "gone":
-                    stream.report(f"gone {message.gone.uid}", message)
-                case "event":
-                    self._record(message.event)
+            try:
+                self._take(stream, message)
+            except intake.Refused as error:
+                self._complain(stream, str(error))
+            await self._pace(stream, message)
+
+    def _take(self, stream: NodeStream, message: FromNode) -> None:
+        """Act on one message. Raises Refused."""
+        intake.check(message)
+        match message.WhichOneof("message"):
+            case "heartbeat":
+                self._restore(stream)
+                if message.heartbeat.HasField("usage"):
+                    self._hub.usage_reported(stream.node, message.heartbeat.usage)
+            case "pod":
+                stream.report(f"pod {message.pod.uid}", message)
+            case "node":
+                stream.status = message.node.status
+                stream.report("node", message)
+            case "gone":
+                stream.report(f"gone {message.gone.uid}", message)
+            case "event":
+                is_own = partial(self._hub.is_own_pod, stream.node)
+                self._recorder.record(*intake.occurrence(message.event, stream.node, is_own))
+
+    async def _pace(self, stream: NodeStream, message: FromNode) -> None:
+        """Read no faster than a node may send, and than its reports are stored."""
+        cost = 1.0 + message.ByteSize() / 4096
+        seconds = stream.intake.spend(self._clock.monotonic(), cost)
+        if seconds:
+            await self._clock.sleep(seconds)
+        while stream.is_full:
+            stream.stored_event.clear()
+            await stream.stored_event.wait()
+
+    def _complain(self, stream: NodeStream, why: str) -> None:
+        """Log that a message was refused; not each time when there are many."""
+        if stream.complaints.take(self._clock.monotonic()):
+            log.warning("a message was refused", extra={"object": stream.node, "error": why[:500]})
 
     def _restore(self, stream: NodeStream) -> None:
         """A node that was silent for too long and goes on: what it last said is true again."""
@@ -346,17 +167,13 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             last = node_v1_pb2.NodeReport(status=stream.status)
             stream.report("node", FromNode(node=last))
 
-    def _record(self, event: node_v1_pb2.EventReport) -> None:
-        about = msgspec.json.decode(event.involved_object, type=dict[str, str])
-        self._recorder.record(about, event.type, event.reason, event.message)
-
     async def _write_reports(self, stream: NodeStream) -> None:
         """Store what was reported, one after the other; heartbeats do not wait for it."""
         while True:
             await stream.reports_event.wait()
             stream.reports_event.clear()
             while stream.reports and self._hub.is_current(stream):
-                await self._write(stream, stream.reports.pop(next(iter(stream.reports))))
+                await self._write(stream, stream.next_report())
 
     async def _write(self, stream: NodeStream, report: FromNode) -> None:
         """Store one report; of a pod's status the node is told that it need not be kept."""
@@ -380,13 +197,15 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
                 return
             except StatusError as error:
                 if error.code < 500:
-                    extra = {"object": stream.node, "error": error.message}
                     if error.code != 404:
-                        log.warning("a report was refused", extra=extra)
+                        self._complain(stream, error.message)
                     return
                 if not self._hub.is_current(stream):
                     return
                 await self._clock.sleep(RETRY_SECONDS)
+            except Exception:  # one report must not keep its node from reporting others
+                log.exception("a report failed", extra={"object": stream.node})
+                return
 
     async def Session(
         self, request_iterator: AsyncIterator[Any], context: Any
@@ -460,4 +279,9 @@ async def _hello(first: Any, context: Any, name: str) -> Any:
         text = f"the certificate is for node {name}, not {first.hello.node_name}"
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
         raise PermissionError
+    try:
+        intake.check_hello(first.hello)
+    except intake.Refused as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        raise
     return first.hello

@@ -9,6 +9,9 @@ import grpc
 import grpc.aio
 
 KEEPALIVE_MS = 10_000
+HANDSHAKE_MS = 10_000
+STREAMS_MAX = 256
+"""Calls at once on one connection; further ones wait in the client."""
 REQUEST_MAX_BYTES = 4 << 20
 # Lists without a limit are larger than what a client may send.
 ANSWER_MAX_BYTES = 256 << 20
@@ -39,6 +42,10 @@ async def serve(
             ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+            # Pings that a slow moment has held up come in a bunch: no reason to send a peer away.
+            ("grpc.http2.max_ping_strikes", 0),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+            ("grpc.max_concurrent_streams", STREAMS_MAX),
             ("grpc.max_receive_message_length", REQUEST_MAX_BYTES),
             ("grpc.max_send_message_length", ANSWER_MAX_BYTES),
             ("grpc.so_reuseport", 0),

@@ -10,17 +10,22 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
 
 from common.api import errors
-from common.api.codec import json as codec
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from protos import node_v1_pb2
 
 OPEN_TIMEOUT_SECONDS = 10.0
 SESSIONS_MAX = 50
-QUEUE_MAX = 64
+ERROR_MAX_BYTES = 4 << 10
+QUEUE_MAX = 8
+FRAME_MAX_BYTES = 256 << 10
+"""Frames of a session that wait for its reader, and the size of one: a well-behaved node's are a
+quarter of it. With SESSIONS_MAX they bound what a node's unread sessions take."""
 
 
 class LogOptions(NamedTuple):
@@ -92,11 +97,13 @@ class NodeSessions:
                 frame = await session.frames.get()
                 if frame is None:
                     raise errors.unavailable(f"the stream from node {node} has ended")
+                if len(frame.data) > FRAME_MAX_BYTES:
+                    raise _misbehaved(node, f"a frame of {len(frame.data)} bytes")
                 if frame.data:
                     yield frame.data
                 if frame.end:
                     if frame.error:
-                        raise _status_error(frame.error)
+                        raise _status_error(node, frame.error)
                     return
         finally:
             session.closed.set()
@@ -136,9 +143,22 @@ class NodeSessions:
         return session
 
 
-def _status_error(data: bytes) -> errors.StatusError:
-    """The error that a node has sent as a Status."""
-    plain = codec.decode_plain(data)
-    return errors.StatusError(
-        int(plain.get("code", 500)), str(plain.get("reason", "")), str(plain.get("message", ""))
-    )
+class _Status(msgspec.Struct):
+    """The members of a Status that a node may choose."""
+
+    code: Annotated[int, msgspec.Meta(ge=400, le=599)]
+    reason: str = ""
+    message: str = ""
+
+
+def _status_error(node: str, data: bytes) -> errors.StatusError:
+    """The error that a node has sent as a Status; 502 for what is none."""
+    try:
+        status = msgspec.json.decode(data[:ERROR_MAX_BYTES], type=_Status)
+    except (msgspec.DecodeError, ValueError) as error:
+        return _misbehaved(node, f"an error that is no Status: {error}")
+    return errors.StatusError(status.code, status.reason[:64], status.message)
+
+
+def _misbehaved(node: str, what: str) -> errors.StatusError:
+    return errors.StatusError(502, "InternalError", f"node {node} has sent {what}")

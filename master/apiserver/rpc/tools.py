@@ -17,6 +17,8 @@ from master.apiserver.rpc.status import answering
 HEALTH = "/grpc.health.v1.Health/"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/"
 CLUSTER = "wherry.v1.Cluster"
+HEALTH_WATCHERS_MAX = 100
+"""They are strangers: nobody asks who wants to know."""
 
 
 class ToolHandlers(grpc.GenericRpcHandler):
@@ -80,9 +82,18 @@ def _health() -> grpc.GenericRpcHandler:
             statuses = {"": serving, CLUSTER: serving}
             return health_pb2.HealthListResponse(statuses=statuses)
 
+        watchers = 0
+
         async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
-            yield await self.Check(request, context)
-            await asyncio.Event().wait()
+            answer = await self.Check(request, context)
+            if self.watchers >= HEALTH_WATCHERS_MAX:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch already")
+            self.watchers += 1
+            try:
+                yield answer
+                await asyncio.Event().wait()
+            finally:
+                self.watchers -= 1
 
     collector = _Collector()
     health_pb2_grpc.add_HealthServicer_to_server(Health(), collector)

@@ -12,7 +12,8 @@ from common.api.errors import StatusError
 from common.api.scheme import SCHEME
 from common.client.informer import Lister
 from common.security.identity import Identity
-from master.apiserver.rpc.nodes import Cidrs, NodeHub, NodeService, NodeStream
+from master.apiserver.rpc.hub import Cidrs, NodeHub, NodeStream
+from master.apiserver.rpc.nodes import NodeService
 from protos import node_v1_pb2
 from tests.fakes.clock import FakeClock
 
@@ -81,12 +82,12 @@ def setup() -> Setup:
 
 def report(name: str) -> FromNode:
     """A pod's status."""
-    return FromNode(pod=node_v1_pb2.PodReport(name=name, uid=name))
+    return FromNode(pod=node_v1_pb2.PodReport(namespace="n", name=name, uid=name))
 
 
 def gone(name: str) -> FromNode:
     """Nothing is left of a pod."""
-    return FromNode(gone=node_v1_pb2.PodGone(name=name, uid=name))
+    return FromNode(gone=node_v1_pb2.PodGone(namespace="n", name=name, uid=name))
 
 
 HEARTBEAT = FromNode(heartbeat=node_v1_pb2.Heartbeat(usage=node_v1_pb2.NodeUsage(cpu_nanocores=1)))
