@@ -62,7 +62,8 @@ class NodeLifecycleController:
         if resource.plural == "pods":
             bound = new is not None and new.node and (old is None or not old.node)
             return [new.node] if new is not None and bound else []
-        if _status_of(old) != _status_of(new):
+        before, after = _status_of(old), _status_of(new)
+        if before != after and "Unknown" in (before, after):
             return [item.key for item in view["nodes"].list()]
         return [new.key] if new is not None else []
 
@@ -86,7 +87,8 @@ class NodeLifecycleController:
 
     def _taints(self, item: Item, node: Node, view: View, now: datetime) -> list[Command]:
         """Add and remove our taints; those of others stay."""
-        wanted = _wanted(node, evicting=not self._disrupted(view))
+        lost = _ready_status(node) == "Unknown"
+        wanted = _wanted(node, evicting=lost and not self._disrupted(view))
         kept = [t for t in node.spec.taints if t.key not in OURS or (t.key, t.effect) in wanted]
         there = {(taint.key, taint.effect) for taint in kept}
         added = [_taint(*entry, now) for entry in wanted if entry not in there]

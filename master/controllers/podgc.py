@@ -43,7 +43,7 @@ class PodGarbageCollector:
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Force the deletion of what no kubelet will confirm."""
-        nodes = {item.name: _out_of_service(item) for item in view["nodes"].list()}
+        nodes = {item.name: item for item in view["nodes"].list()}
         commands: list[Command] = []
         finished = []
         for item in view["pods"].list():
@@ -51,7 +51,7 @@ class PodGarbageCollector:
                 commands += _orphan(item, now)
             elif item.deleting and not item.node:
                 commands.append(_force(item, "it was never bound"))
-            elif item.deleting and nodes.get(item.node):
+            elif item.deleting and _out_of_service(nodes[item.node]):
                 commands += _fail(item, now, f"node {item.node} is out of service")
             elif item.phase in FINISHED and not item.deleting:
                 finished.append(item)

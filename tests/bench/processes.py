@@ -24,10 +24,13 @@ def rss_mib(pid: int) -> float:
 
 
 @contextmanager
-def running_master() -> Iterator[RunningMaster]:
-    """A master of its own with its etcd, ended with the block."""
+def running_master(settings: str = "") -> Iterator[RunningMaster]:
+    """A master of its own with its etcd and a configuration file, ended with the block."""
     with TemporaryDirectory() as directory:
         master = RunningMaster(Path(directory))
+        if settings:
+            master.settings = Path(directory) / "config.yaml"
+            master.settings.write_text(settings)
         try:
             master.start()
             yield master

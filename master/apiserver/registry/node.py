@@ -18,6 +18,7 @@ from master.storage.store import Allocation
 POOL = "podcidrs"
 NOT_READY = "node.kubernetes.io/not-ready"
 NODE_PREFIX_LENGTH = 24
+FULL_SECONDS = 10.0
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -30,6 +31,8 @@ class NodeStrategy(Strategy):
             str(cidr) for cidr in IPv4Network(cluster_cidr).subnets(new_prefix=NODE_PREFIX_LENGTH)
         ]
         self._turn = 0
+        self._full_until = 0.0
+        """Until then no block is looked for, in monotonic seconds: none was free a moment ago."""
         self._clock = clock
 
     def prepare_create(self, obj: Node) -> None:
@@ -77,14 +80,16 @@ class NodeStrategy(Strategy):
         """
         if obj.spec.podCIDR and allocation_key(POOL, _slug(obj.spec.podCIDR)) not in taken:
             return
-        blocks = self._cidrs[1:]
-        for _ in blocks:
+        blocks, now = self._cidrs[1:], self._clock.monotonic()
+        for _ in blocks if now >= self._full_until else ():
             cidr = blocks[self._turn % len(blocks)]
             self._turn += 1
             if allocation_key(POOL, _slug(cidr)) not in taken:
                 obj.spec.podCIDR, obj.spec.podCIDRs = cidr, (cidr,)
                 return
-        finding = errors.forbidden("spec.podCIDR", "the cluster CIDR has no free block")
+        self._full_until = max(self._full_until, now + FULL_SECONDS)
+        text = f"all {len(blocks)} blocks of the cluster CIDR belong to nodes: it is too small"
+        finding = errors.forbidden("spec.podCIDR", text)
         raise errors.invalid_object("", "Node", obj.metadata.name, [finding])
 
     def allocations(self, obj: Node) -> list[Allocation]:
