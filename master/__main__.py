@@ -97,7 +97,11 @@ async def serve(
     stopping = asyncio.create_task(stop.wait())
     servers = await _serve_rpc(config, pki, master)
     runner = await rest.serve(
-        master.rest.application(), context, config.bind_address, config.secure_port
+        master.rest,
+        context,
+        config.bind_address,
+        config.secure_port,
+        descriptors=process.raise_descriptor_limit(),
     )
     log.info("serving", extra={"address": f"{config.advertise_address}:{config.secure_port}"})
     try:

@@ -138,6 +138,7 @@ def build(
             degraded=lambda: parts.problems(essential=False),
         ),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock),
+        clock=clock,
     )
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
     return Master(rest, nodes, scripts, access, Gateway(cache, clock=clock), registry, parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -61,6 +61,50 @@ def encode(plain: dict[str, Any], scheme: Scheme = SCHEME) -> bytes:
     envelope.typeMeta.kind = kind.name
     envelope.raw = message.SerializeToString()
     return MAGIC + bytes(envelope.SerializeToString())
+
+
+def list_items(head: Mapping[str, Any], items: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """The items of a list of the kind that `head` says, each as its field of the list's message."""
+    kind = SCHEME.kind(head["apiVersion"], head["kind"])
+    assert kind is not None
+    field = _message_class(kind.module, kind.name).DESCRIPTOR.fields_by_name["items"]
+    for plain in items:
+        message = _message_class(kind.module, kind.name.removesuffix("List"))()
+        write_object(plain, message)
+        yield _field(field.number, message.SerializeToString())
+
+
+def list_envelope(head: dict[str, Any], items: Sequence[bytes]) -> list[bytes]:
+    """The parts of an envelope around a list: `head` without items, and what `list_items` made."""
+    kind = SCHEME.kind(head["apiVersion"], head["kind"])
+    assert kind is not None
+    message = _message_class(kind.module, kind.name)()
+    write_object(head, message)
+    start = message.SerializeToString()
+    envelope = _message_class("meta_v1", "Unknown")()
+    envelope.typeMeta.apiVersion = kind.api_version
+    envelope.typeMeta.kind = kind.name
+    size = len(start) + sum(map(len, items))
+    raw = _key(envelope.DESCRIPTOR.fields_by_name["raw"].number) + _varint(size)
+    return [MAGIC + envelope.SerializeToString() + raw + start, *items]
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A field of bytes on the wire."""
+    return _key(number) + _varint(len(data)) + data
+
+
+def _key(number: int) -> bytes:
+    return _varint(number << 3 | 2)
+
+
+def _varint(value: int) -> bytes:
+    made = bytearray()
+    while value > 0x7F:
+        made.append(value & 0x7F | 0x80)
+        value >>= 7
+    made.append(value)
+    return bytes(made)
 
 
 def _message_class(module: str, name: str) -> Any:

@@ -12,6 +12,7 @@ from common.api.codec import json as codec
 from common.api.errors import FieldError, StatusError
 from common.api.types.core_v1 import ContainerStatus, Pod
 from master.apiserver.registry.registry import Registry
+from master.apiserver.rest import outflow
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.apiserver.rpc.sessions import LogOptions, NodeSessions
 
@@ -39,10 +40,12 @@ class PodLogs:
         stream = self._sessions.logs(pod.spec.nodeName, options)
         try:
             first = await anext(stream, b"")
+            if request.method == "HEAD":
+                return web.Response(content_type="text/plain")
             await response.prepare(request)
             await response.write(first)
             async for chunk in stream:
-                await response.write(chunk)
+                await outflow.write(request, response, chunk, stall_seconds=outflow.PAUSE_SECONDS)
         except StatusError as error:
             if not response.prepared:
                 raise

@@ -63,12 +63,18 @@ def _clause(text: str) -> tuple[str, dict[str, str]]:
     return media_type.lower(), dict(part.split("=", 1) for part in rest if "=" in part)
 
 
+def to_yaml(plain: Any) -> bytes:
+    """Plain values as YAML; takes long, so that what is large belongs off the event loop."""
+    import yaml as pyyaml  # most masters never need it
+
+    made: str = pyyaml.dump(plain, Dumper=pyyaml.CSafeDumper, sort_keys=False)
+    return made.encode()
+
+
 def encode_answer(plain: dict[str, Any], form: Accepted) -> tuple[bytes, str]:
     """(body, Content-Type) of an answer that is at hand as plain values."""
     if form.media_type == YAML:
-        import yaml as pyyaml
-
-        return pyyaml.safe_dump(plain, sort_keys=False).encode(), YAML
+        return to_yaml(plain), YAML
     if form.media_type == PROTOBUF:
         return protobuf.encode(plain), PROTOBUF
     return codec.encode(plain), JSON

@@ -13,12 +13,14 @@ from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.runtime.clock import Clock
+from common.runtime.offload import Offload
 from common.security.identity import Identity
 from master.apiserver.registry import bodies
 from master.apiserver.registry.patches import patcher
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.rest import negotiate, options, tables, warnings, watches
+from master.apiserver.rest.lists import Asked, Lists
 from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.requestinfo import RequestInfo
 
@@ -33,6 +35,8 @@ class Resources:
         self._registry = registry
         self._logs = logs
         self._clock = clock
+        self._offload = Offload(threads=2, name="rest")
+        self._lists = Lists(self._offload)
 
     async def answer(
         self,
@@ -51,7 +55,7 @@ class Resources:
             case "get", _:
                 response = await self._get(request, info, parameters)
             case "list", _:
-                response = await self._list(request, info, parameters)
+                return await self._list(request, info, parameters)
             case _:
                 ctx = options.context(parameters, user, info.verb)
                 response = await self._write(request, info, parameters, ctx)
@@ -96,31 +100,13 @@ class Resources:
 
     async def _list(
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
         asked = options.for_list(parameters)
         found = await self._registry.list(info.resource, info.namespace, asked)
-        metadata: dict[str, Any] = {"resourceVersion": str(found.revision)}
-        if found.continue_token:
-            metadata["continue"] = found.continue_token
-        if found.remaining is not None:
-            metadata["remainingItemCount"] = found.remaining
-        resource = info.resource
-        if form.kind == "Table":
-            include, now = parameters.get("includeObject", "Metadata"), self._clock.now()
-            rows = [tables.row(resource, data, now, include) for data in found.items]
-            return _json(tables.table(resource, rows, metadata))
-        kind, version = f"{resource.kind}List", resource.api_version
-        items = [_without_type(data) for data in found.items]
-        if form.kind:
-            kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-            items = [_partial_item(data) for data in found.items]
-        head = codec.encode({"kind": kind, "apiVersion": version, "metadata": metadata})
-        body = head[:-1] + b',"items":[' + b",".join(items) + b"]}"
-        if form.media_type != negotiate.JSON:
-            body, media_type = negotiate.encode_answer(codec.decode_plain(body), form)
-            return web.Response(body=body, content_type=media_type)
-        return web.Response(body=body, content_type=negotiate.JSON)
+        include = parameters.get("includeObject", "Metadata")
+        wanted = Asked(info.resource, form, include, self._clock.now())
+        return await self._lists.answer(request, wanted, found)
 
     async def _write(
         self,
@@ -217,13 +203,3 @@ def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:
 
 def _json(plain: Any) -> web.Response:
     return web.Response(body=codec.encode(plain), content_type=negotiate.JSON)
-
-
-def _without_type(data: bytes) -> bytes:
-    """An object as an item of a list: without apiVersion and kind, which stand in front."""
-    start = data.find(b'"metadata":')
-    return b"{" + data[start:] if start > 0 else data
-
-
-def _partial_item(data: bytes) -> bytes:
-    return codec.encode(tables.partial(codec.decode_plain(data)))

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
+from common.runtime.clock import Clock
+from common.runtime.sparing import SparingLog
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import Authenticator, impersonated
 from master.apiserver.auth.authorizer import Attributes, Authorizer
-from master.apiserver.rest import negotiate, requestinfo
+from master.apiserver.rest import negotiate, outflow, requestinfo
+from master.apiserver.rest.connections import Connection, Doorman, Site
 from master.apiserver.rest.paths import Paths
 from master.apiserver.rest.resources import Resources
 
 log = logging.getLogger(__name__)
 BODY_MAX_BYTES = 3 << 20
+OFFERED_ENCODINGS = ("identity",)
 PUBLIC = frozenset({"livez", "readyz", "version", "cacerts"})
 
 
@@ -38,11 +40,14 @@ class RestServer:
         authorizer: Authorizer,
         paths: Paths,
         resources: Resources,
+        clock: Clock,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._paths = paths
         self._resources = resources
+        self.log = SparingLog(log, clock, per_second=5.0, burst=100.0)
+        """For what callers can cause who were not let in."""
         self._identities: dict[bytes, Identity] = {}
 
     def application(self) -> web.Application:
@@ -54,10 +59,10 @@ class RestServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; whatever goes wrong becomes a Status."""
         try:
-            return await self._answer(request)
+            return await outflow.paced(request, await self._answer(request))
         except StatusError as error:
             if error.code in (401, 403):
-                _log_denial(request, error)
+                self._log_denial(request, error)
             return status_response(error)
         except web.HTTPRequestEntityTooLarge:
             text = f"Request entity too large: limit is {BODY_MAX_BYTES}"
@@ -73,13 +78,19 @@ class RestServer:
             return status_response(errors.internal("see the log of wherry-master"))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            # Nothing is unpacked: a small body could become a large one. Kubernetes takes none.
+            raise errors.unsupported_media_type(OFFERED_ENCODINGS)
         raw_path, _, raw_query = request.raw_path.partition("?")
         parts = requestinfo.segments(raw_path)
         parameters = requestinfo.query(raw_query)
         if parts[0] in PUBLIC and request.method in ("GET", "HEAD"):
             return await self._paths.public(request, parts, parameters)
         groups = request.headers.getall("Impersonate-Group", [])
-        user = impersonated(self._authenticate(request), request.headers, groups)
+        identity = self._authenticate(request)
+        if isinstance(request.protocol, Connection):
+            request.protocol.belongs_to(identity)
+        user = impersonated(identity, request.headers, groups)
         info = requestinfo.parse(request.method, parts, parameters, self._resources.scheme)
         if info is None:
             wanted = Attributes(request.method.lower(), None, path=raw_path)
@@ -87,6 +98,16 @@ class RestServer:
             return await self._paths.answer(request, parts)
         self._authorizer.authorize(user, info.attributes())
         return await self._resources.answer(request, info, parameters, user)
+
+    def _log_denial(self, request: web.Request, error: StatusError) -> None:
+        """Who from where wanted what. Never the credentials."""
+        self.log.warning(
+            "request denied",
+            object=request.path,
+            verb=request.method,
+            source=request.remote,
+            cause=error.message,
+        )
 
     def _authenticate(self, request: web.Request) -> Identity:
         certificate = peer_certificate(request)
@@ -100,17 +121,6 @@ class RestServer:
                 self._identities.clear()
             self._identities[certificate] = identity
         return identity
-
-
-def _log_denial(request: web.Request, error: StatusError) -> None:
-    """Every denial leaves a trace: who from where wanted what. Never the credentials."""
-    extra = {
-        "object": request.path,
-        "verb": request.method,
-        "source": request.remote,
-        "cause": error.message,
-    }
-    log.warning("request denied", extra=extra)
 
 
 def peer_certificate(request: web.Request) -> bytes | None:
@@ -145,22 +155,15 @@ def tls_context(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
     return context
 
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
 async def serve(
-    application: web.Application, context: ssl.SSLContext, host: str, port: int
+    server: RestServer, context: ssl.SSLContext, host: str, port: int, *, descriptors: int
 ) -> web.AppRunner:
-    """Start listening; the caller cleans the runner up."""
+    """Start listening; the caller cleans the runner up. Connections leave some of the process's
+    `descriptors` to others."""
     runner = web.AppRunner(
-        application,
-        access_log=None,
-        handle_signals=False,
-        keepalive_timeout=3600,
-        handler_cancellation=True,
-        shutdown_timeout=2.0,
+        server.application(), handle_signals=False, handler_cancellation=True, shutdown_timeout=2.0
     )
     await runner.setup()
-    site: Any = web.TCPSite(runner, host, port, ssl_context=context, backlog=1024)
-    await site.start()
+    doorman = Doorman(server.log, descriptors=descriptors)
+    await Site(runner, host, port, context=context, doorman=doorman).start()
     return runner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from common.runtime.clock import Clock
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import WatchOptions
-from master.apiserver.rest import negotiate, tables, warnings
+from master.apiserver.rest import negotiate, outflow, tables, warnings
 from master.apiserver.rest.options import check_watch
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.storage.entry import Entry
@@ -46,6 +46,9 @@ async def answer(
     writer = _Writer(request, response, lines)
     events = registry.watch(info.resource, info.namespace, options, receiver=writer)
     first = await _first(events)
+    if request.method == "HEAD":
+        await events.aclose()
+        return web.Response(content_type=negotiate.JSON)
     await response.prepare(request)
     try:
         last = await _stream(first, events, writer, lines, timeout)
@@ -122,21 +125,28 @@ class _Writer:
     """Sends events to one client: at once when its connection takes more, else behind a wait."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse, lines: _Lines) -> None:
+        self._request = request
         self._protocol = request.protocol
         self._response = response
         self._lines = lines
 
     async def write(self, events: Sequence[Event]) -> None:
-        """Send a batch in one piece; waits while the client reads too slowly."""
-        if data := self._lines.of(events):
-            await self._response.write(data)
+        """Send a batch; waits while the client reads too slowly, with turns for others."""
+        for batch in outflow.batches(self._lines.each(events)):
+            if batch:  # an empty chunk would end the answer
+                await outflow.write(
+                    self._request, self._response, batch, stall_seconds=outflow.PAUSE_SECONDS
+                )
+                await asyncio.sleep(0)
 
     def take(self, events: Sequence[Event]) -> bool:
         """Send a batch now, past the response's own writer, which nothing is waiting in."""
         transport = self._protocol.transport
         if transport is None or transport.is_closing() or self._protocol.writing_paused:
             return False
-        if data := self._lines.of(events):  # an empty chunk would end the answer
+        if sum(event.size for event in events) > outflow.PIECE_BYTES:
+            return False
+        if data := b"".join(self._lines.each(events)):  # an empty chunk would end the answer
             transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
@@ -165,9 +175,9 @@ class _Lines:
         self._head = True
         self._revision = 0
 
-    def of(self, events: Sequence[Event]) -> bytes:
-        """The lines of a batch; b"" when there is nothing to tell."""
-        return b"".join([self._of_one(event) for event in events])
+    def each(self, events: Iterable[Event]) -> Iterator[bytes]:
+        """The line of each event; b"" when there is nothing to tell."""
+        return map(self._of_one, events)
 
     def _of_one(self, event: Event) -> bytes:
         self._revision = max(self._revision, event.revision)

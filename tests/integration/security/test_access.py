@@ -203,6 +203,9 @@ def test_join_tokens(master: RunningMaster) -> None:
     guess = master.client(bearer="aaaaaa." + "b" * 26)
     answers = {guess.request("GET", "/api/v1/pods")[0] for _ in range(60)}
     assert answers == {401, 429}
+    token = (master.directory / "etc/admin.token").read_text().strip()
+    rightful = master.client(bearer=token)
+    assert rightful.request("GET", "/api/v1/pods")[0] == 200, "only the wrong ones are slowed down"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def endless() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["one byte too many", "chunked without end", "gzip bomb"])
-def test_a_body_that_is_too_large_is_413_and_costs_no_memory(
+def test_a_body_that_is_too_large_is_refused_and_costs_no_memory(
     master: RunningMaster, kind: str
 ) -> None:
     """F2."""
@@ -74,7 +74,7 @@ def test_a_body_that_is_too_large_is_413_and_costs_no_memory(
     else:
         bomb = gzip.compress(b" " * (300 << 20))
         status, _ = send(master, "POST", MAPS, bomb, Content_Encoding="gzip")
-    assert status == 413
+    assert status == (415 if kind == "gzip bomb" else 413), "nothing is unpacked"
     assert memory(master) - before < MEMORY_MAX_BYTES
     assert master.admin().request("GET", MAPS)[0] == 200
 

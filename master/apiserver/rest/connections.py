@@ -1,0 +1,208 @@
+"""Connections of the HTTPS server, and what those may take who have not said who they are.
+
+A stranger has a few seconds for its first request and its credentials, and a bounded number of
+connections, by source and in all: docs/decisions/0012-bounds.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.runtime.sparing import SparingLog
+from common.security.identity import Identity
+from master.apiserver.auth.authenticator import MASTERS
+
+HANDSHAKE_SECONDS = 10.0
+STRANGER_SECONDS = 15.0
+"""From the handshake until somebody has said who they are."""
+KEEPALIVE_SECONDS = 3600.0
+STRANGERS_MAX = 2000
+STRANGERS_OF_A_SOURCE_MAX = 1000
+OF_A_USER_MAX = 500
+"""Connections of one user who is no administrator."""
+DESCRIPTORS_RESERVED = 200
+"""For etcd, gRPC, files: connections never take the last ones."""
+
+
+class Doorman:
+    """Counts connections: strangers by source, and all of them."""
+
+    def __init__(self, log: SparingLog, *, descriptors: int) -> None:
+        self.log = log
+        self._room = max(1, descriptors - DESCRIPTORS_RESERVED)
+        self._strangers_max = min(STRANGERS_MAX, max(1, self._room // 2))
+        self._of_a_source_max = min(STRANGERS_OF_A_SOURCE_MAX, max(1, self._strangers_max // 2))
+        self._count = 0
+        self._strangers: dict[str, OrderedDict[Connection, None]] = defaultdict(OrderedDict)
+        self._strangers_count = 0
+        self._of_users: Counter[str] = Counter()
+
+    def enter(self, connection: Connection) -> bool:
+        """Take a new connection, a stranger's; False when there is no room for it.
+
+        When there are too many strangers, the oldest of the source that has most of them goes.
+        """
+        source = connection.source
+        if self._count >= self._room or len(self._strangers[source]) >= self._of_a_source_max:
+            self.log.warning("a connection was refused", source=source, connections=self._count)
+            return False
+        if self._strangers_count >= self._strangers_max:
+            crowd = max(self._strangers.values(), key=len)
+            next(iter(crowd)).abort()
+        self._count += 1
+        self._strangers[source][connection] = None
+        self._strangers_count += 1
+        return True
+
+    def knows(self, connection: Connection, user: str) -> bool:
+        """Somebody has said on it who they are; False when they have too many others.
+
+        An empty `user` may have any number.
+        """
+        if user and self._of_users[user] >= OF_A_USER_MAX:
+            self.log.warning("a connection was refused", user=user, connections=OF_A_USER_MAX)
+            return False
+        self._of_users[user] += 1
+        self._no_stranger(connection)
+        return True
+
+    def _no_stranger(self, connection: Connection) -> None:
+        crowd = self._strangers.get(connection.source)
+        if crowd is not None and connection in crowd:
+            del crowd[connection]
+            self._strangers_count -= 1
+            if not crowd:
+                del self._strangers[connection.source]
+
+    def leave(self, connection: Connection) -> None:
+        """A connection that was taken is closed."""
+        self._no_stranger(connection)
+        self._count -= 1
+        if connection.user is not None:
+            self._of_users[connection.user] -= 1
+            if not self._of_users[connection.user]:
+                del self._of_users[connection.user]
+
+
+class Connection(web.RequestHandler):
+    """One connection; closed when its client takes too long to say what it wants."""
+
+    __slots__ = ("_doorman", "_expiry", "_inside", "source", "user")
+
+    def __init__(self, manager: web.Server, doorman: Doorman, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._doorman = doorman
+        self._inside = False
+        self._expiry: asyncio.TimerHandle | None = None
+        self.source = ""
+        self.user: str | None = None
+        """Whom it is counted for: '' for administrators, None for strangers."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """After the handshake."""
+        peer = transport.get_extra_info("peername")
+        self.source = str(peer[0]) if peer else ""
+        super().connection_made(transport)
+        self._inside = self._doorman.enter(self)
+        if not self._inside:
+            self.abort()
+            return
+        self._expiry = self._loop.call_later(STRANGER_SECONDS, self.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The end of it."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._inside:
+            self._inside = False
+            self._doorman.leave(self)
+        super().connection_lost(exc)
+
+    def belongs_to(self, identity: Identity) -> None:
+        """Somebody has said who they are: from now on it may be idle. Raises StatusError 429."""
+        if self.user is not None or self._expiry is None:
+            return
+        user = "" if MASTERS in identity.groups else identity.user
+        if not self._doorman.knows(self, user):
+            raise errors.too_many_requests("too many connections", retry_after_seconds=1)
+        self.user = user
+        self._expiry.cancel()
+        self._expiry = None
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP gets a Status, and one line of the log at most."""
+        self._doorman.log.warning("a request was malformed", source=self.source, error=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        error = errors.bad_request("the request is not HTTP/1.1 as it should be")
+        if status != 400:
+            error = errors.internal("see the log of wherry-master")
+        response = web.Response(
+            status=status, body=codec.encode(error.status()), content_type="application/json"
+        )
+        response.force_close()
+        return response
+
+
+def connections_of(manager: web.Server, doorman: Doorman) -> Callable[[], Connection]:
+    """What makes the protocol of each new connection of a server."""
+    return partial(
+        Connection,
+        manager,
+        doorman,
+        loop=asyncio.get_running_loop(),
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        auto_decompress=False,
+    )
+
+
+class Site(web.TCPSite):
+    """Listens, and makes a Connection of each client."""
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        host: str,
+        port: int,
+        *,
+        context: ssl.SSLContext,
+        doorman: Doorman,
+    ) -> None:
+        super().__init__(runner, host, port, ssl_context=context, backlog=1024)
+        self._context = context
+        self._doorman = doorman
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        await web.BaseSite.start(self)
+        loop, manager = asyncio.get_running_loop(), self._runner.server
+        assert manager is not None
+        self._server = await loop.create_server(
+            connections_of(manager, self._doorman),
+            self._host,
+            self._port,
+            ssl=self._context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        )

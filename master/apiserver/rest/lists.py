@@ -1,0 +1,162 @@
+"""Answers that are lists, in every form: rendered item by item, and sent as they are rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from aiohttp import web
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.codec import protobuf
+from common.api.resource import Resource
+from common.runtime.budget import BudgetExceeded, MemoryBudget
+from common.runtime.offload import Offload
+from master.apiserver.registry.registry import ObjectPage
+from master.apiserver.rest import negotiate, outflow, tables, warnings
+
+SMALL_BYTES = 128 << 10
+"""A list of objects with less than that is made and sent in one go."""
+RENDERED_MAX_BYTES = 128 << 20
+"""What all lists together may take that must be whole before they can be sent."""
+WAIT_SECONDS = 10.0
+
+R = TypeVar("R", bound=web.StreamResponse)
+
+
+class Asked(NamedTuple):
+    """What a list is to be like."""
+
+    resource: Resource
+    form: negotiate.Accepted
+    include: str
+    now: datetime
+
+
+class Lists:
+    """Answers lists."""
+
+    def __init__(self, offload: Offload) -> None:
+        self._budget = MemoryBudget(RENDERED_MAX_BYTES)
+        self._offload = offload
+
+    async def answer(
+        self, request: web.Request, asked: Asked, found: ObjectPage
+    ) -> web.StreamResponse:
+        """The list in the form that the client accepts; raises StatusError 429."""
+        if request.method == "HEAD":
+            return _with_warnings(asked, web.Response(content_type=asked.form.media_type))
+        size = sum(map(len, found.items))
+        if asked.form.media_type == negotiate.PROTOBUF:
+            return await self._protobuf(request, asked, found, size)
+        if asked.form.media_type == negotiate.YAML:
+            return await self._yaml(request, asked, found)
+        parts = _table(asked, found) if asked.form.kind == "Table" else _objects(asked, found)
+        if size < SMALL_BYTES:
+            body = b"".join(parts)
+            return _with_warnings(asked, web.Response(body=body, content_type=negotiate.JSON))
+        response = web.StreamResponse(headers={"Content-Type": negotiate.JSON})
+        return await outflow.send(request, _with_warnings(asked, response), parts)
+
+    async def _protobuf(
+        self, request: web.Request, asked: Asked, found: ObjectPage, size: int
+    ) -> web.StreamResponse:
+        """Its length stands in front of it, so that it is made before it is sent."""
+        try:
+            async with self._budget.hold(size, timeout_seconds=WAIT_SECONDS):
+                head = _head(asked, found)
+                items = protobuf.list_items(head, map(codec.decode_plain, found.items))
+                made = await outflow.rendered(items)
+                parts = protobuf.list_envelope(head, made)
+                headers = {"Content-Type": negotiate.PROTOBUF}
+                response = _with_warnings(asked, web.StreamResponse(headers=headers))
+                response.content_length = sum(map(len, parts))
+                return await outflow.send(request, response, parts)
+        except BudgetExceeded as error:
+            raise errors.too_many_requests(str(error), retry_after_seconds=1) from error
+
+    async def _yaml(
+        self, request: web.Request, asked: Asked, found: ObjectPage
+    ) -> web.StreamResponse:
+        """Each item by itself and in a thread: YAML takes longest of all forms."""
+        response = _with_warnings(
+            asked, web.StreamResponse(headers={"Content-Type": negotiate.YAML})
+        )
+        await response.prepare(request)
+        try:
+            head = negotiate.to_yaml(_head(asked, found))
+            head += b"items:\n" if found.items else b"items: []\n"
+            await outflow.write(request, response, head)
+            for data in found.items:
+                item = await self._offload(_yaml_item, data)
+                await outflow.write(request, response, item)
+            await response.write_eof()
+        except ConnectionResetError:
+            pass  # the client has gone, or was cut off
+        return response
+
+
+def _with_warnings(asked: Asked, response: R) -> R:
+    warnings.add(response, warnings.deprecation(asked.resource))
+    return response
+
+
+def _head(asked: Asked, found: ObjectPage) -> dict[str, Any]:
+    """The list without its items."""
+    resource = asked.resource
+    kind, version = f"{resource.kind}List", resource.api_version
+    if asked.form.kind.startswith("PartialObjectMetadata"):
+        kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+    return {"kind": kind, "apiVersion": version, "metadata": _metadata(found)}
+
+
+def _metadata(found: ObjectPage) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"resourceVersion": str(found.revision)}
+    if found.continue_token:
+        metadata["continue"] = found.continue_token
+    if found.remaining is not None:
+        metadata["remainingItemCount"] = found.remaining
+    return metadata
+
+
+def _objects(asked: Asked, found: ObjectPage) -> Iterator[bytes]:
+    """A list of objects, or of their metadata."""
+    item = _partial_item if asked.form.kind else without_type
+    return _joined(codec.encode(_head(asked, found)), b"items", found.items, item)
+
+
+def _table(asked: Asked, found: ObjectPage) -> Iterator[bytes]:
+    def row(data: bytes) -> bytes:
+        return codec.encode(tables.row(asked.resource, data, asked.now, asked.include))
+
+    head = tables.table(asked.resource, [], _metadata(found))
+    del head["rows"]
+    return _joined(codec.encode(head), b"rows", found.items, row)
+
+
+def _joined(
+    head: bytes, member: bytes, items: Sequence[bytes], render: Callable[[bytes], bytes]
+) -> Iterator[bytes]:
+    """A JSON object with one more member, a list whose items are rendered one by one."""
+    comma = b'%b,"%b":[' % (head[:-1], member)
+    for data in items:
+        yield comma
+        yield render(data)
+        comma = b","
+    yield b"]}" if items else comma + b"]}"
+
+
+def without_type(data: bytes) -> bytes:
+    """An object as an item of a list: without apiVersion and kind, which stand in front."""
+    start = data.find(b'"metadata":')
+    return b"{" + data[start:] if start > 0 else data
+
+
+def _partial_item(data: bytes) -> bytes:
+    return codec.encode(tables.partial(codec.decode_plain(data)))
+
+
+def _yaml_item(data: bytes) -> bytes:
+    return negotiate.to_yaml([codec.decode_plain(without_type(data))])
