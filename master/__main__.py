@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc.aio
 import uvloop
 
-from common.runtime import logs, process
+from common.runtime import logs, memory, process
 from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.parts import Part, PartFailed, Parts
@@ -44,6 +44,7 @@ def main() -> None:
         config = configuration.parse(sys.argv[1:])
     except ConfigError as error:
         sys.exit(f"wherry-master: {error}")
+    memory.prepare()
     logs.configure("wherry-master", encoding=config.log_format)
     try:
         uvloop.run(run(config))

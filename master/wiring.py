@@ -20,6 +20,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
 from common.runtime.clock import Clock
+from common.runtime.memory import MemoryKeeper
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.security.identity import Identity
@@ -103,7 +104,10 @@ def build(
         ("secrets", hub.config_changed),
     ):
         informers[name].add_handler(handler)
-    running = [Part("compactor", Compactor(store, clock).run)]
+    running = [
+        Part("compactor", Compactor(store, clock).run),
+        Part("memory", MemoryKeeper(clock).run),
+    ]
     running += _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
         client = LocalClient(registry, "system:kube-scheduler")

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 RESOURCE_HISTORY_EVENTS = 1_000
 TOTAL_HISTORY_EVENTS = 20_000
+TOTAL_HISTORY_BYTES = 32 << 20
 
 _LIST_PAGE = 500
 Events = dict[str, list[CacheEvent]]
@@ -48,12 +49,26 @@ class _Resource:
         self.history: deque[CacheEvent] = deque()
         self.floor_revision = floor_revision
         """Events up to this revision are not in the history."""
+        self.history_bytes = 0
         self.subscriptions: set[Subscription] = set()
 
     def drop_oldest(self, count: int) -> None:
         """Forget the `count` oldest events."""
         for _ in range(count):
-            self.floor_revision = self.history.popleft().entry.revision
+            event = self.history.popleft()
+            self.floor_revision = event.entry.revision
+            self.history_bytes -= _size(event)
+
+    def remember(self, events: Sequence[CacheEvent]) -> None:
+        """Add the newest events."""
+        self.history += events
+        self.history_bytes += sum(map(_size, events))
+
+    def forget(self, revision: int) -> None:
+        """Begin the history anew behind a revision."""
+        self.history.clear()
+        self.history_bytes = 0
+        self.floor_revision = revision
 
 
 class WatchCache:
@@ -252,10 +267,15 @@ class WatchCache:
     def _remember(self, events: Events) -> None:
         for name, of_resource in events.items():
             resource = self._resources[name]
-            resource.history += of_resource
+            resource.remember(of_resource)
             excess = max(0, len(resource.history) - RESOURCE_HISTORY_EVENTS)
             resource.drop_oldest(excess)
             self._history_events += len(of_resource) - excess
+        while self._history_bytes > TOTAL_HISTORY_BYTES:
+            largest = max(self._resources.values(), key=lambda one: one.history_bytes)
+            count = len(largest.history) // 4 + 1
+            largest.drop_oldest(count)
+            self._history_events -= count
         while self._history_events > TOTAL_HISTORY_EVENTS:
             longest = max(self._resources.values(), key=lambda one: len(one.history))
             count = len(longest.history) // 4 + 1
@@ -265,9 +285,12 @@ class WatchCache:
     def _forget_history(self, revision: int) -> None:
         """After a list nobody can tell in which steps its differences came about."""
         for resource in self._resources.values():
-            resource.history.clear()
-            resource.floor_revision = revision
+            resource.forget(revision)
         self._history_events = 0
+
+    @property
+    def _history_bytes(self) -> int:
+        return sum(resource.history_bytes for resource in self._resources.values())
 
     def _resource(self, name: str) -> _Resource:
         if name not in self._resources:
@@ -286,6 +309,12 @@ def _resource_of(prefix: str) -> str:
     if not prefix.startswith(REGISTRY) or not slash:
         raise ValueError(f"{prefix} is not within one resource")
     return resource
+
+
+def _size(event: CacheEvent) -> int:
+    """The bytes that only an event keeps: those of what is still there are the cache's anyway."""
+    deleted = event.previous if event.type == "DELETED" else None
+    return len(event.entry.data) + (len(deleted.data) if deleted is not None else 0)
 
 
 def _fan_out(

@@ -11,7 +11,7 @@ import ssl
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ from common.api.codec import json as codec
 from common.runtime.sparing import SparingLog
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import MASTERS
+from master.apiserver.rest import outflow
 
 HANDSHAKE_SECONDS = 10.0
 STRANGER_SECONDS = 15.0
@@ -109,6 +110,8 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """After the handshake."""
+        # uvloop would take half a megabyte of an answer before it asks for a pause.
+        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=outflow.PIECE_BYTES)
         peer = transport.get_extra_info("peername")
         self.source = str(peer[0]) if peer else ""
         super().connection_made(transport)

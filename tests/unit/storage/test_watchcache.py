@@ -198,6 +198,25 @@ async def test_total_history_is_bounded(
         cache.watch(PODS, start)
 
 
+async def test_history_is_bounded_by_its_size(
+    store: GatedStore, cache: WatchCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few large objects must not be kept a thousand times."""
+    monkeypatch.setattr("master.storage.watchcache.TOTAL_HISTORY_BYTES", 10_000)
+    await synced(cache, store)
+    start, key = cache.revision, registry_key("configmaps", "a", "n")
+    revision = await store.create(key, b"x" * 900)
+    for _ in range(100):
+        revision = await store.update(key, b"x" * 900, expected_revision=revision)
+    await store.delete(key, expected_revision=revision)
+    await synced(cache, store)
+    kept = [event for one in cache._resources.values() for event in one.history]
+    assert 5 < len(kept) == cache._history_events <= 12
+    assert kept[-1].type == "DELETED"
+    with pytest.raises(TooOld):
+        cache.watch(registry_prefix("configmaps"), start)
+
+
 async def test_bookmark_revision_follows_the_whole_cache(
     store: GatedStore, cache: WatchCache
 ) -> None:
