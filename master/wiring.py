@@ -23,6 +23,7 @@ from common.runtime.clock import Clock
 from common.runtime.memory import MemoryKeeper
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
+from common.runtime.stalls import StallWatch
 from common.security.identity import Identity
 from master.apiserver.admission.build import admission
 from master.apiserver.auth.authenticator import Authenticator
@@ -107,6 +108,7 @@ def build(
     running = [
         Part("compactor", Compactor(store, clock).run),
         Part("memory", MemoryKeeper(clock).run),
+        Part("stall watch", StallWatch().run),
     ]
     running += _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:

@@ -1,0 +1,52 @@
+"""The stall watch names what has held the loop up, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from common.api.labels import parse
+from common.runtime.stalls import StallWatch
+
+
+@pytest.fixture
+async def watched(caplog: pytest.LogCaptureFixture) -> AsyncIterator[pytest.LogCaptureFixture]:
+    task = asyncio.create_task(StallWatch().run())
+    await asyncio.sleep(0.1)
+    caplog.clear()
+    yield caplog
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def held_up(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if "held up" in record.message]
+
+
+async def test_a_long_callback_is_named(watched: pytest.LogCaptureFixture) -> None:
+    start = time.thread_time()
+    while time.thread_time() - start < 0.3:
+        parse("a in (b, c), d notin (e)")
+    async with asyncio.timeout(5):
+        while not held_up(watched):
+            await asyncio.sleep(0.01)
+    [record] = held_up(watched)
+    found = vars(record)
+    assert found["ms"] >= 200
+    assert found["cpu_ms"] >= 250
+    assert "common/api/labels.py" in found["place"]
+
+
+async def test_many_short_ones_are_none(watched: pytest.LogCaptureFixture) -> None:
+    """What is sliced does not count, however long it takes in all."""
+    for _ in range(100):
+        start = time.thread_time()
+        while time.thread_time() - start < 0.003:
+            pass
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.1)
+    assert all(vars(record)["cpu_ms"] < 50 for record in held_up(watched))
