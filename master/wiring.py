@@ -29,6 +29,7 @@ from master.apiserver.admission.build import admission
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.jointokens import JoinTokens
+from master.apiserver.auth.nodetrust import NodeTrust
 from master.apiserver.local import LocalClient
 from master.apiserver.registry.binding import BindingSubresource
 from master.apiserver.registry.certificatesigningrequest import Approval
@@ -87,7 +88,8 @@ def build(
     config: MasterConfig, pki: Pki, store: Store, cache: WatchCache, *, clock: Clock, rng: Rng
 ) -> Master:
     """A master over a store whose watch cache is ready."""
-    registry, informers, hub = _registry(config, store, cache, clock=clock, rng=rng)
+    trust = NodeTrust(cache)
+    registry, informers, hub = _registry(config, store, cache, trust, clock=clock, rng=rng)
     recorders: dict[str, EventRecorder] = {}
 
     def recorder(component: str) -> EventRecorder:
@@ -97,7 +99,8 @@ def build(
         return recorders[component]
 
     sessions = NodeSessions(clock=clock, rng=rng)
-    nodes = NodeService(hub, Reports(registry.pipeline), sessions, recorder("kubelet"), clock=clock)
+    reports = Reports(registry.pipeline)
+    nodes = NodeService(hub, reports, sessions, trust, recorder("kubelet"), clock=clock)
     for name, handler in (
         ("nodes", hub.node_changed),
         ("pods", hub.pod_changed),
@@ -125,7 +128,7 @@ def build(
     authenticator = Authenticator(
         admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
     )
-    authorizer = Authorizer(hub.node_of_pod, hub.used_by_node)
+    authorizer = Authorizer(hub.node_of_pod, hub.used_by_node, trust.problem)
     access = Access(authenticator, authorizer)
     rest = RestServer(
         authenticator=authenticator,
@@ -147,7 +150,8 @@ def build(
         clock=clock,
     )
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
-    return Master(rest, nodes, scripts, access, Gateway(cache, clock=clock), registry, parts)
+    gateway = Gateway(cache, trust.problem, clock=clock)
+    return Master(rest, nodes, scripts, access, gateway, registry, parts)
 
 
 def _controllers(
@@ -204,7 +208,13 @@ def _in_words(problems: Mapping[str, str]) -> str:
 
 
 def _registry(
-    config: MasterConfig, store: Store, cache: WatchCache, *, clock: Clock, rng: Rng
+    config: MasterConfig,
+    store: Store,
+    cache: WatchCache,
+    trust: NodeTrust,
+    *,
+    clock: Clock,
+    rng: Rng,
 ) -> tuple[Registry, dict[str, Informer], NodeHub]:
     """The registry, informers of every stored resource, and the hub of the nodes."""
     pipeline = Pipeline(
@@ -249,7 +259,14 @@ def _registry(
     told = ("pods", "configmaps", "secrets", "services")
     listers = {name: informers[name].lister for name in told}
     cidrs = Cidrs(config.cluster_cidr, config.service_cidr)
-    hub = NodeHub(listers, heartbeats=heartbeats, usages=usages, cidrs=cidrs, clock=clock)
+    hub = NodeHub(
+        listers,
+        heartbeats=heartbeats,
+        usages=usages,
+        cidrs=cidrs,
+        node_problem=trust.problem,
+        clock=clock,
+    )
     return registry, informers, hub
 
 

@@ -19,6 +19,7 @@ from common.security.tokens import (
     NAME_PREFIX,
     NAMESPACE,
     SECRET_TYPE,
+    USES,
     hash_bearer,
     new_token,
 )
@@ -33,6 +34,9 @@ def add_parser(verbs: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="make a token and print it, once")
     create.add_argument("--ttl", type=duration, default=timedelta(hours=1), help="default: 1h")
+    create.add_argument(
+        "--uses", type=uses, default=10, help="how many machines may join by it; default: 10"
+    )
     create.set_defaults(run=run_create)
     actions.add_parser("list", help="list tokens without their secrets").set_defaults(run=run_list)
     delete = actions.add_parser("delete", help="revoke a token")
@@ -46,6 +50,13 @@ def duration(text: str) -> timedelta:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m, 1h or 2d")
     return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+
+
+def uses(text: str) -> int:
+    """1 to 10000; raises ArgumentTypeError for anything else."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
+    return int(text)
 
 
 def _config(arguments: argparse.Namespace) -> KubeConfig:
@@ -67,6 +78,7 @@ def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None
         "data": {
             "hash": base64.b64encode(hash_bearer(token.bearer()).encode()).decode(),
             "expires": base64.b64encode(expires.encode()).decode(),
+            USES: base64.b64encode(str(arguments.uses).encode()).decode(),
         },
     }
     config.client().json("POST", PATH, body)
@@ -74,14 +86,18 @@ def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None
 
 
 def run_list(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
-    """Print id and end of life of every token."""
+    """Print id, end of life and uses left of every token."""
     found = _config(arguments).client().json("GET", f"{PATH}?fieldSelector=type%3D{SECRET_TYPE}")
-    print(f"{'ID':<8}{'EXPIRES':<24}")
+    print(f"{'ID':<8}{'EXPIRES':<24}USES LEFT")
     for secret in found["items"]:
         name = secret["metadata"]["name"].removeprefix(NAME_PREFIX)
-        expires = base64.b64decode(secret.get("data", {}).get("expires", "")).decode()
+        expires, left = (_text(secret, key) for key in ("expires", USES))
         late = " (expired)" if expires < times.to_time(clock.now()) else ""
-        print(f"{name:<8}{expires}{late}")
+        print(f"{name:<8}{expires:<24}{left or 'any'}{late}")
+
+
+def _text(secret: dict[str, Any], key: str) -> str:
+    return base64.b64decode(secret.get("data", {}).get(key, "")).decode("utf-8", "replace")
 
 
 def run_delete(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:

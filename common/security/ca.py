@@ -175,6 +175,19 @@ def first_certificate(pem: bytes) -> bytes:
         raise CertificateError(f"not a certificate: {error}") from error
 
 
+def serial_of(certificate_pem: bytes) -> str:
+    """A certificate's serial number as `Identity.serial` has it. Raises CertificateError."""
+    try:
+        return serial_text(x509.load_pem_x509_certificate(certificate_pem))
+    except ValueError as error:
+        raise CertificateError(f"not a certificate: {error}") from error
+
+
+def serial_text(certificate: x509.Certificate) -> str:
+    """A certificate's serial number as it is written where certificates are compared."""
+    return f"{certificate.serial_number:x}"
+
+
 def pin(ca_pem: bytes) -> str:
     """The fingerprint by which a joining node knows an authority: `sha256:<hex>`.
 

@@ -11,11 +11,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
+from common.api.names import dns_subdomain
 from common.security.ca import CertificateError, private_key_pem
 from common.security.identity import subject_values
 
 NODE_USER_PREFIX = "system:node:"
 NODES_GROUP = "system:nodes"
+NODE_CERTIFICATE = "wherry.dev/certificate"
+"""The annotation of a Node: the serial number of its machine's certificate, in hex."""
+MACHINE_ID = "wherry.dev/machine-id"
+"""The annotation of a request: the machine that asks, as its Node's nodeInfo has it."""
+NODE_NAME_MAX = 64 - len(NODE_USER_PREFIX)
+"""A common name has at most 64 characters (X.520), and user names of nodes are common names."""
 _SUBJECT_ATTRIBUTES = {NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME}
 _MIN_RSA_BITS = 2048
 
@@ -65,8 +72,10 @@ def _node_name(subject: x509.Name) -> str:
     if len(names) != 1 or not names[0].startswith(NODE_USER_PREFIX):
         raise CertificateError(f"common name must be {NODE_USER_PREFIX}<node name>")
     name = names[0].removeprefix(NODE_USER_PREFIX)
-    if not name:
-        raise CertificateError("the node name is empty")
+    if dns_subdomain(name) or len(name) > NODE_NAME_MAX:
+        raise CertificateError(
+            f"the node name must be a lower case host name of at most {NODE_NAME_MAX} characters"
+        )
     return name
 
 

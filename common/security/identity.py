@@ -4,12 +4,12 @@ Always read from the certificate itself. A subject rendered as text is ambiguous
 contain commas, slashes and equal signs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from common.security.ca import CertificateError
+from common.security.ca import CertificateError, serial_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Identity:
 
     user: str
     groups: tuple[str, ...] = ()
+    serial: str = field(default="", compare=False)
+    """The number of the certificate that says so, in hex; empty when it was something else."""
 
 
 def identity_from_der(certificate: bytes) -> Identity:
@@ -42,7 +44,7 @@ def identity_of(certificate: x509.Certificate) -> Identity:
     if len(names) != 1 or not names[0]:
         raise CertificateError("a client certificate needs exactly one common name")
     groups = dict.fromkeys(subject_values(certificate.subject, NameOID.ORGANIZATION_NAME))
-    return Identity(names[0], tuple(groups))
+    return Identity(names[0], tuple(groups), serial_text(certificate))
 
 
 def subject_values(subject: x509.Name, oid: x509.ObjectIdentifier) -> list[str]:

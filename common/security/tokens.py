@@ -17,6 +17,8 @@ from common.runtime.rng import Rng
 NAMESPACE = "kube-system"
 SECRET_TYPE = "wherry.dev/join-token"  # noqa: S105 - a type, not a secret
 NAME_PREFIX = "join-token-"
+USES = "uses"
+"""The key of that Secret that says how many machines may still join by it."""
 _PREFIX = "W1"
 _ID_LENGTH = 6
 _SECRET_LENGTH = 26

@@ -1,11 +1,13 @@
 """Signs the client certificates of joining nodes: approved and issued in one step.
 
-Only requests of holders of a join token, for the node that the request names, for client use.
-Source: https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/
+Only requests of holders of a join token that has uses left, for the node that the request names,
+for client use; and for a node that there is only from its own machine. Source:
+https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
@@ -16,16 +18,21 @@ from common.api.types.certificates_v1 import (
     CertificateSigningRequest,
     CertificateSigningRequestCondition,
 )
-from common.client.commands import Command, Update
+from common.api.types.core_v1 import Node, Secret
+from common.client.commands import Command, Patch, Update
 from common.client.informer import Item
-from common.security.ca import CertificateError
-from common.security.csr import check_node_request
+from common.security.ca import CertificateError, serial_of
+from common.security.csr import MACHINE_ID, NODE_CERTIFICATE, check_node_request
+from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
 from master.controllers.base import View
+from master.controllers.resources import NODES, SECRETS
 
 REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 BOOTSTRAPPERS = "system:bootstrappers"
+BOOTSTRAP_USER = "system:bootstrap:"
 USAGES = {"client auth", "digital signature", "key encipherment"}
+MESSAGE_MAX = 1024
 
 Sign = Callable[[bytes, str], bytes]
 """(request PEM, node name) -> certificate PEM; raises CertificateError."""
@@ -47,26 +54,39 @@ class CertificateSigningController:
         return [new.key] if new is not None else []
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
-        """Approve and sign, or deny with the reason."""
+        """Approve and sign, or deny with the reason; nothing when somebody has decided already."""
         item = view[REQUESTS].by_key(key)
-        return decide(item, view[REQUESTS].resource, self._sign, now) if item is not None else []
+        if item is None:
+            return []
+        request = item.decode(CertificateSigningRequest)
+        if request.spec.signerName != SIGNER or request.status.conditions:
+            return []
+        try:
+            return self._approve(request, view, now)
+        except CertificateError as error:
+            why = str(error)[:MESSAGE_MAX]
+            _conclude(request, "Denied", "NodeRequestRefused", why, now)
+            return [_store(request, view, why)]
 
+    def _approve(
+        self, request: CertificateSigningRequest, view: View, now: datetime
+    ) -> list[Command]:
+        """Take a use of the token, give the Node to the certificate, and then issue it.
 
-def decide(item: Item, resource: Resource, sign: Sign, now: datetime) -> list[Command]:
-    """Approve and sign, or deny with the reason; nothing when somebody has decided already."""
-    request = item.decode(CertificateSigningRequest)
-    if request.spec.signerName != SIGNER or request.status.conditions:
-        return []
-    try:
+        Raises CertificateError for a request that is refused.
+        """
         node = _node_of(request)
-        certificate = sign(request.spec.request, node)
-    except CertificateError as error:
-        _conclude(request, "Denied", "NodeRequestRefused", str(error), now)
-        return [Update(resource=resource, body=request, reason=str(error), subresource="status")]
-    _conclude(request, "Approved", "AutoApproved", "Auto approving node client certificate", now)
-    request.status.certificate = certificate
-    reason = f"join of node {node}"
-    return [Update(resource=resource, body=request, reason=reason, subresource="status")]
+        commands = _use_of_token(request, view)
+        known = view["nodes"].get("", node)
+        if known is not None:
+            _check_machine(request, known)
+        certificate = self._sign(request.spec.request, node)
+        if known is not None:
+            commands.append(_give(known, serial_of(certificate)))
+        text = "Auto approving node client certificate"
+        _conclude(request, "Approved", "AutoApproved", text, now)
+        request.status.certificate = certificate
+        return [*commands, _store(request, view, f"join of node {node}")]
 
 
 def _node_of(request: CertificateSigningRequest) -> str:
@@ -77,6 +97,64 @@ def _node_of(request: CertificateSigningRequest) -> str:
     if "client auth" not in request.spec.usages or not set(request.spec.usages) <= USAGES:
         raise CertificateError("usages must be client auth, digital signature, key encipherment")
     return node
+
+
+def _use_of_token(request: CertificateSigningRequest, view: View) -> list[Command]:
+    """One use less; raises CertificateError when none is left."""
+    name = NAME_PREFIX + request.spec.username.removeprefix(BOOTSTRAP_USER)
+    item = view["secrets"].get(NAMESPACE, name)
+    if item is None:
+        raise CertificateError("the join token is not there any more")
+    uses = _uses(item.decode(Secret))
+    if uses is None:
+        return []
+    if uses < 1:
+        raise CertificateError("the join token has been used as often as it may be")
+    left = base64.b64encode(b"%d" % (uses - 1)).decode()
+    return [
+        Patch(
+            resource=SECRETS,
+            namespace=NAMESPACE,
+            name=name,
+            patch={"metadata": item.pin, "data": {USES: left}},
+            reason="a join token is used",
+        )
+    ]
+
+
+def _uses(secret: Secret) -> int | None:
+    """How often a token may still be used; None for any number, as tokens of before."""
+    text = secret.data.get(USES)
+    if text is None:
+        return None
+    return int(text) if len(text) < 10 and text.isdigit() else 0
+
+
+def _check_machine(request: CertificateSigningRequest, known: Item) -> None:
+    """Raise CertificateError when the Node is another machine's."""
+    node = known.decode(Node)
+    asks = request.metadata.annotations.get(MACHINE_ID, "")
+    if not asks or asks != node.status.nodeInfo.machineID:
+        raise CertificateError(
+            f"node {node.metadata.name} is another machine: choose another name, or delete the "
+            "Node if its machine is gone for good"
+        )
+
+
+def _give(known: Item, serial: str) -> Command:
+    """From now on the Node belongs to that certificate."""
+    return Patch(
+        resource=NODES,
+        namespace="",
+        name=known.name,
+        patch={"metadata": {**known.pin, "annotations": {NODE_CERTIFICATE: serial}}},
+        reason=f"node {known.name} joins again",
+    )
+
+
+def _store(request: CertificateSigningRequest, view: View, reason: str) -> Command:
+    resource = view[REQUESTS].resource
+    return Update(resource=resource, body=request, reason=reason, subresource="status")
 
 
 def _conclude(

@@ -14,6 +14,7 @@ def _resource(group: str, version: str, plural: str) -> Resource:
 
 PODS = _resource("", "v1", "pods")
 NODES = _resource("", "v1", "nodes")
+SECRETS = _resource("", "v1", "secrets")
 NAMESPACES = _resource("", "v1", "namespaces")
 CONFIG_MAPS = _resource("", "v1", "configmaps")
 SERVICE_ACCOUNTS = _resource("", "v1", "serviceaccounts")

@@ -37,6 +37,10 @@ PREFIXES = tuple(registry_prefix(name) for name in RESOURCES)
 READERS = frozenset({"system:nodes", "system:masters"})
 PROGRESS_SECONDS = 10.0
 FRESH_SECONDS = 5.0
+GUARD_SECONDS = 2.0
+"""A reader who is not trusted any more is noticed within so long."""
+WATCHES_MAX = 32
+"""Watches of one stream; a proxy has three."""
 EVENTS_MAX = 500
 """Events of one message; a revision is never split."""
 COMPACTED = "etcdserver: mvcc: required revision has been compacted"
@@ -47,8 +51,12 @@ REFUSED = "this is a read-only gateway to services and endpoints"
 class Gateway(grpc.GenericRpcHandler):
     """Serves etcd's Range and Watch to holders of a node's certificate."""
 
-    def __init__(self, cache: WatchCache, *, clock: Clock) -> None:
+    def __init__(
+        self, cache: WatchCache, problem: Callable[[Identity], str], *, clock: Clock
+    ) -> None:
+        """`problem` says why somebody with a certificate is not to be trusted, '' otherwise."""
         self._cache = cache
+        self._problem = problem
         self._clock = clock
         self._handlers = {
             f"{PACKAGE}KV/Range": grpc.unary_unary_rpc_method_handler(
@@ -72,7 +80,7 @@ class Gateway(grpc.GenericRpcHandler):
 
     async def _range(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         """The keys of a range as of now. A former revision is as good as compacted."""
-        await _authorize(context)
+        await self._authorize(context)
         problem = _range_problem(request)
         if problem:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{REFUSED}: {problem}")
@@ -101,14 +109,32 @@ class Gateway(grpc.GenericRpcHandler):
     async def _watch(
         self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Any number of watches on one stream, as etcd has it."""
+        """Several watches on one stream, as etcd has it."""
         stream = _WatchStream(self._cache, context, self._clock)
+        guard: asyncio.Task[None] | None = None
         try:
             async for request in requests:
-                await _authorize(context)
+                identity = await self._authorize(context)
+                if guard is None:
+                    guard = asyncio.create_task(self._guard(identity, stream))
                 await stream.take(request)
         finally:
+            if guard is not None:
+                guard.cancel()
             await stream.close()
+
+    async def _guard(self, identity: Identity, stream: _WatchStream) -> None:
+        """End the watches of a reader who is not trusted any more."""
+        while not self._problem(identity):
+            await self._clock.sleep(GUARD_SECONDS)
+        await stream.refuse(self._problem(identity))
+
+    async def _authorize(self, context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
+        """The caller; aborts the call of anybody who may not read here, or not yet."""
+        identity = await _authorize(context)
+        if problem := self._problem(identity):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, problem)
+        return identity
 
 
 @dataclass(slots=True)
@@ -132,6 +158,14 @@ class _WatchStream:
             case "progress_request":
                 await self._write(_header(self.cache.revision, watch_id=-1))
 
+    async def refuse(self, why: str) -> None:
+        """End every watch, and say why."""
+        watch_ids = list(self.watches)
+        await self.close()
+        self.watches.clear()
+        for watch_id in watch_ids:
+            await self._write(_cancelled(self.cache.revision, watch_id, why))
+
     async def close(self) -> None:
         """End every watch."""
         for task in self.watches.values():
@@ -143,8 +177,8 @@ class _WatchStream:
         self.next_id = max(self.next_id, watch_id + 1)
         prefix = _prefix_of(request.key, request.range_end)
         now = self.cache.revision
-        if prefix is None or watch_id in self.watches:
-            why = REFUSED if prefix is None else "etcdserver: duplicate watch ID"
+        if prefix is None or watch_id in self.watches or len(self.watches) >= WATCHES_MAX:
+            why = REFUSED if prefix is None else "etcdserver: duplicate watch ID, or too many"
             await self._write(_cancelled(now, watch_id, why, created=True))
             return
         since = request.start_revision - 1 if request.start_revision > 0 else now

@@ -6,6 +6,7 @@ import hmac
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from common.api import errors
 from common.runtime.clock import Clock
@@ -88,7 +89,7 @@ class Authenticator:
 
 
 def _with_group(identity: Identity, group: str) -> Identity:
-    return Identity(identity.user, (*identity.groups, group))
+    return replace(identity, groups=(*identity.groups, group))
 
 
 def impersonated(user: Identity, headers: Mapping[str, str], groups: Sequence[str]) -> Identity:

@@ -31,20 +31,29 @@ NodeOfPod = Callable[[str, str], str | None]
 """(namespace, name) of a pod -> the node that it is bound to, None when there is no such pod."""
 UsedByNode = Callable[[str, str, str, str], bool]
 """(node, resource, namespace, name) -> whether a pod bound to the node references the object."""
-READ = ("get", "list", "watch")
+NodeProblem = Callable[[Identity], str]
+"""Why an identity may not speak for its node; '' when it may."""
 
 
 class Authorizer:
     """Decides requests from the identity and, for nodes, from what is bound to them."""
 
-    def __init__(self, node_of_pod: NodeOfPod, used_by_node: UsedByNode) -> None:
+    def __init__(
+        self, node_of_pod: NodeOfPod, used_by_node: UsedByNode, node_problem: NodeProblem
+    ) -> None:
         self._node_of_pod = node_of_pod
         self._used_by_node = used_by_node
+        self._node_problem = node_problem
 
     def authorize(self, user: Identity, wanted: Attributes) -> None:
-        """Return when the request is allowed; raise StatusError 403 when it is not."""
+        """Return when the request is allowed; raise StatusError 403 when it is not.
+
+        A node whose certificate counts no longer is answered 401, whatever it asks for.
+        """
         if MASTERS in user.groups:
             return
+        if problem := self._node_problem(user):
+            raise errors.unauthorized(problem)
         if wanted.resource is None:
             if wanted.verb == "get":
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from common.api import errors
+from common.api.codec import json as codec
 from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
@@ -13,6 +14,7 @@ from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.request import Context
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.registry.subresource import Subresource
+from master.storage.entry import with_resource_version
 
 REQUEST_MAX_BYTES = 16 << 10
 
@@ -54,10 +56,8 @@ class Approval(Subresource):
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The request itself."""
-        found = self._pipeline.cache.get(self._pipeline.key(resource, namespace, name))
-        if found is None:
-            raise errors.not_found(resource, name)
-        return found.data
+        found = await self._pipeline.read(resource, namespace, name)
+        return with_resource_version(found.value, found.revision)
 
     async def update(
         self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
@@ -66,6 +66,7 @@ class Approval(Subresource):
         obj = bodies.decode(ctx, body, CertificateSigningRequest, resource.api_version)
 
         def change(current: CertificateSigningRequest) -> CertificateSigningRequest:
+            current.metadata.resourceVersion = obj.metadata.resourceVersion
             current.status.conditions = obj.status.conditions
             return current
 
@@ -77,10 +78,10 @@ class Approval(Subresource):
         self, ctx: Context, resource: Resource, namespace: str, name: str, patcher: Patcher
     ) -> bytes:
         """Take the conditions that the patch makes."""
-        from common.api.codec import json as codec
 
         def change(current: CertificateSigningRequest) -> CertificateSigningRequest:
             new = bodies.patched(ctx, codec.encode(current), patcher, CertificateSigningRequest)
+            current.metadata.resourceVersion = new.metadata.resourceVersion
             current.status.conditions = new.status.conditions
             return current
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, ip_network
 
@@ -10,12 +11,16 @@ from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node, Taint
 from common.runtime.clock import Clock
+from common.security.csr import NODE_CERTIFICATE
+from master.apiserver.auth.nodetrust import REJOIN
 from master.apiserver.registry.checks import one_of
 from master.apiserver.registry.strategy import Strategy
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation
 
 POOL = "podcidrs"
+CERTIFICATES = "nodecertificates"
+_SERIAL = re.compile("[0-9a-f]{1,40}")
 NOT_READY = "node.kubernetes.io/not-ready"
 NODE_PREFIX_LENGTH = 24
 FULL_SECONDS = 10.0
@@ -92,11 +97,25 @@ class NodeStrategy(Strategy):
         finding = errors.forbidden("spec.podCIDR", text)
         raise errors.invalid_object("", "Node", obj.metadata.name, [finding])
 
-    def allocations(self, obj: Node) -> list[Allocation]:
-        """The block of pod addresses."""
+    def released(self, obj: Node) -> list[Allocation]:
+        """The block of pod addresses; the number of a certificate is never given again."""
         if not obj.spec.podCIDR:
             return []
         return [Allocation(allocation_key(POOL, _slug(obj.spec.podCIDR)), obj.metadata.uid)]
+
+    def allocations(self, obj: Node) -> list[Allocation]:
+        """The block of pod addresses, and the number of its machine's certificate."""
+        serial = obj.metadata.annotations.get(NODE_CERTIFICATE, "")
+        if not _SERIAL.fullmatch(serial):
+            return self.released(obj)
+        return [*self.released(obj), Allocation(allocation_key(CERTIFICATES, serial), "node")]
+
+    def already_taken(self, obj: Node, key: str) -> FieldError:
+        """A certificate that was another Node's, or a block that was asked for."""
+        if key.startswith(allocation_key(CERTIFICATES, "x")[:-1]):
+            text = f"its machine's certificate belonged to a Node that was deleted: {REJOIN}"
+            return errors.forbidden(f"metadata.annotations[{NODE_CERTIFICATE}]", text)
+        return super().already_taken(obj, key)
 
     def validate(self, obj: Node) -> list[FieldError]:
         """Taints: known effects, each key and effect once. Pod addresses: blocks."""

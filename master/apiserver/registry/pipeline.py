@@ -289,6 +289,7 @@ class Pipeline:
     ) -> bytes | None:
         """Write a changed object; it may allocate and release values by that."""
         resource, held = strategy.resource, {a.key for a in strategy.allocations(old)}
+        free = {a.key for a in strategy.released(old)}
         asked = {a.key for a in strategy.allocations(new)} - held
         taken: set[str] = set()
         while True:
@@ -308,7 +309,7 @@ class Pipeline:
                         value,
                         expected_revision=current.revision,
                         allocate=[a for a in wanted if a.key not in held],
-                        release=sorted(held - {a.key for a in wanted}),
+                        release=sorted(free - {a.key for a in wanted}),
                         ttl_seconds=strategy.ttl_seconds,
                     )
             except storage.AllocationTaken as error:
@@ -411,7 +412,7 @@ class Pipeline:
             await self.store.delete(
                 current.key,
                 expected_revision=current.revision,
-                release=[allocation.key for allocation in strategy.allocations(held)],
+                release=[allocation.key for allocation in strategy.released(held)],
             )
         return splice(encode(obj), current.revision)
 

@@ -103,6 +103,10 @@ class Strategy:
         """The allocator keys that the object holds."""
         return []
 
+    def released(self, obj: Any) -> list[Allocation]:
+        """Those of them that others may have when the object is gone."""
+        return self.allocations(obj)
+
     def already_taken(self, obj: Any, key: str) -> FieldError:
         """What to say of a value that the writer asked for and another object has."""
         return errors.forbidden("spec", f"{key} is already allocated")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -14,10 +15,12 @@ from common.client.informer import Item, Lister
 from common.runtime.clock import Clock
 from common.runtime.ratelimit import TokenBucket
 from common.security.identity import Identity
+from master.apiserver.auth.authorizer import NodeProblem
 from master.apiserver.rpc import assignments
 from master.apiserver.rpc.assignments import Reference
 from protos import node_v1_pb2
 
+log = logging.getLogger(__name__)
 OUTBOX_MAX = 1000
 NETWORK_SECONDS = 0.25
 """Changes of the network within so long are told together."""
@@ -54,6 +57,7 @@ class NodeStream:
         """The newest report of each pod and of the node, and pods that are gone, to be written."""
         self.reports_event = asyncio.Event()
         self.replaced = asyncio.Event()
+        """A later stream of the same node has begun, or the node is not trusted any more."""
         self.network_changes: list[node_v1_pb2.NetworkChange] | None = None
         """Changes that are still to be told; None: the whole network is."""
         self.status = b""
@@ -107,6 +111,7 @@ class NodeHub:
         heartbeats: dict[str, float],
         usages: dict[str, node_v1_pb2.NodeUsage],
         cidrs: Cidrs,
+        node_problem: NodeProblem,
         clock: Clock,
     ) -> None:
         self._pods = listers["pods"]
@@ -114,6 +119,7 @@ class NodeHub:
         self._secrets = listers["secrets"]
         self._services = listers["services"]
         self._cidrs = cidrs
+        self._node_problem = node_problem
         self._peers: dict[str, node_v1_pb2.Peer] = {}
         self._told_peers: dict[str, node_v1_pb2.Peer] = {}
         self._moved: set[str] = set()
@@ -145,6 +151,10 @@ class NodeHub:
         item = new or old
         assert item is not None
         self._note_ready(item.name, new)
+        stream = self.streams.get(item.name)
+        if stream is not None and self._node_problem(stream.identity):
+            log.warning("a node is not trusted any more", extra={"object": item.name})
+            stream.replaced.set()
         peer = _peer(new) if new is not None else None
         if peer == self._peers.get(item.name):
             return

@@ -21,6 +21,7 @@ from common.runtime.clock import Clock
 from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizer import node_name
+from master.apiserver.auth.nodetrust import NodeTrust
 from master.apiserver.rpc import intake
 from master.apiserver.rpc.hub import NodeHub, NodeStream
 from master.apiserver.rpc.reports import Reports
@@ -44,6 +45,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         hub: NodeHub,
         reports: Reports,
         sessions: NodeSessions,
+        trust: NodeTrust,
         recorder: EventRecorder,
         *,
         clock: Clock,
@@ -51,6 +53,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         self._hub = hub
         self._reports = reports
         self._sessions = sessions
+        self._trust = trust
         self._recorder = recorder
         self._clock = clock
 
@@ -61,6 +64,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         first = await anext(request_iterator, None)
         name, identity = await _caller(context)
         hello = await _hello(first, context, name)
+        if self._trust.is_registered(name):
+            await self._check_trust(identity, context)
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
             node = await self._reports.register(identity, name, hello.node)
@@ -89,6 +94,11 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             self._sessions.node_disconnected(name, stream.outbox)
             self._hub.close(stream)
             log.info("node disconnected", extra={"object": name, "epoch": stream.epoch})
+
+    async def _check_trust(self, identity: Identity, context: Any) -> None:
+        """Abort the call of a node that is not the one of its Node."""
+        if problem := self._trust.problem(identity):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
 
     async def _feed(self, stream: NodeStream, node: Node) -> None:
         """Welcome, every pod, Synced, and then what changes."""
@@ -212,7 +222,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
     ) -> AsyncIterator[Any]:
         """A stream that the node opens for a session."""
         first = await anext(request_iterator, node_v1_pb2.SessionFrame())
-        name, _ = await _caller(context)
+        name, identity = await _caller(context)
+        await self._check_trust(identity, context)
         session = self._sessions.claim(first.id, name)
         if session is None:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no such session")

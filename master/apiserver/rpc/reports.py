@@ -12,7 +12,9 @@ from common.api.scheme import Scheme
 from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
+from common.security.csr import NODE_CERTIFICATE
 from common.security.identity import Identity
+from master.apiserver.auth.nodetrust import REJOIN
 from master.apiserver.registry.node import NodeStrategy
 from master.apiserver.registry.noderestriction import own_labels
 from master.apiserver.registry.pipeline import Pipeline
@@ -53,7 +55,8 @@ class Reports:
         """Create or refresh the Node object of a kubelet; answers it with its pod CIDR."""
         reported, _ = codec.decode_request(data, Node)
         status = codec.encode(reported.status)
-        reported.metadata = ObjectMeta(name=name, labels=own_labels(reported.metadata.labels))
+        labels, said = own_labels(reported.metadata.labels), {NODE_CERTIFICATE: identity.serial}
+        reported.metadata = ObjectMeta(name=name, labels=labels, annotations=said)
         ctx = Context(user=identity)
         try:
             node = await self._refresh(ctx, name, reported)
@@ -85,10 +88,17 @@ class Reports:
         raise AssertionError
 
     async def _refresh(self, ctx: Context, name: str, reported: Node) -> Node:
-        """Bring the labels of a known node up to date; its own choice of others stays."""
+        """Bring the labels of a known node up to date; its own choice of others stays.
+
+        Raises StatusError 403 when it was registered with another certificate.
+        """
 
         def change(node: Node) -> Node:
             node.metadata.labels.update(reported.metadata.labels)
+            serial = reported.metadata.annotations[NODE_CERTIFICATE]
+            if node.metadata.annotations.setdefault(NODE_CERTIFICATE, serial) != serial:
+                why = f"it belongs to another certificate; to take it over, {REJOIN}"
+                raise errors.forbidden_request(self._nodes, name, why)
             return node
 
         return codec.decode(await self._pipeline.update(ctx, self._nodes, "", name, change), Node)

@@ -68,7 +68,7 @@ async def served(etcd: EmbeddedEtcd) -> AsyncIterator[Served]:
         "wherry-master", dns_names=("wherry-master",), addresses=("127.0.0.1",)
     )
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Gateway(cache, clock=clock),))
+    server.add_generic_rpc_handlers((Gateway(cache, lambda identity: "", clock=clock),))
     credentials = grpc.ssl_server_credentials(
         [(serving.key_pem, serving.certificate_pem)], ca.certificate_pem, require_client_auth=True
     )

@@ -60,12 +60,12 @@ class Context:
 
 
 def node_service() -> NodeService:
-    return NodeService(NOBODY, NOBODY, NOBODY, NOBODY, clock=FakeClock())
+    return NodeService(NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, clock=FakeClock())
 
 
 def of_gateway(method: str) -> Handle:
     details: Any = SimpleNamespace(method=f"/etcdserverpb.{method}", invocation_metadata=())
-    handle: Handle = Gateway(NOBODY, clock=FakeClock()).service(details).stream_stream
+    handle: Handle = Gateway(NOBODY, NOBODY, clock=FakeClock()).service(details).stream_stream
     return handle
 
 

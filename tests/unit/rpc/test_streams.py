@@ -54,16 +54,24 @@ class Setup:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.reports = FakeReports()
+        self.problem = ""
         listers = {
             name: Lister(resource)
             for name in ("pods", "configmaps", "secrets", "services")
             if (resource := SCHEME.resource("", "v1", name)) is not None
         }
         cidrs = Cidrs("10.42.0.0/16", "10.43.0.0/16")
-        self.hub = NodeHub(listers, heartbeats={}, usages={}, cidrs=cidrs, clock=self.clock)
+        self.hub = NodeHub(
+            listers,
+            heartbeats={},
+            usages={},
+            cidrs=cidrs,
+            node_problem=lambda identity: self.problem,
+            clock=self.clock,
+        )
         nobody: Any = None
         made: Any = self.reports
-        self.service = NodeService(self.hub, made, nobody, nobody, clock=self.clock)
+        self.service = NodeService(self.hub, made, nobody, nobody, nobody, clock=self.clock)
 
     async def read(self, stream: NodeStream, *messages: FromNode) -> None:
         """Take messages of a stream."""
