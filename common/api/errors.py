@@ -141,6 +141,11 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+def too_deep() -> StatusError:
+    """400: a body, or what a patch makes of one, has more levels than we follow."""
+    return bad_request("the body is nested too deeply")
+
+
 def unauthorized(message: str = "Unauthorized") -> StatusError:
     """401: who is asking is not known."""
     return StatusError(401, "Unauthorized", message)

@@ -35,7 +35,7 @@ def decode_plain(data: bytes) -> Any:
     try:
         return _RAW.decode(data)
     except RecursionError as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
     except (msgspec.DecodeError, ValueError) as error:
         why = str(error).replace("Input data was truncated", "unexpected end of JSON input")
         raise errors.bad_request(f"couldn't get version/kind; json parse error: {why}") from error
@@ -52,7 +52,7 @@ def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
         canonical.normalise(value)
         kept = encode(_twin_decoder(cls).decode(data))
     except RecursionError as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
     except (msgspec.DecodeError, ValueError):
         return _slow(data, cls)
     # Of a key that is there twice one is lost, with its quotes. Only \u0022 can make up for them.
@@ -72,7 +72,7 @@ def _duplicates(data: bytes) -> list[str]:
     try:
         return strict.duplicates(data)
     except (RecursionError, ValueError) as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
 
 
 def convert_request(plain: Any, cls: type[T]) -> tuple[T, list[str]]:
@@ -82,7 +82,7 @@ def convert_request(plain: Any, cls: type[T]) -> tuple[T, list[str]]:
         value = msgspec.convert(cleaned, cls)
         canonical.normalise(value)
     except RecursionError as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
     except (msgspec.ValidationError, ValueError) as error:
         name = cls.__name__
         raise errors.bad_request(

@@ -95,7 +95,7 @@ class _Walk:
     def struct(self, plain: dict[str, Any], cls: Any, path: tuple[str, ...]) -> dict[str, Any]:
         """Clean the members of an object."""
         if len(path) > DEPTH_MAX:
-            raise errors.bad_request("the body is nested too deeply")
+            raise errors.too_deep()
         hints, result = _hints(cls), {}
         for key, value in plain.items():
             if key not in hints:

@@ -66,7 +66,7 @@ def _check(data: bytes) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > 100:
-                raise errors.bad_request("the body is nested too deeply")
+                raise errors.too_deep()
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
