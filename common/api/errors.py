@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from common.api.resource import Resource
@@ -33,14 +34,25 @@ def _quoted(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value[:_SHOWN_MAX_CHARACTERS], ensure_ascii=False)
     if value is None:
         return "null"
     if isinstance(value, int | float):
         return str(value)
     import msgspec
 
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode()[:_SHOWN_MAX_CHARACTERS]
+
+
+FINDINGS_MAX = 100
+"""How many findings an answer tells; the work of finding more is not done."""
+_SHOWN_MAX_CHARACTERS = 10_000
+"""How much of a value stands in a message."""
+
+
+def first(findings: Iterable[FieldError]) -> list[FieldError]:
+    """As many findings as an answer tells: what yields them stops there."""
+    return list(islice(findings, FINDINGS_MAX))
 
 
 def required(field: str, detail: str = "") -> FieldError:
@@ -141,6 +153,18 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+class CannotBeHandled(StatusError):
+    """400: a body is no object of its kind; `why` is the reason alone."""
+
+    def __init__(self, kind: str, version: str, why: str) -> None:
+        super().__init__(
+            400,
+            "BadRequest",
+            f'{kind} in version "{version}" cannot be handled as a {kind}: {why}',
+        )
+        self.why = why
+
+
 def too_deep() -> StatusError:
     """400: a body, or what a patch makes of one, has more levels than we follow."""
     return bad_request("the body is nested too deeply")
@@ -222,8 +246,9 @@ def unsupported_media_type(offered: Sequence[str]) -> StatusError:
 
 
 def invalid_object(group: str, kind: str, name: str, findings: Sequence[FieldError]) -> StatusError:
-    """422: the object breaks rules; one cause a finding."""
-    texts = [str(finding) for finding in findings]
+    """422: the object breaks rules; one cause a finding, as many as an answer tells."""
+    findings = findings[:FINDINGS_MAX]
+    texts = list(dict.fromkeys(str(finding) for finding in findings))
     summary = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     qualified = f"{kind}.{group}" if group else kind
     details: dict[str, Any] = {"name": name} if name else {}

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from common.api import errors
+from common.api.errors import FINDINGS_MAX
 from common.api.types import Int32, Int64, MicroTime, Quantity, Time
 
 DEPTH_MAX = 100
+PART_MAX = 256
+"""How much of a key stands in a finding."""
 _GO_NAMES: dict[Any, str] = {str: "string", bool: "bool", bytes: "[]uint8", float: "float64"}
 _JSON_NAMES = {
     dict: "object",
@@ -45,37 +51,56 @@ def clean(plain: Any, cls: type[msgspec.Struct]) -> tuple[dict[str, Any], list[s
     return _Walk(cls, findings).struct(plain, cls, ()), findings
 
 
+class _Repeating(dict[str, Any]):
+    """An object some of whose keys stood in the text more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
 def duplicates(data: bytes) -> list[str]:
-    """`duplicate field "data.a"` for every key that an object of the text has twice."""
-    found: list[str] = []
+    """`duplicate field "data.a"` for the first keys that an object of the text has twice."""
+    found = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in items:
-            if key in seen:
-                found.append(key)
-            seen[key] = value
-        return seen
+        nonlocal found
+        made = dict(items)
+        if len(made) == len(items):
+            return made
+        found, counts = True, Counter(key for key, _ in items)
+        repeating = _Repeating(made)
+        repeating.repeated = tuple(key for key, times in counts.items() if times > 1)
+        return repeating
 
     document = json.loads(data, object_pairs_hook=pairs)
-    if not found:
-        return []
-    return [f'duplicate field "{path}"' for path in _paths_of(document, set(found))]
+    places = _repeated(document, None) if found else iter(())
+    return [f'duplicate field "{_text(place)}"' for place in islice(places, FINDINGS_MAX)]
 
 
-def _paths_of(document: Any, keys: set[str], prefix: str = "") -> list[str]:
-    """Paths of the members whose key is in `keys`: where a duplicate may have been."""
-    if isinstance(document, list):
-        return [p for i, v in enumerate(document) for p in _paths_of(v, keys, f"{prefix}[{i}]")]
-    if not isinstance(document, dict):
-        return []
-    found = []
-    for key, value in document.items():
-        path = f"{prefix}.{key}" if prefix else key
-        if key in keys:
-            found.append(path)
-        found += _paths_of(value, keys, path)
-    return found
+_Place = tuple["_Place | None", str | int]
+"""A member or an item, with where that stands which it is in; a text is made of few."""
+
+
+def _repeated(value: Any, place: _Place | None) -> Iterator[_Place]:
+    """Where the keys stand that objects have twice."""
+    if isinstance(value, _Repeating):
+        yield from ((place, key) for key in value.repeated)
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if isinstance(member, dict | list):
+                yield from _repeated(member, (place, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, dict | list):
+                yield from _repeated(item, (place, index))
+
+
+def _text(place: _Place | None) -> str:
+    """`spec.ports[0].name`."""
+    parts: list[str] = []
+    while place is not None:
+        place, part = place
+        parts.append(f"[{part}]" if isinstance(part, int) else f".{part[:PART_MAX]}")
+    return "".join(reversed(parts)).removeprefix(".")
 
 
 @cache
@@ -99,10 +124,15 @@ class _Walk:
         hints, result = _hints(cls), {}
         for key, value in plain.items():
             if key not in hints:
-                self.findings.append(f'unknown field "{_dotted((*path, key))}"')
+                self.unknown((*path, key))
             elif value is not None:
                 result[key] = self.value(value, hints[key], (*path, key), cls)
         return result
+
+    def unknown(self, path: tuple[str, ...]) -> None:
+        """Take note of a member that the kind does not have."""
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(f'unknown field "{_dotted(path)}"')
 
     def value(self, value: Any, hint: Any, path: tuple[str, ...], owner: Any) -> Any:
         """Clean one value of type `hint`."""
@@ -172,7 +202,7 @@ class _Walk:
 
 
 def _dotted(path: tuple[str, ...]) -> str:
-    return ".".join(path)
+    return ".".join(part[:PART_MAX] for part in path)
 
 
 def _go_name(hint: Any) -> str:
@@ -215,7 +245,4 @@ def _mismatch(value: Any, go: str, owner: str, path: str, root: Any) -> errors.S
 
 
 def _refused(root: Any, why: str) -> errors.StatusError:
-    kind = root.__name__
-    return errors.bad_request(
-        f'{kind} in version "{_version(root)}" cannot be handled as a {kind}: {why}'
-    )
+    return errors.CannotBeHandled(root.__name__, _version(root), why)

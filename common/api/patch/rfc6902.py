@@ -30,20 +30,20 @@ def json_patch(target: Any, operations: Any) -> Any:
     Raises StatusError: 400 for what is no patch, 413 for more than 10 000 operations, 422 for an
     operation or a `test` that fails and for copies that add up to more than 3 MiB.
     """
-    if operations is None:
-        return target
-    _check(operations)
+    check_operations(operations)
     try:
         run = _Run(_decode(_encode(target)))
-        for operation in operations:
+        for operation in operations or ():
             run.apply(operation or {})
     except RecursionError as error:
         raise errors.too_deep() from error
     return run.document
 
 
-def _check(operations: Any) -> None:
-    """Refuse what does not have the form of a patch."""
+def check_operations(operations: Any) -> None:
+    """Refuse what does not have the form of a patch; raises StatusError 400 or 413."""
+    if operations is None:
+        return
     if not isinstance(operations, list):
         raise errors.bad_request("error decoding patch: a JSON patch is an array of operations")
     if len(operations) > OPERATIONS_MAX:
