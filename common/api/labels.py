@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from common.api import names
+from common.api import integers, names
 from common.api.types.meta_v1 import LabelSelector
 
 _TOKEN = re.compile(r"\s*(==|!=|=|!|\(|\)|,|>|<|[^\s=!(),<>]+)")
@@ -44,9 +44,10 @@ class Requirement(NamedTuple):
 
 def _compare(value: str | None, operator: str, bound: str) -> bool:
     """`>` and `<` compare whole numbers; anything else does not match."""
-    if value is None or not re.fullmatch(r"-?[0-9]{1,18}", value):
+    have, limit = integers.parse(value or ""), integers.parse(bound)
+    if have is None or limit is None:
         return False
-    return int(value) > int(bound) if operator == "gt" else int(value) < int(bound)
+    return have > limit if operator == "gt" else have < limit
 
 
 class Selector(NamedTuple):
@@ -138,7 +139,7 @@ def _requirement(tokens: list[str]) -> Requirement:
         return Requirement(key, "notin" if operator == "!=" else "in", (value,))
     if operator in (">", "<"):
         value = tokens.pop(0) if tokens else ""
-        if not re.fullmatch(r"-?[0-9]{1,18}", value):
+        if integers.parse(value) is None:
             raise InvalidSelector(
                 f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' "
                 "operators, the value must be an integer"

@@ -13,6 +13,10 @@ _PATTERN = re.compile(
 )
 
 
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(microsecond=0, tzinfo=UTC)
+
+
 class InvalidTime(ValueError):
     """The text is not an RFC 3339 time."""
 
@@ -37,6 +41,17 @@ def _offset(zone: str) -> timedelta:
         return timedelta(0)
     ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
     return -ahead if zone[0] == "-" else ahead
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """`seconds` after `moment`, or before it, as far as years go: from 1 to 9999.
+
+    For numbers from clients: they may be as large as 64 bits allow.
+    """
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return (_LAST if seconds > 0 else _FIRST).astimezone(moment.tzinfo)
 
 
 def to_time(moment: datetime) -> Time:
