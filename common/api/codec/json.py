@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from common.api import errors
-from common.api.codec import canonical, strict
+from common.api.codec import canonical, strict, tolerance
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -37,6 +37,9 @@ def decode_plain(data: bytes) -> Any:
     except RecursionError as error:
         raise errors.too_deep() from error
     except (msgspec.DecodeError, ValueError) as error:
+        mended = tolerance.mended_json(data)
+        if mended != data:
+            return decode_plain(mended)
         why = str(error).replace("Input data was truncated", "unexpected end of JSON input")
         raise errors.bad_request(f"couldn't get version/kind; json parse error: {why}") from error
 
@@ -64,7 +67,16 @@ def _slow(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     """Name every finding with its path; accept what Go accepts (null, bare numbers)."""
     plain = decode_plain(data)
     value, findings = convert_request(plain, cls)
-    return value, findings + _duplicates(data)
+    return value, findings + outside(findings, _duplicates(data))
+
+
+def outside(unknown: list[str], repeated: list[str]) -> list[str]:
+    """Repeated fields but those of unknown fields, of which nothing more is told."""
+    paths = tuple(text.removeprefix('unknown field "').rstrip('"') for text in unknown)
+    ends = tuple(f"{path}{mark}" for path in paths for mark in (".", "[", '"'))
+    return [
+        text for text in repeated if not text.removeprefix('duplicate field "').startswith(ends)
+    ]
 
 
 def duplicates(data: bytes, plain: Any) -> list[str]:
@@ -77,7 +89,7 @@ def duplicates(data: bytes, plain: Any) -> list[str]:
 def _duplicates(data: bytes) -> list[str]:
     """Keys that are there twice; raises StatusError 400 for what no walk gets to the end of."""
     try:
-        return strict.duplicates(data)
+        return strict.duplicates(tolerance.mended_json(data))
     except (RecursionError, ValueError) as error:
         raise errors.too_deep() from error
 

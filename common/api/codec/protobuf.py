@@ -7,7 +7,6 @@ Source: k8s.io/apimachinery pkg/runtime/serializer/protobuf.
 from __future__ import annotations
 
 import base64
-import binascii
 import importlib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from common.api import errors, schema, times
+from common.api.codec import tolerance
 from common.api.codec.json import decode_plain
 from common.api.scheme import SCHEME, Scheme
 
@@ -241,9 +241,9 @@ def _map_writer(name: str, value_field: Any) -> Callable[[Any, Any], None]:
 
 def _write_bytes(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise errors.bad_request(f"illegal base64 data: {error}") from error
+        return base64.b64decode(tolerance.base64_text(text))
+    except ValueError as error:
+        raise errors.bad_request(str(error)) from error
 
 
 def _filler(nested: Any) -> Callable[[Any, Any], None]:

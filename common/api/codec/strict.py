@@ -7,7 +7,6 @@ quantities. Slow and thorough; runs only when the fast way has failed.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -16,7 +15,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from common.api import errors
+from common.api import errors, quantity
+from common.api.codec import tolerance
 from common.api.errors import FINDINGS_MAX
 from common.api.types import Int32, Int64, MicroTime, Quantity, Time
 
@@ -33,7 +33,6 @@ _JSON_NAMES = {
     float: "number",
 }
 _INT_OR_STRING: Any = Int32 | str
-_BASE64 = re.compile("[A-Za-z0-9+/=\\s]*")
 
 
 class _Key(str):
@@ -71,7 +70,7 @@ def duplicates(data: bytes) -> list[str]:
         repeating.repeated = tuple(key for key, times in counts.items() if times > 1)
         return repeating
 
-    document = json.loads(data, object_pairs_hook=pairs)
+    document = json.loads(data, object_pairs_hook=pairs, parse_int=len)
     places = _repeated(document, None) if found else iter(())
     return [f'duplicate field "{_text(place)}"' for place in islice(places, FINDINGS_MAX)]
 
@@ -168,8 +167,9 @@ class _Walk:
         """Clean the values of a map."""
         if not isinstance(value, dict):
             raise self.mismatch(value, f"map[string]{_go_name(hint)}", path, owner)
+        zero = "0" if hint is Quantity else ""
         return {
-            k: self.value("" if v is None else v, hint, (*path, _Key(k)), owner)
+            k: self.value(zero if v is None else v, hint, (*path, _Key(k)), owner)
             for k, v in value.items()
         }
 
@@ -183,16 +183,19 @@ class _Walk:
 
     def scalar(self, value: Any, hint: Any, path: tuple[str, ...], owner: Any) -> Any:
         """Check one scalar; quantities may be bare numbers."""
-        if hint is Quantity and isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value) if isinstance(value, int) else repr(value)
         if hint == _INT_OR_STRING:
             return self.number_or_text(value)
         try:
+            if hint is Quantity:
+                return tolerance.quantity_text(value)
+            if hint is bytes and isinstance(value, str | list):
+                return tolerance.base64_text(value)
             return msgspec.convert(value, hint)
-        except (msgspec.ValidationError, ValueError) as error:
-            if hint is bytes and isinstance(value, str):
-                text = f"illegal base64 data at input byte {_first_illegal(value)}"
-                raise _refused(self.root, text) from error
+        except tolerance.NotBase64 as error:
+            raise _refused(self.root, str(error)) from error
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            if hint is Quantity:
+                raise _refused(self.root, quantity.INVALID) from error
             raise self.mismatch(value, _go_name(hint), path, owner) from error
 
     def mismatch(self, value: Any, go: str, path: tuple[str, ...], owner: Any) -> Exception:
@@ -227,13 +230,6 @@ def _found(value: Any, *, number: bool) -> str:
     """What Go says that it has found; the number itself only where a number is wanted."""
     name = _JSON_NAMES.get(type(value), "null")
     return f"number {value}" if name == "number" and number else name
-
-
-def _first_illegal(text: str) -> int:
-    """Where Go's base64 decoder stops: at a letter that is none, or in an incomplete group."""
-    good = _BASE64.match(text)
-    end = good.end() if good else 0
-    return end if end < len(text) else max(0, (len(text) - 1) // 4 * 4)
 
 
 def _mismatch(value: Any, go: str, owner: str, path: str, root: Any) -> errors.StatusError:

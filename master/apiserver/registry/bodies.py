@@ -37,13 +37,18 @@ class Body(NamedTuple):
 
     def plain(self) -> Any:
         """The body as plain values; raises StatusError 400, 413 or 415."""
+        return self.plain_and_findings()[0]
+
+    def plain_and_findings(self) -> tuple[Any, list[str]]:
+        """The same, and the keys that stand in the body twice."""
         match self.media_type:
             case "application/yaml":
-                return yaml.decode(self.data)
+                return yaml.decode_request(self.data)
             case "application/vnd.kubernetes.protobuf":
-                return protobuf.decode(self.data)
+                return protobuf.decode(self.data), []
             case "application/json" | "application/octet-stream":
-                return codec.decode_plain(self.data)
+                found = codec.decode_plain(self.data)
+                return found, codec.duplicates(self.data, found)
         raise errors.unsupported_media_type(MEDIA_TYPES)
 
 
@@ -70,18 +75,22 @@ def decode(ctx: Context, body: Body, cls: type[T], api_version: str) -> T:
         check_type(_type_meta(body.data), cls.__name__, api_version)
         value, findings = codec.decode_request(body.data, cls)
     else:
-        plain = body.plain()
+        plain, repeated = body.plain_and_findings()
         check_type(_plain_type(plain), cls.__name__, api_version)
         value, findings = codec.convert_request(plain, cls)
+        findings += codec.outside(findings, repeated)
     ctx.take_findings(cls.__name__, codec.version_of(cls), findings)
     return value
 
 
-def plain(body: Body, resource: Resource) -> dict[str, Any]:
-    """The plain values of a body, which must be of the resource's kind; raises as decode does."""
-    found: dict[str, Any] = body.plain()
+def plain(body: Body, resource: Resource) -> tuple[dict[str, Any], list[str]]:
+    """(plain values of a body, which must be of the resource's kind, keys that it has twice).
+
+    Raises as decode does.
+    """
+    found, findings = body.plain_and_findings()
     check_type(_plain_type(found), resource.kind, resource.api_version)
-    return found
+    return found, findings
 
 
 def _type_meta(data: bytes) -> _TypeMeta:

@@ -215,9 +215,10 @@ class Registry:
         """The object in a body, in the form in which it is stored."""
         if view is None:
             return bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
-        plain = view.inbound(bodies.plain(body, resource))
-        obj, findings = codec.convert_request(plain, self.scheme.struct_of(view.source))
-        ctx.take_findings(resource.kind, resource.version, findings)
+        plain, repeated = bodies.plain(body, resource)
+        cls = self.scheme.struct_of(view.source)
+        obj, findings = codec.convert_request(view.inbound(plain), cls)
+        ctx.take_findings(resource.kind, resource.version, [*findings, *repeated])
         return obj
 
     async def patch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -198,6 +199,42 @@ async def test_strict_decoding_names_the_kind(registry: Registry) -> None:
         'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: '
         'unknown field "dat"'
     )
+
+
+@pytest.mark.parametrize("kind", [CONFIG_MAPS, VIEWED])
+@pytest.mark.parametrize(
+    ("data", "media_type", "expected"),
+    [
+        (
+            b"metadata: {name: x}\nreason: a\nreason: b\n",
+            "application/yaml",
+            'line 3: key "reason" already set in map',
+        ),
+        (
+            b'{"metadata":{"name":"x","name":"x"}}',
+            "application/json",
+            'duplicate field "metadata.name"',
+        ),
+        (
+            b'{"metadata":{"name":"x","name":"x"}}',
+            "application/octet-stream",
+            'duplicate field "metadata.name"',
+        ),
+    ],
+)
+async def test_keys_that_stand_twice_are_found_in_every_format(
+    registry: Registry, kind: Resource, data: bytes, media_type: str, expected: str
+) -> None:
+    found = Body(data, media_type)
+    error = await refused(registry.create(context("Strict"), kind, "n", "", "", found))
+    assert error.code == 400
+    assert expected in error.message
+    for validation, warnings in (("Warn", [expected]), ("Ignore", [])):
+        ctx = context(validation)
+        ctx.dry_run = True
+        with contextlib.suppress(StatusError):
+            await registry.create(ctx, kind, "n", "", "", found)
+        assert [text for text in ctx.warnings if "unknown" not in text] == warnings
 
 
 @pytest.mark.parametrize(

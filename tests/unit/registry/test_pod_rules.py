@@ -422,7 +422,7 @@ def test_what_is_no_number_is_a_bad_request(writer: Writer, number: Any) -> None
     assert raised.value.code == 400
 
 
-@pytest.mark.parametrize("amount", ["1_000", "٣", "+", " 7 ", "1KiB", "", "1e9999", "0x10", "NaN"])
+@pytest.mark.parametrize("amount", ["1_000", "٣", "1 7", "1KiB", "", "1e9999", "0x10", "NaN"])
 def test_what_is_no_amount_is_a_bad_request(writer: Writer, amount: str) -> None:
     with pytest.raises(errors.StatusError) as raised:
         writer.create("pods", container(resources={"limits": {"cpu": amount}}))
