@@ -35,6 +35,10 @@ _JSON_NAMES = {
 _INT_OR_STRING: Any = Int32 | str
 
 
+_AS_IT_IS: dict[Any, type] = {str: str, bool: bool}
+"""Types of which a value has nothing to be looked at."""
+
+
 class _Key(str):
     """A key of a map, as a part of a path."""
 
@@ -125,7 +129,9 @@ class _Walk:
             if key not in hints:
                 self.unknown((*path, key))
             elif value is not None:
-                result[key] = self.value(value, hints[key], (*path, key), cls)
+                hint = hints[key]
+                good = type(value) is _AS_IT_IS.get(hint)
+                result[key] = value if good else self.value(value, hint, (*path, key), cls)
         return result
 
     def unknown(self, path: tuple[str, ...]) -> None:
@@ -158,8 +164,11 @@ class _Walk:
         if not isinstance(value, list | tuple):
             raise self.mismatch(value, f"[]{_go_name(hint)}", path, owner)
         empty: Any = {} if isinstance(hint, type) and issubclass(hint, msgspec.Struct) else ""
+        head, last, good = path[:-1], path[-1], _AS_IT_IS.get(hint)
         return [
-            self.value(empty if v is None else v, hint, (*path[:-1], f"{path[-1]}[{i}]"), owner)
+            v
+            if type(v) is good
+            else self.value(empty if v is None else v, hint, (*head, f"{last}[{i}]"), owner)
             for i, v in enumerate(value)
         ]
 
@@ -167,9 +176,11 @@ class _Walk:
         """Clean the values of a map."""
         if not isinstance(value, dict):
             raise self.mismatch(value, f"map[string]{_go_name(hint)}", path, owner)
-        zero = "0" if hint is Quantity else ""
+        zero, good = "0" if hint is Quantity else "", _AS_IT_IS.get(hint)
         return {
-            k: self.value(zero if v is None else v, hint, (*path, _Key(k)), owner)
+            k: v
+            if type(v) is good
+            else self.value(zero if v is None else v, hint, (*path, _Key(k)), owner)
             for k, v in value.items()
         }
 
