@@ -81,9 +81,11 @@ def outside(unknown: list[str], repeated: list[str]) -> list[str]:
 
 def duplicates(data: bytes, plain: Any) -> list[str]:
     """The same findings for a text of which `plain` is at hand already."""
-    if encode(plain).count(b'"') == data.count(b'"') and rb"\u0022" not in data:
-        return []
-    return _duplicates(data)
+    try:
+        every_key_once = encode(plain).count(b'"') == data.count(b'"')
+    except RecursionError as error:
+        raise errors.too_deep() from error
+    return [] if every_key_once and rb"\u0022" not in data else _duplicates(data)
 
 
 def _duplicates(data: bytes) -> list[str]:

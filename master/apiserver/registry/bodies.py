@@ -150,7 +150,10 @@ def _patched_plain(before: dict[str, Any], patcher: Patcher) -> dict[str, Any]:
 
 def _unfit(after: Any, why: str) -> errors.StatusError:
     """422: what a patch has made is not an object of the kind."""
-    shown = msgspec.json.encode(after)[:SHOWN_MAX_BYTES].decode(errors="replace")
+    try:
+        shown = msgspec.json.encode(after)[:SHOWN_MAX_BYTES].decode(errors="replace")
+    except RecursionError as error:
+        raise errors.too_deep() from error
     return errors.invalid_object("", "", "", [errors.invalid("patch", shown, why)])
 
 
