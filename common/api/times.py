@@ -13,6 +13,7 @@ _PATTERN = re.compile(
 )
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(microsecond=0, tzinfo=UTC)
 

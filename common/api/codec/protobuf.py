@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import importlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from common.api import errors, schema, times
 from common.api.codec import tolerance
 from common.api.codec.json import decode_plain
+from common.api.integers import INT64_MAX
 from common.api.scheme import SCHEME, Scheme
 
 MAGIC = b"k8s\x00"
@@ -149,10 +150,9 @@ def _read_bytes(value: bytes) -> str:
 def _moment(message: Any) -> datetime | None:
     if not message.seconds and not message.nanos:
         return None
-    try:
-        moment = datetime.fromtimestamp(message.seconds, UTC)
-    except (OverflowError, ValueError, OSError) as error:
-        raise errors.bad_request(f"time out of range: {message.seconds}") from error
+    moment = times.later(times.EPOCH, message.seconds)
+    if moment.timestamp() != message.seconds:
+        raise errors.bad_request(f"time out of range: {message.seconds}")
     return moment.replace(microsecond=max(0, min(message.nanos // 1000, 999_999)))
 
 
@@ -280,7 +280,8 @@ def _write_quantity(value: Any, message: Any) -> None:
 
 
 def _write_duration(text: str, message: Any) -> None:
-    message.duration = int(float(text.removesuffix("s") or 0) * 1e9)
+    nanoseconds = int(float(text.removesuffix("s") or 0) * 1e9)
+    message.duration = max(-INT64_MAX, min(nanoseconds, INT64_MAX))
 
 
 _SPECIAL_WRITERS: dict[str, Callable[[Any, Any], None]] = {
