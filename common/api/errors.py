@@ -48,6 +48,9 @@ FINDINGS_MAX = 100
 """How many findings an answer tells; the work of finding more is not done."""
 _SHOWN_MAX_CHARACTERS = 10_000
 """How much of a value stands in a message."""
+_MESSAGE_MAX_CHARACTERS = 20_000
+_SUMMARY_MAX_CHARACTERS = 65_536
+"""How long a finding may be, and all of them in one line."""
 
 
 def first(findings: Iterable[FieldError]) -> list[FieldError]:
@@ -247,9 +250,13 @@ def unsupported_media_type(offered: Sequence[str]) -> StatusError:
 
 def invalid_object(group: str, kind: str, name: str, findings: Sequence[FieldError]) -> StatusError:
     """422: the object breaks rules; one cause a finding, as many as an answer tells."""
-    findings = findings[:FINDINGS_MAX]
+    findings = [
+        finding._replace(message=finding.message[:_MESSAGE_MAX_CHARACTERS])
+        for finding in findings[:FINDINGS_MAX]
+    ]
     texts = list(dict.fromkeys(str(finding) for finding in findings))
     summary = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    summary = summary[:_SUMMARY_MAX_CHARACTERS]
     qualified = f"{kind}.{group}" if group else kind
     details: dict[str, Any] = {"name": name} if name else {}
     if group:

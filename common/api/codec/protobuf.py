@@ -42,7 +42,8 @@ def decode(data: bytes, scheme: Scheme = SCHEME) -> dict[str, Any]:
         if kind is None and name == "DeleteOptions":
             kind = scheme.kind("v1", name)
         if kind is None:
-            raise errors.bad_request(f'no kind "{name}" is registered for version "{version}"')
+            text = f'no kind "{name[:512]}" is registered for version "{version[:512]}"'
+            raise errors.bad_request(text)
         message = _message_class(kind.module, kind.name)()
         message.ParseFromString(envelope.raw)
         return {"apiVersion": version, "kind": name, **read_object(message)}

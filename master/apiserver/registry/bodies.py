@@ -21,6 +21,8 @@ NAMESPACE_MISMATCH = (
     "the namespace of the provided object does not match the namespace sent on the request"
 )
 Inbound = Callable[[dict[str, Any]], dict[str, Any]]
+TYPE_MAX_CHARACTERS = 512
+"""How much a message shows of what a client calls an apiVersion or a kind."""
 MEDIA_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 
 
@@ -109,11 +111,11 @@ def _plain_type(plain: Any) -> _TypeMeta:
 def check_type(found: _TypeMeta, kind: str, api_version: str) -> None:
     """A body may leave its type out, but not say another."""
     if found.kind not in ("", kind) or found.apiVersion not in ("", api_version):
+        said = (found.kind or kind)[:TYPE_MAX_CHARACTERS]
+        version = (found.apiVersion or api_version)[:TYPE_MAX_CHARACTERS]
         raise errors.bad_request(
-            f"{found.kind or kind} in version "
-            f'"{found.apiVersion or api_version}" cannot be handled as a {kind}: the object '
-            "provided is unrecognized (must be of type "
-            f"{kind} in {api_version})"
+            f'{said} in version "{version}" cannot be handled as a {kind}: the object provided is '
+            f"unrecognized (must be of type {kind} in {api_version})"
         )
 
 
@@ -143,8 +145,9 @@ def _patched_plain(before: dict[str, Any], patcher: Patcher) -> dict[str, Any]:
     for name in ("apiVersion", "kind"):
         found = after.get(name)
         if found and found != before[name] and not patcher.keeps_type:
-            text = f'no kind "{after.get("kind")}" is registered for "{after.get("apiVersion")}"'
-            raise _unfit(after, text)
+            said = _plain_type(after)
+            text = f'no kind "{said.kind}" is registered for version "{said.apiVersion}"'
+            raise _unfit(after, text[: 2 * TYPE_MAX_CHARACTERS])
     return {**after, "apiVersion": before["apiVersion"], "kind": before["kind"]}
 
 

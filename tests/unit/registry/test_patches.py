@@ -120,7 +120,7 @@ async def test_other_patches_may_not_say_another_kind(
 ) -> None:
     error = await refused(patch(change, media_type))
     assert error.code == 422
-    assert "is registered for" in error.message
+    assert "is registered for version" in error.message
 
 
 async def test_what_a_patch_leaves_out_of_the_type_stays(patch: Patch) -> None:
@@ -273,6 +273,7 @@ def test_warnings_are_told_once_and_cut_when_they_are_many() -> None:
         {"metadata": {"name": "x", "finalizers": [f"/{n}" for n in range(100_000)]}},
         {"metadata": {"name": "x"}, "data": {f"/{n}": "" for n in range(100_000)}},
         {"metadata": {"name": "x", "labels": {"a": "/" * 1_000_000}}},
+        {"metadata": {"name": "x", "labels": {f"/{n}": "/" * 10_000 for n in range(300)}}},
     ],
 )
 async def test_many_bad_values_are_a_small_answer(
@@ -285,4 +286,4 @@ async def test_many_bad_values_are_a_small_answer(
     assert error.code == 422
     assert error.details is not None
     assert len(error.details["causes"]) <= 100
-    assert len(json.dumps(error.status())) < 200_000
+    assert len(json.dumps(error.status())) < 2_000_000
