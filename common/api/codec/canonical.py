@@ -26,6 +26,7 @@ def normalise(value: msgspec.Struct) -> None:
 
 
 _ZERO = "0001-01-01T00:00:00Z"
+_MICRO_ZERO = "0001-01-01T00:00:00.000000Z"
 
 
 def _quantity(text: str) -> str:
@@ -41,8 +42,9 @@ def _time(text: str) -> str | None:
     return found if found != _ZERO else None
 
 
-def _micro_time(text: str) -> str:
-    return times.to_micro_time(times.parse(text))
+def _micro_time(text: str) -> str | None:
+    found = times.to_micro_time(times.parse(text))
+    return found if found != _MICRO_ZERO else None
 
 
 _SCALARS: dict[Any, Visitor] = {Quantity: _quantity, Time: _time, MicroTime: _micro_time}

@@ -159,7 +159,7 @@ def _merge_list(old: Items, patch: Items, field: Field | None, *, deleting: bool
         gone = set(map(_identity, patch))
         return _Merged([item for item in old if _identity(item) not in gone], old)
     both = {_identity(item): item for item in [*old, *patch]}
-    return _Merged(_in_order(list(both.values()), patch, old, ""), old)
+    return _Merged(_in_order(list(both.values()), patch, old, key), old)
 
 
 def _of_objects(*lists: Items) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from common.api import errors, quantity
 from common.api.codec import json as codec
 from common.api.codec import tolerance, yaml
+from common.api.types.coordination_v1 import Lease
 from common.api.types.core_v1 import ConfigMap, Pod, Secret
 
 TABLE = Path(__file__).parent / "golden" / "tolerance.jsonl"
@@ -142,3 +143,16 @@ def test_escaped_backslashes_are_no_surrogates() -> None:
     assert codec.decode_plain(b'{"a":"\xff"}') == {"a": "\ufffd"}
     value, findings = codec.decode_request(b'{"data":{"a":"\xff","a":"\\ud800"}}', ConfigMap)
     assert (value.data, findings) == ({"a": "\ufffd"}, ['duplicate field "data.a"'])
+
+
+@pytest.mark.parametrize(
+    ("renewed", "stored"),
+    [
+        ("0001-01-01T00:00:00.000000Z", None),
+        ("0001-01-01T00:00:00.000001Z", "0001-01-01T00:00:00.000001Z"),
+        ("2026-01-01T00:00:00.5+01:00", "2025-12-31T23:00:00.500000Z"),
+    ],
+)
+def test_the_zero_time_is_none_at_all(renewed: str, stored: str | None) -> None:
+    found, _ = codec.convert_request({"spec": {"renewTime": renewed}}, Lease)
+    assert found.spec.renewTime == stored
