@@ -48,9 +48,10 @@ FINDINGS_MAX = 100
 """How many findings an answer tells; the work of finding more is not done."""
 _SHOWN_MAX_CHARACTERS = 10_000
 """How much of a value stands in a message."""
+_NAME_MAX_CHARACTERS = 1024
 _MESSAGE_MAX_CHARACTERS = 20_000
-_SUMMARY_MAX_CHARACTERS = 65_536
-"""How long a finding may be, and all of them in one line."""
+_ANSWER_MAX_CHARACTERS = 65_536
+"""How long a name or a path, a finding, and the message of an answer may be."""
 
 
 def first(findings: Iterable[FieldError]) -> list[FieldError]:
@@ -115,6 +116,7 @@ class StatusError(Exception):
         *,
         details: dict[str, Any] | None = None,
     ) -> None:
+        message = message[:_ANSWER_MAX_CHARACTERS]
         super().__init__(message)
         self.code = code
         self.reason = reason
@@ -250,13 +252,17 @@ def unsupported_media_type(offered: Sequence[str]) -> StatusError:
 
 def invalid_object(group: str, kind: str, name: str, findings: Sequence[FieldError]) -> StatusError:
     """422: the object breaks rules; one cause a finding, as many as an answer tells."""
+    name = name[:_NAME_MAX_CHARACTERS]
     findings = [
-        finding._replace(message=finding.message[:_MESSAGE_MAX_CHARACTERS])
+        FieldError(
+            finding.field[:_NAME_MAX_CHARACTERS],
+            finding.reason,
+            finding.message[:_MESSAGE_MAX_CHARACTERS],
+        )
         for finding in findings[:FINDINGS_MAX]
     ]
     texts = list(dict.fromkeys(str(finding) for finding in findings))
     summary = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    summary = summary[:_SUMMARY_MAX_CHARACTERS]
     qualified = f"{kind}.{group}" if group else kind
     details: dict[str, Any] = {"name": name} if name else {}
     if group:

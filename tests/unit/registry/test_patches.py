@@ -274,6 +274,8 @@ def test_warnings_are_told_once_and_cut_when_they_are_many() -> None:
         {"metadata": {"name": "x"}, "data": {f"/{n}": "" for n in range(100_000)}},
         {"metadata": {"name": "x", "labels": {"a": "/" * 1_000_000}}},
         {"metadata": {"name": "x", "labels": {f"/{n}": "/" * 10_000 for n in range(300)}}},
+        {"metadata": {"name": "x"}, "data": {f"/{n}" + "x" * 10_000: "" for n in range(300)}},
+        {"metadata": {"name": "/" * 3_000_000}},
     ],
 )
 async def test_many_bad_values_are_a_small_answer(
