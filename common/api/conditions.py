@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 from common.api.types import Time
@@ -33,12 +34,18 @@ def is_true(conditions: tuple[Any, ...], kind: str) -> bool:
 
 def put(conditions: tuple[C, ...], new: C) -> tuple[C, ...]:
     """`conditions` with `new` in place; its transition time is kept while the status stays."""
-    old = find(conditions, new.type)
-    if old is None:
-        return (*conditions, new)
-    if old.status == new.status:
-        new.lastTransitionTime = old.lastTransitionTime
-    return tuple(new if condition.type == new.type else condition for condition in conditions)
+    return put_all(conditions, (new,))
+
+
+def put_all(conditions: Iterable[C], new: Iterable[C]) -> tuple[C, ...]:
+    """The same for many, in time linear in their number; each type is there once."""
+    known = {condition.type: condition for condition in conditions}
+    for condition in new:
+        old = known.get(condition.type)
+        if old is not None and old.status == condition.status:
+            condition.lastTransitionTime = old.lastTransitionTime
+        known[condition.type] = condition
+    return tuple(known.values())
 
 
 def without(conditions: tuple[C, ...], kind: str) -> tuple[C, ...]:

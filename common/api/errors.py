@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from common.api.resource import Resource
@@ -33,14 +34,29 @@ def _quoted(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value[:_SHOWN_MAX_CHARACTERS], ensure_ascii=False)
     if value is None:
         return "null"
     if isinstance(value, int | float):
         return str(value)
     import msgspec
 
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode()[:_SHOWN_MAX_CHARACTERS]
+
+
+FINDINGS_MAX = 100
+"""How many findings an answer tells; the work of finding more is not done."""
+_SHOWN_MAX_CHARACTERS = 10_000
+"""How much of a value stands in a message."""
+_NAME_MAX_CHARACTERS = 1024
+_MESSAGE_MAX_CHARACTERS = 20_000
+_ANSWER_MAX_CHARACTERS = 65_536
+"""How long a name or a path, a finding, and the message of an answer may be."""
+
+
+def first(findings: Iterable[FieldError]) -> list[FieldError]:
+    """As many findings as an answer tells: what yields them stops there."""
+    return list(islice(findings, FINDINGS_MAX))
 
 
 def required(field: str, detail: str = "") -> FieldError:
@@ -100,6 +116,7 @@ class StatusError(Exception):
         *,
         details: dict[str, Any] | None = None,
     ) -> None:
+        message = message[:_ANSWER_MAX_CHARACTERS]
         super().__init__(message)
         self.code = code
         self.reason = reason
@@ -139,6 +156,23 @@ def _details(resource: Resource | None, name: str, **more: Any) -> dict[str, Any
 def bad_request(message: str) -> StatusError:
     """400: the request itself is wrong."""
     return StatusError(400, "BadRequest", message)
+
+
+class CannotBeHandled(StatusError):
+    """400: a body is no object of its kind; `why` is the reason alone."""
+
+    def __init__(self, kind: str, version: str, why: str) -> None:
+        super().__init__(
+            400,
+            "BadRequest",
+            f'{kind} in version "{version}" cannot be handled as a {kind}: {why}',
+        )
+        self.why = why
+
+
+def too_deep() -> StatusError:
+    """400: a body, or what a patch makes of one, has more levels than we follow."""
+    return bad_request("the body is nested too deeply")
 
 
 def unauthorized(message: str = "Unauthorized") -> StatusError:
@@ -217,8 +251,17 @@ def unsupported_media_type(offered: Sequence[str]) -> StatusError:
 
 
 def invalid_object(group: str, kind: str, name: str, findings: Sequence[FieldError]) -> StatusError:
-    """422: the object breaks rules; one cause a finding."""
-    texts = [str(finding) for finding in findings]
+    """422: the object breaks rules; one cause a finding, as many as an answer tells."""
+    name = name[:_NAME_MAX_CHARACTERS]
+    findings = [
+        FieldError(
+            finding.field[:_NAME_MAX_CHARACTERS],
+            finding.reason,
+            finding.message[:_MESSAGE_MAX_CHARACTERS],
+        )
+        for finding in findings[:FINDINGS_MAX]
+    ]
+    texts = list(dict.fromkeys(str(finding) for finding in findings))
     summary = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     qualified = f"{kind}.{group}" if group else kind
     details: dict[str, Any] = {"name": name} if name else {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from common.api import labels
 from common.api.resource import Resource
 
 COMMON = ("metadata.name", "metadata.namespace")
@@ -29,7 +31,6 @@ OFFERED: dict[str, dict[str, str]] = {
     "Namespace": {"status.phase": ""},
     "Service": {"spec.clusterIP": "", "spec.type": ""},
     "ReplicationController": {"status.replicas": "0"},
-    "ReplicaSet": {"status.replicas": "0"},
     "CertificateSigningRequest": {"spec.signerName": ""},
     "Event": dict.fromkeys(
         (
@@ -73,20 +74,53 @@ class FieldRequirement(NamedTuple):
 
 def parse(text: str, resource: Resource) -> tuple[FieldRequirement, ...]:
     """Parse a selector; raises InvalidFieldSelector for syntax and for unknown fields."""
-    found = []
-    for term in text.split(","):
-        if not term:
-            continue
-        for operator in ("!=", "==", "="):
-            name, mark, value = term.partition(operator)
-            if mark:
-                break
-        else:
+    if len(text) > labels.TEXT_MAX_CHARACTERS:
+        limit = labels.TEXT_MAX_CHARACTERS
+        raise InvalidFieldSelector(f"the selector is longer than {limit} characters")
+    found: dict[FieldRequirement, None] = {}
+    for term in _terms(text):
+        parts = _TERM.fullmatch(term)
+        if parts is None:
             raise InvalidFieldSelector(f"invalid selector: '{text}'; can't understand '{term}'")
-        if name not in COMMON and name not in OFFERED.get(resource.kind, {}):
-            raise InvalidFieldSelector(f"field label not supported: {name}")
-        found.append(FieldRequirement(name, value, operator != "!="))
+        name, operator, value = parts.groups()
+        _check_known(name, resource)
+        found[FieldRequirement(name, _unescaped(value), operator != "!=")] = None
+    if len(found) > labels.REQUIREMENTS_MAX:
+        limit = labels.REQUIREMENTS_MAX
+        raise InvalidFieldSelector(f"the selector has more than {limit} requirements")
     return tuple(found)
+
+
+_TERM = re.compile("(.*?)(!=|==|=)(.*)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_BAD_ESCAPE = re.compile(r"\\(?:[^\\,=]|$)", re.DOTALL)
+
+
+def _terms(text: str) -> list[str]:
+    """The terms between commas that are not escaped, without empty ones."""
+    cuts = [found.start() for found in re.finditer(r"\\.|,", text) if found[0] == ","]
+    starts = [0, *(cut + 1 for cut in cuts)]
+    terms = [text[start:end] for start, end in zip(starts, [*cuts, len(text)], strict=True)]
+    return [term for term in terms if term]
+
+
+def _check_known(name: str, resource: Resource) -> None:
+    if name in COMMON or name in OFFERED.get(resource.kind, {}):
+        return
+    if resource.kind in OFFERED:
+        raise InvalidFieldSelector(f"field label not supported: {name}")
+    only = ", ".join(f'"{known}"' for known in COMMON)
+    raise InvalidFieldSelector(f'"{name}" is not a known field selector: only {only}')
+
+
+def _unescaped(value: str) -> str:
+    """A value without its backslashes: they stand before each `\\`, `,` and `=` of it."""
+    bad = _BAD_ESCAPE.search(_ESCAPE.sub(lambda e: "" if e[1] and e[1] in "\\,=" else e[0], value))
+    if bad:
+        raise InvalidFieldSelector(f"invalid field selector: invalid escape sequence: {bad[0]}")
+    if "=" in _ESCAPE.sub("", value):
+        raise InvalidFieldSelector("invalid field selector: unescaped character in value: 61")
+    return _ESCAPE.sub(r"\1", value)
 
 
 def values(plain: Mapping[str, Any], kind: str, wanted: tuple[str, ...]) -> dict[str, str]:

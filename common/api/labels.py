@@ -6,12 +6,17 @@ Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from common.api import names
+from common.api import integers, names
 from common.api.types.meta_v1 import LabelSelector
 
+TEXT_MAX_CHARACTERS = 16_384
+REQUIREMENTS_MAX = 256
+"""More than people write; each is compared with every object of a list."""
+Tokens = deque[str]
 _TOKEN = re.compile(r"\s*(==|!=|=|!|\(|\)|,|>|<|[^\s=!(),<>]+)")
 
 
@@ -24,7 +29,7 @@ class Requirement(NamedTuple):
 
     key: str
     operator: str
-    values: tuple[str, ...] = ()
+    values: tuple[str, ...] | frozenset[str] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether `labels` satisfy the condition."""
@@ -39,14 +44,15 @@ class Requirement(NamedTuple):
             case "!":
                 return value is None
             case _:
-                return _compare(value, self.operator, self.values[0])
+                return _compare(value, self.operator, *self.values)
 
 
 def _compare(value: str | None, operator: str, bound: str) -> bool:
     """`>` and `<` compare whole numbers; anything else does not match."""
-    if value is None or not re.fullmatch(r"-?[0-9]{1,18}", value):
+    have, limit = integers.parse(value or ""), integers.parse(bound)
+    if have is None or limit is None:
         return False
-    return int(value) > int(bound) if operator == "gt" else int(value) < int(bound)
+    return have > limit if operator == "gt" else have < limit
 
 
 class Selector(NamedTuple):
@@ -74,9 +80,9 @@ def _text(requirement: Requirement) -> str:
     if operator == "!":
         return f"!{key}"
     if operator in ("gt", "lt"):
-        return f"{key}{'>' if operator == 'gt' else '<'}{values[0]}"
+        return f"{key}{'>' if operator == 'gt' else '<'}{''.join(values)}"
     if operator == "in" and len(values) == 1:
-        return f"{key}={values[0]}"
+        return f"{key}={''.join(values)}"
     return f"{key} {operator} ({','.join(sorted(values))})"
 
 
@@ -99,19 +105,21 @@ def from_label_selector(selector: LabelSelector | None) -> Selector:
 
 def parse(text: str) -> Selector:
     """Parse `a=b,c!=d,e,!f,g in (h,i)`; raises InvalidSelector."""
-    if len(text) > 16384:
-        raise InvalidSelector("the selector is longer than 16384 characters")
+    if len(text) > TEXT_MAX_CHARACTERS:
+        raise InvalidSelector(f"the selector is longer than {TEXT_MAX_CHARACTERS} characters")
     tokens = _tokens(text)
-    requirements: list[Requirement] = []
+    requirements: dict[Requirement, None] = {}
     while tokens:
-        requirements.append(_requirement(tokens))
-        if tokens and (tokens.pop(0) != "," or not tokens):
+        requirements[_requirement(tokens)] = None
+        if len(requirements) > REQUIREMENTS_MAX:
+            raise InvalidSelector(f"the selector has more than {REQUIREMENTS_MAX} requirements")
+        if tokens and (tokens.popleft() != "," or not tokens):
             raise InvalidSelector(f"unable to parse requirement: found unexpected text in '{text}'")
     return Selector(tuple(requirements))
 
 
-def _tokens(text: str) -> list[str]:
-    found: list[str] = []
+def _tokens(text: str) -> Tokens:
+    found: Tokens = deque()
     position = 0
     text = text.strip()
     while position < len(text):
@@ -123,26 +131,27 @@ def _tokens(text: str) -> list[str]:
     return found
 
 
-def _requirement(tokens: list[str]) -> Requirement:
+def _requirement(tokens: Tokens) -> Requirement:
     """Consume one requirement from the front of `tokens`."""
     if tokens[0] == "!":
-        tokens.pop(0)
+        tokens.popleft()
         return Requirement(_key(tokens), "!")
     key = _key(tokens)
     if not tokens or tokens[0] == ",":
         return Requirement(key, "exists")
-    operator = tokens.pop(0)
+    operator = tokens.popleft()
     if operator in ("=", "==", "!="):
-        value = tokens.pop(0) if tokens and tokens[0] != "," else ""
+        value = tokens.popleft() if tokens and tokens[0] != "," else ""
         _check_value(key, value)
         return Requirement(key, "notin" if operator == "!=" else "in", (value,))
     if operator in (">", "<"):
-        value = tokens.pop(0) if tokens else ""
-        if not re.fullmatch(r"-?[0-9]{1,18}", value):
+        value = tokens.popleft() if tokens else ""
+        if integers.parse(value) is None:
             raise InvalidSelector(
-                f"values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' "
-                "operators, the value must be an integer"
+                f'unable to parse requirement: values[0]: Invalid value: "{value}": '
+                "for 'Gt', 'Lt' operators, the value must be an integer"
             )
+        _check_value(key, value)
         return Requirement(key, "gt" if operator == ">" else "lt", (value,))
     if operator in ("in", "notin"):
         return Requirement(key, operator, _values(key, tokens))
@@ -151,8 +160,8 @@ def _requirement(tokens: list[str]) -> Requirement:
     )
 
 
-def _key(tokens: list[str]) -> str:
-    key = tokens.pop(0) if tokens else ""
+def _key(tokens: Tokens) -> str:
+    key = tokens.popleft() if tokens else ""
     problems = names.qualified_name(key)
     if problems:
         raise InvalidSelector(
@@ -170,18 +179,18 @@ def _check_value(key: str, value: str) -> None:
         )
 
 
-def _values(key: str, tokens: list[str]) -> tuple[str, ...]:
+def _values(key: str, tokens: Tokens) -> frozenset[str]:
     """The list in parentheses."""
-    if not tokens or tokens.pop(0) != "(":
+    if not tokens or tokens.popleft() != "(":
         raise InvalidSelector("unable to parse requirement: expected: '('")
     values: list[str] = []
     expect_value = True
     while tokens:
-        word = tokens.pop(0)
+        word = tokens.popleft()
         if word == ")":
             if expect_value:
                 values.append("")
-            return tuple(values)
+            return frozenset(values)
         if word == ",":
             if expect_value:
                 values.append("")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from common.api.types import Quantity
 
 _PATTERN = re.compile(
-    r"([+-]?)([0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
+    r"([+-]?)([0-9]{0,100}(?:\.[0-9]{0,100})?)"
     r"(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?[0-9]{1,3})?"
 )
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
@@ -27,6 +27,10 @@ INVALID = (
 )
 
 
+_FORM = re.compile(r"[+-]?[0-9]*(\.[0-9]*)?[eEinumkKMGTP]*[-+]?[0-9]*")
+_BAD_SUFFIX = "unable to parse quantity's suffix"
+
+
 class InvalidQuantity(ValueError):
     """The text is not a quantity."""
 
@@ -34,11 +38,11 @@ class InvalidQuantity(ValueError):
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> tuple[Decimal, str]:
     """(exact value, format) where format is `binary`, `decimal` or `exponent`."""
-    found = _PATTERN.fullmatch(text) if len(text) <= 100 else None
+    found = _PATTERN.fullmatch(text) if 0 < len(text) <= 100 else None
     if found is None:
-        raise InvalidQuantity(INVALID)
+        raise InvalidQuantity(_BAD_SUFFIX if text and _FORM.fullmatch(text[:100]) else INVALID)
     sign, digits, suffix = found[1], found[2], found[3] or ""
-    number = Decimal(digits)
+    number = Decimal(f"0{digits}")
     if suffix in _BINARY:
         number = _EXACT.multiply(number, Decimal(1024 ** _BINARY[suffix]))
         style = "binary"

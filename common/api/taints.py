@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from common.api import integers
 from common.api.types.core_v1 import Toleration
 
 
@@ -30,8 +31,7 @@ def matches(toleration: Toleration, key: str, value: str, effect: str) -> bool:
 
 def _compares(toleration: Toleration, value: str) -> bool:
     """Gt and Lt compare whole numbers: the taint's value with the toleration's."""
-    try:
-        have, bound = int(value), int(toleration.value)
-    except ValueError:
+    have, bound = integers.parse(value), integers.parse(toleration.value)
+    if have is None or bound is None:
         return False
     return have > bound if toleration.operator == "Gt" else have < bound

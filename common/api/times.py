@@ -8,9 +8,14 @@ from datetime import UTC, datetime, timedelta
 from common.api.types import MicroTime, Time
 
 _PATTERN = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,12})?"
-    r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})([.,][0-9]{1,100})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})"
 )
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(microsecond=0, tzinfo=UTC)
 
 
 class InvalidTime(ValueError):
@@ -20,23 +25,38 @@ class InvalidTime(ValueError):
 def parse(text: str) -> datetime:
     """An aware time in UTC, to the microsecond; raises InvalidTime."""
     found = _PATTERN.fullmatch(text)
+    shown = text[:100]
     if found is None:
-        raise InvalidTime(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse')
+        raise InvalidTime(f'parsing time "{shown}" as "2006-01-02T15:04:05Z07:00": cannot parse')
     micro = int(((found[7] or ".0")[1:] + "000000")[:6])
     try:
         year, month, day, hour, minute, second = (int(found[i]) for i in range(1, 7))
         moment = datetime(year, month, day, hour, minute, second, micro, tzinfo=UTC)
         return moment - _offset(found[8])
     except (ValueError, OverflowError) as error:
-        raise InvalidTime(f'parsing time "{text}": {error}') from error
+        raise InvalidTime(f'parsing time "{shown}": {error}') from error
 
 
 def _offset(zone: str) -> timedelta:
     """How far a zone such as `+01:00` is ahead of UTC."""
-    if zone in ("Z", "z"):
+    if zone == "Z":
         return timedelta(0)
-    ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
+    hours, minutes = int(zone[1:3]), int(zone[4:6])
+    if hours > 24 or minutes > 60:
+        raise ValueError("time zone offset out of range")
+    ahead = timedelta(hours=hours, minutes=minutes)
     return -ahead if zone[0] == "-" else ahead
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """`seconds` after `moment`, or before it, as far as years go: from 1 to 9999.
+
+    For numbers from clients: they may be as large as 64 bits allow.
+    """
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return (_LAST if seconds > 0 else _FIRST).astimezone(moment.tzinfo)
 
 
 def to_time(moment: datetime) -> Time:

@@ -13,7 +13,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.api import ObjectList, WatchEvent
 from common.security.identity import Identity
 from master.apiserver.registry.binding import BindingSubresource
-from master.apiserver.registry.bodies import Body
+from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
 
@@ -83,7 +83,7 @@ class LocalClient:
             namespace,
             name,
             subresource,
-            lambda plain: patches.merge(plain, dict(patch)),
+            Patcher(lambda plain: patches.merge(plain, dict(patch))),
         )
 
     async def delete(

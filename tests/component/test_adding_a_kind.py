@@ -62,7 +62,7 @@ async def main():
     from common.api import patch, schema
     merged = patch.strategic(made, {"spec": {"crew": [{"name": "bob"}]}},
                              schema.message("example_v1", "Boat"))
-    assert [sailor["name"] for sailor in merged["spec"]["crew"]] == ["ann", "bob"]
+    assert [sailor["name"] for sailor in merged["spec"]["crew"]] == ["bob", "ann"]
     found = await registry.list(boats, "default", ListOptions())
     row = tables.row(boats, found.items[0], clock.now(), "None")
     assert row["cells"][:2] == ["b", 4], row

@@ -2,5 +2,6 @@
 
 `json` is the fast way in and out; `strict` explains what is wrong, slowly, when it is; `canonical`
 brings quantities and times into their one form; `protobuf` and `yaml` turn their bytes into plain
-values. Defaulting and validation are not done here: see master.apiserver.registry.
+values; `tolerance` reads scalars as Go does, for all of them. Defaulting and validation are not
+done here: see master.apiserver.registry.
 """

@@ -25,19 +25,26 @@ def normalise(value: msgspec.Struct) -> None:
         visit(value)
 
 
+_ZERO = "0001-01-01T00:00:00Z"
+_MICRO_ZERO = "0001-01-01T00:00:00.000000Z"
+
+
 def _quantity(text: str) -> str:
     return quantity.canonical(text)
 
 
-def _time(text: str) -> str:
+def _time(text: str) -> str | None:
+    """The time to the second; Go's zero time is none at all."""
     if len(text) == 20 and text[-1] == "Z":
         times.parse(text)
-        return text
-    return times.to_time(times.parse(text))
+        return text if text != _ZERO else None
+    found = times.to_time(times.parse(text))
+    return found if found != _ZERO else None
 
 
-def _micro_time(text: str) -> str:
-    return times.to_micro_time(times.parse(text))
+def _micro_time(text: str) -> str | None:
+    found = times.to_micro_time(times.parse(text))
+    return found if found != _MICRO_ZERO else None
 
 
 _SCALARS: dict[Any, Visitor] = {Quantity: _quantity, Time: _time, MicroTime: _micro_time}
@@ -53,7 +60,7 @@ def _struct(cls: type[msgspec.Struct]) -> Visitor | None:
     def run(owner: Any) -> Any:
         for name, visit in members:
             value = getattr(owner, name)
-            if value:
+            if value or value == "":
                 replaced = visit(value)
                 if replaced is not value:
                     setattr(owner, name, replaced)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from common.api import errors
-from common.api.codec import canonical, strict
+from common.api.codec import canonical, strict, tolerance
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -35,8 +35,11 @@ def decode_plain(data: bytes) -> Any:
     try:
         return _RAW.decode(data)
     except RecursionError as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
     except (msgspec.DecodeError, ValueError) as error:
+        mended = tolerance.mended_json(data)
+        if mended != data:
+            return decode_plain(mended)
         why = str(error).replace("Input data was truncated", "unexpected end of JSON input")
         raise errors.bad_request(f"couldn't get version/kind; json parse error: {why}") from error
 
@@ -52,7 +55,7 @@ def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
         canonical.normalise(value)
         kept = encode(_twin_decoder(cls).decode(data))
     except RecursionError as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
     except (msgspec.DecodeError, ValueError):
         return _slow(data, cls)
     # Of a key that is there twice one is lost, with its quotes. Only \u0022 can make up for them.
@@ -64,15 +67,33 @@ def _slow(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     """Name every finding with its path; accept what Go accepts (null, bare numbers)."""
     plain = decode_plain(data)
     value, findings = convert_request(plain, cls)
-    return value, findings + _duplicates(data)
+    return value, findings + outside(findings, _duplicates(data))
+
+
+def outside(unknown: list[str], repeated: list[str]) -> list[str]:
+    """Repeated fields but those of unknown fields, of which nothing more is told."""
+    paths = tuple(text.removeprefix('unknown field "').rstrip('"') for text in unknown)
+    ends = tuple(f"{path}{mark}" for path in paths for mark in (".", "[", '"'))
+    return [
+        text for text in repeated if not text.removeprefix('duplicate field "').startswith(ends)
+    ]
+
+
+def duplicates(data: bytes, plain: Any) -> list[str]:
+    """The same findings for a text of which `plain` is at hand already."""
+    try:
+        every_key_once = encode(plain).count(b'"') == data.count(b'"')
+    except RecursionError as error:
+        raise errors.too_deep() from error
+    return [] if every_key_once and rb"\u0022" not in data else _duplicates(data)
 
 
 def _duplicates(data: bytes) -> list[str]:
     """Keys that are there twice; raises StatusError 400 for what no walk gets to the end of."""
     try:
-        return strict.duplicates(data)
+        return strict.duplicates(tolerance.mended_json(data))
     except (RecursionError, ValueError) as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
 
 
 def convert_request(plain: Any, cls: type[T]) -> tuple[T, list[str]]:
@@ -82,12 +103,9 @@ def convert_request(plain: Any, cls: type[T]) -> tuple[T, list[str]]:
         value = msgspec.convert(cleaned, cls)
         canonical.normalise(value)
     except RecursionError as error:
-        raise errors.bad_request("the body is nested too deeply") from error
+        raise errors.too_deep() from error
     except (msgspec.ValidationError, ValueError) as error:
-        name = cls.__name__
-        raise errors.bad_request(
-            f'{name} in version "{version_of(cls)}" cannot be handled as a {name}: {error}'
-        ) from error
+        raise errors.CannotBeHandled(cls.__name__, version_of(cls), str(error)) from error
     return value, findings
 
 

@@ -7,10 +7,9 @@ Source: k8s.io/apimachinery pkg/runtime/serializer/protobuf.
 from __future__ import annotations
 
 import base64
-import binascii
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,9 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from common.api import errors, schema, times
+from common.api.codec import tolerance
 from common.api.codec.json import decode_plain
+from common.api.integers import INT64_MAX
 from common.api.scheme import SCHEME, Scheme
 
 MAGIC = b"k8s\x00"
@@ -41,7 +42,8 @@ def decode(data: bytes, scheme: Scheme = SCHEME) -> dict[str, Any]:
         if kind is None and name == "DeleteOptions":
             kind = scheme.kind("v1", name)
         if kind is None:
-            raise errors.bad_request(f'no kind "{name}" is registered for version "{version}"')
+            text = f'no kind "{name[:512]}" is registered for version "{version[:512]}"'
+            raise errors.bad_request(text)
         message = _message_class(kind.module, kind.name)()
         message.ParseFromString(envelope.raw)
         return {"apiVersion": version, "kind": name, **read_object(message)}
@@ -193,10 +195,9 @@ def _read_bytes(value: bytes) -> str:
 def _moment(message: Any) -> datetime | None:
     if not message.seconds and not message.nanos:
         return None
-    try:
-        moment = datetime.fromtimestamp(message.seconds, UTC)
-    except (OverflowError, ValueError, OSError) as error:
-        raise errors.bad_request(f"time out of range: {message.seconds}") from error
+    moment = times.later(times.EPOCH, message.seconds)
+    if moment.timestamp() != message.seconds:
+        raise errors.bad_request(f"time out of range: {message.seconds}")
     return moment.replace(microsecond=max(0, min(message.nanos // 1000, 999_999)))
 
 
@@ -285,9 +286,9 @@ def _map_writer(name: str, value_field: Any) -> Callable[[Any, Any], None]:
 
 def _write_bytes(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise errors.bad_request(f"illegal base64 data: {error}") from error
+        return base64.b64decode(tolerance.base64_text(text))
+    except ValueError as error:
+        raise errors.bad_request(str(error)) from error
 
 
 def _filler(nested: Any) -> Callable[[Any, Any], None]:
@@ -324,7 +325,8 @@ def _write_quantity(value: Any, message: Any) -> None:
 
 
 def _write_duration(text: str, message: Any) -> None:
-    message.duration = int(float(text.removesuffix("s") or 0) * 1e9)
+    nanoseconds = int(float(text.removesuffix("s") or 0) * 1e9)
+    message.duration = max(-INT64_MAX, min(nanoseconds, INT64_MAX))
 
 
 _SPECIAL_WRITERS: dict[str, Callable[[Any, Any], None]] = {

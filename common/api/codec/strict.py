@@ -7,16 +7,22 @@ quantities. Slow and thorough; runs only when the fast way has failed.
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from common.api import errors
+from common.api import errors, quantity
+from common.api.codec import tolerance
+from common.api.errors import FINDINGS_MAX
 from common.api.types import Int32, Int64, MicroTime, Quantity, Time
 
 DEPTH_MAX = 100
+PART_MAX = 256
+"""How much of a key stands in a finding."""
 _GO_NAMES: dict[Any, str] = {str: "string", bool: "bool", bytes: "[]uint8", float: "float64"}
 _JSON_NAMES = {
     dict: "object",
@@ -27,7 +33,10 @@ _JSON_NAMES = {
     float: "number",
 }
 _INT_OR_STRING: Any = Int32 | str
-_BASE64 = re.compile("[A-Za-z0-9+/=\\s]*")
+
+
+_AS_IT_IS: dict[Any, type] = {str: str, bool: bool}
+"""Types of which a value has nothing to be looked at."""
 
 
 class _Key(str):
@@ -45,37 +54,56 @@ def clean(plain: Any, cls: type[msgspec.Struct]) -> tuple[dict[str, Any], list[s
     return _Walk(cls, findings).struct(plain, cls, ()), findings
 
 
+class _Repeating(dict[str, Any]):
+    """An object some of whose keys stood in the text more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
 def duplicates(data: bytes) -> list[str]:
-    """`duplicate field "data.a"` for every key that an object of the text has twice."""
-    found: list[str] = []
+    """`duplicate field "data.a"` for the first keys that an object of the text has twice."""
+    found = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in items:
-            if key in seen:
-                found.append(key)
-            seen[key] = value
-        return seen
+        nonlocal found
+        made = dict(items)
+        if len(made) == len(items):
+            return made
+        found, counts = True, Counter(key for key, _ in items)
+        repeating = _Repeating(made)
+        repeating.repeated = tuple(key for key, times in counts.items() if times > 1)
+        return repeating
 
-    document = json.loads(data, object_pairs_hook=pairs)
-    if not found:
-        return []
-    return [f'duplicate field "{path}"' for path in _paths_of(document, set(found))]
+    document = json.loads(data, object_pairs_hook=pairs, parse_int=len)
+    places = _repeated(document, None) if found else iter(())
+    return [f'duplicate field "{_text(place)}"' for place in islice(places, FINDINGS_MAX)]
 
 
-def _paths_of(document: Any, keys: set[str], prefix: str = "") -> list[str]:
-    """Paths of the members whose key is in `keys`: where a duplicate may have been."""
-    if isinstance(document, list):
-        return [p for i, v in enumerate(document) for p in _paths_of(v, keys, f"{prefix}[{i}]")]
-    if not isinstance(document, dict):
-        return []
-    found = []
-    for key, value in document.items():
-        path = f"{prefix}.{key}" if prefix else key
-        if key in keys:
-            found.append(path)
-        found += _paths_of(value, keys, path)
-    return found
+_Place = tuple["_Place | None", str | int]
+"""A member or an item, with where that stands which it is in; a text is made of few."""
+
+
+def _repeated(value: Any, place: _Place | None) -> Iterator[_Place]:
+    """Where the keys stand that objects have twice."""
+    if isinstance(value, _Repeating):
+        yield from ((place, key) for key in value.repeated)
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if isinstance(member, dict | list):
+                yield from _repeated(member, (place, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, dict | list):
+                yield from _repeated(item, (place, index))
+
+
+def _text(place: _Place | None) -> str:
+    """`spec.ports[0].name`."""
+    parts: list[str] = []
+    while place is not None:
+        place, part = place
+        parts.append(f"[{part}]" if isinstance(part, int) else f".{part[:PART_MAX]}")
+    return "".join(reversed(parts)).removeprefix(".")
 
 
 @cache
@@ -95,14 +123,21 @@ class _Walk:
     def struct(self, plain: dict[str, Any], cls: Any, path: tuple[str, ...]) -> dict[str, Any]:
         """Clean the members of an object."""
         if len(path) > DEPTH_MAX:
-            raise errors.bad_request("the body is nested too deeply")
+            raise errors.too_deep()
         hints, result = _hints(cls), {}
         for key, value in plain.items():
             if key not in hints:
-                self.findings.append(f'unknown field "{_dotted((*path, key))}"')
+                self.unknown((*path, key))
             elif value is not None:
-                result[key] = self.value(value, hints[key], (*path, key), cls)
+                hint = hints[key]
+                good = type(value) is _AS_IT_IS.get(hint)
+                result[key] = value if good else self.value(value, hint, (*path, key), cls)
         return result
+
+    def unknown(self, path: tuple[str, ...]) -> None:
+        """Take note of a member that the kind does not have."""
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(f'unknown field "{_dotted(path)}"')
 
     def value(self, value: Any, hint: Any, path: tuple[str, ...], owner: Any) -> Any:
         """Clean one value of type `hint`."""
@@ -129,8 +164,11 @@ class _Walk:
         if not isinstance(value, list | tuple):
             raise self.mismatch(value, f"[]{_go_name(hint)}", path, owner)
         empty: Any = {} if isinstance(hint, type) and issubclass(hint, msgspec.Struct) else ""
+        head, last, good = path[:-1], path[-1], _AS_IT_IS.get(hint)
         return [
-            self.value(empty if v is None else v, hint, (*path[:-1], f"{path[-1]}[{i}]"), owner)
+            v
+            if type(v) is good
+            else self.value(empty if v is None else v, hint, (*head, f"{last}[{i}]"), owner)
             for i, v in enumerate(value)
         ]
 
@@ -138,8 +176,11 @@ class _Walk:
         """Clean the values of a map."""
         if not isinstance(value, dict):
             raise self.mismatch(value, f"map[string]{_go_name(hint)}", path, owner)
+        zero, good = "0" if hint is Quantity else "", _AS_IT_IS.get(hint)
         return {
-            k: self.value("" if v is None else v, hint, (*path, _Key(k)), owner)
+            k: v
+            if type(v) is good
+            else self.value(zero if v is None else v, hint, (*path, _Key(k)), owner)
             for k, v in value.items()
         }
 
@@ -153,16 +194,19 @@ class _Walk:
 
     def scalar(self, value: Any, hint: Any, path: tuple[str, ...], owner: Any) -> Any:
         """Check one scalar; quantities may be bare numbers."""
-        if hint is Quantity and isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value) if isinstance(value, int) else repr(value)
         if hint == _INT_OR_STRING:
             return self.number_or_text(value)
         try:
+            if hint is Quantity:
+                return tolerance.quantity_text(value)
+            if hint is bytes and isinstance(value, str | list):
+                return tolerance.base64_text(value)
             return msgspec.convert(value, hint)
-        except (msgspec.ValidationError, ValueError) as error:
-            if hint is bytes and isinstance(value, str):
-                text = f"illegal base64 data at input byte {_first_illegal(value)}"
-                raise _refused(self.root, text) from error
+        except tolerance.NotBase64 as error:
+            raise _refused(self.root, str(error)) from error
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            if hint is Quantity:
+                raise _refused(self.root, quantity.INVALID) from error
             raise self.mismatch(value, _go_name(hint), path, owner) from error
 
     def mismatch(self, value: Any, go: str, path: tuple[str, ...], owner: Any) -> Exception:
@@ -172,7 +216,7 @@ class _Walk:
 
 
 def _dotted(path: tuple[str, ...]) -> str:
-    return ".".join(path)
+    return ".".join(part[:PART_MAX] for part in path)
 
 
 def _go_name(hint: Any) -> str:
@@ -199,13 +243,6 @@ def _found(value: Any, *, number: bool) -> str:
     return f"number {value}" if name == "number" and number else name
 
 
-def _first_illegal(text: str) -> int:
-    """Where Go's base64 decoder stops: at a letter that is none, or in an incomplete group."""
-    good = _BASE64.match(text)
-    end = good.end() if good else 0
-    return end if end < len(text) else max(0, (len(text) - 1) // 4 * 4)
-
-
 def _mismatch(value: Any, go: str, owner: str, path: str, root: Any) -> errors.StatusError:
     """400 in the words of Go's decoder."""
     found = _found(value, number=go in ("int32", "int64", "float64"))
@@ -215,7 +252,4 @@ def _mismatch(value: Any, go: str, owner: str, path: str, root: Any) -> errors.S
 
 
 def _refused(root: Any, why: str) -> errors.StatusError:
-    kind = root.__name__
-    return errors.bad_request(
-        f'{kind} in version "{_version(root)}" cannot be handled as a {kind}: {why}'
-    )
+    return errors.CannotBeHandled(root.__name__, _version(root), why)

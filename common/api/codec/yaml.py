@@ -1,95 +1,148 @@
-"""YAML in: one document to plain values, without aliases, dates or surprises in size."""
+"""YAML in: documents to plain values, without aliases, dates or surprises in size.
+
+Made in one pass over the parser's events, with a stack of our own. Scalars and keys are read as
+sigs.k8s.io/yaml reads them: see tolerance.
+"""
 
 from __future__ import annotations
 
-import math
-import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from common.api import errors
+from common.api.codec import tolerance
 
 SIZE_MAX_BYTES = 1 << 20
-
-
-class _Loader(yaml.CSafeLoader):
-    """The safe C loader with the types of JSON only: times are strings, and so is `22:30`."""
-
-
-_INT = re.compile("[-+]?(0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)")
-_FLOAT = re.compile(
-    r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)"
-    r"|\.(nan|NaN|NAN)"
-)
-_PATTERNS = {
-    "tag:yaml.org,2002:int": re.compile(f"({_INT.pattern})$"),
-    "tag:yaml.org,2002:float": re.compile(f"({_FLOAT.pattern})$"),
-}
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, _PATTERNS.get(tag, pattern))
-        for tag, pattern in found
-        if tag != "tag:yaml.org,2002:timestamp"
-    ]
-    for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+DEPTH_MAX = 100
+_MERGE = "<<"
+_VERSION = (1, 1)
 
 
 def decode(data: bytes) -> Any:
     """Plain values of a YAML document. Raises StatusError 400 or 413."""
-    try:
-        _check(data)
-        return _json(yaml.load(data, Loader=_Loader))  # noqa: S506 (a subclass of the safe loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
+    return decode_request(data)[0]
+
+
+def decode_request(data: bytes) -> tuple[Any, list[str]]:
+    """(plain values of a document, `line 2: key "a" already set in map` for such keys).
+
+    Raises StatusError 400 or 413.
+    """
+    found, findings = _decode(data)
+    if len(found) > 1:
+        raise _refused("expected a single document in the stream")
+    return (found[0] if found else None), findings
 
 
 def decode_all(data: bytes) -> list[Any]:
     """Plain values of every document of a file, empty ones left out; raises like decode."""
-    try:
-        _check(data)
-        found = [_json(document) for document in yaml.load_all(data, Loader=_Loader)]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
-    return [document for document in found if document is not None]
+    return [document for document in _decode(data)[0] if document is not None]
 
 
-def _check(data: bytes) -> None:
-    """Refuse what is too large, too deep, or has aliases: a few bytes of them are gigabytes."""
+def _refused(why: object) -> errors.StatusError:
+    return errors.bad_request(f"error converting YAML to JSON: yaml: {why}")
+
+
+def _decode(data: bytes) -> tuple[list[Any], list[str]]:
+    """Every document, and the keys that objects have twice."""
     if len(data) > SIZE_MAX_BYTES:
         raise errors.too_large(f"YAML is limited to {SIZE_MAX_BYTES} bytes")
-    depth = 0
-    for event in yaml.parse(data, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
+    builder = _Builder()
+    try:
+        for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+            builder.take(event)
+    except (yaml.YAMLError, ValueError) as error:
+        raise _refused(error) from error
+    return builder.documents, builder.findings
+
+
+class _Level:
+    """An object or a list that is not complete yet; of an object, the key that waits."""
+
+    __slots__ = ("key", "line", "value", "waiting")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.key: Any = None
+        self.line = 0
+        self.waiting = False
+
+
+class _Builder:
+    """Makes values of events."""
+
+    def __init__(self) -> None:
+        self.documents: list[Any] = []
+        self.findings: list[str] = []
+        self._levels: list[_Level] = []
+
+    def take(self, event: Any) -> None:
+        """Take the next event; raises ValueError or StatusError for what is refused."""
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            self._scalar(event)
+        elif kind is yaml.MappingStartEvent:
+            self._open({})
+        elif kind is yaml.SequenceStartEvent:
+            self._open([])
+        elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
+            self._add(self._levels.pop().value, event)
+        elif kind is yaml.AliasEvent:
             raise errors.bad_request("YAML aliases are not accepted")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > 100:
-                raise errors.bad_request("the body is nested too deeply")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+        elif kind is yaml.DocumentStartEvent and event.version not in (None, _VERSION):
+            raise ValueError("found incompatible YAML document")
+
+    def _open(self, value: Any) -> None:
+        if len(self._levels) >= DEPTH_MAX:
+            raise errors.too_deep()
+        self._levels.append(_Level(value))
+
+    def _scalar(self, event: Any) -> None:
+        plain, tag = event.implicit[0], event.tag
+        level = self._levels[-1] if self._levels else None
+        if plain and event.value == _MERGE and level and self._wants_key(level):
+            level.waiting, level.key, level.line = True, None, event.start_mark.line
+            return
+        self._add(tolerance.yaml_scalar(event.value, tag, plain=plain), event)
+
+    @staticmethod
+    def _wants_key(level: _Level) -> bool:
+        return isinstance(level.value, dict) and not level.waiting
+
+    def _add(self, value: Any, event: Any) -> None:
+        """Put a complete value where it belongs."""
+        if not self._levels:
+            self.documents.append(value)
+            return
+        level = self._levels[-1]
+        if isinstance(level.value, list):
+            level.value.append(value)
+        elif not level.waiting:
+            if isinstance(value, dict | list):
+                raise ValueError("invalid map key")
+            level.key, level.line = tolerance.yaml_key(value), event.start_mark.line
+            level.waiting = True
+        else:
+            level.waiting = False
+            for key, member in _members(level.key, value):
+                self._set(level, key, member)
+
+    def _set(self, level: _Level, key: str, value: Any) -> None:
+        if key in level.value and len(self.findings) < errors.FINDINGS_MAX:
+            shown = key[:256]
+            self.findings.append(f'line {level.line + 1}: key "{shown}" already set in map')
+        level.value[key] = value
 
 
-def _json(value: Any) -> Any:
-    """The same as values of JSON; raises ValueError for what JSON does not have."""
-    if isinstance(value, dict):
-        return {_key(key): _json(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"json: unsupported value: {value}")
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise ValueError(f"unsupported type: {type(value).__name__}")
-
-
-def _key(key: Any) -> str:
-    """Numbers and booleans are keys by their text, as Kubernetes has it."""
-    if isinstance(key, str):
-        return key
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    if isinstance(key, int | float):
-        return str(key)
-    raise ValueError(f"unsupported map key of type: {type(key).__name__}")
+def _members(key: str | None, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a member adds to its object: itself, or for the key `<<` what it holds."""
+    if key is not None:
+        yield key, value
+        return
+    sources = value if isinstance(value, list) else [value]
+    if not all(isinstance(source, dict) for source in sources):
+        raise ValueError("map merge requires map or sequence of maps as the value")
+    for source in reversed(sources):
+        yield from source.items()

@@ -64,6 +64,7 @@ class Approval(Subresource):
     ) -> bytes:
         """Take the conditions of the body."""
         obj = bodies.decode(ctx, body, CertificateSigningRequest, resource.api_version)
+        bodies.check_name(name, obj.metadata.name)
 
         def change(current: CertificateSigningRequest) -> CertificateSigningRequest:
             current.metadata.resourceVersion = obj.metadata.resourceVersion

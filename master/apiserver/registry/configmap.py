@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.core_v1 import ConfigMap
+from master.apiserver.registry.checks import Findings, named
 from master.apiserver.registry.strategy import Strategy
 
 DATA_MAX_BYTES = 1 << 20
@@ -16,21 +17,7 @@ class ConfigMapStrategy(Strategy):
 
     def validate(self, obj: ConfigMap) -> list[FieldError]:
         """Keys that can be files, once each, a mebibyte in all."""
-        found, size = [], 0
-        for key, text in obj.data.items():
-            found += [errors.invalid(f"data[{key}]", key, p) for p in names.config_map_key(key)]
-            if key in obj.binaryData:
-                found.append(
-                    errors.invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
-                )
-            size += len(text.encode())
-        for key, value in obj.binaryData.items():
-            path = f"binaryData[{key}]"
-            found += [errors.invalid(path, key, p) for p in names.config_map_key(key)]
-            size += len(value)
-        if size > DATA_MAX_BYTES:
-            found.append(errors.too_long("[]", DATA_MAX_BYTES))
-        return found
+        return errors.first(_problems(obj))
 
     def validate_update(self, new: ConfigMap, old: ConfigMap) -> list[FieldError]:
         """Once immutable, always as it is."""
@@ -43,3 +30,16 @@ class ConfigMapStrategy(Strategy):
             if getattr(new, name) != getattr(old, name):
                 found.append(errors.forbidden(name, IMMUTABLE))
         return found
+
+
+def _problems(obj: ConfigMap) -> Findings:
+    for key in obj.data:
+        yield from named(f"data[{key}]", key, names.config_map_key)
+        if key in obj.binaryData:
+            text = "duplicate of key present in binaryData"
+            yield errors.invalid(f"data[{key}]", key, text)
+    for key in obj.binaryData:
+        yield from named(f"binaryData[{key}]", key, names.config_map_key)
+    size = sum(len(text.encode()) for text in obj.data.values())
+    if size + sum(map(len, obj.binaryData.values())) > DATA_MAX_BYTES:
+        yield errors.too_long("[]", DATA_MAX_BYTES)

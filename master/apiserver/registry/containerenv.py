@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from common.api import errors, names
+from common.api import errors, names, quantity
 from common.api.types.core_v1 import (
     EnvFromSource,
     EnvVar,
@@ -38,6 +38,13 @@ _RESOURCES = tuple(
     for name in ("cpu", "memory", "ephemeral-storage")
 )
 _HUGE_PAGES = ("limits.hugepages-", "requests.hugepages-")
+_KINDS = {
+    "cpu": "cpu",
+    "memory": "memory",
+    "ephemeral-storage": "local ephemeral storage",
+}
+_CPU_DIVISORS = ("1m", "1")
+_BYTE_DIVISORS = ("1", *(f"1{unit}" for unit in "kMGTPE"), *(f"1{unit}i" for unit in "KMGTPE"))
 _ONE_ONLY = "may not have more than one field specified at a time"
 
 
@@ -110,6 +117,19 @@ def resource_field_ref(
         yield errors.required(f"{path}.resource")
     elif reference.resource not in _RESOURCES and not reference.resource.startswith(_HUGE_PAGES):
         yield errors.not_supported(f"{path}.resource", reference.resource, sorted(_RESOURCES))
+    yield from _divisor(f"{path}.divisor", reference)
+
+
+def _divisor(path: str, reference: ResourceFieldSelector) -> Findings:
+    """What an amount is divided by: a unit that makes sense for it; zero is not set."""
+    name = reference.resource
+    kind = _KINDS.get(name.partition(".")[2], "hugepages" if name.startswith(_HUGE_PAGES) else "")
+    allowed = _CPU_DIVISORS if kind == "cpu" else _BYTE_DIVISORS
+    if not kind or quantity.parse(reference.divisor) == 0 or reference.divisor in allowed:
+        return
+    values = " and ".join(allowed) if kind == "cpu" else ", ".join(allowed)
+    text = f"only divisor's values {values} are supported with the {kind} resource"
+    yield errors.invalid(path, name, text)
 
 
 def _key_ref(path: str, name: str, key: str) -> Findings:

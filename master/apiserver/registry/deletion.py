@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from common.api import errors, times
@@ -49,10 +49,11 @@ def plan(obj: Any, strategy: Strategy, options: DeleteOptions, now: datetime) ->
     _apply_policy(meta, options.propagation_policy)
     grace = strategy.grace_period_seconds(obj, options.grace_period_seconds)
     if meta.deletionTimestamp:
-        _shorten(meta, grace, asked=options.grace_period_seconds is not None)
+        _shorten(meta, grace, now, asked=options.grace_period_seconds is not None)
     elif grace > 0 or meta.finalizers or _has_spec_finalizers(obj):
-        meta.deletionTimestamp = times.to_time(now + timedelta(seconds=grace))
-        meta.deletionGracePeriodSeconds = grace
+        end = times.later(now, grace)
+        meta.deletionTimestamp = times.to_time(end)
+        meta.deletionGracePeriodSeconds = min(grace, int((end - now).total_seconds()))
         if strategy.generation:
             meta.generation += 1
     if _has_spec_finalizers(obj) and hasattr(obj.status, "phase"):
@@ -74,13 +75,15 @@ def _apply_policy(meta: ObjectMeta, policy: str) -> None:
         meta.finalizers = tuple(kept)
 
 
-def _shorten(meta: ObjectMeta, grace_period_seconds: int, *, asked: bool) -> None:
-    """A second delete can shorten the grace period, never lengthen it."""
+def _shorten(meta: ObjectMeta, grace: int, now: datetime, *, asked: bool) -> None:
+    """A second delete can shorten the grace period, never lengthen it or end in the past."""
     running = meta.deletionGracePeriodSeconds or 0
-    if asked and grace_period_seconds < running and meta.deletionTimestamp:
-        start = times.parse(meta.deletionTimestamp) - timedelta(seconds=running)
-        meta.deletionTimestamp = times.to_time(start + timedelta(seconds=grace_period_seconds))
-        meta.deletionGracePeriodSeconds = grace_period_seconds
+    if asked and grace < running and meta.deletionTimestamp:
+        end = times.later(times.parse(meta.deletionTimestamp), grace - running)
+        if end < now:
+            end, grace = now, min(grace, 1)
+        meta.deletionTimestamp = times.to_time(end)
+        meta.deletionGracePeriodSeconds = grace
 
 
 def _has_spec_finalizers(obj: Any) -> bool:

@@ -22,10 +22,11 @@ class EndpointsStrategy(Strategy):
 
     def validate(self, obj: Endpoints) -> list[FieldError]:
         """Every subset, address and port."""
-        found: list[FieldError] = []
-        for number, subset in enumerate(obj.subsets):
-            found += _subset(f"subsets[{number}]", subset)
-        return found
+        return errors.first(
+            finding
+            for number, subset in enumerate(obj.subsets)
+            for finding in _subset(f"subsets[{number}]", subset)
+        )
 
 
 def _subset(path: str, subset: EndpointSubset) -> Findings:

@@ -28,20 +28,24 @@ class EndpointSliceStrategy(Strategy):
 
     def validate(self, obj: EndpointSlice) -> list[FieldError]:
         """The kind of address, every port and every endpoint."""
-        found = list(checks.one_of("addressType", obj.addressType, ADDRESS_TYPES))
-        if len(obj.ports) > PORTS_MAX:
-            found.append(errors.too_many("ports", len(obj.ports), PORTS_MAX))
-        else:
-            found += _ports(obj.ports)
-        if len(obj.endpoints) > ENDPOINTS_MAX:
-            return [*found, errors.too_many("endpoints", len(obj.endpoints), ENDPOINTS_MAX)]
-        for number, endpoint in enumerate(obj.endpoints):
-            found += _endpoint(f"endpoints[{number}]", endpoint, obj.addressType)
-        return found
+        return errors.first(_problems(obj))
 
     def validate_update(self, new: EndpointSlice, old: EndpointSlice) -> list[FieldError]:
         """The kind of address never changes."""
         return list(checks.immutable("addressType", new.addressType, old.addressType))
+
+
+def _problems(obj: EndpointSlice) -> Findings:
+    yield from checks.one_of("addressType", obj.addressType, ADDRESS_TYPES)
+    if len(obj.ports) > PORTS_MAX:
+        yield errors.too_many("ports", len(obj.ports), PORTS_MAX)
+    else:
+        yield from _ports(obj.ports)
+    if len(obj.endpoints) > ENDPOINTS_MAX:
+        yield errors.too_many("endpoints", len(obj.endpoints), ENDPOINTS_MAX)
+        return
+    for number, endpoint in enumerate(obj.endpoints):
+        yield from _endpoint(f"endpoints[{number}]", endpoint, obj.addressType)
 
 
 def _ports(ports: tuple[EndpointPort, ...]) -> Findings:

@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-ve
 
 from __future__ import annotations
 
-from common.api import errors
+from common.api import errors, integers
 from master.storage.store import StoreError
 from master.storage.watchcache import NotYet, WatchCache
 
@@ -36,6 +36,7 @@ async def fresh(cache: WatchCache, resource_version: str = "") -> None:
 
 def parse_revision(text: str) -> int:
     """A resourceVersion as a number; raises StatusError 400."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise errors.bad_request(f'Invalid value: "{text}": must be an unsigned integer')
-    return int(text)
+    number = integers.parse(text) if text.isdigit() else None
+    if number is None:
+        raise errors.bad_request(f'Invalid value: "{text[:100]}": must be an unsigned integer')
+    return number

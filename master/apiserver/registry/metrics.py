@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from common.api import quantity, times
 from common.api.codec import json as codec
@@ -99,7 +99,7 @@ def _pods(usage: NodeUsage) -> Iterable[PodMetrics]:
 
 
 def _moment(usage: NodeUsage) -> datetime:
-    return datetime.fromtimestamp(usage.timestamp_ms / 1000, UTC)
+    return times.later(times.EPOCH, usage.timestamp_ms / 1000)
 
 
 def _window(usage: NodeUsage) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, ip_network
+from itertools import chain
 
 from common.api import errors, times
 from common.api.errors import FieldError
@@ -13,7 +14,7 @@ from common.api.types.core_v1 import Node, Taint
 from common.runtime.clock import Clock
 from common.security.csr import NODE_CERTIFICATE
 from master.apiserver.auth.nodetrust import REJOIN
-from master.apiserver.registry.checks import one_of
+from master.apiserver.registry.checks import Findings, one_of
 from master.apiserver.registry.strategy import Strategy
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation
@@ -119,16 +120,7 @@ class NodeStrategy(Strategy):
 
     def validate(self, obj: Node) -> list[FieldError]:
         """Taints: known effects, each key and effect once. Pod addresses: blocks."""
-        found, seen = _block_problems(obj), set()
-        for number, taint in enumerate(obj.spec.taints):
-            path = f"spec.taints[{number}]"
-            if not taint.key:
-                found.append(errors.required(f"{path}.key"))
-            found += one_of(f"{path}.effect", taint.effect, _EFFECTS)
-            if (taint.key, taint.effect) in seen:
-                found.append(errors.duplicate(path, f"{taint.key}:{taint.effect}"))
-            seen.add((taint.key, taint.effect))
-        return found
+        return errors.first(chain(_block_problems(obj), _taint_problems(obj)))
 
     def validate_update(self, new: Node, old: Node) -> list[FieldError]:
         """Pod addresses never change."""
@@ -138,16 +130,26 @@ class NodeStrategy(Strategy):
         return []
 
 
-def _block_problems(obj: Node) -> list[FieldError]:
+def _taint_problems(obj: Node) -> Findings:
+    seen = set()
+    for number, taint in enumerate(obj.spec.taints):
+        path = f"spec.taints[{number}]"
+        if not taint.key:
+            yield errors.required(f"{path}.key")
+        yield from one_of(f"{path}.effect", taint.effect, _EFFECTS)
+        if (taint.key, taint.effect) in seen:
+            yield errors.duplicate(path, f"{taint.key}:{taint.effect}")
+        seen.add((taint.key, taint.effect))
+
+
+def _block_problems(obj: Node) -> Findings:
     """What of the pod addresses, which a client may choose, is no block of addresses."""
-    found = []
     for number, block in enumerate(obj.spec.podCIDRs):
         try:
             ip_network(block)
         except ValueError:
             text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-            found.append(errors.invalid(f"spec.podCIDRs[{number}]", block, text))
-    return found
+            yield errors.invalid(f"spec.podCIDRs[{number}]", block, text)
 
 
 def _slug(cidr: str) -> str:

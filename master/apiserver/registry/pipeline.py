@@ -20,6 +20,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from master.apiserver.registry import deletion, door, noderestriction
+from master.apiserver.registry.bodies import NAMESPACE_MISMATCH
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.registry.strategy import (
@@ -128,10 +129,7 @@ class Pipeline:
             meta.namespace = ""
             return
         if meta.namespace and meta.namespace != namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the "
-                "request"
-            )
+            raise errors.bad_request(NAMESPACE_MISMATCH)
         meta.namespace = namespace
 
     def _initialise(self, meta: ObjectMeta) -> None:
@@ -149,7 +147,7 @@ class Pipeline:
 
     def _check(self, strategy: Strategy, resource: Resource, obj: Any) -> None:
         """Validate; raises StatusError 422 with every finding."""
-        found = validate_metadata(obj.metadata, strategy) + strategy.validate(obj)
+        found = errors.first(validate_metadata(obj.metadata, strategy)) + strategy.validate(obj)
         if found:
             name = obj.metadata.name
             raise errors.invalid_object(resource.group, resource.kind, name, found)
@@ -158,7 +156,7 @@ class Pipeline:
         """Write a new object, with a free value for each thing that it allocates."""
         resource, meta = strategy.resource, obj.metadata
         key = self.key(resource, meta.namespace, meta.name)
-        ctx.warnings += strategy.warnings(obj)
+        ctx.warnings.add(strategy.warnings(obj))
         asked = {allocation.key for allocation in strategy.allocations(obj)}
         taken: set[str] = set()
         while True:
@@ -315,7 +313,7 @@ class Pipeline:
             except storage.AllocationTaken as error:
                 self._take_note(strategy, new, error, asked, taken)
                 continue
-            ctx.warnings += strategy.warnings(new)
+            ctx.warnings.add(strategy.warnings(new))
             return splice(value, revision)
 
     def _expect_revision(self, strategy: Strategy, meta: ObjectMeta, current: KeyValue) -> None:
@@ -359,13 +357,14 @@ class Pipeline:
         if subresource == "status":
             strategy.prepare_status_update(new, old)
             noderestriction.check_status_update(ctx.user, resource, new.metadata, old.metadata)
-            found += validate_metadata(new.metadata, strategy)
+            found += errors.first(validate_metadata(new.metadata, strategy))
             found += strategy.validate_status_update(new, old)
         elif subresource == "":
             strategy.prepare_update(new, old)
             strategy.default(new)
             await self._admit(ctx, resource, new, old)
-            found += validate_metadata(new.metadata, strategy) + strategy.validate(new)
+            found += errors.first(validate_metadata(new.metadata, strategy))
+            found += strategy.validate(new)
             found = found or strategy.validate_update(new, old)
         if found:
             raise errors.invalid_object(resource.group, resource.kind, name, found)

@@ -67,7 +67,7 @@ class PodStrategy(Strategy):
     def validate(self, obj: Pod) -> list[FieldError]:
         """The rules of specs, and of what only pods have."""
         found = _annotation_problems(obj)
-        found += validate_pod_spec("spec", obj.spec, is_pod=True)
+        found += errors.first(validate_pod_spec("spec", obj.spec, is_pod=True))
         if obj.spec.nodeName and obj.spec.schedulingGates:
             text = "cannot be set until all schedulingGates have been cleared"
             found.append(errors.forbidden("spec.nodeName", text))

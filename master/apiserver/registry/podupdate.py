@@ -48,11 +48,11 @@ def _deadline(new: int | None, old: int | None) -> Findings:
 
 
 def _tolerations(new: tuple[Toleration, ...], old: tuple[Toleration, ...]) -> Findings:
-    def bare(toleration: Toleration) -> Toleration:
-        return msgspec.structs.replace(toleration, tolerationSeconds=None)
+    def bare(toleration: Toleration) -> tuple[str, ...]:
+        one = toleration
+        return one.key, one.operator, one.value, one.effect
 
-    kept = [bare(toleration) for toleration in new]
-    if any(bare(toleration) not in kept for toleration in old):
+    if not {bare(toleration) for toleration in old} <= {bare(toleration) for toleration in new}:
         text = "existing toleration can not be modified except its tolerationSeconds"
         yield errors.forbidden("spec.tolerations", text)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from common.api import errors
 from common.api.resource import Resource
+from common.api.types import Int64
 from master.apiserver.registry.filters import Filter, parse
 from master.apiserver.registry.freshness import RESOURCE_TOO_LARGE, fresh, parse_revision
 from master.apiserver.registry.request import ListOptions, WatchOptions
@@ -66,7 +67,7 @@ class EventReceiver(Protocol):
 class _Token(msgspec.Struct):
     """What a continue token says: revision (-1: any) and the last key already sent."""
 
-    rv: int
+    rv: Int64
     start: str
     v: str = "wherry/v1"
 
@@ -90,6 +91,9 @@ class Reads:
         wanted = parse(resource, options.label_selector, options.field_selector)
         prefix = self.prefix(resource, namespace)
         if options.continue_token:
+            if options.resource_version not in ("", "0"):
+                text = "specifying resource version is not allowed when using continue"
+                raise errors.bad_request(text)
             token = decode_token(options.continue_token, prefix)
             if token.rv > 0:
                 return await self._page_at(prefix, wanted, options.limit, token.rv, token.start)
@@ -247,7 +251,8 @@ def decode_token(text: str, prefix: str) -> _Token:
         token = msgspec.json.decode(data, type=_Token)
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
         raise errors.bad_request(f"continue key is not valid: {error}") from error
-    if token.v != "wherry/v1" or "\0" in token.start or ".." in token.start.split("/"):
+    known = token.v == "wherry/v1" and (token.rv == -1 or token.rv > 0)
+    if not known or "\0" in token.start or ".." in token.start.split("/"):
         raise errors.bad_request("continue key is not valid: unexpected content")
     return _Token(rv=token.rv, start=prefix + token.start)
 

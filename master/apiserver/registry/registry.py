@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
@@ -20,7 +22,7 @@ from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.door import answering, translated
 from master.apiserver.registry.filters import parse
 from master.apiserver.registry.freshness import fresh
-from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.pipeline import Change, Pipeline
 from master.apiserver.registry.reads import Event, EventBatches, EventReceiver, Reads
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
 from master.apiserver.registry.subresource import Subresource
@@ -182,14 +184,10 @@ class Registry:
         if name:
             raise errors.method_not_allowed("create", resource)
         view = self._views.get(self._key(resource))
-        if view:
-            cls = self.scheme.struct_of(view.source)
-            plain = view.inbound(bodies.plain(body, resource))
-            obj, findings = codec.convert_request(plain, cls)
-            ctx.take_findings(findings)
-            return view.outbound(await self.pipeline.create(ctx, view.source, namespace, obj))
-        obj = bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
-        return await self.pipeline.create(ctx, resource, namespace, obj)
+        obj = self._decode(ctx, body, resource, view)
+        source = view.source if view else resource
+        data = await self.pipeline.create(ctx, source, namespace, obj)
+        return view.outbound(data) if view else data
 
     def _handler(self, resource: Resource, subresource: str) -> Subresource:
         if subresource not in self._subresources:
@@ -211,24 +209,28 @@ class Registry:
             handler = self._handler(resource, subresource)
             return await handler.update(ctx, resource, namespace, name, body)
         view = self._views.get(self._key(resource))
-        if view:
-            plain = bodies.plain(body, resource)
-            meta, _ = codec.convert_request(plain.get("metadata") or {}, ObjectMeta)
-            _check_url(resource, meta, namespace, name)
-            return await self._patch_view(ctx, view, namespace, name, lambda _: plain)
-        obj: Any = bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
+        obj: Any = self._decode(ctx, body, resource, view)
         _check_url(resource, obj.metadata, namespace, name)
-        obj.metadata.name = name
         obj.metadata.namespace = namespace if resource.namespaced else ""
-        data = codec.encode(obj)
-        return await self.pipeline.update(
+        data = await self.pipeline.update(
             ctx,
-            resource,
+            view.source if view else resource,
             namespace,
             name,
-            lambda _: codec.decode(data, type(obj)),
+            _always(obj),
             subresource=subresource,
         )
+        return view.outbound(data) if view else data
+
+    def _decode(self, ctx: Context, body: Body, resource: Resource, view: View | None) -> Any:
+        """The object in a body, in the form in which it is stored."""
+        if view is None:
+            return bodies.decode(ctx, body, self.scheme.struct_of(resource), resource.api_version)
+        plain, repeated = bodies.plain(body, resource)
+        cls = self.scheme.struct_of(view.source)
+        obj, findings = codec.convert_request(view.inbound(plain), cls)
+        ctx.take_findings(resource.kind, resource.version, [*findings, *repeated])
+        return obj
 
     @answering
     async def patch(
@@ -263,10 +265,8 @@ class Registry:
         cls = self.scheme.struct_of(view.source)
 
         def change(obj: Any) -> Any:
-            seen = codec.decode_plain(view.outbound(codec.encode(obj)))
-            value, findings = codec.convert_request(view.inbound(patcher(seen)), cls)
-            ctx.take_findings(findings)
-            return value
+            seen = view.outbound(codec.encode(obj))
+            return bodies.patched(ctx, seen, patcher, cls, view.inbound)
 
         data = await self.pipeline.update(ctx, view.source, namespace, name, change)
         return view.outbound(data)
@@ -284,15 +284,15 @@ class Registry:
 
 def _check_url(resource: Resource, meta: ObjectMeta, namespace: str, name: str) -> None:
     """Raise StatusError 400 for an object that says to be another one than the URL names."""
-    if meta.name not in ("", name):
-        raise errors.bad_request(
-            f"the name of the object ({meta.name}) does not match the name on the URL ({name})"
-        )
+    bodies.check_name(name, meta.name)
     if resource.namespaced and meta.namespace not in ("", namespace):
-        raise errors.bad_request(
-            f"the namespace of the object ({meta.namespace}) does not match the namespace on the "
-            f"URL ({namespace})"
-        )
+        raise errors.bad_request(bodies.NAMESPACE_MISMATCH)
+
+
+def _always(obj: msgspec.Struct) -> Change:
+    """The change of an update: again and again to the same object, whatever there was before."""
+    data, cls = codec.encode(obj), type(obj)
+    return lambda _: codec.decode(data, cls)
 
 
 def _chosen(resource: Resource, items: list[bytes], options: ListOptions) -> list[bytes]:

@@ -50,6 +50,7 @@ class ScaleSubresource(Subresource):
     ) -> bytes:
         """Set the replicas to those of a Scale."""
         wanted = bodies.decode(ctx, body, Scale, "autoscaling/v1")
+        bodies.check_name(name, wanted.metadata.name)
         return await self._apply(ctx, resource, namespace, name, lambda _: wanted)
 
     async def patch(

@@ -36,11 +36,11 @@ class SecretStrategy(Strategy):
 
     def validate(self, obj: Secret) -> list[FieldError]:
         """Keys that can be files, a mebibyte in all, what the type asks for."""
-        found = [
+        found = errors.first(
             errors.invalid(f"data[{key}]", key, problem)
             for key in obj.data
             for problem in names.config_map_key(key)
-        ]
+        )
         if sum(len(value) for value in obj.data.values()) > DATA_MAX_BYTES:
             found.append(errors.too_long("data", DATA_MAX_BYTES))
         return found + _type_problems(obj)

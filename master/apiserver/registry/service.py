@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv4Network
+from itertools import chain
 
 from common.api import errors, names
 from common.api.errors import FieldError
@@ -89,7 +90,7 @@ class ServiceStrategy(Strategy):
 
     def validate(self, obj: Service) -> list[FieldError]:
         """The rules of the spec, and that explicit values can be had here."""
-        return [*validate_spec(obj.spec), *self._out_of_range(obj.spec)]
+        return errors.first(chain(validate_spec(obj.spec), self._out_of_range(obj.spec)))
 
     def _out_of_range(self, spec: ServiceSpec) -> Iterator[FieldError]:
         for text in spec.clusterIPs:

@@ -6,7 +6,7 @@ default, validate; then `propose` until what it has chosen is free.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 
 import msgspec
@@ -117,80 +117,70 @@ def _empty_like(value: Any) -> Any:
     return type(value)() if isinstance(value, msgspec.Struct) else value
 
 
-def validate_metadata(meta: ObjectMeta, strategy: Strategy) -> list[FieldError]:
+def validate_metadata(meta: ObjectMeta, strategy: Strategy) -> Iterator[FieldError]:
     """Rules for the metadata of every kind."""
-    found: list[FieldError] = []
     if meta.generateName:
-        found += [
-            errors.invalid("metadata.generateName", meta.generateName, text)
-            for text in strategy.name_problems(names.prefix_as_name(meta.generateName))
-        ]
+        for text in strategy.name_problems(names.prefix_as_name(meta.generateName)):
+            yield errors.invalid("metadata.generateName", meta.generateName, text)
     if not meta.name:
-        found.append(errors.required("metadata.name", "name or generateName is required"))
+        yield errors.required("metadata.name", "name or generateName is required")
     else:
-        found += [
-            errors.invalid("metadata.name", meta.name, text)
-            for text in strategy.name_problems(meta.name)
-        ]
+        for text in strategy.name_problems(meta.name):
+            yield errors.invalid("metadata.name", meta.name, text)
     if strategy.resource.namespaced and not meta.namespace:
-        found.append(errors.required("metadata.namespace", ""))
+        yield errors.required("metadata.namespace", "")
     if meta.generation < 0:
         text = "must be greater than or equal to 0"
-        found.append(errors.invalid("metadata.generation", meta.generation, text))
-    found += validate_labels(meta.labels, "metadata.labels")
-    found += validate_annotations(meta.annotations, "metadata.annotations")
-    found += _finalizers(meta.finalizers)
-    found += _owners(meta)
-    return found
+        yield errors.invalid("metadata.generation", meta.generation, text)
+    yield from validate_labels(meta.labels, "metadata.labels")
+    yield from validate_annotations(meta.annotations, "metadata.annotations")
+    yield from _finalizers(meta.finalizers)
+    yield from _owners(meta)
 
 
-def validate_labels(labels: dict[str, str], path: str) -> list[FieldError]:
+def validate_labels(labels: dict[str, str], path: str) -> Iterator[FieldError]:
     """Rules for labels, wherever they stand."""
-    found = []
     for key, value in labels.items():
-        found += [errors.invalid(path, key, text) for text in names.qualified_name(key)]
-        found += [errors.invalid(path, value, text) for text in names.label_value(value)]
-    return found
+        for text in names.qualified_name(key):
+            yield errors.invalid(path, key, text)
+        for text in names.label_value(value):
+            yield errors.invalid(path, value, text)
 
 
-def validate_annotations(annotations: dict[str, str], path: str) -> list[FieldError]:
+def validate_annotations(annotations: dict[str, str], path: str) -> Iterator[FieldError]:
     """Rules for annotations, wherever they stand."""
-    found = []
     for key in annotations:
-        found += [errors.invalid(path, key, text) for text in names.qualified_name(key.lower())]
+        for text in names.qualified_name(key.lower()):
+            yield errors.invalid(path, key, text)
     size = sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items())
     if size > SYSTEM_ANNOTATIONS_MAX_BYTES:
-        found.append(errors.too_long(path, SYSTEM_ANNOTATIONS_MAX_BYTES))
-    return found
+        yield errors.too_long(path, SYSTEM_ANNOTATIONS_MAX_BYTES)
 
 
-def _finalizers(finalizers: tuple[str, ...]) -> list[FieldError]:
-    found = []
+def _finalizers(finalizers: tuple[str, ...]) -> Iterator[FieldError]:
     for number, name in enumerate(finalizers):
         path = f"metadata.finalizers[{number}]"
-        found += [errors.invalid(path, name, text) for text in names.qualified_name(name)]
+        for text in names.qualified_name(name):
+            yield errors.invalid(path, name, text)
         if "/" not in name and name not in ("orphan", "foregroundDeletion", "kubernetes"):
             text = "name is neither a standard finalizer name nor is it fully qualified"
-            found.append(errors.invalid(path, name, text))
+            yield errors.invalid(path, name, text)
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         text = "finalizer orphan and foregroundDeletion cannot be both set"
-        found.append(errors.invalid("metadata.finalizers", list(finalizers), text))
-    return found
+        yield errors.invalid("metadata.finalizers", list(finalizers), text)
 
 
-def _owners(meta: ObjectMeta) -> list[FieldError]:
-    found, controllers = [], 0
+def _owners(meta: ObjectMeta) -> Iterator[FieldError]:
+    controllers = 0
     for number, owner in enumerate(meta.ownerReferences):
         path = f"metadata.ownerReferences[{number}]"
         for name in ("apiVersion", "kind", "name", "uid"):
             if not getattr(owner, name):
-                text = "must not be empty"
-                found.append(errors.invalid(f"{path}.{name}", "", text))
+                yield errors.invalid(f"{path}.{name}", "", "must not be empty")
         controllers += bool(owner.controller)
     if controllers > 1:
         text = "Only one reference can have Controller set to true"
-        found.append(errors.invalid("metadata.ownerReferences", controllers, text))
-    return found
+        yield errors.invalid("metadata.ownerReferences", controllers, text)
 
 
 def validate_metadata_update(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:

@@ -44,7 +44,7 @@ class WorkloadStrategy(Strategy):
 
     def validate(self, obj: Any) -> list[FieldError]:
         """The rules of the spec."""
-        return list(type(self).rules(obj.spec))
+        return errors.first(type(self).rules(obj.spec))
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """Pods are found by the selector; it stays."""

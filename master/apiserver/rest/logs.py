@@ -18,6 +18,8 @@ from master.apiserver.rpc.sessions import LogOptions, NodeSessions
 
 MINIMA = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
 """The numbers that may be asked for, and their least values."""
+SINCE_MAX_SECONDS = 10**9
+"""As far back as any log may go; more means all of it."""
 _INTEGER = re.compile("-?[0-9]{1,18}")
 
 
@@ -81,7 +83,7 @@ def log_options(pod: Pod, parameters: Mapping[str, str]) -> LogOptions:
         previous=previous,
         timestamps=truthy(parameters.get("timestamps")),
         tail_lines=-1 if tail is None else tail,
-        since_seconds=numbers["sinceSeconds"] or 0,
+        since_seconds=min(numbers["sinceSeconds"] or 0, SINCE_MAX_SECONDS),
         since_ms=since_ms,
         limit_bytes=numbers["limitBytes"] or 0,
     )

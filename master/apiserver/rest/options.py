@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from common.api import errors
+from common.api import errors, integers
 from common.api.codec import json as codec
 from common.api.errors import FieldError
 from common.api.types import meta_v1
@@ -47,13 +47,14 @@ def context(parameters: Parameters, user: Identity, verb: str) -> Context:
 def for_list(parameters: Parameters) -> ListOptions:
     """The options of a list; raises StatusError 400 or 422."""
     limit = parameters.get("limit", "") or "0"
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 18):
+    number = integers.parse(limit)
+    if number is None or number < 0:
         raise errors.bad_request(f'Invalid value: "{limit}": limit must be a non-negative integer')
     _refuse("ListOptions", _list_problems(parameters))
     return ListOptions(
         label_selector=parameters.get("labelSelector", ""),
         field_selector=parameters.get("fieldSelector", ""),
-        limit=int(limit),
+        limit=number,
         continue_token=parameters.get("continue", ""),
         resource_version=parameters.get("resourceVersion", ""),
         resource_version_match=parameters.get(_MATCH, ""),
@@ -132,6 +133,7 @@ def _with_continue(parameters: Parameters) -> Iterable[FieldError]:
 
 def _seconds(text: str) -> int:
     """A number of seconds in a query."""
-    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 18):
+    number = integers.parse(text)
+    if number is None:
         raise errors.bad_request(f'Invalid value: "{text}": gracePeriodSeconds must be a number')
-    return int(text)
+    return number

@@ -124,10 +124,7 @@ class Reports:
         def change(node: Node) -> Node:
             reported, _ = codec.decode_request(data, NodeStatus)
             _check_items(reported, NODE_ITEMS_MAX)
-            kept = node.status.conditions
-            for condition in reported.conditions:
-                kept = conditions.put(kept, condition)
-            reported.conditions = kept
+            reported.conditions = conditions.put_all(node.status.conditions, reported.conditions)
             node.status = reported
             return node
 
@@ -151,10 +148,7 @@ class Reports:
                 raise errors.forbidden_request(self._pods, report.name, why)
             reported, _ = codec.decode_request(report.status, PodStatus)
             _check_items(reported, POD_ITEMS_MAX)
-            kept = pod.status.conditions
-            for condition in reported.conditions:
-                kept = conditions.put(kept, condition)
-            reported.conditions = kept
+            reported.conditions = conditions.put_all(pod.status.conditions, reported.conditions)
             reported.nominatedNodeName = pod.status.nominatedNodeName
             pod.status = reported
             return pod

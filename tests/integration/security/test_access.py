@@ -280,7 +280,7 @@ def test_errors_are_kubernetes_own(master: RunningMaster) -> None:
         ("GET", "/configmaps?watch=1&timeoutSeconds=x", b"", 400),
         ("POST", "/configmaps?dryRun=Some", b"{}", 422),
         ("PUT", "/configmaps/a", b'{"metadata":{"name":"b"}}', 400),
-        ("PUT", "/configmaps/a", b'{"metadata":{"resourceVersion":"1"}}', 409),
+        ("PUT", "/configmaps/a", b'{"metadata":{"name":"a","resourceVersion":"1"}}', 409),
         ("POST", "/pods/x/exec", b"", 404),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from common.api import errors, patch, schema
 
+GOLDEN = Path(__file__).parent / "golden"
 POD = schema.message("core_v1", "Pod")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab$", max_size=3),
@@ -82,27 +85,10 @@ def test_json_patch(operations: list[Any], expected: Any) -> None:
     [
         ({}, 400),
         (["x"], 400),
-        ([{"op": "add"}], 400),
         ([{"op": "add", "path": 5}], 400),
-        ([op("add", "a", value=1)], 422),
-        ([op("add", "/b")], 422),
-        ([op("add", "/x/y", value=1)], 422),
-        ([op("add", "/a/3", value=1)], 422),
-        ([op("add", "/a/-1", value=1)], 422),
-        ([op("add", "/a/٣", value=1)], 422),
-        ([op("replace", "/b", value=1)], 422),
-        ([op("remove", "/b")], 422),
-        ([op("remove", "/a/-")], 422),
-        ([op("remove", "")], 422),
-        ([op("test", "/a", value=[2, 1])], 422),
-        ([op("test", "/t", value=1)], 422),
-        ([op("test", "/b", value=None)], 422),
-        ([op("move", "/b", **{"from": "/c"})], 422),
-        ([op("copy", "/b", **{"from": 5})], 422),
-        ([op("zap", "/a")], 422),
-        ([op(["add"], "/a")], 422),  # type: ignore[arg-type]
+        ([op(["add"], "/a")], 400),  # type: ignore[arg-type]
+        ([op("copy", "/b", **{"from": 5})], 400),
         ([op("test", "/a", value=[1, 2])] * 10_001, 413),
-        ([op("add", "/b", value="x"), op("copy", "/b/c", **{"from": "/b"})], 422),
     ],
 )
 def test_bad_json_patches(operations: Any, code: int) -> None:
@@ -111,11 +97,31 @@ def test_bad_json_patches(operations: Any, code: int) -> None:
     assert raised.value.code == code
 
 
+JSON_PATCHES = [json.loads(line) for line in (GOLDEN / "json_patch.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("case", JSON_PATCHES, ids=lambda case: json.dumps(case["patch"])[:60])
+def test_operations_do_what_they_do_upstream(case: dict[str, Any]) -> None:
+    if "error" in case:
+        with pytest.raises(errors.StatusError) as raised:
+            patch.json_patch(case["original"], case["patch"])
+        assert raised.value.code == 422
+    else:
+        assert patch.json_patch(case["original"], case["patch"]) == case["result"]
+
+
 def test_copies_cannot_double_forever() -> None:
     doubling = [op("add", "/a", value={"x": "y" * 1_000})]
     doubling += [op("copy", f"/a/k{i}", **{"from": "/a"}) for i in range(40)]
     with pytest.raises(errors.StatusError) as raised:
         patch.json_patch({}, doubling)
+    assert raised.value.code == 422
+    assert "exceeding the limit 3145728" in raised.value.message
+
+
+def test_moving_long_lists_aside_again_and_again_is_refused() -> None:
+    with pytest.raises(errors.StatusError) as raised:
+        patch.json_patch({"a": [0] * 100_000}, [op("add", "/a/0", value=0)] * 10_000)
     assert raised.value.code == 413
 
 
@@ -136,83 +142,6 @@ def pod() -> dict[str, Any]:
             "tolerations": [{"key": "a"}],
         },
     }
-
-
-CONTAINERS = pod()["spec"]["containers"]
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        (
-            {"containers": [{"name": "b", "image": "3"}, {"name": "c"}]},
-            {"containers": [CONTAINERS[0], {"name": "b", "image": "3"}, {"name": "c"}]},
-        ),
-        (
-            {"containers": [{"name": "a", "env": [{"name": "F", "value": "2"}]}]},
-            {
-                "containers": [
-                    {
-                        "name": "a",
-                        "image": "1",
-                        "env": [{"name": "E", "value": "1"}, {"name": "F", "value": "2"}],
-                    },
-                    CONTAINERS[1],
-                ]
-            },
-        ),
-        ({"containers": [{"name": "a", "$patch": "delete"}]}, {"containers": [CONTAINERS[1]]}),
-        (
-            {"containers": [{"name": "c"}, {"$patch": "replace"}]},
-            {"containers": [{"name": "c"}]},
-        ),
-        (
-            {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]},
-            {"containers": [CONTAINERS[1], CONTAINERS[0]]},
-        ),
-        (
-            {
-                "$setElementOrder/containers": [{"name": "c"}, {"name": "b"}, {"name": "a"}],
-                "containers": [{"name": "c"}],
-            },
-            {"containers": [{"name": "c"}, CONTAINERS[1], CONTAINERS[0]]},
-        ),
-        (
-            {
-                "volumes": [
-                    {"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}
-                ]
-            },
-            {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]},
-        ),
-        ({"tolerations": [{"key": "b"}]}, {"tolerations": [{"key": "b"}]}),
-        ({"volumes": None}, {"volumes": None}),
-        ({"nodeSelector": {"a": "b"}}, {"nodeSelector": {"a": "b"}}),
-    ],
-)
-def test_strategic_merge_of_specs(spec: dict[str, Any], expected: dict[str, Any]) -> None:
-    target = pod()
-    found = patch.strategic(target, {"spec": spec}, POD)
-    wanted = {k: v for k, v in (pod()["spec"] | expected).items() if v is not None}
-    assert found["spec"] == wanted
-    assert target == pod()
-
-
-@pytest.mark.parametrize(
-    ("metadata", "expected"),
-    [
-        ({"labels": {"a": None, "c": "3"}}, {"labels": {"b": "2", "c": "3"}}),
-        ({"labels": {"$patch": "replace", "c": "3"}}, {"labels": {"c": "3"}}),
-        ({"labels": {"$patch": "delete"}}, {"labels": {}}),
-        ({"finalizers": ["w", "x"]}, {"finalizers": ["x", "y", "z", "w"]}),
-        ({"$deleteFromPrimitiveList/finalizers": ["y"]}, {"finalizers": ["x", "z"]}),
-        ({"$setElementOrder/finalizers": ["z", "y", "x"]}, {"finalizers": ["z", "y", "x"]}),
-        ({"$setElementOrder/finalizers": ["z", "x"]}, {"finalizers": ["z", "y", "x"]}),
-    ],
-)
-def test_strategic_merge_of_metadata(metadata: dict[str, Any], expected: dict[str, Any]) -> None:
-    found = patch.strategic(pod(), {"metadata": metadata}, POD)
-    assert found["metadata"] == pod()["metadata"] | expected
 
 
 @pytest.mark.parametrize(
@@ -294,5 +223,5 @@ def test_any_patch_is_applied_or_refused(change: dict[str, Any]) -> None:
     try:
         patch.strategic(target, change, POD)
     except errors.StatusError as error:
-        assert error.code == 400
+        assert error.code in (400, 422)
     assert target == pod()

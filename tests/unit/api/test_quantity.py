@@ -110,8 +110,7 @@ BAD = [
     "Infinity",
     "１",
     "٣",
-    "+",
-    ".",
+    "..",
     "--1",
     "1e99999",
 ]
@@ -130,8 +129,9 @@ def test_forms(text: str, form: str) -> None:
 
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_no_quantity(text: str) -> None:
-    with pytest.raises(quantity.InvalidQuantity, match="quantities must match"):
+    with pytest.raises(quantity.InvalidQuantity) as raised:
         quantity.parse(text)
+    assert str(raised.value) in (quantity.INVALID, "unable to parse quantity's suffix")
 
 
 def test_long_texts_are_refused_at_once() -> None:

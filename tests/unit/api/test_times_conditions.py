@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -90,3 +91,32 @@ def test_a_transition_is_a_change_of_status() -> None:
     assert not conditions.is_true(found, "Ready")
     assert conditions.find(found, "Other") is None
     assert conditions.without(found, "Ready") == ()
+
+
+@pytest.mark.parametrize("seconds", [0, 1, -1, 30, 10**17, -(10**17), 2**63 - 1, -(2**63)])
+def test_any_number_of_seconds_later_is_a_time(seconds: int) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    found = times.later(moment, seconds)
+    assert times.parse(times.to_time(found)) == found
+    if abs(seconds) < 10**9:
+        assert found == moment + timedelta(seconds=seconds)
+    else:
+        assert found.year == (9999 if seconds > 0 else 1)
+
+
+def test_many_conditions_are_put_like_one_after_the_other() -> None:
+    def made(kind: str, status: str, at: str) -> PodCondition:
+        return PodCondition(type=kind, status=status, lastTransitionTime=Time(at))
+
+    old = (made("a", "True", "then"), made("b", "True", "then"))
+    new = [made("b", "True", "now"), made("a", "False", "now"), made("c", "True", "now")]
+    found = conditions.put_all(old, new)
+    assert [(c.type, c.status, c.lastTransitionTime) for c in found] == [
+        ("a", "False", "now"),
+        ("b", "True", "then"),
+        ("c", "True", "now"),
+    ]
+    many = tuple(made(f"t{number}", "True", "then") for number in range(20_000))
+    start = time.process_time()
+    assert len(conditions.put_all(many, [made(c.type, "False", "now") for c in many])) == 20_000
+    assert time.process_time() - start < 1

@@ -27,7 +27,7 @@ BOMB = b"a: &a [x, x, x, x]\n" + b"".join(
         (b"a: 22:30\nb: 190:20:30.15", {"a": "22:30", "b": "190:20:30.15"}),
         (
             b"a: 010\nb: 0x1f\nc: -5\nd: 1.5\ne: 1e3",
-            {"a": 8, "b": 31, "c": -5, "d": 1.5, "e": "1e3"},
+            {"a": 8, "b": 31, "c": -5, "d": 1.5, "e": 1000},
         ),
         (b"a: yes\nb: ~\nc: ''\nd:", {"a": True, "b": None, "c": "", "d": None}),
         (b"2: a\ntrue: b\n1.5: c", {"2": "a", "true": "b", "1.5": "c"}),
@@ -57,12 +57,10 @@ def test_values(data: bytes, expected: Any) -> None:
         b"[1, 2]: 3",
         b"a: .nan",
         b"a: -.inf",
-        b"a: !!set {x}",
-        b"a: !!binary aGk=",
-        b"a: !!omap [a: 1]",
-        b"a: !!timestamp 2020-01-01",
-        b"a: !!python/object/apply:os.getcwd []",
-        b"a: " + b"1" * 5_000,
+        b"a: !!binary a",
+        b"a: !!int x",
+        b"<<: 5",
+        b"a: !!bool " + b"1" * 5_000,
     ],
 )
 def test_bad_requests(data: bytes) -> None:

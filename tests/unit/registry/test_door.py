@@ -14,7 +14,7 @@ import pytest
 import common.api
 import master.storage
 from common.api.codec import json as codec
-from common.api.errors import StatusError
+from common.api.errors import CannotBeHandled, StatusError
 from common.api.scheme import SCHEME
 from common.security.identity import Identity
 from master.apiserver.registry.bodies import Body
@@ -54,6 +54,8 @@ def made(cls: type[Exception]) -> Exception:
         return store.GuardFailed(Guard("/k", "exists"))
     if cls is StatusError:
         return StatusError(418, "Teapot", "short and stout")
+    if cls is CannotBeHandled:
+        return CannotBeHandled("ConfigMap", "v1", "text")
     return cls("text")
 
 

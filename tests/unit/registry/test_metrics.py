@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from common.api.codec import json as codec
+from common.api.codec import protobuf
 from common.api.errors import StatusError
 from common.api.scheme import SCHEME
 from master.apiserver.registry.metrics import NodeMetricsView, PodMetricsView, labels_in
@@ -68,3 +69,15 @@ async def test_selectors_choose_pods(pipeline: Pipeline) -> None:
         assert names((await registry.list(PODS, "n", options)).items) == expected
     with pytest.raises(StatusError):
         await registry.list(PODS, "n", ListOptions(label_selector="a in"))
+
+
+@pytest.mark.parametrize("milliseconds", [2**62, -(2**62), 2**63 - 1, 0])
+def test_figures_of_any_time_can_be_shown_in_every_format(milliseconds: int) -> None:
+    odd = NodeUsage(timestamp_ms=milliseconds, window_ms=milliseconds)
+    odd.pods.add(name="p", namespace="n")
+    nodes = NodeMetricsView(lambda: {"node1": odd, "node2": usage()}, lambda _, __: {})
+    pods = PodMetricsView(lambda: {"node1": odd}, lambda _, __: {})
+    found = [*nodes.list(""), *pods.list("n")]
+    assert len(found) == 3
+    for data in found:
+        assert protobuf.encode(codec.decode_plain(data)).startswith(protobuf.MAGIC)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from common.api import errors
+from master.apiserver.registry.podupdate import validate_pod_update
 from tests.unit.registry.conftest import Writer
 from tests.unit.registry.test_pod_defaults import container, pod
 
@@ -422,7 +424,7 @@ def test_what_is_no_number_is_a_bad_request(writer: Writer, number: Any) -> None
     assert raised.value.code == 400
 
 
-@pytest.mark.parametrize("amount", ["1_000", "٣", "+", " 7 ", "1KiB", "", "1e9999", "0x10", "NaN"])
+@pytest.mark.parametrize("amount", ["1_000", "٣", "1 7", "1KiB", "", "1e9999", "0x10", "NaN"])
 def test_what_is_no_amount_is_a_bad_request(writer: Writer, amount: str) -> None:
     with pytest.raises(errors.StatusError) as raised:
         writer.create("pods", container(resources={"limits": {"cpu": amount}}))
@@ -438,3 +440,52 @@ def test_deletion_cost(writer: Writer, cost: str) -> None:
     for wrong in (f"+{cost}", f"0{cost}", "2147483648", "", "1_0"):
         body["metadata"]["annotations"] = {name: wrong}
         assert "must be a 32bit integer" in writer.create_problems("pods", body)[0]
+
+
+@pytest.mark.parametrize(
+    ("resource", "divisor", "problem"),
+    [
+        ("limits.cpu", "1m", ""),
+        ("limits.cpu", "1", ""),
+        ("limits.cpu", "1000m", ""),
+        ("limits.cpu", "0", ""),
+        ("requests.cpu", "2", "1m and 1 are supported with the cpu resource"),
+        ("limits.memory", "1Mi", ""),
+        ("limits.memory", "1024Ki", ""),
+        ("requests.memory", "2Mi", "1Pi, 1Ei are supported with the memory resource"),
+        ("limits.memory", "1m", "1Pi, 1Ei are supported with the memory resource"),
+        ("limits.ephemeral-storage", "3", "supported with the local ephemeral storage resource"),
+        ("limits.hugepages-2Mi", "1M", ""),
+        ("limits.hugepages-2Mi", "5", "1Pi, 1Ei are supported with the hugepages resource"),
+    ],
+)
+def test_divisors_are_units(writer: Writer, resource: str, divisor: str, problem: str) -> None:
+    source = {"resourceFieldRef": {"resource": resource, "divisor": divisor}}
+    found = writer.create_problems("pods", container(env=[{"name": "A", "valueFrom": source}]))
+    if not problem:
+        assert found == []
+    else:
+        [text] = found
+        path = "spec.containers[0].env[0].valueFrom.resourceFieldRef.divisor"
+        assert text.startswith(f'{path}: Invalid value: "{resource}": only divisor\'s values 1')
+        assert text.endswith(problem)
+
+
+def test_tolerations_are_compared_in_linear_time(writer: Writer) -> None:
+    def tolerating(seconds: int) -> Any:
+        some = [
+            {
+                "key": f"k{number}",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": seconds,
+            }
+            for number in range(5_000)
+        ]
+        return writer.create("pods", pod(tolerations=some))
+
+    old, new = tolerating(1), tolerating(2)
+    start = time.process_time()
+    assert list(validate_pod_update(new, old)) == []
+    assert time.process_time() - start < 0.5
+    assert list(validate_pod_update(writer.create("pods", pod()), old)) != []
