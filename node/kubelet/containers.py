@@ -168,9 +168,9 @@ def _mounts(pod: Pod, container: Container, around: Surroundings) -> list[Mount]
     volumes = {volume.name: volume for volume in pod.spec.volumes}
     directory = around.sandbox.directory
     mounts = [
-        Mount(f"{directory}/hosts", "/etc/hosts"),
-        Mount(f"{directory}/hostname", "/etc/hostname"),
-        Mount(f"{directory}/resolv.conf", "/etc/resolv.conf"),
+        Mount(f"{directory}/etc/hosts", "/etc/hosts"),
+        Mount(f"{directory}/etc/hostname", "/etc/hostname"),
+        Mount(f"{directory}/etc/resolv.conf", "/etc/resolv.conf"),
         Mount(HOST_SHM if pod.spec.hostIPC else f"{directory}/shm", "/dev/shm"),  # noqa: S108
         Mount(around.termination_path, container.terminationMessagePath or "/dev/termination-log"),
     ]

@@ -11,6 +11,7 @@ from functools import partial
 from common.api import conditions
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
+from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
 from node.kubelet import hooks, lifecycle, planner, probing, supported, volumes
 from node.kubelet.env import Config
@@ -25,6 +26,8 @@ from protos import node_v1_pb2
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 2.0
 MISTAKE_RETRY_SECONDS = 5.0
+REFUSED_RETRY = Backoff(initial_seconds=2.0, cap_seconds=300.0)
+"""What the machine refuses, it will mostly refuse again."""
 END_POLL_SECONDS = 0.02
 END_POLLS = 50
 Report = Callable[[Pod, bytes], None]
@@ -62,6 +65,8 @@ class PodWorker:
         self.steps = 0
         self.busy = False
         self._told = False
+        self._refused = 0
+        """How often in a row the machine has refused a step."""
 
     @property
     def pod(self) -> Pod:
@@ -170,8 +175,8 @@ class PodWorker:
                 if not self.memory.removed:
                     self._gone(pod)
                 return None
-            if not await self._take(doable[0], pod, config, version):
-                return RUNTIME_RETRY_SECONDS
+            if seconds := await self._take(doable[0], pod, config, version):
+                return seconds
 
     def _follow(self, pod: Pod) -> None:
         """Bring hooks, probes and pulls in step with the containers that run now."""
@@ -219,22 +224,27 @@ class PodWorker:
         )
         return pod, config
 
-    async def _take(self, step: planner.Step, pod: Pod, config: Config, version: str) -> bool:
-        """Take one step; False when the runtime is away and it must be tried again later."""
+    async def _take(self, step: planner.Step, pod: Pod, config: Config, version: str) -> float:
+        """Take one step; answers 0, or in how many seconds it is to be tried again."""
         extra = {"object": f"{pod.metadata.namespace}/{pod.metadata.name}", "cause": step.reason}
         log.debug("step %s", type(step).__name__, extra=extra)
         async with self._operations:
             self.busy = True
             try:
                 await self._executor.carry_out(step, pod, config, version)
-            except (RuntimeFailure, SandboxFailed) as error:
+                self._refused = 0
+            except RuntimeFailure as error:
                 log.warning("a step failed", extra={**extra, "error": str(error)})
-                return False
+                return RUNTIME_RETRY_SECONDS
+            except SandboxFailed as error:
+                log.warning("a step failed", extra={**extra, "error": str(error)})
+                self._refused += 1
+                return REFUSED_RETRY.delay_seconds(self._refused)
             finally:
                 self.busy = False
                 self.steps += 1
         self._watch_processes()
-        return True
+        return 0.0
 
     def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> PodStatus:
         """The status, which is reported when it has changed."""

@@ -7,7 +7,6 @@ file, and at most 4 KiB of it are read.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -57,8 +56,3 @@ def run_seconds(status: ContainerStatus) -> float:
         return 0.0
     start, end = times.parse(status.started_at), times.parse(status.finished_at)
     return (end - start).total_seconds()
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory with everything in it; one that is not there is no error."""
-    shutil.rmtree(directory, ignore_errors=True)

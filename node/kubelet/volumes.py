@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,11 +26,13 @@ from common.api.types.core_v1 import (
     Volume,
     VolumeProjection,
 )
+from node.files.mounts import mount_tmpfs
+from node.files.removal import remove_tree
 from node.kubelet import env
 from node.kubelet.env import Config, ConfigError, HostFacts
 
 DEFAULT_MODE = 0o644
-ROOT_MODE = 0o750
+ROOT_MODE = 0o700
 Files = dict[str, tuple[bytes, int]]
 """Relative path -> (content, mode)."""
 
@@ -80,21 +80,16 @@ class Volumes:
                     files = _content(volume, pod, config, host, pod_address)
                     _make_directory(directory, tmpfs=volume.configMap is None, size=0)
                     publish(directory, files)
-            except (ConfigError, OSError, subprocess.CalledProcessError) as error:
+            except (ConfigError, OSError) as error:
                 text = f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
                 raise ConfigError(text) from error
 
-    def remove(self, pod_uid: str) -> None:
-        """Remove everything of a pod's volumes; host paths are not ours and stay."""
-        directory = self._root / pod_uid / "volumes"
-        if not directory.exists():
-            return
-        prefix = f"{directory}/"
-        with Path("/proc/self/mountinfo").open() as file:
-            points = [line.split(" ")[4] for line in file]
-        for point in sorted((p for p in points if p.startswith(prefix)), key=len, reverse=True):
-            subprocess.run(["umount", "-l", point], check=True)
-        shutil.rmtree(directory)
+    def remove(self, pod_uid: str) -> bool:
+        """Remove a pod's volumes; host paths are not ours and stay.
+
+        Answers whether nothing is left: what is large takes several calls. Raises OSError.
+        """
+        return remove_tree(self._root / pod_uid / "volumes")
 
 
 def _make_empty(directory: Path, source: EmptyDirVolumeSource) -> None:
@@ -109,9 +104,7 @@ def _make_directory(directory: Path, *, tmpfs: bool, size: int) -> bool:
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     if tmpfs and not directory.is_mount():
-        options = "mode=0755" + (f",size={size}" if size else "")
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
-        subprocess.run(command, check=True)
+        mount_tmpfs(directory, "mode=0755" + (f",size={size}" if size else ""))
         made = True
     return made
 
@@ -261,13 +254,12 @@ def publish(directory: Path, files: Files) -> None:
     _link_names(directory, {path.split("/")[0] for path in files})
     for entry in directory.iterdir():
         if entry.name.startswith("..") and entry not in (link, target):
-            shutil.rmtree(entry, ignore_errors=True)
+            remove_tree(entry)
 
 
 def _swap(link: Path, target: Path, files: Files) -> None:
     """Write the files where nobody sees them, and make the link point there."""
-    if target.exists():
-        shutil.rmtree(target)
+    remove_tree(target)
     target.mkdir(mode=0o755)
     for path, (data, mode) in files.items():
         _write(target, path, data, mode)
@@ -296,8 +288,7 @@ def _link_names(directory: Path, names: set[str]) -> None:
     for name in names:
         visible = directory / name
         if not visible.is_symlink():
-            if visible.exists():
-                (shutil.rmtree if visible.is_dir() else os.unlink)(visible)
+            remove_tree(visible)
             visible.symlink_to(f"..data/{name}")
 
 

@@ -30,6 +30,7 @@ APPLETS = (
     "hostname",
     "id",
     "ls",
+    "mkdir",
     "sleep",
     "tail",
     "true",

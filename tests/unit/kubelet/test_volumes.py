@@ -1,5 +1,6 @@
 """Volumes: what is in them, how updates appear, and that nothing leaves its directory."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from common.api.types.core_v1 import ConfigMap, Pod, Secret
 from node.kubelet import volumes
 from node.kubelet.env import Config, ConfigError
 from node.kubelet.volumes import Volumes, publish
+from tests.fakes import hostile_pod
 from tests.fakes.pods import HOST, UID, pod
 
 
@@ -183,7 +185,7 @@ def test_an_empty_directory_keeps_its_content_until_the_pod_goes(made: Made) -> 
     assert files(directory) == {"kept": "1"}
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700, "its owner's choice, like a database's"
     outermost = directory.parent.parent.parent
-    assert stat.S_IMODE(outermost.stat().st_mode) == 0o750, "other users of the machine stay out"
+    assert stat.S_IMODE(outermost.stat().st_mode) == 0o700, "other users of the machine stay out"
     made.remove(UID)
     assert not directory.exists()
 
@@ -200,12 +202,40 @@ def test_an_empty_directory_in_memory_has_its_limit(made: Made) -> None:
 def test_a_mount_that_fails_is_told_with_its_volume(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(command: list[str], **_: Any) -> None:
-        raise subprocess.CalledProcessError(32, command)
+    def fail(directory: Path, options: str) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(directory))
 
-    monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(ConfigError, match=r'SetUp failed for volume "v" : .* exit status 32'):
+    monkeypatch.setattr(volumes, "mount_tmpfs", fail)
+    with pytest.raises(ConfigError, match=r'SetUp failed for volume "v" : .* not permitted'):
         made.content(with_volume(emptyDir={"medium": "Memory"}), config())
+
+
+@pytest.mark.parametrize("medium", ["", "Memory"])
+def test_what_an_unprivileged_container_has_nested_goes_with_its_pod(
+    made: Made, tmp_path: Path, medium: str
+) -> None:
+    needs_mounts()
+    directory = made.content(with_volume(emptyDir={"medium": medium}), config())
+    hostile_pod.nest(directory, 2000)
+    hostile_pod.litter(directory, tmp_path)
+    assert made.remove(UID)
+    assert [path.name for path in tmp_path.iterdir()] == [UID]
+    assert list((tmp_path / UID).iterdir()) == []
+
+
+def test_what_a_container_has_mounted_on_a_volume_goes_with_its_pod(made: Made) -> None:
+    """A privileged container with mountPropagation Bidirectional mounts on the machine."""
+    needs_mounts()
+    directory = made.content(with_volume(emptyDir={}), config())
+    for name in ("a b", "tab\there", "line\nend", "back\\040slash"):
+        point = directory / name
+        point.mkdir()
+        for _ in range(2):
+            subprocess.run(["mount", "-t", "tmpfs", "none", str(point)], check=True)
+        (point / "inner").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(point / "inner")], check=True)
+    assert made.remove(UID)
+    assert not directory.exists()
 
 
 def test_the_downward_api_writes_fields_of_the_pod(made: Made) -> None:
