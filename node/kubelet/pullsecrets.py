@@ -6,7 +6,6 @@ Source: https://kubernetes.io/docs/concepts/containers/images/#specifying-imagep
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Any
 
@@ -66,6 +65,8 @@ def _entries(data: dict[str, bytes]) -> dict[str, Any]:
             plain = msgspec.json.decode(data[key])
         except msgspec.DecodeError:
             return {}
+        if not isinstance(plain, dict):
+            return {}
         entries = plain.get("auths") if key == ".dockerconfigjson" else plain
         return entries if isinstance(entries, dict) else {}
     return {}
@@ -79,6 +80,6 @@ def _login(entry: Any) -> Login | None:
         return str(entry["username"]), str(entry.get("password", ""))
     try:
         user, mark, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError, TypeError):
+    except (ValueError, TypeError):  # binascii's and Unicode's errors are ValueErrors
         return None
     return (user, password) if mark else None

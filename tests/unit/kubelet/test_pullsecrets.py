@@ -50,6 +50,8 @@ def test_registry_of(image: str, registry: str) -> None:
         ("quay.io/a/b:1", {"quay.io/a/b": {"auth": AUTH}}, [ANN]),
         ("quay.io/a/b", {"quay.io": {"auth": "%%%"}}, []),
         ("quay.io/a/b", {"quay.io": "text"}, []),
+        ("quay.io/a/b", {"quay.io": {"auth": "\u00e9"}}, []),
+        ("quay.io/a/b", {"quay.io/x": {"auth": 5}, "quay.io": {"auth": AUTH}}, [ANN]),
         ("quay.io/a/b", [], []),
     ],
 )
@@ -61,6 +63,16 @@ def test_the_old_form_and_no_secret() -> None:
     old = config({"quay.io": {"auth": AUTH}}, ".dockercfg")
     assert credentials(POD, "quay.io/x", old) == [ANN]
     assert credentials(POD, "quay.io/x", Config()) == []
+
+
+@pytest.mark.parametrize("key", [".dockerconfigjson", ".dockercfg"])
+@pytest.mark.parametrize("content", [b"[]", b"5", b'"text"', b"{", b"\xff", b""])
+def test_a_secret_that_is_none_leaves_the_others(key: str, content: bytes) -> None:
+    secrets = config({"quay.io": {"auth": AUTH}}).secrets
+    secrets["broken"] = Secret(metadata=ObjectMeta(name="broken"), data={key: content})
+    references = tuple(LocalObjectReference(name=name) for name in ("broken", "s"))
+    one = Pod(spec=PodSpec(imagePullSecrets=references))
+    assert credentials(one, "quay.io/x", Config(secrets=secrets)) == [ANN]
 
 
 def test_logins_of_one_place_are_tried_in_the_order_of_the_secrets() -> None:
