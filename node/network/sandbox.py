@@ -18,6 +18,7 @@ import msgspec
 from common.runtime.offload import Offload
 from node.files.mounts import mount_tmpfs, points
 from node.files.removal import remove_tree
+from node.network.routes import LINK_PREFIX
 from node.runtime.base import SandboxFailed, SandboxSpec, SandboxStatus
 
 GATEWAY = "169.254.1.1"
@@ -36,11 +37,15 @@ MAKE_IPC = 'unshare --ipc="$DIRECTORY/ipc" true'
 MAKE_NAMESPACES = (
     'unshare --net="$DIRECTORY/net" --ipc="$DIRECTORY/ipc" --uts="$DIRECTORY/uts" hostname "$NAME"'
 )
+NO_IPV6 = """setting=/proc/sys/net/ipv6/conf/$LINK/disable_ipv6
+if [ -e $setting ]; then echo 1 > $setting; fi"""
+"""Pods have no IPv6; a node that spoke it with one would take its router advertisements."""
 CONNECT_NODE = f"""ip -batch - <<END
 link add $LINK address {GATEWAY_MAC} type veth peer name eth0 netns $DIRECTORY/net
 link set $LINK up
 route replace $ADDRESS/32 dev $LINK
-END"""
+END
+{NO_IPV6}"""
 CONNECT_POD = f"""nsenter --net="$DIRECTORY/net" ip -batch - <<END
 link set lo up
 addr add $ADDRESS/32 dev eth0
@@ -194,7 +199,7 @@ def _status(directory: Path, meta: _Meta, *, ready: bool) -> SandboxStatus:
 
 def link_name(pod_uid: str) -> str:
     """The node's end of a pod's veth pair; 15 characters is what Linux allows."""
-    return "wh" + hashlib.sha256(pod_uid.encode()).hexdigest()[:12]
+    return LINK_PREFIX + hashlib.sha256(pod_uid.encode()).hexdigest()[:12]
 
 
 def _forward() -> None:
