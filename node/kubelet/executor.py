@@ -20,12 +20,13 @@ from common.runtime.rng import Rng
 from node.files.removal import remove_tree
 from node.kubelet import hook_runner, hooks, planner, pullsecrets, termination
 from node.kubelet.containers import Surroundings, container_spec, log_path
-from node.kubelet.env import Config, ConfigError, HostFacts
+from node.kubelet.env import Config, HostFacts
 from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
 from node.kubelet.planner import Step
 from node.kubelet.processes import Processes
 from node.kubelet.pullsecrets import Login
 from node.kubelet.sandboxes import NodeFiles, sandbox_spec
+from node.kubelet.texts import ConfigError
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
 from node.probes.base import Checks

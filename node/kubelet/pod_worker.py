@@ -25,9 +25,10 @@ from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 2.0
-MISTAKE_RETRY_SECONDS = 5.0
+MISTAKE_RETRY = Backoff(initial_seconds=5.0, cap_seconds=300.0)
 REFUSED_RETRY = Backoff(initial_seconds=2.0, cap_seconds=300.0)
 """What the machine refuses, it will mostly refuse again."""
+MISTAKE_MAX = 1000
 END_POLL_SECONDS = 0.02
 END_POLLS = 50
 Report = Callable[[Pod, bytes], None]
@@ -65,6 +66,8 @@ class PodWorker:
         self.steps = 0
         self.busy = False
         self._told = False
+        self._retry_at = 0.0
+        self._mistakes = 0
         self._refused = 0
         """How often in a row the machine has refused a step."""
 
@@ -76,6 +79,7 @@ class PodWorker:
     def assign(self, assignment: node_v1_pb2.PodAssignment) -> None:
         """The pod, or something that it references, has changed."""
         self.assignment = assignment
+        self._retry_at = 0.0
         waiting = ("FailedMount", "CreateContainerConfigError")
         for name, failure in list(self.memory.failures.items()):
             if failure.reason in waiting:
@@ -87,6 +91,7 @@ class PodWorker:
     def unassign(self) -> None:
         """The pod's object is gone: stop what runs and remove everything."""
         self.memory.removed = True
+        self._retry_at = 0.0
         self._wake.set()
 
     def observe(self, containers: list[ContainerStatus], observed: Observed) -> None:
@@ -127,12 +132,28 @@ class PodWorker:
                 stop()
 
     async def _guarded_round(self) -> float | None:
-        """A round; a mistake of ours in it is logged, and tried again after a while."""
+        """A round; a mistake of ours in it is told, and tried again ever more rarely.
+
+        What wakes the worker meanwhile is no reason to try sooner, unless the pod has changed.
+        """
+        left = self._retry_at - self._tools.clock.monotonic()
+        if left > 0:
+            return left
         try:
-            return await self._round()
-        except Exception:  # a pod must never be left without its worker
+            seconds = await self._round()
+        except Exception as error:  # a pod must never be left without its worker
             log.exception("a pod's round failed", extra={"object": self.pod.metadata.name})
-            return MISTAKE_RETRY_SECONDS
+            text = f"error syncing pod: {type(error).__name__}: {error}"[:MISTAKE_MAX]
+            self._tools.record(self.pod, "", "Warning", "FailedSync", text)
+            self._mistakes += 1
+            return self._rest(MISTAKE_RETRY.delay_seconds(self._mistakes))
+        self._mistakes = 0
+        return seconds
+
+    def _rest(self, seconds: float) -> float:
+        """Try nothing for so long."""
+        self._retry_at = self._tools.clock.monotonic() + seconds
+        return seconds
 
     @property
     def _finished(self) -> bool:
@@ -239,7 +260,7 @@ class PodWorker:
             except SandboxFailed as error:
                 log.warning("a step failed", extra={**extra, "error": str(error)})
                 self._refused += 1
-                return REFUSED_RETRY.delay_seconds(self._refused)
+                return self._rest(REFUSED_RETRY.delay_seconds(self._refused))
             finally:
                 self.busy = False
                 self.steps += 1

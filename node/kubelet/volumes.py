@@ -10,7 +10,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from posixpath import join, normpath
 
 import msgspec
 
@@ -28,8 +29,9 @@ from common.api.types.core_v1 import (
 )
 from node.files.mounts import mount_tmpfs
 from node.files.removal import remove_tree
-from node.kubelet import env
-from node.kubelet.env import Config, ConfigError, HostFacts
+from node.kubelet import env, texts
+from node.kubelet.env import Config, HostFacts
+from node.kubelet.texts import ConfigError
 
 DEFAULT_MODE = 0o644
 ROOT_MODE = 0o700
@@ -65,24 +67,36 @@ class Volumes:
         return str(self._root / pod_uid / "volumes" / volume.name)
 
     def make(self, pod: Pod, config: Config, host: HostFacts, pod_address: str) -> None:
-        """Make every volume of a pod, or bring it up to date.
+        """Make every volume of a pod, or bring it up to date, whatever becomes of the others.
 
-        Raises ConfigError that names the volume.
+        Raises ConfigError that names those that failed.
         """
+        failed = []
         for volume in pod.spec.volumes:
-            directory = Path(self.path(pod.metadata.uid, volume))
             try:
-                if volume.hostPath is not None:
-                    _check_host_path(volume.hostPath)
-                elif volume.emptyDir is not None:
-                    _make_empty(directory, volume.emptyDir)
-                else:
-                    files = _content(volume, pod, config, host, pod_address)
-                    _make_directory(directory, tmpfs=volume.configMap is None, size=0)
-                    publish(directory, files)
-            except (ConfigError, OSError) as error:
-                text = f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
-                raise ConfigError(text) from error
+                self._make(volume, pod, config, host, pod_address)
+            except (ConfigError, OSError, ValueError) as error:
+                failed.append(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}')
+        if failed:
+            raise ConfigError("; ".join(failed))
+
+    def _make(
+        self, volume: Volume, pod: Pod, config: Config, host: HostFacts, pod_address: str
+    ) -> None:
+        directory = Path(self.path(pod.metadata.uid, volume))
+        if volume.hostPath is not None:
+            texts.host_path(f"spec.volumes[{volume.name}].hostPath.path", volume.hostPath.path)
+            _check_host_path(volume.hostPath)
+        elif volume.emptyDir is not None:
+            _make_empty(directory, volume.emptyDir)
+        else:
+            files = _content(volume, pod, config, host, pod_address)
+            _make_directory(directory, tmpfs=volume.configMap is None, size=0)
+            publish(directory, files)
+            taken = {path.split("/")[0] for path in files}
+            for point in mounted_below(pod, volume.name):
+                if point.parts[0] not in taken:
+                    (directory / point).mkdir(parents=True, exist_ok=True)
 
     def remove(self, pod_uid: str) -> bool:
         """Remove a pod's volumes; host paths are not ours and stay.
@@ -90,6 +104,22 @@ class Volumes:
         Answers whether nothing is left: what is large takes several calls. Raises OSError.
         """
         return remove_tree(self._root / pod_uid / "volumes")
+
+
+def mounted_below(pod: Pod, name: str) -> set[PurePosixPath]:
+    """Where containers mount other volumes below a volume, relative to it. Pure.
+
+    A volume that containers may not write to must have these places: nobody can make them later.
+    """
+    found = set()
+    for container in (*pod.spec.initContainers, *pod.spec.containers):
+        targets = [
+            (mount.name, PurePosixPath(normpath(join("/", mount.mountPath))))
+            for mount in container.volumeMounts
+        ]
+        for top in [target for owner, target in targets if owner == name]:
+            found |= {point.relative_to(top) for _, point in targets if top in point.parents}
+    return found
 
 
 def _make_empty(directory: Path, source: EmptyDirVolumeSource) -> None:

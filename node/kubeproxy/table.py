@@ -186,7 +186,7 @@ class Table:
         found: dict[tuple[str, int], _Backend] = {}
         for made in self._slices_of(key):
             numbers = [
-                port.port
+                port.port or 0
                 for port in made.ports
                 if (port.name or "") == port_name and (port.protocol or "TCP") == protocol
             ]
@@ -278,9 +278,9 @@ def is_served(service: Service) -> bool:
     return has_address and labels.proxy_name is None and labels.headless is None
 
 
-def is_port(number: int | None) -> bool:
+def is_port(number: int) -> bool:
     """Whether rules can be made for it."""
-    return number is not None and 0 < number < 65536
+    return 0 < number < 65536
 
 
 def is_ipv4(address: str) -> bool:

@@ -221,7 +221,7 @@ def _run_now(command: Sequence[str], values: Mapping[str, str]) -> None:
             timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise SandboxFailed(f"{command[0]}: {error}") from error
     if ended.returncode:
         raise SandboxFailed(f"{command[0]}: {ended.stderr.decode('utf-8', 'replace').strip()}")

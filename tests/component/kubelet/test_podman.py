@@ -267,39 +267,3 @@ async def test_a_container_of_somebody_else_is_never_touched(
     await node.remove(UID)
     await nothing_left(node)
     assert await podman.run("inspect", "-f", "{{.State.Status}}", name) == "running"
-
-
-async def test_a_pod_that_nests_directories_and_floods_its_files_can_be_deleted(
-    node: RealNode, tmp_path: Path
-) -> None:
-    """As any user of the container: 2 000 directories in each other, in a volume and in its own
-    root, and 400 MB written to a file that we have bound."""
-    script = """
-    p=d; i=1; while [ $i -lt 2000 ]; do p=$p/d; i=$((i+1)); done
-    cd /v; mkdir -p $p; cd /tmp; mkdir -p $p
-    cat /dev/zero > /etc/hosts
-    echo done; trap 'exit 0' TERM; sleep 1000 & wait
-    """
-    await node.assign(
-        pod(
-            hostNetwork=True,
-            containers=[
-                container(
-                    image=TEST_IMAGE,
-                    command=["/bin/sh", "-c", script],
-                    volumeMounts=[{"name": "v", "mountPath": "/v"}],
-                )
-            ],
-            volumes=[{"name": "v", "emptyDir": {}}],
-        )
-    )
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not (log_of(tmp_path).exists() and "done" in log_of(tmp_path).read_text()):
-            await asyncio.sleep(0.05)
-    [sandbox] = await node.sandbox.list()
-    assert (Path(sandbox.directory) / "etc/hosts").stat().st_size < 1 << 20
-    await node.remove(UID)
-    async with asyncio.timeout(WAIT_SECONDS):
-        while await node.runtime.list_containers() or (tmp_path / "pods" / UID).exists():
-            await asyncio.sleep(0.05)
-    assert await node.sandbox.list() == []

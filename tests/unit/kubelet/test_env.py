@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import ConfigMap, Container, Secret
-from node.kubelet.env import Config, ConfigError, environment, expand
+from node.kubelet.env import Config, environment, expand
+from node.kubelet.texts import ConfigError
 from tests.fakes.pods import HOST, UID, container, pod
 
 
@@ -65,7 +66,7 @@ def test_later_variables_see_earlier_ones() -> None:
     ],
 )
 def test_references_are_expanded_as_kubernetes_does(text: str, expected: str) -> None:
-    assert expand(text, {"A": "1", "MY VAR": "2"}) == expected
+    assert expand(text, {"A": "1", "MY VAR": "2"}, "args[0]") == expected
 
 
 def test_the_host_name_is_the_pods() -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from common.api.types.core_v1 import ConfigMap, Pod, Secret
 from node.kubelet import volumes
-from node.kubelet.env import Config, ConfigError
+from node.kubelet.env import Config
+from node.kubelet.texts import ConfigError
 from node.kubelet.volumes import Volumes, publish
 from tests.fakes import hostile_pod
-from tests.fakes.pods import HOST, UID, pod
+from tests.fakes.pods import HOST, UID, container, pod
 
 
 def needs_mounts() -> None:
@@ -314,3 +315,56 @@ def test_the_version_changes_with_what_is_referenced_and_with_nothing_else() -> 
     assert volumes.version(one, config(config_map("2"))) != first
     one.status.phase = "Running"
     assert volumes.version(one, config(config_map("1"))) == first
+
+
+@pytest.mark.parametrize("kind", ["", "DirectoryOrCreate", "FileOrCreate"])
+@pytest.mark.parametrize("path", ["data", "./data", "~", "/a\0b", "\0", "/" + "x" * 5000])
+def test_a_path_that_is_none_of_the_machines_is_refused_by_name(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(ConfigError, match=r"spec\.volumes\[v\]\.hostPath\.path: must"):
+        made.content(with_volume(hostPath={"path": path, "type": kind}), config())
+    assert list(here.iterdir()) == []
+
+
+def test_one_volume_that_fails_leaves_the_others_to_be_updated(made: Made) -> None:
+    sources = [
+        {"name": "a", "configMap": {"name": "nothing"}},
+        {"name": "b", "configMap": {"name": "settings", "items": [{"key": "no", "path": "x"}]}},
+        {"name": "c", "configMap": {"name": "settings"}},
+        {"name": "d", "hostPath": {"path": "relative"}},
+        {"name": "e", "emptyDir": {}},
+    ]
+    one = pod(volumes=sources)
+    for version in ("1", "2"):
+        with pytest.raises(ConfigError) as failed:
+            made.make(one, config(config_map(version, key=version)), HOST, "10.42.1.2")
+        assert files(Path(made.path(UID, one.spec.volumes[2]))) == {"key": version}
+    assert Path(made.path(UID, one.spec.volumes[4])).is_dir()
+    named = [f'volume "{name}"' in str(failed.value) for name in "abcde"]
+    assert named == [True, True, False, True, False]
+
+
+def test_what_is_mounted_below_a_volume_finds_its_place_there(made: Made) -> None:
+    """Containers may not write to it: nobody can make the place later (k/k#60341)."""
+    mounts = [
+        {"name": "v", "mountPath": "/etc/app"},
+        {"name": "cache", "mountPath": "/etc/app/deep/cache/"},
+        {"name": "other", "mountPath": "/etc/application"},
+        {"name": "cache", "mountPath": "/etc/app/a"},
+    ]
+    one = pod(
+        containers=[container(volumeMounts=mounts)],
+        volumes=[{"name": "v", "configMap": {"name": "settings"}}],
+    )
+    directory = made.content(one, config(config_map(a="1")))
+    assert (directory / "deep/cache").is_dir()
+    for version in ("2", "3"):
+        made.content(one, config(config_map(version, a=version)))
+        assert files(directory) == {"a": version}
+        assert (directory / "deep/cache").is_dir()
+    visible = sorted(entry.name for entry in directory.iterdir() if entry.name[:2] != "..")
+    assert visible == ["a", "deep"]

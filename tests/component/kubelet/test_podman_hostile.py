@@ -1,0 +1,85 @@
+"""Hostile and unusual pods on a real Podman: what they do stays theirs, and goes with them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from common.api.codec import json as codec
+from protos import node_v1_pb2
+from tests.component.kubelet.test_podman import WAIT_SECONDS, RealNode, log_of, node
+from tests.fakes.podman import TEST_IMAGE, podman
+from tests.fakes.pods import UID, container, pod
+
+__all__ = ["node", "podman"]
+
+pytestmark = pytest.mark.podman
+
+
+async def test_a_pod_that_nests_directories_and_floods_its_files_can_be_deleted(
+    node: RealNode, tmp_path: Path
+) -> None:
+    """As any user of the container: 2 000 directories in each other, in a volume and in its own
+    root, and 400 MB written to a file that we have bound."""
+    script = """
+    p=d; i=1; while [ $i -lt 2000 ]; do p=$p/d; i=$((i+1)); done
+    cd /v; mkdir -p $p; cd /tmp; mkdir -p $p
+    cat /dev/zero > /etc/hosts
+    echo done; trap 'exit 0' TERM; sleep 1000 & wait
+    """
+    await node.assign(
+        pod(
+            hostNetwork=True,
+            containers=[
+                container(
+                    image=TEST_IMAGE,
+                    command=["/bin/sh", "-c", script],
+                    volumeMounts=[{"name": "v", "mountPath": "/v"}],
+                )
+            ],
+            volumes=[{"name": "v", "emptyDir": {}}],
+        )
+    )
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not (log_of(tmp_path).exists() and "done" in log_of(tmp_path).read_text()):
+            await asyncio.sleep(0.05)
+    [sandbox] = await node.sandbox.list()
+    assert (Path(sandbox.directory) / "etc/hosts").stat().st_size < 1 << 20
+    await node.remove(UID)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await node.runtime.list_containers() or (tmp_path / "pods" / UID).exists():
+            await asyncio.sleep(0.05)
+    assert await node.sandbox.list() == []
+
+
+async def test_a_volume_is_mounted_below_one_that_may_not_be_written_to(
+    node: RealNode, tmp_path: Path
+) -> None:
+    """k/k#60341: an empty directory below a ConfigMap, given in either order."""
+    one = pod(
+        hostNetwork=True,
+        restartPolicy="Never",
+        containers=[
+            container(
+                image=TEST_IMAGE,
+                command=["/bin/sh", "-c", "echo x > /etc/app/deep/cache/x; ls /etc/app"],
+                volumeMounts=[
+                    {"name": "cache", "mountPath": "/etc/app/deep/cache"},
+                    {"name": "settings", "mountPath": "etc/app"},
+                ],
+            )
+        ],
+        volumes=[
+            {"name": "cache", "emptyDir": {}},
+            {"name": "settings", "configMap": {"name": "settings"}},
+        ],
+    )
+    found = b'{"metadata": {"name": "settings", "resourceVersion": "7"}, "data": {"a": "1"}}'
+    told = node_v1_pb2.PodAssignment(pod=codec.encode(one), config_maps=[found])
+    node.kubelet.assign(told)
+    status = await node.until(lambda status: status.phase in ("Succeeded", "Failed"))
+    assert status.phase == "Succeeded", status
+    said = [line.split(" ", 3)[3] for line in log_of(tmp_path).read_text().splitlines()]
+    assert said == ["a", "deep"]
