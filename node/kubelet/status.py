@@ -36,7 +36,8 @@ from node.kubelet.planner import (
 )
 from node.runtime.base import ContainerStatus
 
-MESSAGE_MAX = 4096
+MESSAGES_MAX_BYTES = 12 << 10
+"""Of the ends of all containers of a pod: each has its share."""
 PREFIX = "podman://"
 LOST_REASON = "Unknown"
 """Of a container that ended with the machine: containerd's word, beside its exit code 255."""
@@ -72,6 +73,7 @@ def pod_status(
         or any_started(pod, observed, memory)
         or (is_ending(pod, memory) and _was_initialised(pod))
     )
+    _bound_messages([*init, *main])
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
@@ -132,6 +134,16 @@ def _crash_loops(status: PodStatus) -> set[tuple[str, int]]:
 def _completed(status: ApiStatus) -> bool:
     ended = status.state.terminated
     return ended is not None and ended.exitCode == 0
+
+
+def _bound_messages(statuses: list[ApiStatus]) -> None:
+    """Let no end of a container say more than its share."""
+    share = MESSAGES_MAX_BYTES // max(1, len(statuses))
+    for status in statuses:
+        for state in (status.state, status.lastState):
+            if state.terminated is not None and len(state.terminated.message.encode()) > share:
+                cut = state.terminated.message.encode()[:share]
+                state.terminated.message = cut.decode("utf-8", "ignore")
 
 
 def _mark_initialising(statuses: list[ApiStatus]) -> None:
@@ -351,7 +363,7 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
             exitCode=code,
             signal=0,
             reason=reason,
-            message=message[:MESSAGE_MAX],
+            message=message,
             startedAt=_stamp(status.started_at),
             finishedAt=finished,
             containerID=f"{PREFIX}{status.id}",

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from common.api.codec import json as codec
+from node.kubelet import logs
+from node.kubelet.logs import LogQuery
+from node.runtime.podman_json import LOG_MAX_BYTES
 from protos import node_v1_pb2
 from tests.component.kubelet.test_podman import WAIT_SECONDS, RealNode, log_of, node
 from tests.fakes.podman import TEST_IMAGE, podman
@@ -83,3 +86,40 @@ async def test_a_volume_is_mounted_below_one_that_may_not_be_written_to(
     assert status.phase == "Succeeded", status
     said = [line.split(" ", 3)[3] for line in log_of(tmp_path).read_text().splitlines()]
     assert said == ["a", "deep"]
+
+
+async def test_a_flood_of_lines_without_ends_is_bounded_on_disk_and_followed_to_its_end(
+    node: RealNode, tmp_path: Path
+) -> None:
+    """Catalogue row C19: 40 MB of zeros as one line; the log is replaced while it is followed."""
+    script = """
+    echo begin
+    head -c 20000000 /dev/zero; echo
+    head -c 20000000 /dev/zero | tr '\\000' 'x'; echo
+    echo end
+    """
+    await node.assign(
+        pod(
+            hostNetwork=True,
+            restartPolicy="Never",
+            containers=[container(image=TEST_IMAGE, command=["/bin/sh", "-c", script])],
+        )
+    )
+    file = log_of(tmp_path)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not file.exists():
+            await asyncio.sleep(0.01)
+    query = LogQuery(follow=True, timestamps=False, tail_lines=-1, since_ms=0, limit_bytes=0)
+    last, largest = b"", 0
+    stream = logs.stream(
+        file,
+        query,
+        running=lambda: node.master.last(UID).phase not in ("Succeeded", "Failed"),
+        clock=node.clock,
+        offload=node.offload,
+    )
+    async for piece in stream:
+        last = (last + piece)[-100:]
+        largest = max(largest, sum(one.stat().st_size for one in file.parent.iterdir()))
+    assert last.endswith(b"x\nend\n")
+    assert largest < 3 * LOG_MAX_BYTES

@@ -204,6 +204,20 @@ async def test_a_container_gets_what_its_spec_says(
     assert list(shared.iterdir()) == []
 
 
+async def test_a_container_that_forks_without_end_stops_at_its_limit(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    """Catalogue row C18: every pod has a limit, so that others still find a process."""
+    said = await run(
+        podman_runtime,
+        "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; echo all",
+        pids_limit=20,
+        log_path=str(podman.directory / "forks.log"),
+    )
+    assert "all" not in said
+    assert await podman_runtime.version()
+
+
 @pytest.mark.parametrize(("unconfined", "mode"), [(False, "2"), (True, "0")])
 async def test_system_calls_are_filtered_unless_the_spec_says_no(
     podman: Podman, podman_runtime: PodmanRuntime, unconfined: bool, mode: str
