@@ -21,9 +21,9 @@ from common.api.types.core_v1 import (
     NodeSystemInfo,
 )
 from common.api.types.meta_v1 import ObjectMeta
+from node import version
 from node.runtime.base import ImageStatus
 
-KUBELET_VERSION = "v1.36.2"
 PODS_MAX = "110"
 IMAGES_MAX = 50
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -109,7 +109,7 @@ def node_status(
             kernelVersion=platform.release(),
             osImage=machine.os_image,
             containerRuntimeVersion=f"podman://{runtime_version}",
-            kubeletVersion=f"{KUBELET_VERSION}+wherry.{machine.version}",
+            kubeletVersion=f"{version.KUBERNETES}+wherry.{machine.version}",
             kubeProxyVersion="",
             operatingSystem="linux",
             architecture=architecture,

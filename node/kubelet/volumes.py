@@ -294,8 +294,10 @@ def _swap(link: Path, target: Path, files: Files) -> None:
     for path, (data, mode) in files.items():
         _write(target, path, data, mode)
     temporary = link.with_name("..data_tmp")
-    temporary.unlink(missing_ok=True)
+    remove_tree(temporary)
     temporary.symlink_to(target.name)
+    if not link.is_symlink():
+        remove_tree(link)
     temporary.rename(link)
 
 
@@ -316,10 +318,10 @@ def _link_names(directory: Path, names: set[str]) -> None:
         if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in names:
             entry.unlink()
     for name in names:
-        visible = directory / name
-        if not visible.is_symlink():
+        visible, wanted = directory / name, f"..data/{name}"
+        if not visible.is_symlink() or str(visible.readlink()) != wanted:
             remove_tree(visible)
-            visible.symlink_to(f"..data/{name}")
+            visible.symlink_to(wanted)
 
 
 def config_of(

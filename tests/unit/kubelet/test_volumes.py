@@ -368,3 +368,26 @@ def test_what_is_mounted_below_a_volume_finds_its_place_there(made: Made) -> Non
         assert (directory / "deep/cache").is_dir()
     visible = sorted(entry.name for entry in directory.iterdir() if entry.name[:2] != "..")
     assert visible == ["a", "deep"]
+
+
+def test_what_a_container_plants_in_a_volume_leads_no_update_out_of_it(tmp_path: Path) -> None:
+    """Catalogue row F21: one that could write to it, say as root with a mount of its own."""
+    outside, directory = tmp_path / "outside", tmp_path / "v"
+    outside.mkdir()
+    (outside / "a").write_text("of the machine")
+    directory.mkdir()
+    publish(directory, {"a": (b"1", 0o644), "deep/b": (b"1", 0o644)})
+    target = (directory / "..data").readlink()
+    for name in ("..data", "..data_tmp", "a", "deep"):
+        volumes.remove_tree(directory / name)
+        (directory / name).symlink_to(outside)
+    (directory / "..data_tmp").unlink()
+    (directory / "..data_tmp").mkdir()
+    (directory / target / "a").unlink()
+    (directory / target / "a").symlink_to(outside / "a")
+    for content in (b"2", b"3"):
+        publish(directory, {"a": (content, 0o644), "deep/b": (content, 0o600)})
+        assert files(directory) == {"a": content.decode(), "deep/b": content.decode()}
+        (directory / "..data").unlink()
+        (directory / "..data").mkdir()
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"a": "of the machine"}
