@@ -53,6 +53,7 @@ from protos import node_v1_pb2
 log = logging.getLogger("node")
 NODE_PORT_OFFSET = 1
 POLL_SECONDS = 0.2
+SELINUX = Path("/sys/fs/selinux/enforce")
 
 
 def main() -> None:
@@ -169,7 +170,7 @@ class Node:
             volumes=Volumes(data / "pods"),
             pool=AddressPool(self._pod_cidr or "10.42.255.0/24"),
             used_addresses=set,
-            host=HostFacts.of(config.node_ip, cpus, memory),
+            host=HostFacts.of(config.node_ip, cpus, memory, selinux=SELINUX.exists()),
             node_files=_node_files,
             pods_dir=data / "pods",
             log_root=config.log_dir,

@@ -41,16 +41,18 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the downward API says of the machine."""
+    """What is true of the machine, for the downward API and for what a pod may ask of it."""
 
     address: str
     cpu_milli: int
     memory_bytes: int
+    selinux: bool = False
+    """Whether the machine has it."""
 
     @classmethod
-    def of(cls, address: str, cpu: str, memory: str) -> HostFacts:
+    def of(cls, address: str, cpu: str, memory: str, *, selinux: bool = False) -> HostFacts:
         """From the quantities of the node's capacity."""
-        return cls(address, quantity.milli(cpu), quantity.whole(memory))
+        return cls(address, quantity.milli(cpu), quantity.whole(memory), selinux)
 
 
 def environment(

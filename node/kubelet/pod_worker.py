@@ -173,7 +173,7 @@ class PodWorker:
         while True:
             pod, config = self._current()
             version = volumes.version(pod, config)
-            unsupported = supported.findings(pod)
+            unsupported = supported.findings(pod, selinux=self._tools.host.selinux)
             now = self._now()
             if planner.is_ending(pod, self.memory):
                 self.memory.kill_at = planner.kill_at(pod, self.memory, now.monotonic)

@@ -13,8 +13,8 @@ import msgspec
 
 from common.api.types.core_v1 import Pod
 from node.kubelet.env import Config
+from node.runtime.reference import DOCKER_HUB, split
 
-DOCKER_HUB = "docker.io"
 _HUB_NAMES = {"docker.io", "index.docker.io", "https://index.docker.io/v1/"}
 
 Login = tuple[str, str]
@@ -27,8 +27,8 @@ def credentials(pod: Pod, image: str, config: Config) -> list[Login]:
 
     An entry may be for a whole registry, or for what is below a path of it.
     """
-    registry = registry_of(image)
-    path = re.split("[:@]", image.removeprefix(f"{registry}/"))[0]
+    registry, rest = split(image)
+    path = re.split("[:@]", rest)[0]
     found: list[tuple[int, Login]] = []
     for reference in pod.spec.imagePullSecrets:
         secret = config.secrets.get(reference.name)
@@ -39,14 +39,6 @@ def credentials(pod: Pod, image: str, config: Config) -> list[Login]:
                 found.append((len(below), login))
     found.sort(key=lambda one: one[0], reverse=True)
     return [login for _, login in found]
-
-
-def registry_of(image: str) -> str:
-    """The registry that an image's name means; Docker Hub when it names none."""
-    first, slash, _ = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return first
-    return DOCKER_HUB
 
 
 def _place(name: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from node.kubelet.logs import LogQuery, Reader
 from node.runtime import base, podman_json
-from node.runtime.base import Mount
+from node.runtime.base import ImageNotFound, Mount
 from node.runtime.podman import PodmanRuntime
 from tests.contract.runtime.conftest import a_spec, eventually, podman_driver
 from tests.fakes.podman import TEST_IMAGE, Podman
@@ -216,6 +216,26 @@ async def test_a_container_that_forks_without_end_stops_at_its_limit(
     )
     assert "all" not in said
     assert await podman_runtime.version()
+
+
+async def test_a_name_without_a_registry_is_never_the_machines_own(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    """Podman would take `localhost/` first: what runs would depend on the node."""
+    assert TEST_IMAGE == "localhost/wherry-test:1"
+    assert await podman_runtime.image_status(TEST_IMAGE)
+    assert await podman_runtime.image_status("wherry-test:1") is None
+    with pytest.raises(ImageNotFound):
+        await podman_runtime.create_container(a_spec(image="wherry-test:1"))
+    await podman.run("tag", TEST_IMAGE, "docker.io/library/wherry-test:1")
+    assert await podman_runtime.image_status("wherry-test:1")
+    container_id = await podman_runtime.create_container(a_spec(image="wherry-test:1"))
+    status = await podman_runtime.container_status(container_id)
+    assert status is not None
+    assert (status.image, status.asked_image) == (
+        "docker.io/library/wherry-test:1",
+        "wherry-test:1",
+    )
 
 
 @pytest.mark.parametrize(("unconfined", "mode"), [(False, "2"), (True, "0")])

@@ -10,7 +10,7 @@ import pytest
 from common.api.types.core_v1 import LocalObjectReference, Pod, PodSpec, Secret
 from common.api.types.meta_v1 import ObjectMeta
 from node.kubelet.env import Config
-from node.kubelet.pullsecrets import Login, credentials, registry_of
+from node.kubelet.pullsecrets import Login, credentials
 
 POD = Pod(spec=PodSpec(imagePullSecrets=(LocalObjectReference(name="s"),)))
 AUTH = base64.b64encode(b"ann:pa:ss").decode()
@@ -24,25 +24,12 @@ def config(auths: object, key: str = ".dockerconfigjson") -> Config:
 
 
 @pytest.mark.parametrize(
-    ("image", "registry"),
-    [
-        ("busybox", "docker.io"),
-        ("library/busybox:1", "docker.io"),
-        ("quay.io/a/b", "quay.io"),
-        ("localhost/x", "localhost"),
-        ("10.0.0.1:5000/x@sha256:00", "10.0.0.1:5000"),
-    ],
-)
-def test_registry_of(image: str, registry: str) -> None:
-    assert registry_of(image) == registry
-
-
-@pytest.mark.parametrize(
     ("image", "auths", "found"),
     [
         ("quay.io/a/b", {"quay.io": {"username": "u", "password": "p"}}, [("u", "p")]),
         ("quay.io/a/b", {"https://quay.io/v2/": {"auth": AUTH}}, [ANN]),
         ("busybox", {"https://index.docker.io/v1/": {"auth": AUTH}}, [ANN]),
+        ("busybox", {"docker.io/library": {"auth": AUTH}}, [ANN]),
         ("quay.io/a/b", {"ghcr.io": {"auth": AUTH}}, []),
         ("quay.io/a/b", {"quay.io/x": {"auth": AUTH}, "quay.io": {"username": "u"}}, [("u", "")]),
         ("quay.io/a/b", {"quay.io": {"username": "u"}, "quay.io/a": {"auth": AUTH}}, [ANN, U]),
