@@ -286,7 +286,9 @@ class Kubelet:
     def log_of(self, uid: str, container: str, *, previous: bool) -> ContainerStatus | None:
         """The attempt of a container whose log is meant, or None.
 
-        One whose program could not be started has a log, too: what was said of that, or nothing.
+        The previous one is the end that its status tells of: of a container that waits for its
+        next attempt, the last. One whose program could not be started has a log, too: what was
+        said of that, or nothing.
         """
         worker = self._workers.get(uid)
         if worker is None:
@@ -295,5 +297,6 @@ class Kubelet:
         attempts = worker.observed.containers.get(container, [])
         begun = [s for s in attempts if s.started_at or s.id in failed]
         if previous:
-            return begun[-2] if len(begun) > 1 else None
+            ended = worker.last_end(container)
+            return next((s for s in begun if s.id == ended), None)
         return begun[-1] if begun else None

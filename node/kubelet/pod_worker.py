@@ -19,7 +19,14 @@ from node.kubelet.executor import Executor, Tools
 from node.kubelet.memory import Moment, Observed, PodMemory
 from node.kubelet.prober import Prober
 from node.kubelet.processes import Stop
-from node.kubelet.status import Findings, back_offs, is_overwritten, pod_status, reported_lost
+from node.kubelet.status import (
+    PREFIX,
+    Findings,
+    back_offs,
+    is_overwritten,
+    pod_status,
+    reported_lost,
+)
 from node.runtime.base import ContainerStatus, RuntimeFailure, SandboxFailed
 from protos import node_v1_pb2
 
@@ -109,6 +116,14 @@ class PodWorker:
         if observed.sandbox is not None and observed.sandbox.address:
             self.memory.address = observed.sandbox.address
         self._wake.set()
+
+    def last_end(self, container: str) -> str:
+        """The id of the attempt whose end is reported as the container's last; empty for none."""
+        status = self._status or PodStatus()
+        for one in (*status.initContainerStatuses, *status.containerStatuses):
+            if one.name == container and one.lastState.terminated is not None:
+                return one.lastState.terminated.containerID.removeprefix(PREFIX)
+        return ""
 
     def report_again(self) -> None:
         """The master has forgotten: send the status once more."""
