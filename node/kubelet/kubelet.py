@@ -72,7 +72,6 @@ class Kubelet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._assigned: dict[str, node_v1_pb2.PodAssignment] = {}
         self._synced = False
-        self._containers: list[ContainerStatus] = []
         self._runtime_version = ""
         self._runtime_error = "not asked yet"
         self._silent_since: float | None = None
@@ -205,7 +204,6 @@ class Kubelet:
         if self._runtime_error:
             self._runtime_error, self._silent_since = "", None
             self._runtime_is_back.set()
-        self._containers = containers
         found: Found = defaultdict(lambda: ([], Observed()))
         for status in containers:
             found[status.pod_uid][0].append(status)

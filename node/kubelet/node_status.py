@@ -22,7 +22,7 @@ from common.api.types.core_v1 import (
 )
 from common.api.types.meta_v1 import ObjectMeta
 from node import version
-from node.runtime.base import ImageStatus
+from node.runtime.base import ID_SCHEME, ImageStatus
 
 PODS_MAX = "110"
 IMAGES_MAX = 50
@@ -108,7 +108,7 @@ def node_status(
             bootID=machine.boot_id,
             kernelVersion=platform.release(),
             osImage=machine.os_image,
-            containerRuntimeVersion=f"podman://{runtime_version}",
+            containerRuntimeVersion=f"{ID_SCHEME}{runtime_version}",
             kubeletVersion=f"{version.KUBERNETES}+wherry.{machine.version}",
             kubeProxyVersion="",
             operatingSystem="linux",

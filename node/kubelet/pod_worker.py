@@ -20,14 +20,13 @@ from node.kubelet.memory import Moment, Observed, PodMemory
 from node.kubelet.prober import Prober
 from node.kubelet.processes import Stop
 from node.kubelet.status import (
-    PREFIX,
     Findings,
     back_offs,
     is_overwritten,
     pod_status,
     reported_lost,
 )
-from node.runtime.base import ContainerStatus, RuntimeFailure, SandboxFailed
+from node.runtime.base import ID_SCHEME, ContainerStatus, RuntimeFailure, SandboxFailed
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class PodWorker:
         status = self._status or PodStatus()
         for one in (*status.initContainerStatuses, *status.containerStatuses):
             if one.name == container and one.lastState.terminated is not None:
-                return one.lastState.terminated.containerID.removeprefix(PREFIX)
+                return one.lastState.terminated.containerID.removeprefix(ID_SCHEME)
         return ""
 
     def report_again(self) -> None:

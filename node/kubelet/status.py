@@ -33,11 +33,10 @@ from node.kubelet.planner import (
     restart_wait_seconds,
     restarts,
 )
-from node.runtime.base import ContainerStatus
+from node.runtime.base import ID_SCHEME, ContainerStatus, uri
 
 MESSAGES_MAX_BYTES = 12 << 10
 """Of the ends of all containers of a pod: each has its share."""
-PREFIX = "podman://"
 LOST_REASON = "Unknown"
 """Of a container that ended with the machine: containerd's word, beside its exit code 255."""
 
@@ -114,7 +113,9 @@ def reported_lost(status: PodStatus) -> dict[str, str]:
         for state in (one.state, one.lastState)
         if state.terminated is not None and state.terminated.reason == LOST_REASON
     ]
-    return {end.containerID.removeprefix(PREFIX): end.finishedAt for end in ends if end.finishedAt}
+    return {
+        end.containerID.removeprefix(ID_SCHEME): end.finishedAt for end in ends if end.finishedAt
+    }
 
 
 def back_offs(old: PodStatus | None, new: PodStatus) -> list[str]:
@@ -232,7 +233,7 @@ def _container_status(
         name=container.name,
         image=latest.image if latest and latest.image else container.image,
         imageID=latest.image_id if latest else "",
-        containerID=f"{PREFIX}{latest.id}" if latest else "",
+        containerID=uri(latest.id) if latest else "",
         restartCount=latest.attempt if latest else 0,
     )
     started = False
@@ -392,7 +393,7 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
             message=message,
             startedAt=_stamp(status.started_at),
             finishedAt=finished,
-            containerID=f"{PREFIX}{status.id}",
+            containerID=uri(status.id),
         )
     )
 

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -195,21 +195,6 @@ class PodmanRuntime:
             raise base.ImagePullFailed(text) from error
         except PodmanError as error:
             raise base.ImagePullFailed(error.message) from error
-
-    async def events(self) -> AsyncIterator[str]:
-        """Pod UIDs from Podman's event stream; ends when the service goes.
-
-        Podman's own filter matches a label's key and value only, so ours are picked out here.
-        """
-        params = {"stream": "true", "filters": _json({"type": ["container"]})}
-        try:
-            async with aclosing(self._service.lines("GET", "/events", params=params)) as stream:
-                async for line in stream:
-                    told = line["Actor"]["Attributes"]
-                    if podman_json.is_ours(told.get("name", ""), told):
-                        yield str(told[base.LABEL_POD_UID])
-        except (base.RuntimeUnavailable, PodmanError) as error:
-            log.debug("the event stream ended", extra={"cause": str(error)})
 
     async def _ask(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """A read to which every error means that the service does not work."""
