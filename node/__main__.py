@@ -33,6 +33,7 @@ from node.kubelet import stats as usage
 from node.kubelet.env import HostFacts
 from node.kubelet.executor import Tools
 from node.kubelet.kubelet import Kubelet
+from node.kubelet.memory import MESSAGE_MAX
 from node.kubelet.node_logs import LogServer
 from node.kubelet.node_status import Machine, capacity
 from node.kubelet.processes import PidfdProcesses
@@ -289,7 +290,10 @@ class Node:
         )
         self._stream.event(
             node_v1_pb2.EventReport(
-                involved_object=codec.encode(about), type=kind, reason=reason, message=message
+                involved_object=codec.encode(about),
+                type=kind,
+                reason=reason,
+                message=message[:MESSAGE_MAX],
             )
         )
 

@@ -19,6 +19,8 @@ BACKOFF = Backoff(initial_seconds=10, cap_seconds=300)
 """Between attempts of a container, and of what is needed for one."""
 STABLE_SECONDS = 600
 CONFIG_RETRY_SECONDS = 10
+MESSAGE_MAX = 4096
+"""What is said of a failure at the most: it may name a text of a pod's, which may be a megabyte."""
 
 
 class Moment(NamedTuple):
@@ -190,7 +192,7 @@ class PodMemory:
         wait = BACKOFF.delay_seconds(count)
         if reason.startswith("CreateContainerConfig"):
             wait = CONFIG_RETRY_SECONDS
-        failure = Failure(reason, message, count, monotonic + wait, image)
+        failure = Failure(reason, message[:MESSAGE_MAX], count, monotonic + wait, image)
         self.failures[name] = failure
         return failure
 

@@ -34,7 +34,6 @@ RUNTIME_RETRY_SECONDS = 2.0
 MISTAKE_RETRY = Backoff(initial_seconds=5.0, cap_seconds=300.0)
 REFUSED_RETRY = Backoff(initial_seconds=2.0, cap_seconds=300.0)
 """What the machine refuses, it will mostly refuse again."""
-MISTAKE_MAX = 1000
 END_POLL_SECONDS = 0.02
 END_POLLS = 50
 Report = Callable[[Pod, bytes], None]
@@ -157,7 +156,7 @@ class PodWorker:
             seconds = await self._round()
         except Exception as error:  # a pod must never be left without its worker
             log.exception("a pod's round failed", extra={"object": self.pod.metadata.name})
-            text = f"error syncing pod: {type(error).__name__}: {error}"[:MISTAKE_MAX]
+            text = f"error syncing pod: {type(error).__name__}: {error}"
             self._tools.record(self.pod, "", "Warning", "FailedSync", text)
             self._mistakes += 1
             return self._rest(MISTAKE_RETRY.delay_seconds(self._mistakes))

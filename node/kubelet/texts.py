@@ -34,7 +34,7 @@ def host_path(field: str, text: str) -> str:
     """A path of the machine. Raises ConfigError for one that would depend on where we were
     started."""
     if not plain(field, text).startswith("/"):
-        raise ConfigError(f"{field}: must be an absolute path, not {text!r}")
+        raise ConfigError(f"{field}: must be an absolute path, not {text[:100]!r}")
     if len(text.encode()) > PATH_MAX_BYTES:
         raise ConfigError(f"{field}: must have at most {PATH_MAX_BYTES} bytes")
     return text

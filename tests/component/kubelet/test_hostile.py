@@ -94,3 +94,15 @@ async def test_a_large_volume_goes_in_turns(
     await node.wait(31)
     assert turns == []
     assert await node.containers() == {}
+
+
+async def test_what_is_said_of_a_failure_is_bounded(node: FakeNode) -> None:
+    """A pod of a megabyte must not become a status and an event of as many each time."""
+    volumes = [{"name": f"v{n}", "hostPath": {"path": "x" * 1000}} for n in range(200)]
+    image = "localhost/" + "x" * 100_000
+    await node.assign(pod(volumes=volumes))
+    await node.assign(pod(metadata={"uid": "u2"}, containers=[container(image=f"{image} y")]))
+    assert max(len(message) for message in told(node, "FailedMount")) < 50_000
+    [status] = node.master.last("u2").containerStatuses
+    assert status.state.waiting is not None
+    assert len(status.state.waiting.message) <= 4096
