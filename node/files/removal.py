@@ -32,10 +32,10 @@ def remove_tree(path: Path, entries_max: int = SLICE_ENTRIES) -> bool:
     Answers whether nothing is left; False after `entries_max` entries. What is not there is no
     error. Raises OSError where the kernel refuses. Blocking.
     """
-    unmount_below(path)
     while (top := _open(path)) is not None:
         walk = _Walk(top, entries_max)
         try:
+            unmount_below(path)
             if not walk.run():
                 return False
             path.rmdir()

@@ -163,7 +163,7 @@ class PodNetwork:
     def _apply_now(self, network: Network, pod_cidr: str) -> None:
         problems = []
         parts = (
-            _forward,
+            forward,
             partial(self._load, rules(network, pod_cidr) if network.cluster_cidr else ""),
             partial(self._route, network, pod_cidr),
         )
@@ -196,7 +196,7 @@ class PodNetwork:
             raise SandboxFailed(problem)
 
 
-def _forward() -> None:
+def forward() -> None:
     """Have the kernel pass packets on between pods and links. Raises SandboxFailed."""
     try:
         if FORWARDING.read_text().strip() != "1":

@@ -18,7 +18,7 @@ import msgspec
 from common.runtime.offload import Offload
 from node.files.mounts import mount_tmpfs, points
 from node.files.removal import remove_tree
-from node.network.routes import LINK_PREFIX
+from node.network.routes import LINK_PREFIX, forward
 from node.runtime.base import SandboxFailed, SandboxSpec, SandboxStatus
 
 GATEWAY = "169.254.1.1"
@@ -98,7 +98,7 @@ class NamespaceSandbox:
         steps = (MAKE_IPC,) if spec.host_network else CONNECTED
         await self._run(["sh", "-ec", "\n".join(steps)], values)
         if not spec.host_network:
-            await self._offload(_forward)
+            await self._offload(forward)
         meta = _Meta(spec.pod_uid, spec.pod_namespace, spec.pod_name, spec.address)
         await self._offload((directory / "sandbox.json").write_bytes, msgspec.json.encode(meta))
         return _status(directory, meta, ready=True)
@@ -200,13 +200,6 @@ def _status(directory: Path, meta: _Meta, *, ready: bool) -> SandboxStatus:
 def link_name(pod_uid: str) -> str:
     """The node's end of a pod's veth pair; 15 characters is what Linux allows."""
     return LINK_PREFIX + hashlib.sha256(pod_uid.encode()).hexdigest()[:12]
-
-
-def _forward() -> None:
-    """Let the node forward between pods and its other links."""
-    setting = Path("/proc/sys/net/ipv4/ip_forward")
-    if setting.read_text().strip() != "1":
-        setting.write_text("1")
 
 
 def _run_now(command: Sequence[str], values: Mapping[str, str]) -> None:

@@ -1,4 +1,7 @@
-"""What a hostile container leaves in a directory that it may write to."""
+"""A hostile container: what it leaves in a directory that it may write to, and what it runs.
+
+The scripts are for a shell and busybox, as any user, with an empty directory at /v.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,21 @@ from pathlib import Path
 
 NAMES = ("a b", "tab\there", "line\nend", "-rf", "*", "\\040", "..data", "x" * 255, "\udcff\udcfe")
 _SET_FLAGS, _IMMUTABLE = 0x40086602, 0x10
+
+NESTS = """
+p=d; i=1; while [ $i -lt 2000 ]; do p=$p/d; i=$((i+1)); done
+cd /v; mkdir -p $p; cd /tmp; mkdir -p $p; cd /
+"""
+"""2 000 directories in each other, in a volume and in its own root."""
+FILLS = "cat /dev/zero > /etc/hosts; cat /dev/zero > /etc/resolv.conf; cat /dev/zero > /dev/shm/x\n"
+"""As much as goes into everything that is not on its disk."""
+FLOODS = """
+head -c 20000000 /dev/zero; echo
+head -c 20000000 /dev/zero | tr '\\000' 'x'; echo
+"""
+"""40 MB of two lines, one of them binary."""
+FORKS = "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done\n"
+"""More processes than a limit of less than 60 gives it."""
 
 
 def nest(directory: Path, depth: int) -> None:

@@ -13,6 +13,7 @@ from node.kubelet.logs import LogQuery
 from node.runtime.podman_json import LOG_MAX_BYTES
 from protos import node_v1_pb2
 from tests.component.kubelet.test_podman import WAIT_SECONDS, RealNode, log_of, node
+from tests.fakes import hostile_pod
 from tests.fakes.podman import TEST_IMAGE, podman
 from tests.fakes.pods import UID, container, pod
 
@@ -24,14 +25,8 @@ pytestmark = pytest.mark.podman
 async def test_a_pod_that_nests_directories_and_floods_its_files_can_be_deleted(
     node: RealNode, tmp_path: Path
 ) -> None:
-    """As any user of the container: 2 000 directories in each other, in a volume and in its own
-    root, and 400 MB written to a file that we have bound."""
-    script = """
-    p=d; i=1; while [ $i -lt 2000 ]; do p=$p/d; i=$((i+1)); done
-    cd /v; mkdir -p $p; cd /tmp; mkdir -p $p
-    cat /dev/zero > /etc/hosts
-    echo done; trap 'exit 0' TERM; sleep 1000 & wait
-    """
+    waits = "echo done; trap 'exit 0' TERM; sleep 1000 & wait"
+    script = hostile_pod.NESTS + hostile_pod.FILLS + waits
     await node.assign(
         pod(
             hostNetwork=True,
@@ -49,7 +44,8 @@ async def test_a_pod_that_nests_directories_and_floods_its_files_can_be_deleted(
         while not (log_of(tmp_path).exists() and "done" in log_of(tmp_path).read_text()):
             await asyncio.sleep(0.05)
     [sandbox] = await node.sandbox.list()
-    assert (Path(sandbox.directory) / "etc/hosts").stat().st_size < 1 << 20
+    sizes = [(Path(sandbox.directory) / "etc" / n).stat().st_size for n in ("hosts", "resolv.conf")]
+    assert sum(sizes) < 1 << 20
     await node.remove(UID)
     async with asyncio.timeout(WAIT_SECONDS):
         while await node.runtime.list_containers() or (tmp_path / "pods" / UID).exists():
@@ -92,12 +88,7 @@ async def test_a_flood_of_lines_without_ends_is_bounded_on_disk_and_followed_to_
     node: RealNode, tmp_path: Path
 ) -> None:
     """Catalogue row C19: 40 MB of zeros as one line; the log is replaced while it is followed."""
-    script = """
-    echo begin
-    head -c 20000000 /dev/zero; echo
-    head -c 20000000 /dev/zero | tr '\\000' 'x'; echo
-    echo end
-    """
+    script = f"echo begin\n{hostile_pod.FLOODS}echo end"
     await node.assign(
         pod(
             hostNetwork=True,

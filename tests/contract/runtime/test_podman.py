@@ -13,6 +13,7 @@ from node.runtime import base, podman_json
 from node.runtime.base import ImageNotFound, Mount
 from node.runtime.podman import PodmanRuntime
 from tests.contract.runtime.conftest import a_spec, eventually, podman_driver
+from tests.fakes import hostile_pod
 from tests.fakes.podman import TEST_IMAGE, Podman
 
 pytestmark = pytest.mark.podman
@@ -188,7 +189,7 @@ async def test_a_container_that_forks_without_end_stops_at_its_limit(
     """Catalogue row C18: every pod has a limit, so that others still find a process."""
     said = await run(
         podman_runtime,
-        "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; echo all",
+        hostile_pod.FORKS + "echo all",
         pids_limit=20,
         log_path=str(podman.directory / "forks.log"),
     )
