@@ -170,15 +170,14 @@ class Node:
         self._sessions = Sessions(self._stream.stub, log_server.logs)
 
     def _make_tools(self, config: KubeletConfig, data: Path, run_dir: Path) -> Tools:
-        cpus = self._machine.capacity["cpu"]
-        memory = self._machine.capacity["memory"]
+        selinux = SELINUX.exists()
         return Tools(
             runtime=PodmanRuntime(config.podman_socket, self._offload),
             sandbox=NamespaceSandbox(run_dir / "sandboxes", self._offload),
             volumes=Volumes(data / "pods"),
             pool=AddressPool(self._pod_cidr or "10.42.255.0/24"),
             used_addresses=set,
-            host=HostFacts.of(config.node_ip, cpus, memory, selinux=SELINUX.exists()),
+            host=HostFacts.of(config.node_ip, self._machine.capacity, selinux=selinux),
             node_files=_node_files,
             pods_dir=data / "pods",
             log_root=config.log_dir,

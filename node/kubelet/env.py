@@ -46,13 +46,20 @@ class HostFacts:
     address: str
     cpu_milli: int
     memory_bytes: int
+    disk_bytes: int = 0
     selinux: bool = False
     """Whether the machine has it."""
 
     @classmethod
-    def of(cls, address: str, cpu: str, memory: str, *, selinux: bool = False) -> HostFacts:
-        """From the quantities of the node's capacity."""
-        return cls(address, quantity.milli(cpu), quantity.whole(memory), selinux)
+    def of(cls, address: str, capacity: Mapping[str, str], *, selinux: bool = False) -> HostFacts:
+        """From the node's capacity."""
+        return cls(
+            address,
+            quantity.milli(capacity["cpu"]),
+            quantity.whole(capacity["memory"]),
+            quantity.whole(capacity["ephemeral-storage"]),
+            selinux,
+        )
 
 
 def environment(
@@ -250,12 +257,17 @@ def resource_field(
         owner = names[reference.containerName]
     kind, _, name = reference.resource.partition(".")
     values = owner.resources.limits if kind == "limits" else owner.resources.requests
-    defaults = {"cpu": host.cpu_milli, "memory": host.memory_bytes * 1000}
+    defaults = {
+        "cpu": host.cpu_milli,
+        "memory": host.memory_bytes * 1000,
+        "ephemeral-storage": host.disk_bytes * 1000,
+    }
     if name in values:
         milli = quantity.milli(values[name])
     elif kind == "limits" and name in defaults:
         milli = defaults[name]
     else:
         milli = 0
-    divisor = quantity.milli(reference.divisor) if reference.divisor not in ("", "0") else 1000
+    divisor = quantity.milli(reference.divisor) if reference.divisor else 0
+    divisor = divisor or 1000  # none, or a zero in whatever form
     return str(-(-milli // divisor))

@@ -177,7 +177,10 @@ def _deadline(pod: Pod, memory: PodMemory) -> datetime | None:
     if seconds is None:
         return None
     start = times.parse(pod.status.startTime) if pod.status.startTime else memory.started_at
-    return start + timedelta(seconds=seconds)
+    try:
+        return start + timedelta(seconds=seconds)
+    except OverflowError:  # anybody may write a status: a start in the year 9999, say
+        return None
 
 
 def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float) -> list[Step]:

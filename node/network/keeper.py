@@ -60,7 +60,7 @@ class NetworkKeeper:
                 try:
                     await self._pod_network.apply(network, pod_cidr)
                     failures, said = 0, ""
-                except SandboxFailed as error:
+                except (SandboxFailed, ValueError) as error:
                     if str(error) != said:
                         log.error("the pod network is not complete", extra={"error": str(error)})
                     failures, said = failures + 1, str(error)

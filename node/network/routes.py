@@ -83,7 +83,7 @@ def peer_problem(peer: Peer, network: Network, node_ip: str, pod_cidr: str) -> s
     Both of its addresses are what a client of the API has written: nothing of it may end a kubelet,
     or take the way to something else. Pure.
     """
-    if peer.pod_cidr == pod_cidr:
+    if peer.pod_cidr == pod_cidr or not network.cluster_cidr:
         return ""
     try:
         block, address = IPv4Network(peer.pod_cidr), IPv4Address(peer.address)
@@ -92,7 +92,7 @@ def peer_problem(peer: Peer, network: Network, node_ip: str, pod_cidr: str) -> s
     cluster = IPv4Network(network.cluster_cidr)
     if not block.subnet_of(cluster) or block == cluster:
         return f"its block is not one of {cluster}"
-    if block.overlaps(IPv4Network(pod_cidr)):
+    if pod_cidr and block.overlaps(IPv4Network(pod_cidr)):
         return "its block is of this node's pods"
     kinds = ("unspecified", "loopback", "multicast", "link_local", "reserved")
     wrong = [kind for kind in kinds if getattr(address, f"is_{kind}")]

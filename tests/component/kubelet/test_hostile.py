@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.api.errors import StatusError
+from node.kubelet.node_logs import LogServer
 from node.kubelet.volumes import Volumes
+from protos import node_v1_pb2
 from tests.fakes.kubelet import FakeNode
 from tests.fakes.pods import UID, container, pod
 
@@ -106,3 +110,24 @@ async def test_what_is_said_of_a_failure_is_bounded(node: FakeNode) -> None:
     [status] = node.master.last("u2").containerStatuses
     assert status.state.waiting is not None
     assert len(status.state.waiting.message) <= 4096
+
+
+@pytest.mark.parametrize("hostile", ["fifo", "link", "directory"])
+async def test_a_log_that_was_replaced_is_refused_and_holds_up_nobody(
+    node: FakeNode, tmp_path: Path, hostile: str
+) -> None:
+    """Catalogue row F22: by a container that has the directory of logs mounted."""
+    await node.assign(pod())
+    file = Path((await node.containers())["app/0"].log_path)
+    (tmp_path / "secret").write_text("2030-01-01T00:00:00Z stdout F of the machine\n")
+    if hostile == "fifo":
+        os.mkfifo(file)
+    elif hostile == "link":
+        file.symlink_to(tmp_path / "secret")
+    else:
+        file.mkdir()
+    server = LogServer(node.kubelet, node.clock, node.offload)
+    request = node_v1_pb2.LogRequest(uid=UID, container="app", name="web", tail_lines=-1)
+    with pytest.raises(StatusError, match="the log of web/app cannot be read") as refused:
+        _ = [piece async for piece in server.logs(request)]
+    assert refused.value.code == 500

@@ -112,7 +112,10 @@ def test_fields_of_the_pod(path: str, expected: str) -> None:
         ("limits.cpu", "1m", "500"),
         ("limits.memory", "1Mi", "64"),
         ("requests.memory", "", "33554432"),
-        ("limits.ephemeral-storage", "", "0"),
+        ("limits.ephemeral-storage", "1Gi", "100"),
+        ("requests.ephemeral-storage", "", "0"),
+        ("limits.memory", "0m", "67108864"),
+        ("limits.cpu", "0.0", "1"),
     ],
 )
 def test_limits_and_requests(resource: str, divisor: str, expected: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from node.network.keeper import NetworkKeeper
@@ -123,6 +124,28 @@ async def test_a_disk_that_refuses_is_logged_and_ends_nothing(
     await machine.tell(GOOD)
     assert machine.network.applied == [[CIDR, GOOD.pod_cidr]]
     assert [vars(said)["object"] for said in caplog.records] == [str(machine.file)]
+
+
+async def test_a_network_that_is_told_before_its_parts_are_known_ends_nothing(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.keeper.update(Network("10.42.0.0/16", "", (GOOD,)), "")
+    machine.keeper.update(Network("", "", (GOOD,)), CIDR)
+    await machine.tell(GOOD)
+    assert machine.network.applied == [[CIDR, GOOD.pod_cidr]]
+    assert caplog.records == []
+
+
+async def test_a_file_of_nonsense_is_said_and_ends_nothing(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    nonsense = Network("x", "", (GOOD,))
+    machine.file.write_bytes(msgspec.json.encode(nonsense))
+    await machine.start()
+    await machine.clock.advance(60)
+    assert len(caplog.records) == 1
+    await machine.tell(GOOD)
+    assert machine.network.applied[-1] == [CIDR, GOOD.pod_cidr]
 
 
 async def test_what_the_kernel_refuses_is_said_once_and_tried_ever_more_rarely(
