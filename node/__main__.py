@@ -15,10 +15,12 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import uvloop
 
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ObjectReference, Pod
+from common.api.types.meta_v1 import ObjectMeta
 from common.runtime import logs, process
 from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
@@ -31,6 +33,7 @@ from node.kubelet import stats as usage
 from node.kubelet.env import HostFacts
 from node.kubelet.executor import Tools
 from node.kubelet.kubelet import Kubelet
+from node.kubelet.memory import MESSAGE_MAX
 from node.kubelet.node_logs import LogServer
 from node.kubelet.node_status import Machine, capacity
 from node.kubelet.processes import PidfdProcesses
@@ -41,6 +44,7 @@ from node.network.keeper import NetworkKeeper
 from node.network.routes import Network, Peer, PodNetwork
 from node.network.sandbox import NamespaceSandbox
 from node.probes.network import NetworkChecks
+from node.runtime.base import POD_UID
 from node.runtime.podman import PodmanRuntime
 from node.session import credentials
 from node.session.assigned import AssignedStore
@@ -51,8 +55,8 @@ from node.session.writer import DiskWriter
 from protos import node_v1_pb2
 
 log = logging.getLogger("node")
-NODE_PORT_OFFSET = 1
 POLL_SECONDS = 0.2
+SELINUX = Path("/sys/fs/selinux/enforce")
 
 
 def main() -> None:
@@ -129,6 +133,12 @@ async def run(config: KubeletConfig, machine: Machine, own: Credentials) -> None
     await asyncio.gather(running, return_exceptions=True)
 
 
+class _Named(msgspec.Struct):
+    """What must be readable of a pod to name it."""
+
+    metadata: ObjectMeta = msgspec.field(default_factory=ObjectMeta)
+
+
 class Node:
     """Wires the kubelet, its tools and the stream to the master."""
 
@@ -137,10 +147,9 @@ class Node:
         self._clock = SystemClock()
         self._offload = Offload(threads=6, name="kubelet")
         data, run_dir = Path(config.data_dir), Path(config.run_dir)
-        host = urlsplit(config.master)
-        port = (host.port or 6443) + NODE_PORT_OFFSET
+        host = urlsplit(config.master).hostname
         self._stream = ControlStream(
-            f"{host.hostname}:{port}", own, clock=self._clock, rng=SystemRng()
+            f"{host}:{config.node_port}", own, clock=self._clock, rng=SystemRng()
         )
         self._cidr_file = data / "pod-cidr"
         self._pod_cidr = _read(str(self._cidr_file))
@@ -161,15 +170,14 @@ class Node:
         self._sessions = Sessions(self._stream.stub, log_server.logs)
 
     def _make_tools(self, config: KubeletConfig, data: Path, run_dir: Path) -> Tools:
-        cpus = self._machine.capacity["cpu"]
-        memory = self._machine.capacity["memory"]
+        selinux = SELINUX.exists()
         return Tools(
             runtime=PodmanRuntime(config.podman_socket, self._offload),
             sandbox=NamespaceSandbox(run_dir / "sandboxes", self._offload),
             volumes=Volumes(data / "pods"),
             pool=AddressPool(self._pod_cidr or "10.42.255.0/24"),
             used_addresses=set,
-            host=HostFacts.of(config.node_ip, cpus, memory),
+            host=HostFacts.of(config.node_ip, self._machine.capacity, selinux=selinux),
             node_files=_node_files,
             pods_dir=data / "pods",
             log_root=config.log_dir,
@@ -233,10 +241,32 @@ class Node:
         self._network.update(network, self._pod_cidr)
 
     def _assign(self, assignment: node_v1_pb2.PodAssignment) -> str:
-        uid = codec.decode(assignment.pod, Pod).metadata.uid
+        """Take an assignment; answers the pod's UID.
+
+        A pod that cannot be read is left as it is: what runs of it runs on, and people are told.
+        """
+        try:
+            uid = codec.decode(assignment.pod, Pod).metadata.uid
+        except msgspec.DecodeError as error:
+            return self._tell_unreadable(assignment.pod, str(error))
+        if not POD_UID.fullmatch(uid):
+            return self._tell_unreadable(assignment.pod, f"no UID: {uid!r}")
         self._writer.put(uid, partial(self._assigned.save, uid, assignment))
         self._kubelet.assign(assignment)
         return uid
+
+    def _tell_unreadable(self, data: bytes, error: str) -> str:
+        """Name a pod that this kubelet cannot read; answers its UID, or nothing."""
+        try:
+            meta = codec.decode(data, _Named).metadata
+        except msgspec.DecodeError:
+            meta = ObjectMeta()
+        where = f"{meta.namespace}/{meta.name}"
+        log.error("a pod cannot be read", extra={"object": where, "error": error})
+        if meta.name:
+            text = f"error syncing pod: it cannot be read: {error}"
+            self._record(Pod(metadata=meta), "", "Warning", "FailedSync", text)
+        return meta.uid
 
     def _synced(self, uids: set[str]) -> None:
         self._kubelet.synced(uids)
@@ -259,7 +289,10 @@ class Node:
         )
         self._stream.event(
             node_v1_pb2.EventReport(
-                involved_object=codec.encode(about), type=kind, reason=reason, message=message
+                involved_object=codec.encode(about),
+                type=kind,
+                reason=reason,
+                message=message[:MESSAGE_MAX],
             )
         )
 

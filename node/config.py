@@ -11,7 +11,7 @@ from msgspec import Meta
 from common.api import names
 from common.runtime import config, flags
 from common.runtime.config import ConfigError
-from common.runtime.values import Address, Form, MasterUrl
+from common.runtime.values import Address, Form, MasterUrl, Port
 
 FILE = "/etc/wherry/kubelet.yaml"
 
@@ -27,9 +27,8 @@ NodeName = Annotated[str, Form(_node_name)]
 class KubeletConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     """What an operator can set; keys in YAML have hyphens."""
 
-    master: Annotated[
-        MasterUrl, Meta(description="https://HOST:6443; the node port is the next one")
-    ] = ""
+    master: Annotated[MasterUrl, Meta(description="https://HOST:6443")] = ""
+    node_port: Annotated[Port, Meta(description="the master's --node-port")] = 6444
     token_file: Annotated[
         str, Meta(description="the join token, needed until the node has its certificate")
     ] = ""

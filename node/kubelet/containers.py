@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.api import quantity
@@ -13,8 +14,11 @@ from common.api.types.core_v1 import (
     ResourceRequirements,
     SecurityContext,
     Volume,
+    VolumeMount,
 )
-from node.kubelet.env import Config, ConfigError, HostFacts, environment, expand
+from node.kubelet import texts
+from node.kubelet.env import Config, HostFacts, environment, expand
+from node.kubelet.texts import ConfigError
 from node.runtime.base import ContainerSpec, Mount, SandboxStatus
 
 MIN_SHARES = 2
@@ -50,6 +54,11 @@ def container_spec(
     """The specification of one attempt. Raises ConfigError when something is missing."""
     address = around.host.address if pod.spec.hostNetwork else around.sandbox.address
     variables = environment(pod, container, around.config, around.host, pod_address=address)
+    field = f"spec.containers[{container.name}]"
+    command = _words(f"{field}.command", container.command, variables)
+    args = _words(f"{field}.args", container.args, variables)
+    given_texts = (*command, *args, *variables, *variables.values())
+    texts.check_total(f"{field}: command, args and env", given_texts)
     security = container.securityContext or SecurityContext()
     pod_security = pod.spec.securityContext or PodSecurityContext()
     shares, quota = _cpu(container.resources)
@@ -65,10 +74,10 @@ def container_spec(
         name=container.name,
         attempt=attempt,
         image=container.image,
-        command=[expand(word, variables) for word in container.command],
-        args=[expand(word, variables) for word in container.args],
+        command=command,
+        args=args,
         env=variables,
-        working_dir=container.workingDir,
+        working_dir=texts.plain(f"{field}.workingDir", container.workingDir),
         user=_user(security, pod_security, around.image_user),
         groups=[str(group) for group in pod_security.supplementalGroups],
         mounts=_mounts(pod, container, around),
@@ -92,6 +101,15 @@ def container_spec(
         tty=container.tty,
         log_path=log_path(around.log_root, pod, container.name, attempt),
     )
+
+
+def _words(field: str, words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
+    """A command or its arguments with the variables that they name."""
+    return [
+        texts.argument(name, expand(word, variables, name))
+        for number, word in enumerate(words)
+        for name in (f"{field}[{number}]",)
+    ]
 
 
 def _seccomp_unconfined(security: SecurityContext, pod: PodSecurityContext) -> bool:
@@ -164,29 +182,40 @@ def _check_non_root(uid: int | None, image_user: str) -> None:
 
 
 def _mounts(pod: Pod, container: Container, around: Surroundings) -> list[Mount]:
-    """The container's volumes, and the files that all containers of the pod share."""
+    """The container's volumes, and the files that all containers of the pod share.
+
+    What is mounted below another mount comes after it, or it would be hidden.
+    """
     volumes = {volume.name: volume for volume in pod.spec.volumes}
     directory = around.sandbox.directory
+    field = f"spec.containers[{container.name}]"
+    message = container.terminationMessagePath or "/dev/termination-log"
     mounts = [
-        Mount(f"{directory}/hosts", "/etc/hosts"),
-        Mount(f"{directory}/hostname", "/etc/hostname"),
-        Mount(f"{directory}/resolv.conf", "/etc/resolv.conf"),
+        Mount(f"{directory}/etc/hosts", "/etc/hosts"),
+        Mount(f"{directory}/etc/hostname", "/etc/hostname"),
+        Mount(f"{directory}/etc/resolv.conf", "/etc/resolv.conf"),
         Mount(HOST_SHM if pod.spec.hostIPC else f"{directory}/shm", "/dev/shm"),  # noqa: S108
-        Mount(around.termination_path, container.terminationMessagePath or "/dev/termination-log"),
+        Mount(around.termination_path, texts.path(f"{field}.terminationMessagePath", message)),
     ]
-    taken = {mount.mountPath for mount in container.volumeMounts}
-    mounts = [mount for mount in mounts if mount.target not in taken]
+    own = []
     for mount in container.volumeMounts:
-        volume = volumes.get(mount.name)
-        if volume is None:
-            raise ConfigError(f"volume {mount.name} not found")
-        made = volume.emptyDir is None and volume.hostPath is None
-        mounts.append(
-            Mount(
-                around.volume_path(volume),
-                mount.mountPath,
-                read_only=mount.readOnly or made,
-                propagation=_PROPAGATION.get(mount.mountPropagation or "", "rprivate"),
-            )
-        )
-    return mounts
+        name = f"{field}.volumeMounts[{mount.name}].mountPath"
+        own.append(_volume_mount(mount, volumes, texts.path(name, mount.mountPath), around))
+    taken = {posixpath.normpath(mount.target) for mount in own}
+    mounts = [mount for mount in mounts if mount.target not in taken]
+    return sorted([*mounts, *own], key=lambda mount: posixpath.normpath(mount.target).count("/"))
+
+
+def _volume_mount(
+    mount: VolumeMount, volumes: Mapping[str, Volume], target: str, around: Surroundings
+) -> Mount:
+    volume = volumes.get(mount.name)
+    if volume is None:
+        raise ConfigError(f"volume {mount.name} not found")
+    made = volume.emptyDir is None and volume.hostPath is None
+    return Mount(
+        around.volume_path(volume),
+        target,
+        read_only=mount.readOnly or made,
+        propagation=_PROPAGATION.get(mount.mountPropagation or "", "rprivate"),
+    )

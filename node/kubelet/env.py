@@ -22,13 +22,11 @@ from common.api.types.core_v1 import (
     Service,
     ServicePort,
 )
+from node.kubelet import texts
+from node.kubelet.texts import ConfigError
 
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 _ENV_NAME = re.compile(r"[ -<>-~]+")
-
-
-class ConfigError(Exception):
-    """The container's configuration cannot be made now; the message says what is missing."""
 
 
 @dataclass(slots=True)
@@ -43,16 +41,25 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the downward API says of the machine."""
+    """What is true of the machine, for the downward API and for what a pod may ask of it."""
 
     address: str
     cpu_milli: int
     memory_bytes: int
+    disk_bytes: int = 0
+    selinux: bool = False
+    """Whether the machine has it."""
 
     @classmethod
-    def of(cls, address: str, cpu: str, memory: str) -> HostFacts:
-        """From the quantities of the node's capacity."""
-        return cls(address, quantity.milli(cpu), quantity.whole(memory))
+    def of(cls, address: str, capacity: Mapping[str, str], *, selinux: bool = False) -> HostFacts:
+        """From the node's capacity."""
+        return cls(
+            address,
+            quantity.milli(capacity["cpu"]),
+            quantity.whole(capacity["memory"]),
+            quantity.whole(capacity["ephemeral-storage"]),
+            selinux,
+        )
 
 
 def environment(
@@ -66,11 +73,15 @@ def environment(
         result |= _whole(source.prefix, source.secretRef, config.secrets, "secret")
     for variable in container.env:
         if variable.valueFrom is None:
-            result[variable.name] = expand(variable.value, result)
+            field = f"spec.containers[{container.name}].env[{variable.name}]"
+            result[variable.name] = expand(variable.value, result, field)
             continue
         value = _from(variable.valueFrom, pod, container, config, host, pod_address)
         if value is not None:
             result[variable.name] = value
+    for name, value in result.items():
+        # As the kernel counts it: NAME=VALUE is one text.
+        texts.argument(f"spec.containers[{container.name}].env[{name}]", f"{name}={value}")
     return result
 
 
@@ -116,13 +127,21 @@ def hostname(pod: Pod) -> str:
     return pod.spec.hostname or pod.metadata.name[:63].rstrip("-.")
 
 
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace $(NAME) by the variable, $$ by $; references to nothing stay as they are."""
+def expand(text: str, variables: Mapping[str, str], field: str) -> str:
+    """Replace $(NAME) by the variable, $$ by $; references to nothing stay as they are.
+
+    References double a text with every line of a manifest: what is too long for a program is not
+    made. Raises ConfigError that names `field`.
+    """
+    length = len(text)
 
     def replace(found: re.Match[str]) -> str:
-        if found[0] == "$$":
-            return "$"
-        return variables.get(found[1], found[0])
+        nonlocal length
+        value = "$" if found[0] == "$$" else variables.get(found[1], found[0])
+        length += len(value) - len(found[0])
+        if length >= texts.ARGUMENT_MAX_BYTES and len(value) > len(found[0]):
+            raise ConfigError(f"{field}: must have less than {texts.ARGUMENT_MAX_BYTES} bytes")
+        return value
 
     return _REFERENCE.sub(replace, text)
 
@@ -238,12 +257,17 @@ def resource_field(
         owner = names[reference.containerName]
     kind, _, name = reference.resource.partition(".")
     values = owner.resources.limits if kind == "limits" else owner.resources.requests
-    defaults = {"cpu": host.cpu_milli, "memory": host.memory_bytes * 1000}
+    defaults = {
+        "cpu": host.cpu_milli,
+        "memory": host.memory_bytes * 1000,
+        "ephemeral-storage": host.disk_bytes * 1000,
+    }
     if name in values:
         milli = quantity.milli(values[name])
     elif kind == "limits" and name in defaults:
         milli = defaults[name]
     else:
         milli = 0
-    divisor = quantity.milli(reference.divisor) if reference.divisor not in ("", "0") else 1000
+    divisor = quantity.milli(reference.divisor) if reference.divisor else 0
+    divisor = divisor or 1000  # none, or a zero in whatever form
     return str(-(-milli // divisor))

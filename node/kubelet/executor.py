@@ -10,20 +10,23 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
+from node.files.removal import remove_tree
 from node.kubelet import hook_runner, hooks, planner, pullsecrets, termination
 from node.kubelet.containers import Surroundings, container_spec, log_path
-from node.kubelet.env import Config, ConfigError, HostFacts
+from node.kubelet.env import Config, HostFacts
 from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
 from node.kubelet.planner import Step
 from node.kubelet.processes import Processes
 from node.kubelet.pullsecrets import Login
 from node.kubelet.sandboxes import NodeFiles, sandbox_spec
+from node.kubelet.texts import ConfigError
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
 from node.probes.base import Checks
@@ -41,6 +44,7 @@ PULLS_AT_ONCE = 4
 RETRY_SECONDS = 2.0
 LOST_EXIT_CODE = 137
 LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
+T = TypeVar("T")
 Record = Callable[[Pod, str, str, str, str], None]
 """(pod, container or '', type, reason, message): records an Event."""
 
@@ -375,11 +379,16 @@ class Executor:
         await tools.offload(_remove_files_of, log_file, message)
 
     async def _remove_sandbox(self, pod: Pod) -> None:
-        """Namespaces and volumes of the pod; its address is free for another."""
+        """Namespaces and volumes of the pod; its address is free for another.
+
+        What is large is removed a slice at a time, for no pod may keep others from their turn.
+        """
         tools, uid = self._tools, pod.metadata.uid
         await tools.sandbox.remove(uid)
-        await tools.offload(tools.volumes.remove, uid)
         self.observed.sandbox = None
+        if not await self._remove(pod, tools.volumes.remove, uid):
+            self.memory.volumes_version = self.memory.volumes_version or "unknown"
+            return
         self.memory.volumes_version = self.memory.address = ""
         self.memory.volumes_made = False
 
@@ -387,9 +396,18 @@ class Executor:
         """Logs and termination messages of the pod."""
         tools = self._tools
         logs = Path(log_path(tools.log_root, pod, "x", 0)).parent.parent
-        for directory in (logs, tools.pods_dir / pod.metadata.uid):
-            await tools.offload(termination.remove_tree, directory)
-        self.memory.files_removed = True
+        directories = (logs, tools.pods_dir / pod.metadata.uid)
+        gone = [await self._remove(pod, remove_tree, directory) for directory in directories]
+        self.memory.files_removed = all(gone)
+
+    async def _remove(self, pod: Pod, remove: Callable[[T], bool], what: T) -> bool:
+        """Remove something of a pod's; people are told what the kernel refuses."""
+        try:
+            return await self._tools.offload(remove, what)
+        except OSError as error:
+            text = f"error killing pod: {error}"
+            self._tools.record(pod, "", "Warning", "FailedKillPod", text)
+            raise SandboxFailed(text) from error
 
     async def _refresh(self, container_id: str) -> None:
         """Observe one container anew."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from common.api.types.core_v1 import Container, LifecycleHandler, Pod, PodStatus
 from node.kubelet.memory import Observed, PodMemory
-from node.runtime.base import ContainerStatus
+from node.runtime.base import ContainerStatus, uri
 
 HookKind = Literal["postStart", "preStop"]
 
@@ -45,6 +45,6 @@ def adopt(pod: Pod, observed: Observed, memory: PodMemory) -> None:
 
 def _was_running(status: PodStatus, container_id: str) -> bool:
     return any(
-        s.containerID == f"podman://{container_id}" and s.state.running is not None
+        s.containerID == uri(container_id) and s.state.running is not None
         for s in status.containerStatuses
     )

@@ -72,7 +72,6 @@ class Kubelet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._assigned: dict[str, node_v1_pb2.PodAssignment] = {}
         self._synced = False
-        self._containers: list[ContainerStatus] = []
         self._runtime_version = ""
         self._runtime_error = "not asked yet"
         self._silent_since: float | None = None
@@ -205,7 +204,6 @@ class Kubelet:
         if self._runtime_error:
             self._runtime_error, self._silent_since = "", None
             self._runtime_is_back.set()
-        self._containers = containers
         found: Found = defaultdict(lambda: ([], Observed()))
         for status in containers:
             found[status.pod_uid][0].append(status)
@@ -286,7 +284,9 @@ class Kubelet:
     def log_of(self, uid: str, container: str, *, previous: bool) -> ContainerStatus | None:
         """The attempt of a container whose log is meant, or None.
 
-        One whose program could not be started has a log, too: what was said of that, or nothing.
+        The previous one is the end that its status tells of: of a container that waits for its
+        next attempt, the last. One whose program could not be started has a log, too: what was
+        said of that, or nothing.
         """
         worker = self._workers.get(uid)
         if worker is None:
@@ -295,5 +295,6 @@ class Kubelet:
         attempts = worker.observed.containers.get(container, [])
         begun = [s for s in attempts if s.started_at or s.id in failed]
         if previous:
-            return begun[-2] if len(begun) > 1 else None
+            ended = worker.last_end(container)
+            return next((s for s in begun if s.id == ended), None)
         return begun[-1] if begun else None

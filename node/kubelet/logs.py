@@ -15,6 +15,7 @@ from typing import NamedTuple
 from common.api import times
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
+from node.files.regular import open_regular
 
 CHUNK_BYTES = 64 << 10
 POLL_SECONDS = 0.1
@@ -35,7 +36,7 @@ class Reader:
 
     def __init__(self, path: Path, query: LogQuery) -> None:
         self._path = path
-        self._descriptor = _open(path)
+        self._descriptor = open_regular(path)
         self._query = query
         self._rest = b""
         self._within_line = False
@@ -88,7 +89,7 @@ class Reader:
     def _open_next(self) -> bool:
         """Go on with the file that is in the place of the open one; False when it is gone."""
         try:
-            descriptor = _open(self._path)
+            descriptor = open_regular(self._path)
         except FileNotFoundError:
             return False
         os.close(self._descriptor)
@@ -129,12 +130,15 @@ class Reader:
         return moment.timestamp() * 1000 >= self._query.since_ms
 
     def _tail_offset(self, lines: int) -> int:
-        """Where the last `lines` lines begin, with all of their parts."""
-        start = os.lseek(self._descriptor, 0, os.SEEK_END)
+        """Where the last `lines` lines begin, with all of their parts.
+
+        What comes last is a line also where the container has not ended it.
+        """
+        start = end = os.lseek(self._descriptor, 0, os.SEEK_END)
         if lines == 0:
             return start
         for offset, line in self._lines_from_end(start):
-            if not _is_part(line):
+            if start == end or not _is_part(line):
                 lines -= 1
                 if lines < 0:
                     return start
@@ -162,6 +166,21 @@ class Reader:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+
+def last_text(path: Path, lines: int, bytes_max: int) -> str:
+    """The end of what a container has written: at most so many lines, and so many bytes of them.
+
+    Raises OSError.
+    """
+    query = LogQuery(follow=False, timestamps=False, tail_lines=lines, since_ms=0, limit_bytes=0)
+    reader, found = Reader(path, query), b""
+    try:
+        while piece := reader.read():
+            found = (found + piece)[-bytes_max:]
+    finally:
+        reader.close()
+    return found.decode("utf-8", "replace")
 
 
 def _is_part(line: bytes) -> bool:

@@ -12,12 +12,15 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from common.api.types.core_v1 import Container
+from common.runtime.backoff import Backoff
 from node.runtime.base import ContainerStatus, SandboxStatus
 
-BACKOFF_FIRST_SECONDS = 10
-BACKOFF_MAX_SECONDS = 300
+BACKOFF = Backoff(initial_seconds=10, cap_seconds=300)
+"""Between attempts of a container, and of what is needed for one."""
 STABLE_SECONDS = 600
 CONFIG_RETRY_SECONDS = 10
+MESSAGE_MAX = 4096
+"""What is said of a failure at the most: it may name a text of a pod's, which may be a megabyte."""
 
 
 class Moment(NamedTuple):
@@ -186,17 +189,14 @@ class PodMemory:
         """Remember a failure; the wait doubles with each one, until the image is another."""
         former = self.failures.get(name)
         count = former.count + 1 if former and former.image == image else 1
-        wait = min(BACKOFF_FIRST_SECONDS * 2 ** (count - 1), BACKOFF_MAX_SECONDS)
+        wait = BACKOFF.delay_seconds(count)
         if reason.startswith("CreateContainerConfig"):
             wait = CONFIG_RETRY_SECONDS
-        failure = Failure(reason, message, count, monotonic + wait, image)
+        failure = Failure(reason, message[:MESSAGE_MAX], count, monotonic + wait, image)
         self.failures[name] = failure
         return failure
 
 
 def restart_delay_seconds(attempt: int, stable_from: int) -> int:
     """How long a container waits after the end of `attempt`: 0 s, 10 s, 20 s, ... 300 s."""
-    crashes = attempt - stable_from
-    if crashes <= 0:
-        return 0
-    return int(min(BACKOFF_FIRST_SECONDS * 2 ** (crashes - 1), BACKOFF_MAX_SECONDS))
+    return int(BACKOFF.delay_seconds(attempt - stable_from))

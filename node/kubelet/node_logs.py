@@ -59,3 +59,6 @@ class LogServer:
             raise errors.StatusError(
                 404, "NotFound", f"the log of {request.name}/{request.container} is gone"
             ) from error
+        except OSError as error:
+            text = f"the log of {request.name}/{request.container} cannot be read: {error.strerror}"
+            raise errors.StatusError(500, "InternalError", text) from error

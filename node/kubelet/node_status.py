@@ -21,9 +21,9 @@ from common.api.types.core_v1 import (
     NodeSystemInfo,
 )
 from common.api.types.meta_v1 import ObjectMeta
-from node.runtime.base import ImageStatus
+from node import version
+from node.runtime.base import ID_SCHEME, ImageStatus
 
-KUBELET_VERSION = "v1.36.2"
 PODS_MAX = "110"
 IMAGES_MAX = 50
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -108,8 +108,8 @@ def node_status(
             bootID=machine.boot_id,
             kernelVersion=platform.release(),
             osImage=machine.os_image,
-            containerRuntimeVersion=f"podman://{runtime_version}",
-            kubeletVersion=f"{KUBELET_VERSION}+wherry.{machine.version}",
+            containerRuntimeVersion=f"{ID_SCHEME}{runtime_version}",
+            kubeletVersion=f"{version.KUBERNETES}+wherry.{machine.version}",
             kubeProxyVersion="",
             operatingSystem="linux",
             architecture=architecture,

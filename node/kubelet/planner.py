@@ -177,7 +177,10 @@ def _deadline(pod: Pod, memory: PodMemory) -> datetime | None:
     if seconds is None:
         return None
     start = times.parse(pod.status.startTime) if pod.status.startTime else memory.started_at
-    return start + timedelta(seconds=seconds)
+    try:
+        return start + timedelta(seconds=seconds)
+    except OverflowError:  # anybody may write a status: a start in the year 9999, say
+        return None
 
 
 def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float) -> list[Step]:
@@ -316,7 +319,7 @@ def _plan_run(
 
 
 def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Moment) -> list[Step]:
-    """Init containers one by one, then the others side by side.
+    """Init containers one by one, then the others side by side, but for postStart hooks.
 
     A new sandbox begins with the init containers: what they have set up in it went with the old.
     """
@@ -327,11 +330,33 @@ def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Momen
         if latest is not None and _has_succeeded(latest, memory):
             continue
         return _plan_container(pod, container, observed, memory, now)
-    return [
-        step
-        for container in pod.spec.containers
-        for step in _plan_container(pod, container, observed, memory, now)
-    ]
+    steps: list[Step] = []
+    held = False
+    for container in pod.spec.containers:
+        planned = _plan_container(pod, container, observed, memory, now)
+        steps += [step for step in planned if not (held and isinstance(step, _BEGINNINGS))]
+        held = held or _holds_up_others(container, observed, memory, planned)
+    return steps
+
+
+_BEGINNINGS = (CreateContainer, StartContainer)
+
+
+def _holds_up_others(
+    container: Container, observed: Observed, memory: PodMemory, planned: Sequence[Step]
+) -> bool:
+    """Whether later containers wait for a postStart hook: for one that runs, or will very soon.
+
+    People build on it, for sidecars that must be up first (k/k#81450); what fails or waits holds
+    up nobody.
+    """
+    if hooks.hook_of(container, "postStart") is None:
+        return False
+    latest = observed.latest(container.name)
+    if latest is not None and latest.state == "running":
+        return memory.hooks.get((latest.id, "postStart")) not in ("done", "failed")
+    pulling = memory.pulls.get(container.name) == container.image
+    return pulling or any(not isinstance(step, Wait) for step in planned)
 
 
 def _plan_preparations(
@@ -376,7 +401,7 @@ def _plan_container(
     """What one container needs now."""
     latest = observed.latest(container.name)
     if latest is None:
-        return _plan_attempt(container, 0, memory, now.monotonic)
+        return _plan_attempt(container, _first_attempt(pod, container), memory, now.monotonic)
     if latest.state == "running":
         return _plan_running(pod, container, latest, memory, now.monotonic)
     if latest.state == "created" and latest.id not in memory.start_failures:
@@ -389,6 +414,13 @@ def _plan_container(
     old = observed.containers[container.name][:-1]
     removals: list[Step] = [RemoveContainer(reason="older attempt", status=s) for s in old]
     return removals or _plan_attempt(container, latest.attempt + 1, memory, now.monotonic)
+
+
+def _first_attempt(pod: Pod, container: Container) -> int:
+    """0, or what follows the last attempt that was reported: somebody has removed that one."""
+    known = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+    counts = [s.restartCount + bool(s.containerID) for s in known if s.name == container.name]
+    return max(counts, default=0)
 
 
 def _plan_attempt(

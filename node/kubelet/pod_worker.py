@@ -11,6 +11,7 @@ from functools import partial
 from common.api import conditions
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
+from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
 from node.kubelet import hooks, lifecycle, planner, probing, supported, volumes
 from node.kubelet.env import Config
@@ -18,13 +19,21 @@ from node.kubelet.executor import Executor, Tools
 from node.kubelet.memory import Moment, Observed, PodMemory
 from node.kubelet.prober import Prober
 from node.kubelet.processes import Stop
-from node.kubelet.status import Findings, back_offs, is_overwritten, pod_status, reported_lost
-from node.runtime.base import ContainerStatus, RuntimeFailure, SandboxFailed
+from node.kubelet.status import (
+    Findings,
+    back_offs,
+    is_overwritten,
+    pod_status,
+    reported_lost,
+)
+from node.runtime.base import ID_SCHEME, ContainerStatus, RuntimeFailure, SandboxFailed
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 2.0
-MISTAKE_RETRY_SECONDS = 5.0
+MISTAKE_RETRY = Backoff(initial_seconds=5.0, cap_seconds=300.0)
+REFUSED_RETRY = Backoff(initial_seconds=2.0, cap_seconds=300.0)
+"""What the machine refuses, it will mostly refuse again."""
 END_POLL_SECONDS = 0.02
 END_POLLS = 50
 Report = Callable[[Pod, bytes], None]
@@ -62,6 +71,10 @@ class PodWorker:
         self.steps = 0
         self.busy = False
         self._told = False
+        self._retry_at = 0.0
+        self._mistakes = 0
+        self._refused = 0
+        """How often in a row the machine has refused a step."""
 
     @property
     def pod(self) -> Pod:
@@ -71,6 +84,7 @@ class PodWorker:
     def assign(self, assignment: node_v1_pb2.PodAssignment) -> None:
         """The pod, or something that it references, has changed."""
         self.assignment = assignment
+        self._retry_at = 0.0
         waiting = ("FailedMount", "CreateContainerConfigError")
         for name, failure in list(self.memory.failures.items()):
             if failure.reason in waiting:
@@ -82,6 +96,7 @@ class PodWorker:
     def unassign(self) -> None:
         """The pod's object is gone: stop what runs and remove everything."""
         self.memory.removed = True
+        self._retry_at = 0.0
         self._wake.set()
 
     def observe(self, containers: list[ContainerStatus], observed: Observed) -> None:
@@ -99,6 +114,14 @@ class PodWorker:
         if observed.sandbox is not None and observed.sandbox.address:
             self.memory.address = observed.sandbox.address
         self._wake.set()
+
+    def last_end(self, container: str) -> str:
+        """The id of the attempt whose end is reported as the container's last; empty for none."""
+        status = self._status or PodStatus()
+        for one in (*status.initContainerStatuses, *status.containerStatuses):
+            if one.name == container and one.lastState.terminated is not None:
+                return one.lastState.terminated.containerID.removeprefix(ID_SCHEME)
+        return ""
 
     def report_again(self) -> None:
         """The master has forgotten: send the status once more."""
@@ -122,12 +145,28 @@ class PodWorker:
                 stop()
 
     async def _guarded_round(self) -> float | None:
-        """A round; a mistake of ours in it is logged, and tried again after a while."""
+        """A round; a mistake of ours in it is told, and tried again ever more rarely.
+
+        What wakes the worker meanwhile is no reason to try sooner, unless the pod has changed.
+        """
+        left = self._retry_at - self._tools.clock.monotonic()
+        if left > 0:
+            return left
         try:
-            return await self._round()
-        except Exception:  # a pod must never be left without its worker
+            seconds = await self._round()
+        except Exception as error:  # a pod must never be left without its worker
             log.exception("a pod's round failed", extra={"object": self.pod.metadata.name})
-            return MISTAKE_RETRY_SECONDS
+            text = f"error syncing pod: {type(error).__name__}: {error}"
+            self._tools.record(self.pod, "", "Warning", "FailedSync", text)
+            self._mistakes += 1
+            return self._rest(MISTAKE_RETRY.delay_seconds(self._mistakes))
+        self._mistakes = 0
+        return seconds
+
+    def _rest(self, seconds: float) -> float:
+        """Try nothing for so long."""
+        self._retry_at = self._tools.clock.monotonic() + seconds
+        return seconds
 
     @property
     def _finished(self) -> bool:
@@ -147,7 +186,7 @@ class PodWorker:
         while True:
             pod, config = self._current()
             version = volumes.version(pod, config)
-            unsupported = supported.findings(pod)
+            unsupported = supported.findings(pod, selinux=self._tools.host.selinux)
             now = self._now()
             if planner.is_ending(pod, self.memory):
                 self.memory.kill_at = planner.kill_at(pod, self.memory, now.monotonic)
@@ -170,8 +209,8 @@ class PodWorker:
                 if not self.memory.removed:
                     self._gone(pod)
                 return None
-            if not await self._take(doable[0], pod, config, version):
-                return RUNTIME_RETRY_SECONDS
+            if seconds := await self._take(doable[0], pod, config, version):
+                return seconds
 
     def _follow(self, pod: Pod) -> None:
         """Bring hooks, probes and pulls in step with the containers that run now."""
@@ -219,22 +258,27 @@ class PodWorker:
         )
         return pod, config
 
-    async def _take(self, step: planner.Step, pod: Pod, config: Config, version: str) -> bool:
-        """Take one step; False when the runtime is away and it must be tried again later."""
+    async def _take(self, step: planner.Step, pod: Pod, config: Config, version: str) -> float:
+        """Take one step; answers 0, or in how many seconds it is to be tried again."""
         extra = {"object": f"{pod.metadata.namespace}/{pod.metadata.name}", "cause": step.reason}
         log.debug("step %s", type(step).__name__, extra=extra)
         async with self._operations:
             self.busy = True
             try:
                 await self._executor.carry_out(step, pod, config, version)
-            except (RuntimeFailure, SandboxFailed) as error:
+                self._refused = 0
+            except RuntimeFailure as error:
                 log.warning("a step failed", extra={**extra, "error": str(error)})
-                return False
+                return RUNTIME_RETRY_SECONDS
+            except SandboxFailed as error:
+                log.warning("a step failed", extra={**extra, "error": str(error)})
+                self._refused += 1
+                return self._rest(REFUSED_RETRY.delay_seconds(self._refused))
             finally:
                 self.busy = False
                 self.steps += 1
         self._watch_processes()
-        return True
+        return 0.0
 
     def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> PodStatus:
         """The status, which is reported when it has changed."""

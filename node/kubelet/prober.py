@@ -14,6 +14,7 @@ from node.kubelet.executor import Tools
 from node.kubelet.handlers import UnknownPort, http_request, port_of
 from node.kubelet.memory import Key, PodMemory
 from node.kubelet.probing import Target
+from node.kubelet.texts import ConfigError
 from node.probes.base import CheckFailed
 from node.runtime.base import ExecTimedOut, RuntimeFailure
 
@@ -97,7 +98,7 @@ class Prober:
             except (Unhealthy, CheckFailed, ExecTimedOut) as failure:
                 self._tell(target, "Unhealthy", f"{title} probe failed: {failure}")
                 return False
-            except (RuntimeFailure, UnknownPort) as failure:
+            except (RuntimeFailure, UnknownPort, ConfigError) as failure:
                 error = failure
                 continue
             if warning:
@@ -117,7 +118,7 @@ class Prober:
         address = world.host.address if self._pod.spec.hostNetwork else self._memory.address
         if probe.exec is not None:
             variables = {variable.name: variable.value for variable in container.env}
-            command = [expand(word, variables) for word in probe.exec.command]
+            command = [expand(word, variables, "exec.command") for word in probe.exec.command]
             ended = await world.runtime.exec_sync(container_id, command, timeout_seconds=seconds)
             if ended.exit_code:
                 raise Unhealthy(ended.output)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from common.api.types.core_v1 import Container, Pod, PodStatus, Probe
 from node.kubelet import hooks
 from node.kubelet.memory import Key, Observed, PodMemory, ProbeKind, ProbeResult, ProbeState
-from node.runtime.base import ContainerStatus
+from node.runtime.base import ContainerStatus, uri
 
 FATAL_KINDS: tuple[ProbeKind, ...] = ("liveness", "startup")
 """Probes whose failure ends the container."""
@@ -65,7 +65,7 @@ def adopted(kind: ProbeKind, status: PodStatus, container_id: str) -> ProbeState
     So a restart of the kubelet takes no ready container out of service and begins no startup anew.
     """
     reported = next(
-        (s for s in status.containerStatuses if s.containerID == f"podman://{container_id}"), None
+        (s for s in status.containerStatuses if s.containerID == uri(container_id)), None
     )
     if reported is not None and kind == "readiness" and reported.ready:
         return ProbeState("success")

@@ -6,7 +6,6 @@ Source: https://kubernetes.io/docs/concepts/containers/images/#specifying-imagep
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Any
 
@@ -14,8 +13,8 @@ import msgspec
 
 from common.api.types.core_v1 import Pod
 from node.kubelet.env import Config
+from node.runtime.reference import DOCKER_HUB, split
 
-DOCKER_HUB = "docker.io"
 _HUB_NAMES = {"docker.io", "index.docker.io", "https://index.docker.io/v1/"}
 
 Login = tuple[str, str]
@@ -28,8 +27,8 @@ def credentials(pod: Pod, image: str, config: Config) -> list[Login]:
 
     An entry may be for a whole registry, or for what is below a path of it.
     """
-    registry = registry_of(image)
-    path = re.split("[:@]", image.removeprefix(f"{registry}/"))[0]
+    registry, rest = split(image)
+    path = re.split("[:@]", rest)[0]
     found: list[tuple[int, Login]] = []
     for reference in pod.spec.imagePullSecrets:
         secret = config.secrets.get(reference.name)
@@ -40,14 +39,6 @@ def credentials(pod: Pod, image: str, config: Config) -> list[Login]:
                 found.append((len(below), login))
     found.sort(key=lambda one: one[0], reverse=True)
     return [login for _, login in found]
-
-
-def registry_of(image: str) -> str:
-    """The registry that an image's name means; Docker Hub when it names none."""
-    first, slash, _ = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return first
-    return DOCKER_HUB
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -66,6 +57,8 @@ def _entries(data: dict[str, bytes]) -> dict[str, Any]:
             plain = msgspec.json.decode(data[key])
         except msgspec.DecodeError:
             return {}
+        if not isinstance(plain, dict):
+            return {}
         entries = plain.get("auths") if key == ".dockerconfigjson" else plain
         return entries if isinstance(entries, dict) else {}
     return {}
@@ -79,6 +72,6 @@ def _login(entry: Any) -> Login | None:
         return str(entry["username"]), str(entry.get("password", ""))
     try:
         user, mark, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError, TypeError):
+    except (ValueError, TypeError):  # binascii's and Unicode's errors are ValueErrors
         return None
     return (user, password) if mark else None

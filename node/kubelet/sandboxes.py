@@ -47,11 +47,15 @@ def _hosts(pod: Pod, name: str, address: str, of_node: str) -> str:
             "# Kubernetes-managed hosts file.",
             "127.0.0.1\tlocalhost",
             "::1\tlocalhost ip6-localhost ip6-loopback",
+            "fe00::0\tip6-localnet",
+            "fe00::0\tip6-mcastprefix",
+            "fe00::1\tip6-allnodes",
+            "fe00::2\tip6-allrouters",
             f"{address}\t{name}",
         ]
     if pod.spec.hostAliases:
         lines.append("\n# Entries added by HostAliases.")
-        lines += [f"{alias.ip}\t{' '.join(alias.hostnames)}" for alias in pod.spec.hostAliases]
+        lines += ["\t".join((alias.ip, *alias.hostnames)) for alias in pod.spec.hostAliases]
     return "\n".join(lines) + "\n"
 
 

@@ -29,15 +29,14 @@ from node.kubelet import hooks, lifecycle, probing
 from node.kubelet.memory import Observed, PodMemory
 from node.kubelet.planner import (
     any_started,
-    back_off_seconds,
     is_ending,
     restart_wait_seconds,
     restarts,
 )
-from node.runtime.base import ContainerStatus
+from node.runtime.base import ID_SCHEME, ContainerStatus, uri
 
-MESSAGE_MAX = 4096
-PREFIX = "podman://"
+MESSAGES_MAX_BYTES = 12 << 10
+"""Of the ends of all containers of a pod: each has its share."""
 LOST_REASON = "Unknown"
 """Of a container that ended with the machine: containerd's word, beside its exit code 255."""
 
@@ -47,6 +46,8 @@ class Findings(NamedTuple):
 
     pod: str = ""
     containers: tuple[tuple[str, str], ...] = ()
+    passed_over: str = ""
+    """What the pod runs without; its status says so."""
 
     def of(self, container: str) -> str:
         """Why a container cannot run, or the empty string."""
@@ -63,15 +64,14 @@ def pod_status(
     findings: Findings = Findings(),  # noqa: B008 (immutable)
 ) -> PodStatus:
     """The whole status to report."""
-    init = [
-        _container_status(pod, c, observed, memory, now, findings) for c in pod.spec.initContainers
-    ]
-    main = [_container_status(pod, c, observed, memory, now, findings) for c in pod.spec.containers]
+    init = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.initContainers]
+    main = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.containers]
     initialised = (
         all(_completed(one) for one in init)
         or any_started(pod, observed, memory)
         or (is_ending(pod, memory) and _was_initialised(pod))
     )
+    _bound_messages([*init, *main])
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
@@ -94,6 +94,8 @@ def pod_status(
         status.reason, status.message = memory.failed
     elif status.phase == pod.status.phase:
         status.reason, status.message = pod.status.reason, pod.status.message
+    if not status.message and status.phase in ("Pending", "Running"):
+        status.message = findings.passed_over
     status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
     return status
 
@@ -111,7 +113,9 @@ def reported_lost(status: PodStatus) -> dict[str, str]:
         for state in (one.state, one.lastState)
         if state.terminated is not None and state.terminated.reason == LOST_REASON
     ]
-    return {end.containerID.removeprefix(PREFIX): end.finishedAt for end in ends if end.finishedAt}
+    return {
+        end.containerID.removeprefix(ID_SCHEME): end.finishedAt for end in ends if end.finishedAt
+    }
 
 
 def back_offs(old: PodStatus | None, new: PodStatus) -> list[str]:
@@ -120,18 +124,29 @@ def back_offs(old: PodStatus | None, new: PodStatus) -> list[str]:
     return [name for name, _ in sorted(_crash_loops(new) - before)]
 
 
-def _crash_loops(status: PodStatus) -> set[tuple[str, int]]:
-    """(name, restarts) of the containers that wait after a crash."""
+def _crash_loops(status: PodStatus) -> set[tuple[str, str]]:
+    """(name, id of the attempt that has ended) of the containers that wait after a crash."""
     return {
-        (one.name, one.restartCount)
+        (one.name, one.lastState.terminated.containerID)
         for one in (*status.initContainerStatuses, *status.containerStatuses)
         if one.state.waiting is not None and one.state.waiting.reason == "CrashLoopBackOff"
+        if one.lastState.terminated is not None
     }
 
 
 def _completed(status: ApiStatus) -> bool:
     ended = status.state.terminated
     return ended is not None and ended.exitCode == 0
+
+
+def _bound_messages(statuses: list[ApiStatus]) -> None:
+    """Let no end of a container say more than its share."""
+    share = MESSAGES_MAX_BYTES // max(1, len(statuses))
+    for status in statuses:
+        for state in (status.state, status.lastState):
+            if state.terminated is not None and len(state.terminated.message.encode()) > share:
+                cut = state.terminated.message.encode()[:share]
+                state.terminated.message = cut.decode("utf-8", "ignore")
 
 
 def _mark_initialising(statuses: list[ApiStatus]) -> None:
@@ -202,19 +217,23 @@ def _container_status(
     container: Container,
     observed: Observed,
     memory: PodMemory,
-    now: datetime,
     findings: Findings,
 ) -> ApiStatus:
     """The status of one container, of its last attempt and of the one before."""
-    reported = _reported(pod, container.name) if is_ending(pod, memory) else None
+    is_init = any(c.name == container.name for c in pod.spec.initContainers)
+    lasting = is_ending(pod, memory) or (is_init and any_started(pod, observed, memory))
+    known = _reported(pod, container.name)
+    reported = known if lasting else None
     attempts = observed.containers.get(container.name, [])
     ended = [status for status in attempts if _has_ended(status, memory)]
     latest = attempts[-1] if attempts else None
+    if ended and latest is not None and latest.state == "created" and latest is not ended[-1]:
+        latest = ended[-1]  # until the next attempt runs, it is this one that counts
     status = ApiStatus(
         name=container.name,
         image=latest.image if latest and latest.image else container.image,
         imageID=latest.image_id if latest else "",
-        containerID=f"{PREFIX}{latest.id}" if latest else "",
+        containerID=uri(latest.id) if latest else "",
         restartCount=latest.attempt if latest else 0,
     )
     started = False
@@ -222,9 +241,14 @@ def _container_status(
         return _as_reported(reported)
     if latest is None:
         status.state = _waiting(*_why_waiting(container, memory, findings))
+        if known is not None:
+            status.restartCount, status.lastState = _lost(known)
     elif latest.state == "running" and not hooks.post_start_is_over(container, latest, memory):
-        status.state = _waiting(*_why_waiting(container, memory, findings))
-        status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
+        if ended:
+            status.state = _restarting(pod, container, ended[-1], memory, findings)
+            status.lastState = _terminated(ended[-1], memory)
+        else:
+            status.state = _waiting(*_why_waiting(container, memory, findings))
     elif latest.state == "running":
         stamp = _stamp(latest.started_at)
         status.state = ContainerState(running=ContainerStateRunning(startedAt=stamp))
@@ -233,9 +257,8 @@ def _container_status(
         status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
     elif not _has_ended(latest, memory):
         status.state = _waiting(*_why_waiting(container, memory, findings))
-        status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
     elif _will_restart(pod, container, latest, memory):
-        status.state = _restarting(pod, container, latest, memory, now, findings)
+        status.state = _restarting(pod, container, latest, memory, findings)
         status.lastState = _terminated(latest, memory)
     else:
         status.state = _terminated(latest, memory)
@@ -243,7 +266,6 @@ def _container_status(
             status.lastState = _terminated(ended[-2], memory)
         elif reported is not None and reported.containerID == status.containerID:
             status.lastState = reported.lastState  # of an attempt that has been removed
-        is_init = any(c.name == container.name for c in pod.spec.initContainers)
         status.ready = is_init and latest.exit_code == 0
     status.started = started
     return status
@@ -253,6 +275,33 @@ def _reported(pod: Pod, name: str) -> ApiStatus | None:
     """What was reported last of a container, or None."""
     known = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
     return next((one for one in known if one.name == name), None)
+
+
+def _lost(known: ApiStatus) -> tuple[int, ContainerState]:
+    """(restarts, last end) of a container that somebody has removed: another attempt will follow.
+
+    Nothing changes by looking again: what was reported of it then has no id any more.
+    """
+    if not known.containerID:
+        return known.restartCount, known.lastState
+    last = known.lastState
+    if known.state.terminated is not None:
+        last = known.state
+    elif known.state.running is not None:
+        last = _not_located(known)
+    return known.restartCount + 1, last
+
+
+def _not_located(known: ApiStatus) -> ContainerState:
+    """The end of a container of which nothing but its last report is left."""
+    return ContainerState(
+        terminated=ContainerStateTerminated(
+            exitCode=137,
+            reason="ContainerStatusUnknown",
+            message="The container could not be located",
+            containerID=known.containerID,
+        )
+    )
 
 
 def _as_reported(reported: ApiStatus) -> ApiStatus:
@@ -265,13 +314,7 @@ def _as_reported(reported: ApiStatus) -> ApiStatus:
         # It waited for its next attempt, which will not be.
         status.state, status.lastState = reported.lastState, ContainerState()
     else:
-        end = ContainerStateTerminated(
-            exitCode=137,
-            reason="ContainerStatusUnknown",
-            message="The container could not be located when the pod was terminated",
-            containerID=reported.containerID,
-        )
-        status.state = ContainerState(terminated=end)
+        status.state = _not_located(reported)
     return status
 
 
@@ -292,17 +335,13 @@ def _will_restart(
 
 
 def _restarting(
-    pod: Pod,
-    container: Container,
-    latest: ContainerStatus,
-    memory: PodMemory,
-    now: datetime,
-    findings: Findings,
+    pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory, findings: Findings
 ) -> ContainerState:
-    """A container between two attempts: why the next one has not begun."""
-    if back_off_seconds(latest, memory, now) > 0:
+    """A container between two attempts, until the next one runs: why it does not yet."""
+    failure, seconds = memory.failure_of(container), restart_wait_seconds(ended, memory)
+    if failure is None and seconds > 0 and not ended.lost:
         # The whole wait, not what is left of it: a countdown would be a new status every time.
-        wait, meta = _duration(restart_wait_seconds(latest, memory)), pod.metadata
+        wait, meta = _duration(seconds), pod.metadata
         text = (
             f"back-off {wait} restarting failed container={container.name} "
             f"pod={meta.name}_{meta.namespace}({meta.uid})"
@@ -351,10 +390,10 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
             exitCode=code,
             signal=0,
             reason=reason,
-            message=message[:MESSAGE_MAX],
+            message=message,
             startedAt=_stamp(status.started_at),
             finishedAt=finished,
-            containerID=f"{PREFIX}{status.id}",
+            containerID=uri(status.id),
         )
     )
 

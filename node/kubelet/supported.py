@@ -111,6 +111,7 @@ SECURITY = frozenset(
         "seccompProfile",
     }
 )
+SELINUX = "seLinuxOptions"
 VOLUME = frozenset(
     {"name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected"}
 )
@@ -118,17 +119,28 @@ MOUNT = frozenset({"name", "readOnly", "mountPath", "mountPropagation"})
 PROJECTIONS = frozenset({"configMap", "secret", "downwardAPI"})
 
 
-def findings(pod: Pod) -> Findings:
-    """What of a pod cannot be carried out."""
+def findings(pod: Pod, *, selinux: bool = False) -> Findings:
+    """What of a pod cannot be carried out. `selinux`: whether the machine has it; where it has not,
+    labels are passed over, as Kubernetes does."""
     spec = pod.spec
     return Findings(
-        _text("spec", _of_pod(spec)),
+        _text("spec", _of_pod(spec, selinux)),
         tuple(
-            (container.name, _text(f"spec.{kind}[{container.name}]", _of_container(container)))
+            (
+                container.name,
+                _text(f"spec.{kind}[{container.name}]", _of_container(container, spec, selinux)),
+            )
             for kind in ("initContainers", "containers")
             for container in getattr(spec, kind)
         ),
+        _text("spec", _passed_over(spec)),
     )
+
+
+def _passed_over(spec: PodSpec) -> list[str]:
+    """What a pod runs without, and is told of: with nothing said it would expect a token, too."""
+    asks = spec.serviceAccountName and spec.automountServiceAccountToken is not False
+    return ["automountServiceAccountToken"] if asks else []
 
 
 def _text(path: str, fields: list[str]) -> str:
@@ -144,7 +156,7 @@ def _set_members(value: msgspec.Struct) -> list[str]:
     return [name for name in value.__struct_fields__ if getattr(value, name) != getattr(zero, name)]
 
 
-def _of_pod(spec: PodSpec) -> list[str]:
+def _of_pod(spec: PodSpec, selinux: bool) -> list[str]:
     found = []
     for name in _set_members(spec):
         if name in POD:
@@ -158,7 +170,7 @@ def _of_pod(spec: PodSpec) -> list[str]:
         found += [
             f"securityContext.{name}"
             for name in _set_members(spec.securityContext)
-            if name not in POD_SECURITY
+            if name not in (POD_SECURITY if selinux else {*POD_SECURITY, SELINUX})
             and getattr(spec.securityContext, name) not in POD_SECURITY_DEFAULTS.get(name, ())
         ]
         found += _of_seccomp(spec.securityContext)
@@ -189,21 +201,22 @@ def _of_empty_dir(source: EmptyDirVolumeSource) -> list[str]:
     return ["sizeLimit"] if source.sizeLimit and not source.medium else []
 
 
-def _of_container(container: Container) -> list[str]:
+def _of_container(container: Container, spec: PodSpec, selinux: bool) -> list[str]:
     found = [name for name in _set_members(container) if name not in CONTAINER]
     if container.securityContext is not None:
         found += [
             f"securityContext.{name}"
             for name in _set_members(container.securityContext)
-            if name not in SECURITY and not _default_proc_mount(container, name)
+            if name not in (SECURITY if selinux else {*SECURITY, SELINUX})
+            and not _default_proc_mount(container, name)
         ]
         found += _of_seccomp(container.securityContext)
     found += [f"lifecycle.{name}" for name in _of_lifecycle(container)]
     found += [
-        f"ports[{number}].{name}"
+        f"ports[{number}].hostPort"
         for number, port in enumerate(container.ports)
-        for name in ("hostPort", "hostIP")
-        if getattr(port, name)
+        # On the machine's network a container's port is the machine's: the API says so itself.
+        if port.hostPort and not (spec.hostNetwork and port.hostPort == port.containerPort)
     ]
     for mount in container.volumeMounts:
         found += [

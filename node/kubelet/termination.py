@@ -7,11 +7,11 @@ file, and at most 4 KiB of it are read.
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 from pathlib import Path
 
 from common.api import times
+from node.files.regular import open_regular
+from node.kubelet import logs
 from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX_BYTES = 4096
@@ -26,29 +26,22 @@ def path(root: Path, pod_uid: str, container: str, attempt: int) -> Path:
 
 def read(file: Path) -> str:
     """The message; empty when there is none or the file is not what it should be."""
-    return _read_regular(file, MESSAGE_MAX_BYTES, from_end=False)
-
-
-def log_tail(file: Path) -> str:
-    """The last lines of a log, as a message."""
-    text = _read_regular(file, LOG_MAX_BYTES * 2, from_end=True)
-    lines = [line.split(" ", 3)[-1] for line in text.splitlines()[-LOG_MAX_LINES:]]
-    return "\n".join(lines)[-LOG_MAX_BYTES:]
-
-
-def _read_regular(file: Path, limit_bytes: int, *, from_end: bool) -> str:
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = open_regular(file)
     except OSError:
         return ""
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            return ""
-        offset = max(0, found.st_size - limit_bytes) if from_end else 0
-        return os.pread(descriptor, limit_bytes, offset).decode("utf-8", "replace")
+        return os.pread(descriptor, MESSAGE_MAX_BYTES, 0).decode("utf-8", "replace")
     finally:
         os.close(descriptor)
+
+
+def log_tail(file: Path) -> str:
+    """The end of a log, as a message; empty when it cannot be read."""
+    try:
+        return logs.last_text(file, LOG_MAX_LINES, LOG_MAX_BYTES)
+    except OSError:
+        return ""
 
 
 def run_seconds(status: ContainerStatus) -> float:
@@ -57,8 +50,3 @@ def run_seconds(status: ContainerStatus) -> float:
         return 0.0
     start, end = times.parse(status.started_at), times.parse(status.finished_at)
     return (end - start).total_seconds()
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory with everything in it; one that is not there is no error."""
-    shutil.rmtree(directory, ignore_errors=True)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
-import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from posixpath import join, normpath
 
 import msgspec
 
@@ -28,11 +27,14 @@ from common.api.types.core_v1 import (
     Volume,
     VolumeProjection,
 )
-from node.kubelet import env
-from node.kubelet.env import Config, ConfigError, HostFacts
+from node.files.mounts import mount_tmpfs
+from node.files.removal import remove_tree
+from node.kubelet import env, texts
+from node.kubelet.env import Config, HostFacts
+from node.kubelet.texts import ConfigError
 
 DEFAULT_MODE = 0o644
-ROOT_MODE = 0o750
+ROOT_MODE = 0o700
 Files = dict[str, tuple[bytes, int]]
 """Relative path -> (content, mode)."""
 
@@ -65,36 +67,59 @@ class Volumes:
         return str(self._root / pod_uid / "volumes" / volume.name)
 
     def make(self, pod: Pod, config: Config, host: HostFacts, pod_address: str) -> None:
-        """Make every volume of a pod, or bring it up to date.
+        """Make every volume of a pod, or bring it up to date, whatever becomes of the others.
 
-        Raises ConfigError that names the volume.
+        Raises ConfigError that names those that failed.
         """
+        failed = []
         for volume in pod.spec.volumes:
-            directory = Path(self.path(pod.metadata.uid, volume))
             try:
-                if volume.hostPath is not None:
-                    _check_host_path(volume.hostPath)
-                elif volume.emptyDir is not None:
-                    _make_empty(directory, volume.emptyDir)
-                else:
-                    files = _content(volume, pod, config, host, pod_address)
-                    _make_directory(directory, tmpfs=volume.configMap is None, size=0)
-                    publish(directory, files)
-            except (ConfigError, OSError, subprocess.CalledProcessError) as error:
-                text = f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
-                raise ConfigError(text) from error
+                self._make(volume, pod, config, host, pod_address)
+            except (ConfigError, OSError, ValueError) as error:
+                failed.append(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}')
+        if failed:
+            raise ConfigError("; ".join(failed))
 
-    def remove(self, pod_uid: str) -> None:
-        """Remove everything of a pod's volumes; host paths are not ours and stay."""
-        directory = self._root / pod_uid / "volumes"
-        if not directory.exists():
-            return
-        prefix = f"{directory}/"
-        with Path("/proc/self/mountinfo").open() as file:
-            points = [line.split(" ")[4] for line in file]
-        for point in sorted((p for p in points if p.startswith(prefix)), key=len, reverse=True):
-            subprocess.run(["umount", "-l", point], check=True)
-        shutil.rmtree(directory)
+    def _make(
+        self, volume: Volume, pod: Pod, config: Config, host: HostFacts, pod_address: str
+    ) -> None:
+        directory = Path(self.path(pod.metadata.uid, volume))
+        if volume.hostPath is not None:
+            texts.host_path(f"spec.volumes[{volume.name}].hostPath.path", volume.hostPath.path)
+            _check_host_path(volume.hostPath)
+        elif volume.emptyDir is not None:
+            _make_empty(directory, volume.emptyDir)
+        else:
+            files = _content(volume, pod, config, host, pod_address)
+            _make_directory(directory, tmpfs=volume.configMap is None, size=0)
+            publish(directory, files)
+            taken = {path.split("/")[0] for path in files}
+            for point in mounted_below(pod, volume.name):
+                if point.parts[0] not in taken:
+                    (directory / point).mkdir(parents=True, exist_ok=True)
+
+    def remove(self, pod_uid: str) -> bool:
+        """Remove a pod's volumes; host paths are not ours and stay.
+
+        Answers whether nothing is left: what is large takes several calls. Raises OSError.
+        """
+        return remove_tree(self._root / pod_uid / "volumes")
+
+
+def mounted_below(pod: Pod, name: str) -> set[PurePosixPath]:
+    """Where containers mount other volumes below a volume, relative to it. Pure.
+
+    A volume that containers may not write to must have these places: nobody can make them later.
+    """
+    found = set()
+    for container in (*pod.spec.initContainers, *pod.spec.containers):
+        targets = [
+            (mount.name, PurePosixPath(normpath(join("/", mount.mountPath))))
+            for mount in container.volumeMounts
+        ]
+        for top in [target for owner, target in targets if owner == name]:
+            found |= {point.relative_to(top) for _, point in targets if top in point.parents}
+    return found
 
 
 def _make_empty(directory: Path, source: EmptyDirVolumeSource) -> None:
@@ -109,9 +134,7 @@ def _make_directory(directory: Path, *, tmpfs: bool, size: int) -> bool:
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     if tmpfs and not directory.is_mount():
-        options = "mode=0755" + (f",size={size}" if size else "")
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
-        subprocess.run(command, check=True)
+        mount_tmpfs(directory, "mode=0755" + (f",size={size}" if size else ""))
         made = True
     return made
 
@@ -261,19 +284,20 @@ def publish(directory: Path, files: Files) -> None:
     _link_names(directory, {path.split("/")[0] for path in files})
     for entry in directory.iterdir():
         if entry.name.startswith("..") and entry not in (link, target):
-            shutil.rmtree(entry, ignore_errors=True)
+            remove_tree(entry)
 
 
 def _swap(link: Path, target: Path, files: Files) -> None:
     """Write the files where nobody sees them, and make the link point there."""
-    if target.exists():
-        shutil.rmtree(target)
+    remove_tree(target)
     target.mkdir(mode=0o755)
     for path, (data, mode) in files.items():
         _write(target, path, data, mode)
     temporary = link.with_name("..data_tmp")
-    temporary.unlink(missing_ok=True)
+    remove_tree(temporary)
     temporary.symlink_to(target.name)
+    if not link.is_symlink():
+        remove_tree(link)
     temporary.rename(link)
 
 
@@ -294,11 +318,10 @@ def _link_names(directory: Path, names: set[str]) -> None:
         if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in names:
             entry.unlink()
     for name in names:
-        visible = directory / name
-        if not visible.is_symlink():
-            if visible.exists():
-                (shutil.rmtree if visible.is_dir() else os.unlink)(visible)
-            visible.symlink_to(f"..data/{name}")
+        visible, wanted = directory / name, f"..data/{name}"
+        if not visible.is_symlink() or str(visible.readlink()) != wanted:
+            remove_tree(visible)
+            visible.symlink_to(wanted)
 
 
 def config_of(

@@ -34,7 +34,6 @@ from node.session import credentials
 from node.session.credentials import Credentials
 
 log = logging.getLogger("kubeproxy")
-GATEWAY_PORT_OFFSET = 1
 POLL_SECONDS = 0.5
 SERVER_NAME = "wherry-master"
 
@@ -84,11 +83,10 @@ async def run(config: KubeProxyConfig, own: Credentials) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    host = urlsplit(config.master)
-    port = (host.port or 6443) + GATEWAY_PORT_OFFSET
+    host = urlsplit(config.master).hostname
     clock = SystemClock()
     tls = Tls(own.ca, own.certificate, own.key, SERVER_NAME)
-    client = EtcdClient([f"{host.hostname}:{port}"], tls, clock=clock, rng=SystemRng())
+    client = EtcdClient([f"{host}:{config.node_port}"], tls, clock=clock, rng=SystemRng())
     table = Table(node_facts(config))
     dataplane = NftablesDataplane(table.node, Offload(threads=1, name="nftables"))
     proxy = Proxy(client, table, dataplane, clock=clock)

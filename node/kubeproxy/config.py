@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from common.runtime import config, flags
 from common.runtime.config import ConfigError
-from common.runtime.values import Address, Cidr, MasterUrl
+from common.runtime.values import Address, Cidr, MasterUrl, Port
 
 FILE = "/etc/wherry/kube-proxy.yaml"
 
@@ -18,9 +18,10 @@ FILE = "/etc/wherry/kube-proxy.yaml"
 class KubeProxyConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     """What an operator can set; keys in YAML have hyphens."""
 
-    master: Annotated[
-        MasterUrl, Meta(description="https://HOST:6443; services are watched on the next port")
-    ] = ""
+    master: Annotated[MasterUrl, Meta(description="https://HOST:6443")] = ""
+    node_port: Annotated[
+        Port, Meta(description="the master's --node-port: services are watched there")
+    ] = 6444
     node_name: Annotated[str, Meta(description="the kubelet's; default: the machine's")] = ""
     node_ip: Annotated[Address, Meta(description="the kubelet's")] = ""
     cluster_cidr: Annotated[

@@ -155,7 +155,7 @@ class Proxy:
             try:
                 await self._apply({key: self._piece(key) for key in changed})
                 failures = 0
-            except DataplaneError as error:
+            except (DataplaneError, OSError) as error:
                 failures += 1
                 self._changed |= changed
                 self._whole = True

@@ -25,6 +25,7 @@ from node.kubeproxy.objects import (
 POD_SLICES = "endpointslice-controller.k8s.io"
 API_SERVICE = "default/kubernetes"
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp"}
+AFFINITY_SECONDS, AFFINITY_MAX_SECONDS = 10800, 86400
 _BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -137,7 +138,8 @@ class Table:
             return []
         found = []
         for port in service.spec.ports:
-            if port.protocol in PROTOCOLS:
+            node_port_is_sound = port.nodePort == 0 or is_port(port.nodePort)
+            if port.protocol in PROTOCOLS and is_port(port.port) and node_port_is_sound:
                 found.append(self._port(key, service.spec, port))
         return found
 
@@ -146,6 +148,7 @@ class Table:
         local = [one for one in usable if one.endpoint.local]
         config = spec.sessionAffinityConfig
         seconds = config.clientIP.timeoutSeconds if config and config.clientIP else None
+        seconds = min(max(seconds or AFFINITY_SECONDS, 1), AFFINITY_MAX_SECONDS)
         return ServicePort(
             service=key,
             name=port.name,
@@ -154,7 +157,7 @@ class Table:
             port=port.port,
             node_port=port.nodePort,
             external_ips=tuple(sorted({one for one in spec.externalIPs if is_ipv4(one)})),
-            affinity_seconds=(seconds or 10800) if spec.sessionAffinity == "ClientIP" else 0,
+            affinity_seconds=seconds if spec.sessionAffinity == "ClientIP" else 0,
             internal_local=spec.internalTrafficPolicy == "Local",
             external_local=spec.externalTrafficPolicy == "Local",
             endpoints=_preferred(usable),
@@ -183,11 +186,11 @@ class Table:
         found: dict[tuple[str, int], _Backend] = {}
         for made in self._slices_of(key):
             numbers = [
-                port.port
+                port.port or 0
                 for port in made.ports
                 if (port.name or "") == port_name and (port.protocol or "TCP") == protocol
             ]
-            if made.addressType != "IPv4" or not numbers or not numbers[0]:
+            if made.addressType != "IPv4" or not numbers or not is_port(numbers[0]):
                 continue
             for endpoint in made.endpoints:
                 backend = self._backend(key, made, endpoint, numbers[0])
@@ -273,6 +276,11 @@ def is_served(service: Service) -> bool:
     spec, labels = service.spec, service.metadata.labels
     has_address = is_ipv4(spec.clusterIP) and spec.type != "ExternalName"
     return has_address and labels.proxy_name is None and labels.headless is None
+
+
+def is_port(number: int) -> bool:
+    """Whether rules can be made for it."""
+    return 0 < number < 65536
 
 
 def is_ipv4(address: str) -> bool:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import msgspec
 
+from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock, sleep_or_event
 from common.security.files import write_private
-from node.network.routes import Network, PodNetwork, parse_peer
+from node.network.routes import Network, Peer, PodNetwork, peer_problem
 from node.runtime.base import SandboxFailed
 from node.session.writer import DiskWriter
 
 log = logging.getLogger(__name__)
 REPAIR_SECONDS = 20.0
-RETRY_SECONDS = 2.0
+RETRY = Backoff(initial_seconds=2.0, cap_seconds=REPAIR_SECONDS)
 
 
 class NetworkKeeper:
@@ -32,6 +33,7 @@ class NetworkKeeper:
         self._clock = clock
         self._changed = asyncio.Event()
         self._told = (_load(file), "")
+        self._refused: dict[Peer, str] = {}
 
     def update(self, network: Network, pod_cidr: str) -> None:
         """The master has told of the network; kept on disk for starts without a master."""
@@ -40,7 +42,7 @@ class NetworkKeeper:
             data = msgspec.json.encode(network)
             self._writer.put(str(self._file), partial(write_private, self._file, data))
             self._changed.set()
-            _log_unreadable(network)
+            self._log_refused(network, pod_cidr)
 
     def start(self, pod_cidr: str) -> None:
         """Begin with what is known from before."""
@@ -48,7 +50,8 @@ class NetworkKeeper:
         self._changed.set()
 
     async def run(self) -> None:
-        """Apply and repair until cancelled."""
+        """Apply and repair until cancelled; what is refused is logged when it is something new."""
+        failures, said = 0, ""
         while True:
             self._changed.clear()
             network, pod_cidr = self._told
@@ -56,17 +59,27 @@ class NetworkKeeper:
             if pod_cidr and network.cluster_cidr:
                 try:
                     await self._pod_network.apply(network, pod_cidr)
-                except SandboxFailed as error:
-                    log.error("the pod network is not complete", extra={"error": str(error)})
-                    seconds = RETRY_SECONDS
+                    failures, said = 0, ""
+                except (SandboxFailed, ValueError) as error:
+                    if str(error) != said:
+                        log.error("the pod network is not complete", extra={"error": str(error)})
+                    failures, said = failures + 1, str(error)
+                    seconds = RETRY.delay_seconds(failures)
             await sleep_or_event(self._clock, seconds, self._changed)
 
-
-def _log_unreadable(network: Network) -> None:
-    for peer in network.peers:
-        if parse_peer(peer) is None:
-            addresses = f"{peer.pod_cidr!r} at {peer.address!r}"
-            log.warning("no route to a node's pods: not IPv4", extra={"object": addresses})
+    def _log_refused(self, network: Network, pod_cidr: str) -> None:
+        """Say once of each peer why it has no route."""
+        node_ip = self._pod_network.node_ip
+        found = {
+            peer: problem
+            for peer in network.peers
+            if (problem := peer_problem(peer, network, node_ip, pod_cidr))
+        }
+        for peer, problem in found.items():
+            if self._refused.get(peer) != problem:
+                addresses = f"{peer.pod_cidr!r} at {peer.address!r}"
+                log.warning("no route to a node's pods: %s", problem, extra={"object": addresses})
+        self._refused = found
 
 
 def _load(file: Path) -> Network:

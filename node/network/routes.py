@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -27,6 +29,10 @@ TABLE = "ip wherry-network"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 COMMAND_SECONDS = 10.0
 UNREACHABLE = "unreachable"
+LINK_PREFIX = "wh"
+"""How the names of the links to pods begin."""
+ERROR_MAX = 2000
+_FAILED_LINE = re.compile(r"Command failed -:(\d+)")
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -55,37 +61,49 @@ class Route:
 def wanted_routes(network: Network, node_ip: str, device: str, pod_cidr: str) -> dict[str, Route]:
     """The routes that a node needs, by destination. Pure.
 
-    A peer whose addresses cannot be read, or would take the way to something else, is left
-    out. What is no pod of this node's, in its own block, is refused at once instead of being sent
-    away by the default route. Services have a route so that a node without a default one may call
-    them: the proxy leads the packet elsewhere before it leaves.
+    A peer that is refused has none. What is no pod of this node's, in its own block, is refused at
+    once instead of being sent away by the default route. Services have a route so that a node
+    without a default one may call them: the proxy leads the packet elsewhere before it leaves.
     """
     if not network.cluster_cidr:
         return {}
-    cluster = IPv4Network(network.cluster_cidr)
     found = {pod_cidr: Route(pod_cidr, UNREACHABLE)}
     for peer in network.peers:
-        addresses = parse_peer(peer)
-        if addresses is None or peer.pod_cidr == pod_cidr:
-            continue
-        block, gateway = addresses
-        if block.subnet_of(cluster) and block != cluster:
-            found[str(block)] = Route(str(block), f"via {gateway}")
-    if network.service_cidr:
+        if peer.pod_cidr != pod_cidr and not peer_problem(peer, network, node_ip, pod_cidr):
+            found[peer.pod_cidr] = Route(peer.pod_cidr, f"via {peer.address}")
+    if network.service_cidr and device:
         services = network.service_cidr
         found[services] = Route(services, f"dev {device} src {node_ip}")
     return found
 
 
-def parse_peer(peer: Peer) -> tuple[IPv4Network, IPv4Address] | None:
-    """A peer's block and address; None when one of them is not of IPv4: it has no route here.
+def peer_problem(peer: Peer, network: Network, node_ip: str, pod_cidr: str) -> str:
+    """Why a peer has no route here; empty for one that has, and for this node itself.
 
-    Both are what a client of the API has written: nothing of it may end a kubelet.
+    Both of its addresses are what a client of the API has written: nothing of it may end a kubelet,
+    or take the way to something else. Pure.
     """
+    if peer.pod_cidr == pod_cidr or not network.cluster_cidr:
+        return ""
     try:
-        return IPv4Network(peer.pod_cidr), IPv4Address(peer.address)
+        block, address = IPv4Network(peer.pod_cidr), IPv4Address(peer.address)
     except ValueError:
-        return None
+        return "not IPv4"
+    cluster = IPv4Network(network.cluster_cidr)
+    if not block.subnet_of(cluster) or block == cluster:
+        return f"its block is not one of {cluster}"
+    if pod_cidr and block.overlaps(IPv4Network(pod_cidr)):
+        return "its block is of this node's pods"
+    kinds = ("unspecified", "loopback", "multicast", "link_local", "reserved")
+    wrong = [kind for kind in kinds if getattr(address, f"is_{kind}")]
+    if wrong:
+        return f"its address is {wrong[0].replace('_', '-')}"
+    if str(address) == node_ip:
+        return "its address is this node's"
+    taken = (network.cluster_cidr, network.service_cidr)
+    if any(address in IPv4Network(cidr) for cidr in taken if cidr):
+        return "its address is one of pods or services"
+    return ""
 
 
 def changes(wanted: Mapping[str, Route], there: Mapping[str, Route]) -> list[str]:
@@ -105,12 +123,20 @@ def _line(route: Route) -> str:
     return f"{route.destination} {route.way}"
 
 
-def masquerading(network: Network, pod_cidr: str) -> str:
-    """The nftables script that makes our table anew: in one step, whatever is there. Pure."""
+def rules(network: Network, pod_cidr: str) -> str:
+    """The nftables script that makes our table anew: in one step, whatever is there. Pure.
+
+    A packet from a pod's link must have an address to which that link is the way: its own. (The
+    kernel's rp_filter asks the same, unless some other setting of the machine has loosened it.)
+    """
     return f"""\
 table {TABLE} {{ }}
 delete table {TABLE}
 table {TABLE} {{
+    chain sources {{
+        type filter hook prerouting priority -300; policy accept;
+        iifname "{LINK_PREFIX}*" fib saddr . iif oif 0 drop
+    }}
     chain postrouting {{
         type nat hook postrouting priority 101; policy accept;
         ip saddr {pod_cidr} ip daddr != {network.cluster_cidr} masquerade
@@ -120,33 +146,57 @@ table {TABLE} {{
 
 
 class PodNetwork:
-    """Keeps this node's routes, forwarding and masquerading as the cluster needs them."""
+    """Keeps this node's routes, forwarding and rules as the cluster needs them."""
 
     def __init__(self, node_ip: str, offload: Offload) -> None:
-        self._node_ip = node_ip
+        self.node_ip = node_ip
         self._offload = offload
-        self._masqueraded = ""
+        self._loaded = ""
 
     async def apply(self, network: Network, pod_cidr: str) -> None:
-        """Make the kernel as `network` wants it. Raises SandboxFailed with what was refused."""
+        """Make the kernel as `network` wants it; what is refused keeps nothing else from it.
+
+        Raises SandboxFailed with all that was refused.
+        """
         await self._offload(self._apply_now, network, pod_cidr)
 
     def _apply_now(self, network: Network, pod_cidr: str) -> None:
-        _forward()
-        wanted = wanted_routes(network, self._node_ip, device_of(self._node_ip), pod_cidr)
-        lines = changes(
-            wanted, parse_routes(_run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
+        problems = []
+        parts = (
+            forward,
+            partial(self._load, rules(network, pod_cidr) if network.cluster_cidr else ""),
+            partial(self._route, network, pod_cidr),
         )
-        if lines:
-            log.info("routes to pods change", extra={"count": len(lines)})
-            _run(["ip", "-force", "-batch", "-"], "\n".join(lines) + "\n")
-        script = masquerading(network, pod_cidr) if network.cluster_cidr else ""
-        if script and (script != self._masqueraded or not _has_table()):
+        for part in parts:
+            try:
+                part()
+            except SandboxFailed as error:
+                problems.append(str(error))
+        if problems:
+            raise SandboxFailed("; ".join(problems))
+
+    def _load(self, script: str) -> None:
+        if script and (script != self._loaded or not _has_table()):
             _run(["nft", "-f", "-"], script)
-            self._masqueraded = script
+            self._loaded = script
+
+    def _route(self, network: Network, pod_cidr: str) -> None:
+        problem = ""
+        try:
+            device = device_of(self.node_ip)
+        except SandboxFailed as error:
+            device, problem = "", str(error)
+        wanted = wanted_routes(network, self.node_ip, device, pod_cidr)
+        there = parse_routes(_run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
+        if lines := changes(wanted, there):
+            log.info("routes to pods change", extra={"count": len(lines)})
+            # With -force, a line that is refused does not keep the others from being carried out.
+            _run(["ip", "-force", "-batch", "-"], "\n".join(lines) + "\n", lines)
+        if problem:
+            raise SandboxFailed(problem)
 
 
-def _forward() -> None:
+def forward() -> None:
     """Have the kernel pass packets on between pods and links. Raises SandboxFailed."""
     try:
         if FORWARDING.read_text().strip() != "1":
@@ -184,7 +234,9 @@ def _has_table() -> bool:
     return f"table {TABLE}" in listed.splitlines()
 
 
-def _run(command: list[str], text: str = "") -> str:
+def _run(command: list[str], text: str = "", lines: Sequence[str] = ()) -> str:
+    """What a program prints. Raises SandboxFailed in its words, with those of `lines` that ip says
+    have failed."""
     try:
         ended = subprocess.run(
             command,
@@ -196,5 +248,7 @@ def _run(command: list[str], text: str = "") -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SandboxFailed(f"{command[0]}: {error}") from error
     if ended.returncode:
-        raise SandboxFailed(f"{command[0]}: {ended.stderr.decode('utf-8', 'replace').strip()}")
+        said = ended.stderr.decode("utf-8", "replace").strip()
+        named = _FAILED_LINE.sub(lambda found: f"({lines[int(found[1]) - 1]})", said)
+        raise SandboxFailed(f"{command[0]}: {' '.join(named.split())[:ERROR_MAX]}")
     return ended.stdout.decode()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,24 +16,36 @@ from pathlib import Path
 import msgspec
 
 from common.runtime.offload import Offload
+from node.files.mounts import mount_tmpfs, points
+from node.files.removal import remove_tree
+from node.network.routes import LINK_PREFIX, forward
 from node.runtime.base import SandboxFailed, SandboxSpec, SandboxStatus
 
 GATEWAY = "169.254.1.1"
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 NAMESPACES = ("net", "ipc", "uts")
+ETC = "etc"
+"""Holds hosts, hostname and resolv.conf: a small file system in memory, mounted."""
+ETC_SPARE_BYTES = 256 << 10
+"""How much more than we wrote a pod may write to these three."""
+ROOT_MODE = 0o700
+"""Below are files that any user may read or write, for containers run as any: none gets there."""
 COMMAND_TIMEOUT_SECONDS = 30.0
 NO_VALUES: Mapping[str, str] = {}
 
-MOUNT_SHM = 'mount -t tmpfs -o "mode=1777,size=$SHM_BYTES" shm "$DIRECTORY/shm"'
 MAKE_IPC = 'unshare --ipc="$DIRECTORY/ipc" true'
 MAKE_NAMESPACES = (
     'unshare --net="$DIRECTORY/net" --ipc="$DIRECTORY/ipc" --uts="$DIRECTORY/uts" hostname "$NAME"'
 )
+NO_IPV6 = """setting=/proc/sys/net/ipv6/conf/$LINK/disable_ipv6
+if [ -e $setting ]; then echo 1 > $setting; fi"""
+"""Pods have no IPv6; a node that spoke it with one would take its router advertisements."""
 CONNECT_NODE = f"""ip -batch - <<END
 link add $LINK address {GATEWAY_MAC} type veth peer name eth0 netns $DIRECTORY/net
 link set $LINK up
 route replace $ADDRESS/32 dev $LINK
-END"""
+END
+{NO_IPV6}"""
 CONNECT_POD = f"""nsenter --net="$DIRECTORY/net" ip -batch - <<END
 link set lo up
 addr add $ADDRESS/32 dev eth0
@@ -43,7 +54,7 @@ neigh add {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent
 route add {GATEWAY} dev eth0 scope link
 route add default via {GATEWAY} dev eth0
 END"""
-CONNECTED = (MOUNT_SHM, MAKE_NAMESPACES, CONNECT_NODE, CONNECT_POD)
+CONNECTED = (MAKE_NAMESPACES, CONNECT_NODE, CONNECT_POD)
 """How a sandbox is made: one shell, for starting it takes longer than most of what it does. The
 host name is set inside, as Podman may not set it."""
 
@@ -74,21 +85,47 @@ class NamespaceSandbox:
         if found is not None and found.ready:
             return found
         await self.remove(spec.pod_uid)
-        await self._offload(_make_files, directory, spec)
+        try:
+            await self._offload(self._make_files, directory, spec)
+        except OSError as error:
+            raise SandboxFailed(f"the files of a sandbox cannot be made: {error}") from error
         values = {
             "DIRECTORY": str(directory),
             "NAME": spec.hostname,
             "ADDRESS": spec.address,
             "LINK": link_name(spec.pod_uid),
-            "SHM_BYTES": str(spec.shm_bytes),
         }
-        steps = (MOUNT_SHM, MAKE_IPC) if spec.host_network else CONNECTED
+        steps = (MAKE_IPC,) if spec.host_network else CONNECTED
         await self._run(["sh", "-ec", "\n".join(steps)], values)
         if not spec.host_network:
-            await self._offload(_forward)
+            await self._offload(forward)
         meta = _Meta(spec.pod_uid, spec.pod_namespace, spec.pod_name, spec.address)
         await self._offload((directory / "sandbox.json").write_bytes, msgspec.json.encode(meta))
         return _status(directory, meta, ready=True)
+
+    def _make_files(self, directory: Path, spec: SandboxSpec) -> None:
+        """The files that are bound into every container, and the points to mount at.
+
+        What containers may write to is memory of their pod's own and of a size of its own: the
+        machine's /run is none of theirs.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._root.chmod(ROOT_MODE)
+        files = {
+            "hosts": spec.hosts.encode(),
+            "hostname": f"{spec.hostname}\n".encode(),
+            "resolv.conf": spec.resolv_conf.encode(),
+        }
+        for name in ("shm", ETC):
+            (directory / name).mkdir(parents=True)
+        for name in NAMESPACES:
+            (directory / name).touch()
+        options = f"mode=1777,size={spec.shm_bytes}"
+        mount_tmpfs(directory / "shm", options, data_only=True)
+        size = sum(len(content) for content in files.values()) + ETC_SPARE_BYTES
+        mount_tmpfs(directory / ETC, f"mode=0755,size={size}", data_only=True)
+        for name, content in files.items():
+            (directory / ETC / name).write_bytes(content)
 
     async def _run(self, command: Sequence[str], values: Mapping[str, str] = NO_VALUES) -> None:
         """Run a program with `values` in its environment; raises SandboxFailed."""
@@ -100,21 +137,11 @@ class NamespaceSandbox:
         if not await self._offload(directory.exists):
             return
         await self._disconnect(link_name(pod_uid))
-        await self._unmount(directory)
-        await self._offload(shutil.rmtree, directory, ignore_errors=True)
-        if await self._offload(directory.exists):
-            raise SandboxFailed(f"{directory} cannot be deleted")
-
-    async def _unmount(self, directory: Path) -> None:
-        """Unmount all below a directory. A removal that was cut off may be doing so still."""
-        mounted = await self._offload(_mounts_below, directory)
-        if not mounted:
-            return
         try:
-            await self._run(["umount", "-l", *mounted])
-        except SandboxFailed:
-            if await self._offload(_mounts_below, directory):
-                raise
+            while not await self._offload(remove_tree, directory):
+                pass
+        except OSError as error:
+            raise SandboxFailed(f"{directory} cannot be deleted: {error}") from error
 
     async def _disconnect(self, link: str) -> None:
         """Delete a veth pair. The kernel may be doing so already, its namespace having ended."""
@@ -134,22 +161,22 @@ class NamespaceSandbox:
     def _list(self) -> Sandboxes:
         if not self._root.is_dir():
             return []
-        points = _mount_points()
-        found = [_read(directory, points) for directory in sorted(self._root.iterdir())]
+        mounted = points()
+        found = [_read(directory, mounted) for directory in sorted(self._root.iterdir())]
         return [status for status in found if status is not None]
 
 
-def _read(directory: Path, points: frozenset[str] | None = None) -> SandboxStatus | None:
+def _read(directory: Path, mounted: frozenset[str] | None = None) -> SandboxStatus | None:
     """The sandbox in a directory; not ready when it is not whole. Mount points are read once for
-    many sandboxes, for there are four of each."""
+    many sandboxes, for there are five of each."""
     if not directory.is_dir():
         return None
     try:
         meta = msgspec.json.decode((directory / "sandbox.json").read_bytes(), type=_Meta)
     except (OSError, msgspec.DecodeError):
         return _status(directory, _Meta(directory.name, "", "", ""), ready=False)
-    mounted = _mount_points() if points is None else points
-    parts = ("shm", *NAMESPACES) if meta.address else ("shm", "ipc")
+    mounted = points() if mounted is None else mounted
+    parts = ("shm", ETC, *NAMESPACES) if meta.address else ("shm", ETC, "ipc")
     whole = {str(directory / name) for name in parts}
     linked = not meta.address or Path(f"/sys/class/net/{link_name(meta.uid)}").exists()
     return _status(directory, meta, ready=whole <= mounted and linked)
@@ -172,37 +199,7 @@ def _status(directory: Path, meta: _Meta, *, ready: bool) -> SandboxStatus:
 
 def link_name(pod_uid: str) -> str:
     """The node's end of a pod's veth pair; 15 characters is what Linux allows."""
-    return "wh" + hashlib.sha256(pod_uid.encode()).hexdigest()[:12]
-
-
-def _make_files(directory: Path, spec: SandboxSpec) -> None:
-    """The files that are bound into every container, and the points to mount at."""
-    directory.mkdir(parents=True, mode=0o755)
-    (directory / "shm").mkdir()
-    for name in NAMESPACES:
-        (directory / name).touch()
-    (directory / "hosts").write_text(spec.hosts)
-    (directory / "hostname").write_text(spec.hostname + "\n")
-    (directory / "resolv.conf").write_text(spec.resolv_conf)
-
-
-def _forward() -> None:
-    """Let the node forward between pods and its other links."""
-    setting = Path("/proc/sys/net/ipv4/ip_forward")
-    if setting.read_text().strip() != "1":
-        setting.write_text("1")
-
-
-def _mount_points() -> frozenset[str]:
-    """Where something is mounted, as this thread sees it."""
-    with Path("/proc/thread-self/mountinfo").open() as file:
-        return frozenset(line.split(" ", 5)[4] for line in file)
-
-
-def _mounts_below(directory: Path) -> list[str]:
-    """Mount points below a directory, the deepest first."""
-    prefix = f"{directory}/"
-    return sorted((p for p in _mount_points() if p.startswith(prefix)), key=len, reverse=True)
+    return LINK_PREFIX + hashlib.sha256(pod_uid.encode()).hexdigest()[:12]
 
 
 def _run_now(command: Sequence[str], values: Mapping[str, str]) -> None:
@@ -217,7 +214,7 @@ def _run_now(command: Sequence[str], values: Mapping[str, str]) -> None:
             timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise SandboxFailed(f"{command[0]}: {error}") from error
     if ended.returncode:
         raise SandboxFailed(f"{command[0]}: {ended.stderr.decode('utf-8', 'replace').strip()}")

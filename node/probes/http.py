@@ -1,6 +1,7 @@
 """A small HTTP client: one GET, a connection each, redirects within the host.
 
-Written by hand because a whole client library costs the kubelet more memory than all its pods.
+A whole client library would cost the kubelet more memory than all its pods: this is the transport
+only, answers are parsed by the one that Python has.
 """
 
 from __future__ import annotations
@@ -11,27 +12,31 @@ import os
 import ssl
 from urllib.parse import quote, urljoin, urlsplit
 
-from node.probes.base import BODY_MAX_BYTES, CheckFailed, HttpAnswer, HttpRequest, PlainHttp
+from node import version
+from node.probes import answers
+from node.probes.answers import Head
+from node.probes.base import CheckFailed, HttpAnswer, HttpRequest, PlainHttp
 
-VERSION = "1.33"
 REDIRECTS_MAX = 10
-HEAD_MAX_BYTES = 64 << 10
+PIECE_BYTES = 16 << 10
+ENDLESS_SECONDS = 1.0
+"""How long a body is waited for that has no length, from a server that keeps the connection."""
 _FOLLOWED = (301, 302, 303, 307, 308)
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 """What OpenSSL says of an answer that is HTTP."""
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
-_Head = tuple[int, dict[str, str]]
+_TIMED_OUT = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
 
 
 async def get(request: HttpRequest, timeout_seconds: float) -> HttpAnswer:
     """The answer to a GET. Raises CheckFailed."""
+    now = asyncio.get_running_loop().time()
+    deadline = now + timeout_seconds if timeout_seconds else None
     url = first_url(request)
     try:
-        async with asyncio.timeout(timeout_seconds or None):
-            return await _follow(url, request)
+        return await _follow(url, request, deadline)
     except TimeoutError:
-        text = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-        raise CheckFailed(f'Get "{url}": {text}') from None
+        raise CheckFailed(f'Get "{url}": {_TIMED_OUT}') from None
 
 
 def first_url(request: HttpRequest) -> str:
@@ -48,14 +53,16 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _follow(url: str, request: HttpRequest) -> HttpAnswer:
+async def _follow(url: str, request: HttpRequest, deadline: float | None) -> HttpAnswer:
     """Get a URL and where it redirects to, as long as that is the same host."""
     first = url
     for _ in range(REDIRECTS_MAX):
         try:
-            code, location, body = await _get_once(url, request)
+            code, location, body = await _get_once(url, request, deadline)
             target = urljoin(url, location)
             same = urlsplit(target).hostname == urlsplit(first).hostname
+        except TimeoutError:
+            raise
         except (OSError, EOFError, ValueError) as error:
             if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
                 text = "http: server gave HTTP response to HTTPS client"
@@ -91,24 +98,28 @@ def dial_reason(error: OSError) -> str:
     return f"connect: {known}"
 
 
-async def _get_once(url: str, request: HttpRequest) -> tuple[int, str, str]:
-    """(status code, Location, beginning of the body) of one GET."""
+async def _get_once(url: str, request: HttpRequest, deadline: float | None) -> tuple[int, str, str]:
+    """(status code, Location, beginning of the body) of one GET. Raises TimeoutError."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    # The server's name is not sent for an address: it would be no name.
-    reader, writer = await asyncio.open_connection(
-        parts.hostname, port, limit=HEAD_MAX_BYTES, ssl=_unverified() if secure else None
-    )
+    writer: asyncio.StreamWriter | None = None
     try:
-        writer.write(_head(parts.netloc, parts.path, parts.query, request))
-        await writer.drain()
-        code, headers = await _read_head(reader)
-        return code, headers.get("location", ""), await _read_body(reader, headers)
+        async with asyncio.timeout_at(deadline):
+            # The server's name is not sent for an address: it would be no name.
+            reader, writer = await asyncio.open_connection(
+                parts.hostname, port, ssl=_unverified() if secure else None
+            )
+            writer.write(_head(parts.netloc, parts.path, parts.query, request))
+            await writer.drain()
+            head, rest = await _read_head(reader)
+        body = await _read_body(reader, head, rest, deadline)
+        return head.code, head.location, body.decode("utf-8", "replace")
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            writer.transport.abort()
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                writer.transport.abort()
 
 
 def _unverified() -> ssl.SSLContext:
@@ -125,7 +136,7 @@ def _head(netloc: str, path: str, query: str, request: HttpRequest) -> bytes:
     lines = [f"GET {path or '/'}{'?' + query if query else ''} HTTP/1.1"]
     lines.append(f"Host: {given.get('host') or netloc}")
     if "user-agent" not in given:
-        lines.append(f"User-Agent: kube-{request.agent}/{VERSION}")
+        lines.append(f"User-Agent: kube-{request.agent}/{version.MINOR}")
     if "accept" not in given:
         lines.append("Accept: */*")
     for name, value in request.headers:
@@ -138,32 +149,38 @@ def _head(netloc: str, path: str, query: str, request: HttpRequest) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def _read_head(reader: asyncio.StreamReader) -> _Head:
-    """(status code, headers by lower case name); answers of 1xx are passed over."""
-    while True:
-        try:
-            text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        except asyncio.LimitOverrunError as error:
-            raise ValueError("the headers are too long") from error
-        first, *rest = text.split("\r\n")
-        words = first.split(" ", 2)
-        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
-            raise ValueError(repr(first[:100]))
-        code = int(words[1])
-        if code >= 200:
-            pairs = (line.partition(":") for line in rest if line)
-            return code, {name.strip().lower(): value.strip() for name, _, value in pairs}
+async def _read_head(reader: asyncio.StreamReader) -> tuple[Head, bytes]:
+    """The head of the answer, and what has come of the body."""
+    text = b""
+    while (taken := answers.take_head(text)) is None:
+        piece = await reader.read(PIECE_BYTES)
+        if not piece:
+            raise EOFError
+        text += piece
+    return taken
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> str:
-    """The beginning of the body, as it is on the wire; a body cut short is no failure."""
-    wanted = BODY_MAX_BYTES
-    if headers.get("content-length", "").isdigit():
-        wanted = min(wanted, int(headers["content-length"]))
-    body = bytearray()
-    while len(body) < wanted:
-        chunk = await reader.read(wanted - len(body))
-        if not chunk:
-            break
-        body += chunk
-    return body.decode("utf-8", "replace")
+async def _read_body(
+    reader: asyncio.StreamReader, head: Head, text: bytes, deadline: float | None
+) -> bytes:
+    """The beginning of the body; one cut short is no failure. Raises TimeoutError for one whose
+    end is known, and does not come."""
+    endless = head.length is None and not head.chunked
+    until = deadline
+    if endless:
+        soon = asyncio.get_running_loop().time() + ENDLESS_SECONDS
+        until = soon if deadline is None else min(soon, deadline)
+    try:
+        async with asyncio.timeout_at(until):
+            while (body := answers.take_body(head, text)) is None:
+                piece = await reader.read(PIECE_BYTES)
+                if not piece:
+                    return answers.begun(head, text)
+                text += piece
+            return body
+    except TimeoutError:
+        if endless:
+            return answers.begun(head, text)
+        raise
+    except ConnectionResetError:
+        return answers.begun(head, text)

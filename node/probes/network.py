@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from node import version
 from node.probes import http
 from node.probes.base import CheckFailed, HttpAnswer, HttpRequest
 
@@ -14,7 +15,7 @@ _CHECK = "/grpc.health.v1.Health/Check"
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.primary_user_agent", f"kube-probe/{http.VERSION}"),
+    ("grpc.primary_user_agent", f"kube-probe/{version.MINOR}"),
 )
 
 

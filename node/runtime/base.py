@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What a pod's UID is; anything else is not taken for the name of a directory of ours."""
+ID_SCHEME = "podman://"
 LABEL_POD_UID = "io.wherry.pod.uid"
 LABEL_POD_NAMESPACE = "io.wherry.pod.namespace"
 LABEL_POD_NAME = "io.wherry.pod.name"
@@ -179,6 +180,11 @@ class ExecResult:
     output: str
 
 
+def uri(container_id: str) -> str:
+    """A container's id as the API has it."""
+    return f"{ID_SCHEME}{container_id}"
+
+
 def runtime_name(pod_uid: str, name: str, attempt: str) -> str:
     """What a runtime calls an attempt of a pod's container."""
     return f"wherry-{pod_uid}-{name}-{attempt}"
@@ -247,13 +253,6 @@ class Runtime(Protocol):
         self, reference: str, *, credentials: tuple[str, str] | None = None
     ) -> None:
         """Fetch an image. Raises ImagePullFailed or InvalidImageName."""
-        ...
-
-    def events(self) -> AsyncIterator[str]:
-        """Pod UIDs of containers to which something has happened: a hint, nothing more.
-
-        Ends when the service goes.
-        """
         ...
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from common.runtime.clock import Clock
@@ -54,7 +53,6 @@ class FakeRuntime:
     calls: list[str] = field(default_factory=list)
     specs: dict[str, ContainerSpec] = field(default_factory=dict)
     _containers: dict[str, ContainerStatus] = field(default_factory=dict)
-    _watchers: list[asyncio.Queue[str | None]] = field(default_factory=list)
     _made: int = 0
 
     def add_images(self, *references: str) -> None:
@@ -77,8 +75,6 @@ class FakeRuntime:
     def stop_service(self) -> None:
         """The service goes away; its containers run on. `available = True` brings it back."""
         self.available = False
-        for queue in self._watchers:
-            queue.put_nowait(None)
 
     def check_invariants(self) -> None:
         """At most one container runs for each name of a pod."""
@@ -129,7 +125,6 @@ class FakeRuntime:
             asked_image=spec.image,
             log_path=spec.log_path,
         )
-        self._tell(spec.pod_uid)
         return container_id
 
     async def start_container(self, container_id: str) -> None:
@@ -164,9 +159,8 @@ class FakeRuntime:
             self._call(f"remove_container {container_id}")
             return
         self._call(f"remove_container {self._named(container_id)}")
-        uid = self._containers.pop(container_id).pod_uid
+        del self._containers[container_id]
         del self.specs[container_id]
-        self._tell(uid)
 
     async def exec_sync(
         self, container_id: str, command: Sequence[str], *, timeout_seconds: float
@@ -206,18 +200,6 @@ class FakeRuntime:
             raise base.ImagePullFailed(f"{reference}: manifest unknown")
         self.images[reference] = self.registry[reference]
 
-    async def events(self) -> AsyncIterator[str]:
-        """Pod UIDs, until the service stops."""
-        self._call("events")
-        queue: asyncio.Queue[str | None] = asyncio.Queue()
-        self._watchers.append(queue)
-        try:
-            while (uid := await queue.get()) is not None:
-                yield uid
-        finally:
-            with suppress(ValueError):
-                self._watchers.remove(queue)
-
     def _call(self, text: str) -> None:
         """Note a call, and fail it when that is its turn."""
         self.calls.append(text)
@@ -236,11 +218,6 @@ class FakeRuntime:
     def _change(self, container_id: str, **fields: object) -> None:
         status = replace(self._containers[container_id], **fields)  # type: ignore[arg-type]
         self._containers[container_id] = status
-        self._tell(status.pod_uid)
-
-    def _tell(self, uid: str) -> None:
-        for queue in self._watchers:
-            queue.put_nowait(uid)
 
     def _now(self) -> str:
         return self.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

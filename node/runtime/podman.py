@@ -10,7 +10,7 @@ import asyncio
 import base64
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from node.runtime.base import ContainerSpec, ContainerStatus, ExecResult, ImageS
 from node.runtime.oom import was_oom_killed
 from node.runtime.podman_exec import PodmanExec
 from node.runtime.podman_service import PodmanError, PodmanService
-from node.runtime.reference import check_reference
+from node.runtime.reference import qualified
 
 log = logging.getLogger(__name__)
 PULL_SILENCE_SECONDS = 1800.0
@@ -91,11 +91,11 @@ class PodmanRuntime:
 
     async def create_container(self, spec: ContainerSpec) -> str:
         """Make a container, or find the one that a former try has made."""
-        check_reference(spec.image)
+        image = qualified(spec.image)
         if spec.log_path:
             await self._offload(os.makedirs, Path(spec.log_path).parent, exist_ok=True)
         spec = replace(spec, oom_score_adj=permitted_oom_score_adj(spec.oom_score_adj))
-        body = podman_json.container_body(spec)
+        body = podman_json.container_body(spec) | {"image": image}
         try:
             found = await self._service.call("POST", "/containers/create", body=body)
         except PodmanError as error:
@@ -161,9 +161,9 @@ class PodmanRuntime:
 
     async def image_status(self, reference: str) -> ImageStatus | None:
         """The image, or None."""
-        check_reference(reference)
+        image = qualified(reference)
         try:
-            found = await self._service.call("GET", f"/images/{reference}/json")
+            found = await self._service.call("GET", f"/images/{image}/json")
         except PodmanError as error:
             if error.code == 404:
                 return None
@@ -181,8 +181,7 @@ class PodmanRuntime:
 
         It says when a layer is begun, and nothing until the layer is whole.
         """
-        check_reference(reference)
-        params = {"reference": reference, "policy": "always"}
+        params = {"reference": qualified(reference), "policy": "always"}
         headers = {} if credentials is None else _authorization(*credentials)
         lines = self._service.lines("POST", "/images/pull", params=params, headers=headers)
         try:
@@ -196,21 +195,6 @@ class PodmanRuntime:
             raise base.ImagePullFailed(text) from error
         except PodmanError as error:
             raise base.ImagePullFailed(error.message) from error
-
-    async def events(self) -> AsyncIterator[str]:
-        """Pod UIDs from Podman's event stream; ends when the service goes.
-
-        Podman's own filter matches a label's key and value only, so ours are picked out here.
-        """
-        params = {"stream": "true", "filters": _json({"type": ["container"]})}
-        try:
-            async with aclosing(self._service.lines("GET", "/events", params=params)) as stream:
-                async for line in stream:
-                    told = line["Actor"]["Attributes"]
-                    if podman_json.is_ours(told.get("name", ""), told):
-                        yield str(told[base.LABEL_POD_UID])
-        except (base.RuntimeUnavailable, PodmanError) as error:
-            log.debug("the event stream ended", extra={"cause": str(error)})
 
     async def _ask(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """A read to which every error means that the service does not work."""

@@ -1,9 +1,9 @@
 """Podman's service on its unix socket: plain calls by podman-py, streams on a connection of ours.
 
 podman-py is used for its transport and asked for Podman's own paths, because many of its calls
-lose errors or fields; its calls block, so they run in an Offload. A stream (a pull, the events)
-would hold a thread for as long as it lasts: it is read on the event loop, in HTTP/1.0, which needs
-no framing. Measured: docs/decisions/0003-podman-door.md.
+lose errors or fields; its calls block, so they run in an Offload. A stream (a pull, a
+command's output) would hold a thread for as long as it lasts: it is read on the event loop, in
+HTTP/1.0, which needs no framing. Measured: docs/decisions/0003-podman-door.md.
 """
 
 from __future__ import annotations

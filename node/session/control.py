@@ -59,6 +59,7 @@ class ControlStream:
         self._gone: dict[str, node_v1_pb2.PodGone] = {}
         self._node_status = b""
         self._events: list[node_v1_pb2.EventReport] = []
+        self._network = node_v1_pb2.Network()
         self._usage: node_v1_pb2.NodeUsage | None = None
         self._ready = asyncio.Event()
         self.connected = False
@@ -133,35 +134,43 @@ class ControlStream:
     async def _receive(self, stream: AsyncIterator[Any], handlers: Handlers) -> None:
         """Hand the master's messages on."""
         told: set[str] = set()
-        network = node_v1_pb2.Network()
+        self._network = node_v1_pb2.Network()
         async for message in stream:
-            match message.WhichOneof("message"):
-                case "welcome":
-                    self.connected = True
-                    self._heartbeat_seconds = message.welcome.heartbeat_seconds
-                    self._unsent = dict.fromkeys(self._reports)
-                    log.info("connected", extra={"epoch": message.welcome.epoch})
-                    handlers.welcome(message.welcome)
-                    self._ready.set()
-                case "pod":
-                    told.add(handlers.assign(message.pod))
-                case "network":
-                    network = message.network
-                    handlers.network(network)
-                case "network_change":
-                    network = changed(network, message.network_change)
-                    handlers.network(network)
-                case "removed":
-                    self._forget(message.removed.uid)
-                    handlers.removed(message.removed.uid)
-                case "synced":
-                    for uid in set(self._reports) - told:
-                        self._forget(uid)
-                    handlers.synced(told)
-                case "accepted":
-                    self._accepted(message.accepted)
-                case "session":
-                    handlers.open_session(message.session)
+            try:
+                self._take(message, told, handlers)
+            except Exception:  # one message that nobody can take must not end the node
+                kind = message.WhichOneof("message")
+                log.exception("a message of the master is left out", extra={"object": kind})
+
+    def _take(self, message: Any, told: set[str], handlers: Handlers) -> None:
+        """Hand one message on."""
+        match message.WhichOneof("message"):
+            case "welcome":
+                self.connected = True
+                self._heartbeat_seconds = max(1, message.welcome.heartbeat_seconds)
+                self._unsent = dict.fromkeys(self._reports)
+                log.info("connected", extra={"epoch": message.welcome.epoch})
+                self._ready.set()
+                handlers.welcome(message.welcome)
+            case "pod":
+                told.add(handlers.assign(message.pod))
+            case "network":
+                self._network = message.network
+                handlers.network(self._network)
+            case "network_change":
+                self._network = changed(self._network, message.network_change)
+                handlers.network(self._network)
+            case "removed":
+                self._forget(message.removed.uid)
+                handlers.removed(message.removed.uid)
+            case "synced":
+                for uid in set(self._reports) - told:
+                    self._forget(uid)
+                handlers.synced(told)
+            case "accepted":
+                self._accepted(message.accepted)
+            case "session":
+                handlers.open_session(message.session)
 
     def _forget(self, uid: str) -> None:
         self._reports.pop(uid, None)

@@ -39,5 +39,5 @@ class DiskWriter:
                 write = self._due.pop(about)
                 try:
                     await self._offload(write)
-                except OSError as error:
+                except (OSError, ValueError) as error:
                     log.warning("not written", extra={"object": about, "error": str(error)})

@@ -145,8 +145,7 @@ def _kube_proxy(master: RunningMaster) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "node.kubeproxy", "--node-name", "n1"]
     command += ["--config", "/dev/null", "--data-dir", str(directory)]
     command += ["--run-dir", str(directory)]
-    # services are watched on the port behind the one that is named
-    command += ["--master", f"https://127.0.0.1:{master.node_port - 1}"]
+    command += ["--master", master.url, "--node-port", str(master.node_port)]
     with (master.directory / "kube-proxy.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:

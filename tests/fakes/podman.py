@@ -27,11 +27,14 @@ APPLETS = (
     "env",
     "false",
     "grep",
+    "head",
     "hostname",
     "id",
     "ls",
+    "mkdir",
     "sleep",
     "tail",
+    "tr",
     "true",
 )
 _START_SECONDS = 30.0

@@ -12,7 +12,7 @@ from node.runtime.base import ContainerStatus, SandboxStatus, State
 
 UID = "6a5e7c1e-0000-4000-8000-000000000001"
 IMAGE = "localhost/demo:1"
-HOST = HostFacts(address="10.0.0.11", cpu_milli=2000, memory_bytes=4 << 30)
+HOST = HostFacts(address="10.0.0.11", cpu_milli=2000, memory_bytes=4 << 30, disk_bytes=100 << 30)
 
 
 def container(name: str = "app", **fields: Any) -> dict[str, Any]:

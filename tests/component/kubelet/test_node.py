@@ -35,7 +35,8 @@ class Started:
         self.data, self.run_dir = directory / "data", directory / "run"
         self.data.mkdir()
         config = KubeletConfig(
-            master=f"https://{host}:{int(port) - 1}",
+            master=f"https://{host}:6443",
+            node_port=int(port),
             node_name="node1",
             node_ip="127.0.0.1",
             podman_socket=str(directory / "none.sock"),
@@ -114,3 +115,24 @@ async def test_the_block_of_addresses_is_kept_and_one_that_cannot_be_used_is_not
     await master.until(lambda: len(master.all("hello")) == 2)
     hello = codec.decode(master.all("hello")[1].node, ApiNode)
     assert (file.read_text(), hello.spec.podCIDR) == ("10.42.1.0/24", "10.42.1.0/24")
+
+
+async def test_a_pod_that_cannot_be_read_is_named_and_left_as_it_is(
+    master: Master, started: Started
+) -> None:
+    """One whose fields are of a later API, say, or of a UID that is no directory's name."""
+    await master.say.put(ToNode(pod=assignment(UID)))
+    names = '"name": "web", "namespace": "default"'
+    later = f'{{"metadata": {{{names}, "uid": "{UID}"}}, "spec": {{"containers": 5}}}}'
+    outside = f'{{"metadata": {{{names}, "uid": "../../x"}}}}'
+    for data in (later.encode(), outside.encode(), b"{", b"[]", b'"\xff"', b"[" * 100_000):
+        await master.say.put(ToNode(pod=node_v1_pb2.PodAssignment(pod=data)))
+    await master.say.put(ToNode(synced=node_v1_pb2.Synced()))
+    await started.until(lambda: started.kept() == [UID, UID])
+    await started.until((started.run_dir / "kubelet-synced").exists)
+    await master.until(lambda: [e for e in master.all("event") if e.reason == "FailedSync"])
+    told = [e.message for e in master.all("event") if e.reason == "FailedSync"]
+    assert len(told) == 2
+    assert "spec.containers" in told[0]
+    assert master.streams == 1
+    assert started.kept() == [UID, UID], "it is not taken for one that was removed"

@@ -257,7 +257,9 @@ async def test_a_stream_that_has_ended_takes_nothing_of_the_next(
         )
 
 
-async def test_a_master_with_another_authority_hears_nothing(master: Master, node: Node) -> None:
+async def test_a_master_with_another_authority_hears_nothing(
+    master: Master, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     address = await master.start()
     stranger = CertificateAuthority.create("other", SystemClock())
     pair = stranger.issue_client("system:node:node1", organizations=["system:nodes"])
@@ -270,7 +272,8 @@ async def test_a_master_with_another_authority_hears_nothing(master: Master, nod
         rng=SeededRng(),
     )
     running = asyncio.create_task(made.run(node.handlers()))
-    await asyncio.sleep(0.5)
+    refused = "the master cannot be reached"
+    await master.until(lambda: [r.message for r in caplog.records].count(refused) >= 2)
     assert not made.connected
     assert master.heard == []
     running.cancel()

@@ -1,6 +1,7 @@
 """HTTP, TCP and gRPC checks against real servers."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,15 +11,18 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority
-from node.probes import http
+from node.probes import answers, http
 from node.probes.base import CheckFailed, HttpRequest, PlainHttp
 from node.probes.network import NetworkChecks, health_request, health_status
 
 HOST = "127.0.0.1"
 CHECKS = NetworkChecks()
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 Serve = Callable[[bytes], bytes | None]
 """From a request's head to the whole answer; None never answers."""
 
@@ -64,7 +68,7 @@ async def get(port: int, path: str = "/", *, seconds: float = 20, **fields: Any)
 @pytest.mark.parametrize("code", [200, 204, 399, 400, 404, 500])
 async def test_the_code_and_the_body_are_the_answer(code: int) -> None:
     async with serving(lambda head: plain(code, "hello")) as port:
-        assert await get(port) == http.HttpAnswer(code, "hello")
+        assert await get(port) == http.HttpAnswer(code, "hello" if code != 204 else "")
 
 
 async def test_what_is_asked() -> None:
@@ -81,7 +85,7 @@ async def test_what_is_asked() -> None:
     assert heads[0].split("\r\n")[:-2] == [
         "GET /a%20b?q=1&r=%20 HTTP/1.1",
         f"Host: {HOST}:{port}",
-        f"User-Agent: kube-probe/{http.VERSION}",
+        "User-Agent: kube-probe/1.36",
         "Accept: */*",
         "Connection: close",
     ]
@@ -164,6 +168,94 @@ async def test_no_good_answer(answer: bytes | None, message: str) -> None:
     async with serving(lambda head: answer) as port:
         with pytest.raises(CheckFailed, match=message):
             await get(port, seconds=1 if answer is None else 20)
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 200 OK\n\n", ""),
+        (b"HTTP/1.1 200 OK\n\nhello", "hello"),
+        (b"HTTP/1.0 200 OK\r\n\r\nhello", "hello"),
+        (b"HTTP/1.1 200\r\n\r\nhello", "hello"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello", "hello"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello", "hello"),
+        (b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\n\nhello", "hello"),
+        (CHUNKED + b"3\r\nhel\r\n2;x\r\nlo\r\n0\r\n\r\n", "hello"),
+        (CHUNKED + b"3\r\nhel\r\n5\r\nl", "hel"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 50_000 + b"\r\n\r\nhello", "hello"),
+    ],
+)
+async def test_answers_of_all_kinds_of_servers(answer: bytes, body: str) -> None:
+    async with serving(lambda head: answer) as port:
+        assert await get(port) == http.HttpAnswer(200, body)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.4, 20])
+async def test_an_answer_without_a_length_need_not_end_its_connection(seconds: float) -> None:
+    stop = asyncio.Event()
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        await stop.wait()
+        writer.close()
+
+    server = await asyncio.start_server(keep, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    assert await get(port, seconds=seconds) == http.HttpAnswer(200, "hello")
+    stop.set()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 5\r\n\r\nhel", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel"]
+)
+async def test_an_answer_whose_end_is_known_and_does_not_come_is_none(head: bytes) -> None:
+    stop = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head)
+        await stop.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, HOST, 0)
+    with pytest.raises(CheckFailed, match="context deadline exceeded"):
+        await get(server.sockets[0].getsockname()[1], seconds=0.4)
+    stop.set()
+    server.close()
+
+
+async def test_a_server_that_never_ends_its_chunks_is_left(tmp_path: Path) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(b"1;" + b"x" * 1000 + b"\r\ny\r\n")
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(flood, HOST, 0)
+    answer = await get(server.sockets[0].getsockname()[1])
+    assert answer.code == 200
+    assert set(answer.body) == {"y"}
+    server.close()
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_are_an_answer_or_none(text: bytes, headed: bool) -> None:
+    if headed:
+        text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + text
+    try:
+        taken = answers.take_head(text)
+    except answers.Malformed:
+        return
+    if taken is not None:
+        head, rest = taken
+        assert head.code == 101 or head.code >= 200
+        whole = answers.take_body(head, rest)
+        assert len(answers.begun(head, rest) if whole is None else whole) <= 10 << 10
 
 
 async def test_a_line_end_in_a_header_is_no_second_header() -> None:

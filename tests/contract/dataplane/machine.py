@@ -16,6 +16,7 @@ from typing import Any
 from common.runtime.offload import Offload
 from node.kubeproxy.rules import Piece, piece
 from node.kubeproxy.table import NodeFacts, Table
+from node.network.routes import LINK_PREFIX, Network, rules
 from tests.unit.kubeproxy.objects import VIP, endpoint, endpoint_slice, service
 
 NODE_IP, POD, OUTSIDE, NODE_PORT = "192.0.2.1", "10.42.1.9", "203.0.113.5", 30080
@@ -90,7 +91,10 @@ def shell(script: str) -> str:
 
 
 def build() -> list[subprocess.Popen[str]]:
-    """A node with an address and a default route, its pods, a client outside; the servers."""
+    """A node with an address and a default route, its pods, a client outside; the servers.
+
+    The node has the rules of the pod network, too: what they drop, no proxy can deliver.
+    """
     shell(
         "sysctl -qw net.ipv4.ip_forward=1; mkdir -p /run/pods; mount -t tmpfs pods /run/pods;"
         "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up;"
@@ -99,11 +103,12 @@ def build() -> list[subprocess.Popen[str]]:
     servers = []
     for number, address in enumerate((*BACKENDS, POD, OUTSIDE)):
         inside = f"nsenter --net=/run/pods/{address} ip"
+        link = f"out{number}" if address == OUTSIDE else f"{LINK_PREFIX}{number}"
         shell(
             f"touch /run/pods/{address}; unshare --net=/run/pods/{address} ip link set lo up;"
-            f"ip link add v{number} type veth peer name eth0 netns /run/pods/{address};"
-            f"ip address add {GATEWAY}/32 dev v{number}; ip link set v{number} up;"
-            f"ip route add {address}/32 dev v{number};"
+            f"ip link add {link} type veth peer name eth0 netns /run/pods/{address};"
+            f"ip address add {GATEWAY}/32 dev {link}; ip link set {link} up;"
+            f"ip route add {address}/32 dev {link};"
             f"{inside} address add {address}/32 dev eth0; {inside} link set eth0 up;"
             f"{inside} route add {GATEWAY} dev eth0; {inside} route add default via {GATEWAY}"
         )
@@ -114,6 +119,8 @@ def build() -> list[subprocess.Popen[str]]:
             servers.append(server)
             assert server.stdout is not None
             assert server.stdout.readline() == "up\n"
+    script = rules(Network(FACTS.cluster_cidr, FACTS.service_cidr), "10.42.1.0/24")
+    subprocess.run(["nft", "-f", "-"], input=script, text=True, check=True)
     return servers
 
 

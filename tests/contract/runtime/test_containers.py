@@ -1,8 +1,5 @@
 """A container's life: made, started, signalled, ended, removed; each step may be repeated."""
 
-import asyncio
-from contextlib import aclosing
-
 import pytest
 
 from node.runtime import base
@@ -123,16 +120,3 @@ async def test_a_program_that_is_not_there_fails_the_start_and_leaves_it_created
     status = await runtime.container_status(container_id)
     assert status is not None
     assert (status.state, status.exit_code) == ("created", 0)
-
-
-async def test_events_name_the_pod_of_what_happened(runtime: Runtime) -> None:
-    async with aclosing(runtime.events()) as stream:  # type: ignore[type-var]
-        first = asyncio.ensure_future(anext(stream))
-        async with asyncio.timeout(20):
-            while not first.done():  # the stream may begin after the first of them
-                container_id = await runtime.create_container(a_spec(command=EXITS_3))
-                await runtime.start_container(container_id)
-                await eventually(runtime, container_id, lambda status: status.state == "exited")
-                await runtime.remove_container(container_id)
-                await asyncio.sleep(0)
-        assert await first == a_spec().pod_uid

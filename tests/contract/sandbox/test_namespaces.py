@@ -1,5 +1,6 @@
 """What only real namespaces can show: names, shared memory, traffic, repair, nothing left."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -52,11 +53,37 @@ async def test_it_has_its_own_name_and_network(machine: Offload, real: Namespace
 
 async def test_its_files_are_there(machine: Offload, real: NamespaceSandbox) -> None:
     directory = Path((await real.create(a_spec(shm_bytes=1 << 20))).directory)
-    assert (directory / "hosts").read_text() == "127.0.0.1 localhost\n"
-    assert (directory / "hostname").read_text() == "web-2\n"
-    assert (directory / "resolv.conf").read_text() == "nameserver 10.43.0.10\n"
+    names = ("hosts", "hostname", "resolv.conf")
+    found = [await machine((directory / "etc" / name).read_text) for name in names]
+    assert found == ["127.0.0.1 localhost\n", "web-2\n", "nameserver 10.43.0.10\n"]
     size = await machine(said, "findmnt", "-bno", "SIZE,FSTYPE", str(directory / "shm"))
     assert size.split() == [str(1 << 20), "tmpfs"]
+
+
+async def test_what_containers_may_write_to_never_fills_the_machine(
+    machine: Offload, real: NamespaceSandbox
+) -> None:
+    directory = Path((await real.create(a_spec(shm_bytes=1 << 20))).directory)
+
+    def fill(file: Path) -> int:
+        with contextlib.suppress(OSError), file.open("ab") as opened:
+            for _ in range(400):
+                opened.write(bytes(1 << 20))
+                opened.flush()
+        return file.stat().st_size
+
+    sizes = [await machine(fill, directory / name) for name in ("etc/hosts", "etc/resolv.conf")]
+    assert max(sizes) <= sandboxes.ETC_SPARE_BYTES + 4096
+    assert await machine(fill, directory / "shm/file") <= 1 << 20
+
+
+async def test_no_local_user_gets_at_what_containers_leave_open(
+    machine: Offload, real: NamespaceSandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "sandboxes").mkdir(mode=0o755)
+    directory = Path((await real.create(a_spec())).directory)
+    mode = (await machine(directory.parent.stat)).st_mode
+    assert mode & 0o777 == 0o700
 
 
 async def test_pods_and_their_node_reach_each_other(

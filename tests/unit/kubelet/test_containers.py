@@ -7,7 +7,8 @@ import pytest
 
 from common.api.types.core_v1 import Container
 from node.kubelet.containers import Surroundings, container_spec
-from node.kubelet.env import Config, ConfigError
+from node.kubelet.env import Config
+from node.kubelet.texts import ConfigError
 from node.runtime.base import ContainerSpec
 from tests.fakes.pods import HOST, UID, container, pod, sandbox
 
@@ -222,3 +223,20 @@ def test_propagation(asked: str | None, propagation: str) -> None:
 def test_a_volume_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="volume none not found"):
         made(volumeMounts=[{"name": "none", "mountPath": "/v"}])
+
+
+def test_a_mount_comes_after_the_one_that_it_is_below() -> None:
+    names = {
+        "deep": "/etc/app/cache/x",
+        "app": "/etc/app",
+        "cache": "/etc/app//cache/",
+        "dev": "/dev",
+    }
+    spec = made(
+        of_pod={"volumes": [{"name": name, "emptyDir": {}} for name in names]},
+        volumeMounts=[{"name": name, "mountPath": path} for name, path in names.items()],
+    )
+    order = [mount.target for mount in spec.mounts]
+    assert order.index("/etc/app") < order.index("/etc/app//cache/")
+    assert order.index("/etc/app//cache/") < order.index("/etc/app/cache/x")
+    assert order.index("/dev") < order.index("/dev/shm")

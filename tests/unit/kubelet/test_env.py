@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import ConfigMap, Container, Secret
-from node.kubelet.env import Config, ConfigError, environment, expand
+from node.kubelet.env import Config, environment, expand
+from node.kubelet.texts import ConfigError
 from tests.fakes.pods import HOST, UID, container, pod
 
 
@@ -65,7 +66,7 @@ def test_later_variables_see_earlier_ones() -> None:
     ],
 )
 def test_references_are_expanded_as_kubernetes_does(text: str, expected: str) -> None:
-    assert expand(text, {"A": "1", "MY VAR": "2"}) == expected
+    assert expand(text, {"A": "1", "MY VAR": "2"}, "args[0]") == expected
 
 
 def test_the_host_name_is_the_pods() -> None:
@@ -111,7 +112,10 @@ def test_fields_of_the_pod(path: str, expected: str) -> None:
         ("limits.cpu", "1m", "500"),
         ("limits.memory", "1Mi", "64"),
         ("requests.memory", "", "33554432"),
-        ("limits.ephemeral-storage", "", "0"),
+        ("limits.ephemeral-storage", "1Gi", "100"),
+        ("requests.ephemeral-storage", "", "0"),
+        ("limits.memory", "0m", "67108864"),
+        ("limits.cpu", "0.0", "1"),
     ],
 )
 def test_limits_and_requests(resource: str, divisor: str, expected: str) -> None:

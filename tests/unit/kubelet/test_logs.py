@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -35,13 +36,18 @@ def stamp(second: int) -> str:
 
 def read(path: Path, query: LogQuery = ALL) -> str:
     """Everything that a reader gives."""
+    return read_bytes(path, query).decode()
+
+
+def read_bytes(path: Path, query: LogQuery) -> bytes:
+    """As it is on the disk."""
     reader, found = Reader(path, query), b""
     try:
         while not reader.finished and (piece := reader.read()):
             found += piece
     finally:
         reader.close()
-    return found.decode()
+    return found
 
 
 @pytest.fixture
@@ -95,6 +101,34 @@ def test_parts_of_a_long_line_are_joined(tmp_path: Path) -> None:
         "2030-01-01T00:00:00.123456789Z abcdef",
         "2030-01-01T00:00:01.123456789Z next",
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"), [(1, "end"), (2, "one\nend"), (3, "zero\none\nend"), (0, "")]
+)
+def test_what_comes_last_is_a_line_without_an_end_too(
+    tmp_path: Path, lines: int, text: str
+) -> None:
+    """`printf 'zero\\none\\nend'`: the runtime marks the last as a part of a line."""
+    file = written(tmp_path / "0.log", ["zero", "one"])
+    with file.open("a") as out:
+        out.write(f"{stamp(2)} stdout P e\n{stamp(2)} stdout P nd\n")
+    assert read(file, ALL._replace(tail_lines=lines)) == text
+
+
+def test_ten_megabytes_of_anything_are_read_in_time(tmp_path: Path) -> None:
+    """Catalogue row C19: one line, no line ends at all, binary; whole and from the end."""
+    line = b"2030-01-01T00:00:00Z stdout F "
+    part = line.replace(b" F ", b" P ") + b"x" * 8000 + b"\n"
+    contents = (line + bytes(10 << 20) + b"\n", bytes(10 << 20), part * 1300, os.urandom(10 << 20))
+    for content in contents:
+        file = tmp_path / "0.log"
+        file.write_bytes(content)
+        begun = time.process_time()
+        read_bytes(file, ALL)
+        read_bytes(file, ALL._replace(tail_lines=1))
+        logs.last_text(file, 80, 2048)
+        assert time.process_time() - begun < 5
 
 
 def test_an_empty_line_is_a_line(tmp_path: Path) -> None:

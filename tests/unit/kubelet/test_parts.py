@@ -1,12 +1,14 @@
 """The kubelet's smaller parts: lifecycle table, termination messages, node status, addresses."""
 
 import os
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from common.api import conditions
+from node.files.regular import open_regular
 from node.kubelet import lifecycle, node_status, termination
 from node.kubelet.lifecycle import PHASES, UnknownTransition
 from node.kubelet.memory import PodMemory, StartFailure, Stop
@@ -49,22 +51,41 @@ def test_a_termination_message_is_at_most_4096_bytes(tmp_path: Path) -> None:
     assert len(termination.read(file)) == 2
 
 
-def test_a_termination_message_is_read_from_nothing_but_a_file(tmp_path: Path) -> None:
+def test_messages_and_logs_are_read_from_nothing_but_a_file(tmp_path: Path) -> None:
+    """Catalogue row F22: a container has put a link, a pipe or 10 GB in the place of its file."""
     link, pipe, directory = tmp_path / "link", tmp_path / "pipe", tmp_path / "directory"
-    link.symlink_to("/etc/passwd")
+    secret = tmp_path / "secret"
+    secret.write_text("2030-01-01T00:00:00Z stdout F of the machine\n")
+    link.symlink_to(secret)
     os.mkfifo(pipe)
     directory.mkdir()
-    assert [termination.read(file) for file in (link, pipe, directory)] == ["", "", ""]
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(tmp_path / "socket"))
+    hostile = (link, pipe, directory, tmp_path / "socket", Path("/dev/zero"))
+    assert [termination.read(file) for file in hostile] == [""] * 5
+    assert [termination.log_tail(file) for file in hostile] == [""] * 5
+    for file in hostile:
+        with pytest.raises(OSError, match=r"symbolic links|not a regular file|No such device"):
+            open_regular(file)
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        file.truncate(10 << 30)
+    assert len(termination.read(huge)) == 4096
 
 
 def test_the_end_of_a_log_is_a_message(tmp_path: Path) -> None:
     file = tmp_path / "0.log"
     file.write_text("".join(f"2030-01-01T00:00:00Z stdout F line {n}\n" for n in range(200)))
-    text = termination.log_tail(file)
-    assert text.endswith("line 198\nline 199")
-    assert len(text) <= 2048
-    assert len(text.splitlines()) <= 80
-    assert all(line.startswith("line ") for line in text.splitlines()[1:])
+    assert termination.log_tail(file) == "".join(f"line {n}\n" for n in range(120, 200))
+
+
+def test_parts_of_a_line_are_one_in_a_message_and_2048_bytes_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "0.log"
+    parts = "".join(f"2030-01-01T00:00:00Z stderr P {n:04}\n" for n in range(900))
+    file.write_text(f"2030-01-01T00:00:00Z stderr F before\n{parts}")
+    assert termination.log_tail(file) == "".join(f"{n:04}" for n in range(900))[-2048:]
+    file.write_text(f"2030-01-01T00:00:00Z stderr F before\n{parts[-3100:]}")
+    assert termination.log_tail(file).startswith("before\n")
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,8 @@ def test_what_still_runs_of_a_pod_that_ended_is_stopped_and_nothing_is_started(p
 
 
 def test_the_active_deadline_fails_the_pod() -> None:
+    one = pod(activeDeadlineSeconds=5, status={"startTime": "9999-12-31T23:59:59Z"})
+    assert kinds(plan(one, observed(ran()))) == [], "anybody may have written that"
     one = pod(activeDeadlineSeconds=5, status={"startTime": "2030-01-01T00:00:50Z"})
     [step] = plan(one, observed(ran()))
     assert isinstance(step, planner.FailPod)

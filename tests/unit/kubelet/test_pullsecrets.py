@@ -10,7 +10,7 @@ import pytest
 from common.api.types.core_v1 import LocalObjectReference, Pod, PodSpec, Secret
 from common.api.types.meta_v1 import ObjectMeta
 from node.kubelet.env import Config
-from node.kubelet.pullsecrets import Login, credentials, registry_of
+from node.kubelet.pullsecrets import Login, credentials
 
 POD = Pod(spec=PodSpec(imagePullSecrets=(LocalObjectReference(name="s"),)))
 AUTH = base64.b64encode(b"ann:pa:ss").decode()
@@ -24,25 +24,12 @@ def config(auths: object, key: str = ".dockerconfigjson") -> Config:
 
 
 @pytest.mark.parametrize(
-    ("image", "registry"),
-    [
-        ("busybox", "docker.io"),
-        ("library/busybox:1", "docker.io"),
-        ("quay.io/a/b", "quay.io"),
-        ("localhost/x", "localhost"),
-        ("10.0.0.1:5000/x@sha256:00", "10.0.0.1:5000"),
-    ],
-)
-def test_registry_of(image: str, registry: str) -> None:
-    assert registry_of(image) == registry
-
-
-@pytest.mark.parametrize(
     ("image", "auths", "found"),
     [
         ("quay.io/a/b", {"quay.io": {"username": "u", "password": "p"}}, [("u", "p")]),
         ("quay.io/a/b", {"https://quay.io/v2/": {"auth": AUTH}}, [ANN]),
         ("busybox", {"https://index.docker.io/v1/": {"auth": AUTH}}, [ANN]),
+        ("busybox", {"docker.io/library": {"auth": AUTH}}, [ANN]),
         ("quay.io/a/b", {"ghcr.io": {"auth": AUTH}}, []),
         ("quay.io/a/b", {"quay.io/x": {"auth": AUTH}, "quay.io": {"username": "u"}}, [("u", "")]),
         ("quay.io/a/b", {"quay.io": {"username": "u"}, "quay.io/a": {"auth": AUTH}}, [ANN, U]),
@@ -50,6 +37,8 @@ def test_registry_of(image: str, registry: str) -> None:
         ("quay.io/a/b:1", {"quay.io/a/b": {"auth": AUTH}}, [ANN]),
         ("quay.io/a/b", {"quay.io": {"auth": "%%%"}}, []),
         ("quay.io/a/b", {"quay.io": "text"}, []),
+        ("quay.io/a/b", {"quay.io": {"auth": "\u00e9"}}, []),
+        ("quay.io/a/b", {"quay.io/x": {"auth": 5}, "quay.io": {"auth": AUTH}}, [ANN]),
         ("quay.io/a/b", [], []),
     ],
 )
@@ -61,6 +50,16 @@ def test_the_old_form_and_no_secret() -> None:
     old = config({"quay.io": {"auth": AUTH}}, ".dockercfg")
     assert credentials(POD, "quay.io/x", old) == [ANN]
     assert credentials(POD, "quay.io/x", Config()) == []
+
+
+@pytest.mark.parametrize("key", [".dockerconfigjson", ".dockercfg"])
+@pytest.mark.parametrize("content", [b"[]", b"5", b'"text"', b"{", b"\xff", b""])
+def test_a_secret_that_is_none_leaves_the_others(key: str, content: bytes) -> None:
+    secrets = config({"quay.io": {"auth": AUTH}}).secrets
+    secrets["broken"] = Secret(metadata=ObjectMeta(name="broken"), data={key: content})
+    references = tuple(LocalObjectReference(name=name) for name in ("broken", "s"))
+    one = Pod(spec=PodSpec(imagePullSecrets=references))
+    assert credentials(one, "quay.io/x", Config(secrets=secrets)) == [ANN]
 
 
 def test_logins_of_one_place_are_tried_in_the_order_of_the_secrets() -> None:

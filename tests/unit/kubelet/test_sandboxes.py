@@ -23,6 +23,10 @@ def test_a_pod_has_its_own_name_and_not_the_nodes() -> None:
         "# Kubernetes-managed hosts file.",
         "127.0.0.1\tlocalhost",
         "::1\tlocalhost ip6-localhost ip6-loopback",
+        "fe00::0\tip6-localnet",
+        "fe00::0\tip6-mcastprefix",
+        "fe00::1\tip6-allnodes",
+        "fe00::2\tip6-allrouters",
         f"{ADDRESS}\tweb",
     ]
 
@@ -36,7 +40,7 @@ def test_a_pod_on_the_machines_network_has_the_machines_names() -> None:
 
 
 def test_aliases_come_after_both() -> None:
-    added = ["", "# Entries added by HostAliases.", "192.0.2.9\tdb db.example"]
+    added = ["", "# Entries added by HostAliases.", "192.0.2.9\tdb\tdb.example"]
     assert hosts(hostAliases=ALIASES) == hosts() + added
     assert hosts(hostAliases=ALIASES, hostNetwork=True) == hosts(hostNetwork=True) + added
 

@@ -218,6 +218,15 @@ def test_a_termination_message_is_shown() -> None:
     assert ended.message == "out of coffee"
 
 
+def test_the_messages_of_all_ends_have_12_kib_together() -> None:
+    names = ("a", "b", "c", "d")
+    known = memory(messages={f"{name}-0": "\u00e9" * 4000 for name in names})
+    one = pod(containers=[container(name) for name in names], restartPolicy="Never")
+    made = status(one, observed(*(exited(name) for name in names)), known)
+    ends = [one.state.terminated for one in made.containerStatuses]
+    assert [len(end.message.encode()) for end in ends if end] == [3072] * 4
+
+
 def test_while_init_containers_run_the_others_wait_for_them() -> None:
     made = status(pod(initContainers=[container("setup")]), observed(ran("setup")))
     waiting = made.containerStatuses[0].state.waiting

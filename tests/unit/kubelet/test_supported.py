@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import Container, Pod, PodSpec, SecurityContext
+from master.apiserver.registry.poddefaults import default_pod
 from node.kubelet import supported
 from tests.fakes.pods import container, pod
 
@@ -39,13 +40,76 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
             {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a"}}},
             "spec.containers[app].securityContext.seccompProfile",
         ),
-        ({"securityContext": {"seLinuxOptions": {"level": "s0"}}}, "seLinuxOptions"),
         ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "limits[nvidia.com/gpu]"),
         ({"resources": {"limits": {"ephemeral-storage": "1Gi"}}}, "limits[ephemeral-storage]"),
     ],
 )
 def test_fields_of_a_container(fields: dict[str, Any], path: str) -> None:
     assert path in text(pod(containers=[container(**fields)]))
+
+
+def test_labels_are_passed_over_by_a_machine_that_knows_none() -> None:
+    context = {"seLinuxOptions": {"level": "s0:c0,c1"}}
+    one = pod(containers=[container(securityContext=context)], securityContext=context)
+    assert text(one) == ""
+    found = supported.findings(one, selinux=True)
+    assert "spec.securityContext.seLinuxOptions" in found.pod
+    assert "spec.containers[app].securityContext.seLinuxOptions" in found.containers[0][1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "passed_over"),
+    [
+        ({"automountServiceAccountToken": True}, True),
+        ({"automountServiceAccountToken": None}, True),
+        ({"automountServiceAccountToken": False}, False),
+        ({"automountServiceAccountToken": None, "serviceAccountName": ""}, False),
+    ],
+)
+def test_a_token_that_is_not_mounted_is_named_and_keeps_no_pod_down(
+    fields: dict[str, Any], passed_over: bool
+) -> None:
+    one = pod(**fields)
+    assert text(one) == ""
+    said = "not supported by this kubelet yet: spec.automountServiceAccountToken"
+    assert supported.findings(one).passed_over == (said if passed_over else "")
+
+
+def test_what_the_api_sets_by_default_is_carried_out() -> None:
+    """Every default of the API's own, on and off the machine's network."""
+    probe = {"httpGet": {"port": 80}}
+    plain = {
+        "name": "app",
+        "image": "x",
+        "ports": [{"containerPort": 80}, {"containerPort": 81, "hostIP": "10.0.0.1"}],
+        "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "livenessProbe": probe,
+        "readinessProbe": {"grpc": {"port": 80}},
+        "startupProbe": probe,
+        "lifecycle": {"preStop": probe},
+        "resources": {"limits": {"cpu": "1", "memory": "1Mi"}},
+        "securityContext": {"procMount": "Default"},
+    }
+    sources: list[dict[str, Any]] = [
+        {},
+        {"hostPath": {"path": "/x"}},
+        {"configMap": {"name": "c"}},
+        {"secret": {"secretName": "s"}},
+        {"projected": {"sources": [{"secret": {"name": "s"}}]}},
+        {"downwardAPI": {"items": [{"path": "a", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+    ]
+    volumes = [{"name": f"v{number}", **source} for number, source in enumerate(sources)]
+    spec = {"containers": [plain], "initContainers": [plain | {"name": "init"}], "volumes": volumes}
+    for network in ({}, {"hostNetwork": True}):
+        one = msgspec.convert({"spec": spec | network}, Pod)
+        default_pod(one)
+        assert text(one) == ""
+
+
+def test_a_port_of_the_machine_that_is_not_the_containers_is_named() -> None:
+    port = {"containerPort": 80, "hostPort": 81}
+    one = pod(containers=[container(ports=[port])], hostNetwork=True)
+    assert "ports[0].hostPort" in text(one)
 
 
 @pytest.mark.parametrize("kind", ["RuntimeDefault", "Unconfined"])

@@ -1,5 +1,6 @@
 """Volumes: what is in them, how updates appear, and that nothing leaves its directory."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -12,9 +13,11 @@ import pytest
 
 from common.api.types.core_v1 import ConfigMap, Pod, Secret
 from node.kubelet import volumes
-from node.kubelet.env import Config, ConfigError
+from node.kubelet.env import Config
+from node.kubelet.texts import ConfigError
 from node.kubelet.volumes import Volumes, publish
-from tests.fakes.pods import HOST, UID, pod
+from tests.fakes import hostile_pod
+from tests.fakes.pods import HOST, UID, container, pod
 
 
 def needs_mounts() -> None:
@@ -183,7 +186,7 @@ def test_an_empty_directory_keeps_its_content_until_the_pod_goes(made: Made) -> 
     assert files(directory) == {"kept": "1"}
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700, "its owner's choice, like a database's"
     outermost = directory.parent.parent.parent
-    assert stat.S_IMODE(outermost.stat().st_mode) == 0o750, "other users of the machine stay out"
+    assert stat.S_IMODE(outermost.stat().st_mode) == 0o700, "other users of the machine stay out"
     made.remove(UID)
     assert not directory.exists()
 
@@ -200,12 +203,40 @@ def test_an_empty_directory_in_memory_has_its_limit(made: Made) -> None:
 def test_a_mount_that_fails_is_told_with_its_volume(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(command: list[str], **_: Any) -> None:
-        raise subprocess.CalledProcessError(32, command)
+    def fail(directory: Path, options: str) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(directory))
 
-    monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(ConfigError, match=r'SetUp failed for volume "v" : .* exit status 32'):
+    monkeypatch.setattr(volumes, "mount_tmpfs", fail)
+    with pytest.raises(ConfigError, match=r'SetUp failed for volume "v" : .* not permitted'):
         made.content(with_volume(emptyDir={"medium": "Memory"}), config())
+
+
+@pytest.mark.parametrize("medium", ["", "Memory"])
+def test_what_an_unprivileged_container_has_nested_goes_with_its_pod(
+    made: Made, tmp_path: Path, medium: str
+) -> None:
+    needs_mounts()
+    directory = made.content(with_volume(emptyDir={"medium": medium}), config())
+    hostile_pod.nest(directory, 2000)
+    hostile_pod.litter(directory, tmp_path)
+    assert made.remove(UID)
+    assert [path.name for path in tmp_path.iterdir()] == [UID]
+    assert list((tmp_path / UID).iterdir()) == []
+
+
+def test_what_a_container_has_mounted_on_a_volume_goes_with_its_pod(made: Made) -> None:
+    """A privileged container with mountPropagation Bidirectional mounts on the machine."""
+    needs_mounts()
+    directory = made.content(with_volume(emptyDir={}), config())
+    for name in ("a b", "tab\there", "line\nend", "back\\040slash"):
+        point = directory / name
+        point.mkdir()
+        for _ in range(2):
+            subprocess.run(["mount", "-t", "tmpfs", "none", str(point)], check=True)
+        (point / "inner").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(point / "inner")], check=True)
+    assert made.remove(UID)
+    assert not directory.exists()
 
 
 def test_the_downward_api_writes_fields_of_the_pod(made: Made) -> None:
@@ -284,3 +315,79 @@ def test_the_version_changes_with_what_is_referenced_and_with_nothing_else() -> 
     assert volumes.version(one, config(config_map("2"))) != first
     one.status.phase = "Running"
     assert volumes.version(one, config(config_map("1"))) == first
+
+
+@pytest.mark.parametrize("kind", ["", "DirectoryOrCreate", "FileOrCreate"])
+@pytest.mark.parametrize("path", ["data", "./data", "~", "/a\0b", "\0", "/" + "x" * 5000])
+def test_a_path_that_is_none_of_the_machines_is_refused_by_name(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(ConfigError, match=r"spec\.volumes\[v\]\.hostPath\.path: must"):
+        made.content(with_volume(hostPath={"path": path, "type": kind}), config())
+    assert list(here.iterdir()) == []
+
+
+def test_one_volume_that_fails_leaves_the_others_to_be_updated(made: Made) -> None:
+    sources = [
+        {"name": "a", "configMap": {"name": "nothing"}},
+        {"name": "b", "configMap": {"name": "settings", "items": [{"key": "no", "path": "x"}]}},
+        {"name": "c", "configMap": {"name": "settings"}},
+        {"name": "d", "hostPath": {"path": "relative"}},
+        {"name": "e", "emptyDir": {}},
+    ]
+    one = pod(volumes=sources)
+    for version in ("1", "2"):
+        with pytest.raises(ConfigError) as failed:
+            made.make(one, config(config_map(version, key=version)), HOST, "10.42.1.2")
+        assert files(Path(made.path(UID, one.spec.volumes[2]))) == {"key": version}
+    assert Path(made.path(UID, one.spec.volumes[4])).is_dir()
+    named = [f'volume "{name}"' in str(failed.value) for name in "abcde"]
+    assert named == [True, True, False, True, False]
+
+
+def test_what_is_mounted_below_a_volume_finds_its_place_there(made: Made) -> None:
+    """Containers may not write to it: nobody can make the place later (k/k#60341)."""
+    mounts = [
+        {"name": "v", "mountPath": "/etc/app"},
+        {"name": "cache", "mountPath": "/etc/app/deep/cache/"},
+        {"name": "other", "mountPath": "/etc/application"},
+        {"name": "cache", "mountPath": "/etc/app/a"},
+    ]
+    one = pod(
+        containers=[container(volumeMounts=mounts)],
+        volumes=[{"name": "v", "configMap": {"name": "settings"}}],
+    )
+    directory = made.content(one, config(config_map(a="1")))
+    assert (directory / "deep/cache").is_dir()
+    for version in ("2", "3"):
+        made.content(one, config(config_map(version, a=version)))
+        assert files(directory) == {"a": version}
+        assert (directory / "deep/cache").is_dir()
+    visible = sorted(entry.name for entry in directory.iterdir() if entry.name[:2] != "..")
+    assert visible == ["a", "deep"]
+
+
+def test_what_a_container_plants_in_a_volume_leads_no_update_out_of_it(tmp_path: Path) -> None:
+    """Catalogue row F21: one that could write to it, say as root with a mount of its own."""
+    outside, directory = tmp_path / "outside", tmp_path / "v"
+    outside.mkdir()
+    (outside / "a").write_text("of the machine")
+    directory.mkdir()
+    publish(directory, {"a": (b"1", 0o644), "deep/b": (b"1", 0o644)})
+    target = (directory / "..data").readlink()
+    for name in ("..data", "..data_tmp", "a", "deep"):
+        volumes.remove_tree(directory / name)
+        (directory / name).symlink_to(outside)
+    (directory / "..data_tmp").unlink()
+    (directory / "..data_tmp").mkdir()
+    (directory / target / "a").unlink()
+    (directory / target / "a").symlink_to(outside / "a")
+    for content in (b"2", b"3"):
+        publish(directory, {"a": (content, 0o644), "deep/b": (content, 0o600)})
+        assert files(directory) == {"a": content.decode(), "deep/b": content.decode()}
+        (directory / "..data").unlink()
+        (directory / "..data").mkdir()
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"a": "of the machine"}

@@ -27,6 +27,7 @@ class Kernel:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Changes]] = []
         self.faults = 0
+        self.fault: Exception = DataplaneError("busy")
         self.intact = True
 
     async def reload(self, changes: Changes) -> None:
@@ -45,7 +46,7 @@ class Kernel:
     def _take(self, what: str, changes: Changes) -> None:
         if self.faults:
             self.faults -= 1
-            raise DataplaneError("busy")
+            raise self.fault
         self.calls.append((what, changes))
 
     @property
@@ -131,8 +132,11 @@ async def test_nothing_is_loaded_before_both_lists_are_there() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_failed_transaction_is_made_good_by_a_whole_one(world: World) -> None:
-    world.kernel.faults = 3
+@pytest.mark.parametrize("fault", [DataplaneError("busy"), TimeoutError("of a socket")])
+async def test_a_failed_transaction_is_made_good_by_a_whole_one(
+    world: World, fault: Exception
+) -> None:
+    world.kernel.faults, world.kernel.fault = 3, fault
     world.endpoints("10.42.1.2")
     await world.clock.advance(30)
     ((what, changes),) = world.kernel.calls[1:]

@@ -121,3 +121,21 @@ def test_a_slice_that_changes_hands_concerns_both_services() -> None:
     assert table.put_slice("default/web-1", moved) == {"default/web", "default/other"}
     (port,) = table.ports("default/web")
     assert port.endpoints == ()
+
+
+@pytest.mark.parametrize("wrong", [{"port": 0}, {"port": 65536}, {"port": 80, "nodePort": -1}])
+def test_a_port_that_rules_cannot_have_keeps_no_other_from_its_rules(wrong: dict[str, int]) -> None:
+    """One wrong number would fail the transaction of every service."""
+    table = Table(FACTS)
+    sound = {"port": 443, "protocol": "TCP"}
+    table.put_service("default/web", service(ports=({"protocol": "TCP", **wrong}, sound)))
+    assert [port.port for port in table.ports("default/web")] == [443]
+
+
+def test_numbers_of_slices_and_affinity_are_bounded() -> None:
+    far = ({"port": 70000, "protocol": "TCP"},)
+    assert the_port(endpoint_slice(endpoint("10.42.1.2"), ports=far)).endpoints == ()
+    for seconds, kept in ((10**15, 86400), (-5, 1), (60, 60)):
+        config = {"clientIP": {"timeoutSeconds": seconds}}
+        spec = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}
+        assert the_port(endpoint_slice(), **spec).affinity_seconds == kept

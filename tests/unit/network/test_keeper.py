@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from node.network.keeper import NetworkKeeper
 from node.network.routes import Network, Peer, wanted_routes
+from node.runtime.base import SandboxFailed
 from node.session.writer import DiskWriter
 from tests.fakes.clock import FakeClock
 from tests.fakes.kubelet import InlineOffload
@@ -22,12 +24,17 @@ GOOD = Peer("10.42.2.0/24", "192.168.7.2")
 class FakePodNetwork:
     """Notes the routes that a kernel would have."""
 
+    node_ip = "192.168.7.1"
+
     def __init__(self) -> None:
         self.applied: list[list[str]] = []
+        self.refusal = ""
 
     async def apply(self, network: Network, pod_cidr: str) -> None:
         """Decide as the real one does."""
         self.applied.append(list(wanted_routes(network, "192.168.7.1", "lan", pod_cidr)))
+        if self.refusal:
+            raise SandboxFailed(self.refusal)
 
 
 class Machine:
@@ -90,13 +97,22 @@ async def test_what_was_told_outlives_a_restart(machine: Machine) -> None:
     assert machine.network.applied == [[CIDR, GOOD.pod_cidr]] * 2
 
 
-@pytest.mark.parametrize("bad", [Peer("10.42.3.0/24", "fd00::1"), Peer("x", "192.168.7.3")])
-async def test_a_peer_that_cannot_be_read_is_logged_and_ends_nothing(
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Peer("10.42.3.0/24", "fd00::1"),
+        Peer("x", "192.168.7.3"),
+        Peer("10.42.3.0/24", "127.0.0.1"),
+        Peer("10.42.1.7/32", "192.168.7.3"),
+    ],
+)
+async def test_a_peer_that_is_refused_is_logged_once_and_ends_nothing(
     machine: Machine, bad: Peer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await machine.tell(bad, GOOD)
-    await machine.start()
-    assert machine.network.applied == [[CIDR, GOOD.pod_cidr]] * 2
+    await machine.tell(bad, GOOD, Peer("10.42.4.0/24", "192.168.7.4"))
+    await machine.tell(bad, GOOD)
+    assert machine.network.applied[::2] == [[CIDR, GOOD.pod_cidr]] * 2
     [said] = caplog.records
     assert bad.address in vars(said)["object"]
 
@@ -108,3 +124,39 @@ async def test_a_disk_that_refuses_is_logged_and_ends_nothing(
     await machine.tell(GOOD)
     assert machine.network.applied == [[CIDR, GOOD.pod_cidr]]
     assert [vars(said)["object"] for said in caplog.records] == [str(machine.file)]
+
+
+async def test_a_network_that_is_told_before_its_parts_are_known_ends_nothing(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.keeper.update(Network("10.42.0.0/16", "", (GOOD,)), "")
+    machine.keeper.update(Network("", "", (GOOD,)), CIDR)
+    await machine.tell(GOOD)
+    assert machine.network.applied == [[CIDR, GOOD.pod_cidr]]
+    assert caplog.records == []
+
+
+async def test_a_file_of_nonsense_is_said_and_ends_nothing(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    nonsense = Network("x", "", (GOOD,))
+    machine.file.write_bytes(msgspec.json.encode(nonsense))
+    await machine.start()
+    await machine.clock.advance(60)
+    assert len(caplog.records) == 1
+    await machine.tell(GOOD)
+    assert machine.network.applied[-1] == [CIDR, GOOD.pod_cidr]
+
+
+async def test_what_the_kernel_refuses_is_said_once_and_tried_ever_more_rarely(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.network.refusal = "Nexthop has invalid gateway"
+    await machine.tell(GOOD)
+    for _ in range(120):
+        await machine.clock.advance(1)
+    assert 6 <= len(machine.network.applied) <= 12
+    assert len(caplog.records) == 1
+    machine.network.refusal = "something else"
+    await machine.clock.advance(20)
+    assert len(caplog.records) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from node.network.routes import (
     PodNetwork,
     Route,
     changes,
-    masquerading,
+    rules,
     wanted_routes,
 )
 from node.runtime.base import SandboxFailed
@@ -43,9 +44,24 @@ def test_a_block_that_is_not_of_the_cluster_is_not_taken(block: str) -> None:
     [
         *[Peer("10.42.3.0/24", address) for address in ("fd00::1", "node3", "192.168.7", "")],
         *[Peer(block, "192.168.7.3") for block in ("fd00::/64", "10.42.3.1/24", "x", "")],
+        *[
+            Peer("10.42.3.0/24", address)
+            for address in (
+                "0.0.0.0",
+                "127.0.0.1",
+                "224.0.0.1",
+                "255.255.255.255",
+                "169.254.1.1",
+                "192.168.7.1",
+                "10.42.9.9",
+                "10.43.0.1",
+            )
+        ],
+        Peer("10.42.1.7/32", "192.168.7.3"),
+        Peer("10.42.0.0/17", "192.168.7.3"),
     ],
 )
-def test_a_peer_that_cannot_be_read_costs_the_others_nothing(peer: Peer) -> None:
+def test_a_peer_that_is_refused_costs_the_others_nothing(peer: Peer) -> None:
     network = Network("10.42.0.0/16", "10.43.0.0/16", (peer, *PEERS))
     found = wanted_routes(network, "192.168.7.1", "lan", "10.42.1.0/24")
     assert found == wanted_routes(NETWORK, "192.168.7.1", "lan", "10.42.1.0/24")
@@ -69,15 +85,42 @@ def test_only_differences_are_written() -> None:
 
 
 def test_what_leaves_the_cluster_is_masqueraded() -> None:
-    script = masquerading(NETWORK, "10.42.1.0/24")
+    script = rules(NETWORK, "10.42.1.0/24")
     assert "ip saddr 10.42.1.0/24 ip daddr != 10.42.0.0/16 masquerade" in script
 
 
-async def test_forwarding_that_is_refused_is_told_as_any_refusal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Commands:
+    """In place of the machine's programs: `ip` and `nft` that know one link and no route."""
+
+    def __init__(self, refused: str = "") -> None:
+        self.done: list[str] = []
+        self._refused = refused
+
+    def run(self, command: list[str], text: str = "", lines: Sequence[str] = ()) -> str:
+        """Note a command; refuse the one that begins so."""
+        if self._refused and " ".join(command).startswith(self._refused):
+            raise SandboxFailed(f"{self._refused} is refused")
+        self.done.append(f"{' '.join(command)} {text}")
+        if "address" in command:
+            return '[{"ifname": "lan", "addr_info": [{"local": "192.168.7.1"}]}]'
+        return ""
+
+
+@pytest.mark.parametrize("refused", ["forwarding", "nft -f", "ip -j -4 address", "ip -force"])
+async def test_what_is_refused_keeps_nothing_else_from_being_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
-    monkeypatch.setattr(routes, "FORWARDING", tmp_path / "none" / "ip_forward")
+    commands = Commands(refused)
+    monkeypatch.setattr(routes, "_run", commands.run)
+    forwarding = tmp_path / ("none/ip_forward" if refused == "forwarding" else "ip_forward")
+    if refused != "forwarding":
+        forwarding.write_text("0")
+    monkeypatch.setattr(routes, "FORWARDING", forwarding)
     offload = Offload()
-    with pytest.raises(SandboxFailed, match="forwarding cannot be switched on"):
+    with pytest.raises(SandboxFailed, match=refused):
         await PodNetwork("192.168.7.1", offload).apply(NETWORK, "10.42.1.0/24")
     offload.close()
+    done = "\n".join(commands.done)
+    assert ("masquerade" in done) == (refused != "nft -f")
+    assert ("10.42.2.0/24 via 192.168.7.2" in done) == (refused != "ip -force")
+    assert refused == "forwarding" or forwarding.read_text() == "1"

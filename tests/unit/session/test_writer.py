@@ -68,15 +68,18 @@ async def test_a_disk_that_hangs_holds_up_nobody_and_gets_the_newest_in_order(
     assert await disk.wrote(4) == ["a1", "b1", "c1", "a3"]
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("embedded null byte")]
+)
 async def test_what_cannot_be_written_is_said_and_the_next_is_written(
-    disk: Disk, writer: DiskWriter, caplog: pytest.LogCaptureFixture
+    disk: Disk, writer: DiskWriter, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def fail() -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     disk.works.set()
     writer.put("pod-1", fail)
     writer.put("pod-2", partial(disk.write, "pod-2"))
     assert await disk.wrote(1) == ["pod-2"]
     [said] = caplog.records
-    assert (vars(said)["object"], "No space left" in vars(said)["error"]) == ("pod-1", True)
+    assert (vars(said)["object"], vars(said)["error"]) == ("pod-1", str(error))

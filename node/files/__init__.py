@@ -1,0 +1,1 @@
+"""Directories that containers write into: removed, mounted and unmounted without trusting them."""

@@ -1,0 +1,1 @@
+"""Tests of node/network that need no namespaces."""
