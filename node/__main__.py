@@ -69,14 +69,14 @@ def main() -> None:
         directory = Path(config.data_dir) / "node-pki"
         found = credentials.load(directory)
         if found is None:
-            _join(config, directory)
+            _join(config, directory, machine)
         else:
             uvloop.run(run(config, machine, found))
     except (ConfigError, InsecurePath, ValueError) as error:
         sys.exit(f"wherry-kubelet: {error}")
 
 
-def _join(config: KubeletConfig, directory: Path) -> None:
+def _join(config: KubeletConfig, directory: Path, machine: Machine) -> None:
     """Join the cluster, and begin anew: what only joining needs takes 10 MiB of memory."""
     from node.session import join
 
@@ -85,7 +85,7 @@ def _join(config: KubeletConfig, directory: Path) -> None:
             directory,
             config.master,
             config.token_file,
-            config.node_name,
+            join.Machine(machine.name, machine.machine_id),
             lambda: time.sleep(POLL_SECONDS),
         )
     except join.JoinFailed as error:
@@ -101,11 +101,20 @@ def make_machine(config: KubeletConfig) -> Machine:
         name=config.node_name,
         address=config.node_ip,
         capacity=capacity(cpus, memory_bytes, disk_bytes, config.capacity),
-        machine_id=_read("/etc/machine-id") or config.node_name,
+        machine_id=_read("/etc/machine-id") or _own_machine_id(Path(config.data_dir)),
         boot_id=usage.boot_id(),
         os_image=platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
         version=metadata.version("wherry"),
     )
+
+
+def _own_machine_id(directory: Path) -> str:
+    """An id for a machine whose system has none, made once; the master knows it again by that."""
+    file = directory / "machine-id"
+    if not file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        write_private(file, SystemRng().uuid().replace("-", "").encode())
+    return file.read_text("ascii")
 
 
 def _read(path: str) -> str:

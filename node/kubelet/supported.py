@@ -138,8 +138,10 @@ def findings(pod: Pod, *, selinux: bool = False) -> Findings:
 
 
 def _passed_over(spec: PodSpec) -> list[str]:
-    """What a pod runs without, and is told of: with nothing said it would expect a token, too."""
-    asks = spec.serviceAccountName and spec.automountServiceAccountToken is not False
+    """What a pod runs without, and is told of: a token that it asks for, or by its account."""
+    asks = spec.automountServiceAccountToken
+    if asks is None:
+        asks = spec.serviceAccountName not in ("", "default")
     return ["automountServiceAccountToken"] if asks else []
 
 

@@ -10,6 +10,7 @@ import base64
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from common.api.errors import StatusError
 from common.client.https import (
@@ -19,7 +20,13 @@ from common.client.https import (
     verified_context,
 )
 from common.security.ca import CertificateError, first_certificate, pin
-from common.security.csr import NODE_USER_PREFIX, NODES_GROUP, make_key, make_request
+from common.security.csr import (
+    MACHINE_ID,
+    NODE_USER_PREFIX,
+    NODES_GROUP,
+    make_key,
+    make_request,
+)
 from common.security.files import make_private_directory, write_private
 from common.security.tokens import InvalidToken, JoinToken, parse_token
 from node.session.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
@@ -29,12 +36,19 @@ SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 POLLS = 50
 
 
+class Machine(NamedTuple):
+    """What joins: the name that its Node is to have, and the machine's own id."""
+
+    node: str
+    machine_id: str
+
+
 class JoinFailed(Exception):
     """The node cannot join; the message says why, in words for the operator."""
 
 
 def join(
-    directory: Path, master: str, token_file: str, node: str, wait: Callable[[], None]
+    directory: Path, master: str, token_file: str, machine: Machine, wait: Callable[[], None]
 ) -> None:
     """Get this node's credentials by the token, and store them; the certificate comes last.
 
@@ -42,7 +56,7 @@ def join(
     """
     make_private_directory(directory)
     try:
-        _join(directory, master, token_file, node, wait)
+        _join(directory, master, token_file, machine, wait)
     except ConnectionFailed as error:
         raise JoinFailed(str(error)) from error
     except StatusError as error:
@@ -50,19 +64,20 @@ def join(
 
 
 def _join(
-    directory: Path, master: str, token_file: str, node: str, wait: Callable[[], None]
+    directory: Path, master: str, token_file: str, machine: Machine, wait: Callable[[], None]
 ) -> None:
     token = _token(token_file)
     ca = _authority(master, token)
     key_file = directory / KEY_FILE
     if not key_file.exists():
         write_private(key_file, make_key())
-    request = make_request(key_file.read_bytes(), f"{NODE_USER_PREFIX}{node}", (NODES_GROUP,))
+    user = f"{NODE_USER_PREFIX}{machine.node}"
+    request = make_request(key_file.read_bytes(), user, (NODES_GROUP,))
     client = HttpsClient(master, verified_context(ca), bearer=token.bearer())
-    certificate = _certificate(client, node, request, wait)
+    certificate = _certificate(client, machine, request, wait)
     write_private(directory / CA_FILE, ca)
     write_private(directory / CERTIFICATE_FILE, certificate)
-    log.info("joined", extra={"object": node})
+    log.info("joined", extra={"object": machine.node})
 
 
 def _token(token_file: str) -> JoinToken:
@@ -97,12 +112,17 @@ def _authority(master: str, token: JoinToken) -> bytes:
     return authority
 
 
-def _certificate(client: HttpsClient, node: str, request: bytes, wait: Callable[[], None]) -> bytes:
+def _certificate(
+    client: HttpsClient, machine: Machine, request: bytes, wait: Callable[[], None]
+) -> bytes:
     """Make the signing request and wait for the certificate."""
     body = {
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
-        "metadata": {"generateName": f"node-csr-{node}-"},
+        "metadata": {
+            "generateName": f"node-csr-{machine.node}-",
+            "annotations": {MACHINE_ID: machine.machine_id},
+        },
         "spec": {
             "request": base64.b64encode(request).decode(),
             "signerName": SIGNER,

@@ -51,6 +51,7 @@ class RunningMaster:
         self.url = f"https://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "log"
+        self._of_nodes: dict[str, KeyPair] = {}
 
     def start(self) -> None:
         """Start and wait until it is ready."""
@@ -153,5 +154,8 @@ class RunningMaster:
         return CertificateAuthority.load_or_create(directory, "", SystemClock())
 
     def node_certificate(self, name: str) -> KeyPair:
-        """A certificate as a node has it after joining."""
-        return self.client_ca().issue_client(f"system:node:{name}", organizations=("system:nodes",))
+        """The certificate of a node, as after joining: a Node belongs to one of them."""
+        if name not in self._of_nodes:
+            user, groups = f"system:node:{name}", ("system:nodes",)
+            self._of_nodes[name] = self.client_ca().issue_client(user, organizations=groups)
+        return self._of_nodes[name]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from common.api.scheme import Scheme
-from master.apiserver.admission.certificate_requester import certificate_requester
+from common.runtime.clock import Clock
+from master.apiserver.admission.certificate_requester import CertificateRequester
 from master.apiserver.admission.default_tolerations import default_tolerations
 from master.apiserver.admission.endpoint_addresses import EndpointAddresses
 from master.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
@@ -13,13 +14,13 @@ from master.apiserver.registry.pipeline import Admit
 from master.storage.watchcache import WatchCache
 
 
-def admission(cache: WatchCache, scheme: Scheme) -> list[Admit]:
+def admission(cache: WatchCache, scheme: Scheme, clock: Clock) -> list[Admit]:
     """Every step; what is missing altogether is said before what is wrong in detail."""
     return [
         NamespaceLifecycle(cache, scheme),
         ServiceAccountExists(cache),
         default_tolerations,
         priority,
-        certificate_requester,
+        CertificateRequester(clock),
         EndpointAddresses(cache),
     ]

@@ -5,24 +5,50 @@ Whoever has just a join token asks for the certificate of a node, and for nothin
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from common.api import errors
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
+from common.runtime.clock import Clock
+from common.runtime.ratelimit import TokenBucket
 from master.apiserver.auth.authenticator import BOOTSTRAPPERS
 from master.apiserver.registry.request import Context
 
+BURST = 50.0
+PER_SECOND = 0.2
+"""Requests that a token may make: each is kept for a day, with up to 16 KiB."""
+USERS_MAX = 1024
 KUBELET_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 
 
-async def certificate_requester(ctx: Context, resource: Resource, new: Any, old: Any) -> None:
-    """Set spec.username and spec.groups on create; raises StatusError 403."""
-    if old is None and isinstance(new, CertificateSigningRequest):
-        if BOOTSTRAPPERS in ctx.user.groups and new.spec.signerName != KUBELET_SIGNER:
-            why = f'a join token is for "{KUBELET_SIGNER}", not for signer "{new.spec.signerName}"'
-            raise errors.forbidden_request(resource, new.metadata.name, why)
+class CertificateRequester:
+    """Admission of requests; of those that are made with a join token there may be so many."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+        """Set spec.username and spec.groups on create; raises StatusError 403 or 429."""
+        if old is not None or not isinstance(new, CertificateSigningRequest):
+            return
+        if BOOTSTRAPPERS in ctx.user.groups:
+            self._check_joiner(ctx.user.user, resource, new)
         new.spec.username = ctx.user.user
         new.spec.groups = ctx.user.groups
         new.spec.uid = ""
         new.spec.extra = {}
+
+    def _check_joiner(self, user: str, resource: Resource, new: CertificateSigningRequest) -> None:
+        if new.spec.signerName != KUBELET_SIGNER:
+            why = f'a join token is for "{KUBELET_SIGNER}", not for signer "{new.spec.signerName}"'
+            raise errors.forbidden_request(resource, new.metadata.name, why)
+        rate = self._rates.pop(user, None) or TokenBucket(per_second=PER_SECOND, burst=BURST)
+        self._rates[user] = rate
+        if len(self._rates) > USERS_MAX:
+            self._rates.popitem(last=False)
+        if not rate.take(self._clock.monotonic()):
+            text = "too many certificate signing requests with this join token"
+            raise errors.too_many_requests(text, retry_after_seconds=int(1 / PER_SECOND))

@@ -15,7 +15,7 @@ from master.apiserver.auth.authorizer import node_name
 from master.storage.entry import Entry
 from master.storage.watchcache import WatchCache
 
-REJOIN = "delete what the machine has below its data directory and join again with a token"
+REJOIN = "remove node-pki from the kubelet's data directory and start it with a new join token"
 
 
 class _Metadata(msgspec.Struct):

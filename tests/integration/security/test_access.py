@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
 import subprocess
+import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 import pytest
 
 from common.api.errors import StatusError
 from common.api.scheme import SCHEME
+from common.client.grpc import channel
 from common.client.https import ConnectionFailed
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
 from master.apiserver.rest.openapi import path_of
+from node.session import join
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.master import RunningMaster
 
@@ -293,3 +299,54 @@ def test_options_that_make_no_sense(
     status, answer = admin.request(method, base + path, body or None)
     assert status == expected, answer
     assert admin.request("POST", "/api/v1/events", b'{"metadata":{"name":"e"}}')[0] == 405
+
+
+async def test_a_deleted_node_has_no_rights_any_more(master: RunningMaster) -> None:
+    """G11: its stream and its watches end within five seconds, and its certificate is refused."""
+    own = master.node_certificate("gone")
+    async with channel(master.with_certificate(own)) as opened:
+        stub = node_v1_pb2_grpc.NodeServiceStub(opened)
+
+        async def messages() -> AsyncIterator[node_v1_pb2.FromNode]:
+            node = b'{"metadata":{"name":"gone"}}'
+            yield node_v1_pb2.FromNode(hello=node_v1_pb2.Hello(node_name="gone", node=node))
+            await asyncio.Event().wait()
+
+        call = stub.Control(messages())
+        while (await call.read()).WhichOneof("message") != "synced":
+            pass
+        client = master.client(certificate=own)
+        assert client.request("GET", "/api/v1/nodes/gone")[0] == 200
+        master.admin().json("DELETE", "/api/v1/nodes/gone")
+        async with asyncio.timeout(5):
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        assert client.request("GET", "/api/v1/nodes/gone")[0] == 401
+        again = stub.Control(messages())
+        with pytest.raises(grpc.aio.AioRpcError, match="a Node that was deleted"):
+            await again.read()
+
+
+def test_a_token_used_again_does_not_take_over_a_node(
+    master: RunningMaster, tmp_path: Path
+) -> None:
+    """G8, S of its pods: another machine is refused while the Node lives."""
+    token = tmp_path / "token"
+    token.write_text(wherry(master, "token", "create", "--uses", "3"))
+
+    def join_as(machine: str, directory: str) -> None:
+        made = join.Machine("taken", machine)
+        join.join(tmp_path / directory, master.url, str(token), made, lambda: time.sleep(0.1))
+
+    join_as("m1", "first")
+    admin = master.admin()
+    node = {"metadata": {"name": "taken"}, "status": {"nodeInfo": {"machineID": "m1"}}}
+    made = admin.json("POST", "/api/v1/nodes", node)
+    made["status"]["nodeInfo"] = node["status"]["nodeInfo"]
+    admin.json("PUT", "/api/v1/nodes/taken/status", made)
+    with pytest.raises(join.JoinFailed, match="is another machine"):
+        join_as("m2", "second")
+    join_as("m1", "third")
+    join_as("m1", "fourth")
+    with pytest.raises(join.JoinFailed, match="as often as it may be"):
+        join_as("m1", "fifth")

@@ -61,7 +61,7 @@ def join_with(token: str, url: str, directory: Path) -> None:
     """Join as a node `n` with a token."""
     file = directory.parent / "join.token"
     file.write_text(token)
-    join.join(directory, url, str(file), "n", lambda: None)
+    join.join(directory, url, str(file), join.Machine("n", "m"), lambda: None)
 
 
 class Impostor(http.server.BaseHTTPRequestHandler):

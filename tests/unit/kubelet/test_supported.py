@@ -61,7 +61,9 @@ def test_labels_are_passed_over_by_a_machine_that_knows_none() -> None:
     ("fields", "passed_over"),
     [
         ({"automountServiceAccountToken": True}, True),
-        ({"automountServiceAccountToken": None}, True),
+        ({"automountServiceAccountToken": None}, False),
+        ({"automountServiceAccountToken": None, "serviceAccountName": "robot"}, True),
+        ({"automountServiceAccountToken": False, "serviceAccountName": "robot"}, False),
         ({"automountServiceAccountToken": False}, False),
         ({"automountServiceAccountToken": None, "serviceAccountName": ""}, False),
     ],

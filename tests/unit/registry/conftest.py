@@ -89,7 +89,7 @@ async def pipeline() -> AsyncIterator[Pipeline]:
         strategies=strategies(
             SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=clock
         ),
-        admission=admission(cache, SCHEME),
+        admission=admission(cache, SCHEME, clock),
         clock=clock,
         rng=SystemRng(),
     )

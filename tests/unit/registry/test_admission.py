@@ -168,7 +168,7 @@ async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: W
     made = writer.create("configmaps", {"metadata": {"name": "a"}})
     made.metadata.namespace = "n"
     before = codec.encode(made)
-    for step in admission(cache, SCHEME):
+    for step in admission(cache, SCHEME, FakeClock()):
         await step(CONTEXT, STRATEGIES["configmaps"].resource, made, None)
     assert codec.encode(made) == before
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from common.api.codec import json as codec
+from common.api.errors import StatusError
 from common.api.scheme import SCHEME
+from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Node, NodeSpec, Taint
 from common.api.types.meta_v1 import ObjectMeta
+from common.security.csr import NODE_CERTIFICATE
 from common.security.identity import Identity
+from master.apiserver.auth.nodetrust import NodeTrust
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.rpc.reports import Reports
@@ -53,3 +61,93 @@ async def test_a_node_says_nothing_else_of_its_spec(pipeline: Pipeline) -> None:
         assert node.spec.podCIDR not in ("", odd)
         assert "mine" not in [taint.key for taint in node.spec.taints]
         assert not node.spec.unschedulable
+
+
+async def register(pipeline: Pipeline, serial: str) -> Node:
+    """Register n1 with the certificate of that number."""
+    identity = Identity("system:node:n1", ("system:nodes",), serial)
+    return await Reports(pipeline).register(identity, "n1", b'{"metadata":{"name":"n1"}}')
+
+
+async def trusted(pipeline: Pipeline, serial: str) -> bool:
+    await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
+    identity = Identity("system:node:n1", ("system:nodes",), serial)
+    return NodeTrust(pipeline.cache).problem(identity) == ""
+
+
+async def test_a_node_belongs_to_the_certificate_that_it_was_registered_with(
+    pipeline: Pipeline,
+) -> None:
+    await register(pipeline, "a1")
+    await register(pipeline, "a1")
+    with pytest.raises(StatusError, match="belongs to another certificate") as raised:
+        await register(pipeline, "b2")
+    assert raised.value.code == 403
+    assert await trusted(pipeline, "a1")
+    assert not await trusted(pipeline, "b2")
+    assert not await trusted(pipeline, "")
+
+
+async def test_the_certificate_of_a_deleted_node_registers_no_other(pipeline: Pipeline) -> None:
+    """Also not after the machine has come back with a new one."""
+    await register(pipeline, "a1")
+    await forget(pipeline, "n1")
+    assert not await trusted(pipeline, "a1")
+    with pytest.raises(StatusError, match="a Node that was deleted"):
+        await register(pipeline, "a1")
+    await register(pipeline, "b2")
+    assert await trusted(pipeline, "b2")
+    assert not await trusted(pipeline, "a1")
+    await forget(pipeline, "n1")
+    for serial in ("a1", "b2"):
+        with pytest.raises(StatusError, match="a Node that was deleted"):
+            await register(pipeline, serial)
+
+
+async def test_a_certificate_that_was_replaced_does_not_come_back(pipeline: Pipeline) -> None:
+    await register(pipeline, "a1")
+    context = Context(user=Identity("system:controller:csrsigning", ("system:masters",)))
+
+    def give(node: Node) -> Node:
+        node.metadata.annotations[NODE_CERTIFICATE] = "b2"
+        return node
+
+    await pipeline.update(context, NODES, "", "n1", give)
+    assert await trusted(pipeline, "b2")
+    assert not await trusted(pipeline, "a1")
+    await forget(pipeline, "n1")
+    with pytest.raises(StatusError, match="a Node that was deleted"):
+        await register(pipeline, "a1")
+
+
+async def test_a_node_of_before_takes_the_first_certificate_that_comes(pipeline: Pipeline) -> None:
+    context = Context(user=Identity("admin", ("system:masters",)))
+    await pipeline.create(context, NODES, "", Node(metadata=ObjectMeta(name="n1")))
+    assert await trusted(pipeline, "a1")
+    await register(pipeline, "a1")
+    with pytest.raises(StatusError, match="belongs to another certificate"):
+        await register(pipeline, "b2")
+
+
+async def test_a_join_token_makes_so_many_requests(pipeline: Pipeline) -> None:
+    requests = SCHEME.resource("certificates.k8s.io", "v1", "certificatesigningrequests")
+    assert requests is not None
+    context = Context(user=Identity("system:bootstrap:abcdef", ("system:bootstrappers",)))
+    with pytest.raises(StatusError) as raised:
+        for number in range(60):
+            body = CertificateSigningRequest(metadata=ObjectMeta(name=f"r{number}"))
+            body.spec.request, body.spec.usages = b"x", ("client auth",)
+            body.spec.signerName = "kubernetes.io/kube-apiserver-client-kubelet"
+            with suppress_invalid():
+                await pipeline.create(context, requests, "", body)
+    assert raised.value.code == 429
+
+
+@contextmanager
+def suppress_invalid() -> Iterator[None]:
+    """It is the number of requests that counts, not what is in them."""
+    try:
+        yield
+    except StatusError as error:
+        if error.code != 422:
+            raise

@@ -12,7 +12,7 @@ from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority
 from common.security.identity import identity_from_pem
 from node.session import credentials, join
-from node.session.join import JoinFailed
+from node.session.join import JoinFailed, Machine
 from tests.fakes.joining import Master
 
 
@@ -27,7 +27,7 @@ def joined(master: Master, tmp_path: Path, token: str | None = None) -> credenti
     """Join as node1."""
     file = tmp_path / "token"
     file.write_text(master.token.text() + "\n" if token is None else token)
-    join.join(tmp_path / "pki", master.url, str(file), "node1", lambda: None)
+    join.join(tmp_path / "pki", master.url, str(file), Machine("node1", "m"), lambda: None)
     made = credentials.load(tmp_path / "pki")
     assert made is not None
     return made
@@ -115,14 +115,18 @@ def test_what_is_no_token_is_refused_before_anything_is_asked(
 
 def test_without_a_token_the_operator_is_told(tmp_path: Path) -> None:
     with pytest.raises(JoinFailed, match="--token-file is needed"):
-        join.join(tmp_path / "pki", "https://127.0.0.1:1", "", "node1", lambda: None)
+        join.join(tmp_path / "pki", "https://127.0.0.1:1", "", Machine("node1", "m"), lambda: None)
 
 
 def test_a_master_that_is_away_is_named(master: Master, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(master.token.text())
     with pytest.raises(JoinFailed, match=r"127\.0\.0\.1:1 cannot be reached"):
         join.join(
-            tmp_path / "pki", "https://127.0.0.1:1", str(tmp_path / "token"), "node1", lambda: None
+            tmp_path / "pki",
+            "https://127.0.0.1:1",
+            str(tmp_path / "token"),
+            Machine("node1", "m"),
+            lambda: None,
         )
 
 

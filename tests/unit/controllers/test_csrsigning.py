@@ -1,0 +1,150 @@
+"""Who gets a node's certificate: new machines by a token with uses left, and the same again."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from common.api.codec import json as codec
+from common.api.types.certificates_v1 import CertificateSigningRequest
+from common.api.types.core_v1 import Node, Secret
+from common.runtime.clock import SystemClock
+from common.security.ca import CLIENT, CertificateAuthority, Leaf, serial_of
+from common.security.csr import MACHINE_ID, NODE_CERTIFICATE, make_key, make_request
+from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
+from master.controllers.csrsigning import SIGNER, CertificateSigningController
+from tests.unit.controllers.sim import Cluster
+
+AUTHORITY = CertificateAuthority.create("test", SystemClock())
+KEY = make_key()
+
+
+def sign(request: bytes, node: str) -> bytes:
+    """As the master's PKI does."""
+    leaf = Leaf(
+        common_name=f"system:node:{node}", organizations=("system:nodes",), usages=(CLIENT,)
+    )
+    return AUTHORITY.sign_request(request, leaf)
+
+
+class World(Cluster):
+    """A cluster with a join token, and machines that ask."""
+
+    def __init__(self, uses: str | None = "2") -> None:
+        super().__init__()
+        data = {} if uses is None else {USES: base64.b64encode(uses.encode()).decode()}
+        metadata = {"name": f"{NAME_PREFIX}abcdef", "namespace": NAMESPACE}
+        self.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+        self.controller = CertificateSigningController(sign)
+
+    def ask(
+        self, node: str, machine: str = "m1", groups: tuple[str, ...] = ("system:bootstrappers",)
+    ) -> CertificateSigningRequest:
+        """A machine's request, and what becomes of it."""
+        pem = make_request(KEY, f"system:node:{node}", ("system:nodes",))
+        plain: dict[str, Any] = {
+            "apiVersion": "certificates.k8s.io/v1",
+            "kind": "CertificateSigningRequest",
+            "metadata": {"generateName": "csr-", "annotations": {MACHINE_ID: machine}},
+            "spec": {
+                "request": base64.b64encode(pem).decode(),
+                "signerName": SIGNER,
+                "usages": ["client auth"],
+                "username": "system:bootstrap:abcdef",
+                "groups": groups,
+            },
+        }
+        made = self.put(plain)
+        for command in self.controller.reconcile(made.key, self.view, self.now):
+            self.carry_out(command)
+        return self.get(CertificateSigningRequest, made.name, "")
+
+    def register(self, name: str, machine: str, certificate: bytes) -> None:
+        """What the machine does with its certificate."""
+        node = Node()
+        node.metadata.name = name
+        node.metadata.annotations = {NODE_CERTIFICATE: serial_of(certificate)}
+        node.status.nodeInfo.machineID = machine
+        self.put(codec.decode_plain(codec.encode(node)))
+
+    def uses_left(self) -> bytes:
+        return self.get(Secret, f"{NAME_PREFIX}abcdef", NAMESPACE).data[USES]
+
+
+def verdict(request: CertificateSigningRequest) -> str:
+    [condition] = request.status.conditions
+    assert bool(request.status.certificate) == (condition.type == "Approved")
+    return condition.message if condition.type == "Denied" else "approved"
+
+
+def test_a_new_machine_gets_its_certificate_and_takes_a_use() -> None:
+    world = World()
+    assert verdict(world.ask("n1")) == "approved"
+    assert world.uses_left() == b"1"
+
+
+def test_a_token_is_used_up() -> None:
+    world = World("1")
+    assert verdict(world.ask("n1")) == "approved"
+    assert "as often as it may be" in verdict(world.ask("n2", "m2"))
+    assert world.uses_left() == b"0"
+
+
+def test_a_token_of_before_has_no_number_of_uses() -> None:
+    world = World(None)
+    for number in range(5):
+        assert verdict(world.ask(f"n{number}", f"m{number}")) == "approved"
+
+
+@pytest.mark.parametrize("uses", ["", "-1", "x", "9" * 20, "0"])
+def test_a_number_of_uses_that_is_none_lets_nobody_in(uses: str) -> None:
+    assert verdict(World(uses).ask("n1")) != "approved"
+
+
+def test_a_token_that_is_gone_lets_nobody_in() -> None:
+    world = World()
+    world.listers["secrets"].remove(f"{NAMESPACE}/{NAME_PREFIX}abcdef")
+    assert "not there any more" in verdict(world.ask("n1"))
+
+
+def test_another_machine_does_not_get_the_place_of_a_node() -> None:
+    world = World()
+    world.register("n1", "m1", world.ask("n1").status.certificate)
+    for thief in ("m2", ""):
+        assert "is another machine" in verdict(world.ask("n1", thief))
+    assert world.uses_left() == b"1", "a refusal takes no use"
+
+
+def test_the_same_machine_gets_a_new_certificate_and_the_old_one_counts_no_longer() -> None:
+    world = World()
+    first = world.ask("n1").status.certificate
+    world.register("n1", "m1", first)
+    second = world.ask("n1").status.certificate
+    node = world.get(Node, "n1", "")
+    assert node.metadata.annotations[NODE_CERTIFICATE] == serial_of(second) != serial_of(first)
+
+
+def test_a_node_that_says_no_machine_is_nobodys() -> None:
+    world = World()
+    world.register("n1", "", world.ask("n1").status.certificate)
+    assert "is another machine" in verdict(world.ask("n1", ""))
+
+
+def test_who_has_no_token_gets_nothing() -> None:
+    assert "holder of a join token" in verdict(World().ask("n1", groups=("system:masters",)))
+
+
+@pytest.mark.parametrize("name", ["x" * 53, "../../x", "a\nb", "a\0b", "A", "a b", "-a", "a/b"])
+def test_a_name_that_no_node_can_have_is_refused_with_a_reason(name: str) -> None:
+    """It would be a traceback each time, or a key beside the others."""
+    try:
+        made = World().ask(name)
+    except ValueError:  # what cryptography itself puts into no request
+        return
+    assert "lower case host name" in verdict(made)
+
+
+def test_the_longest_name_of_a_node_gets_its_certificate() -> None:
+    assert verdict(World().ask("x" * 52)) == "approved"
