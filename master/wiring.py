@@ -21,6 +21,7 @@ from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
 from common.runtime.clock import Clock
 from common.runtime.memory import MemoryKeeper
+from common.runtime.offload import Offload
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
@@ -227,6 +228,7 @@ def _registry(
         admission=admission(cache, SCHEME, clock),
         clock=clock,
         rng=rng,
+        offload=Offload(threads=1, name="heavy"),
     )
     heartbeats: dict[str, float] = {}
     usages: dict[str, Any] = {}

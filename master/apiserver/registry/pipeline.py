@@ -14,14 +14,17 @@ import msgspec
 
 from common.api import errors, names, times
 from common.api.codec import json as codec
+from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
+from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from master.apiserver.registry import deletion, door, noderestriction
 from master.apiserver.registry.bodies import NAMESPACE_MISMATCH
 from master.apiserver.registry.freshness import fresh
+from master.apiserver.registry.heavy import Heavy
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.registry.strategy import (
     Strategy,
@@ -65,7 +68,9 @@ class Pipeline:
         admission: Sequence[Admit],
         clock: Clock,
         rng: Rng,
+        offload: Offload | None = None,
     ) -> None:
+        """Without an Offload everything is done on the event loop, as simulations want it."""
         self.store = store
         self.cache = cache
         self.scheme = scheme
@@ -73,6 +78,7 @@ class Pipeline:
         self._admission = admission
         self.clock = clock
         self.rng = rng
+        self.heavy = Heavy(offload)
 
     def strategy(self, resource: Resource) -> Strategy:
         """The strategy of a resource; the base one when its kind has none of its own."""
@@ -107,15 +113,14 @@ class Pipeline:
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         generated = not meta.name and bool(meta.generateName)
         self._initialise(meta)
-        strategy.prepare_create(obj)
-        strategy.default(obj)
+        await self.heavy(ctx.weight, _prepare_create, strategy, obj)
         for attempt in range(8):
             if generated:
                 meta.name = names.generated(meta.generateName, self.rng.suffix())
                 strategy.default(obj)  # what follows from the name
             if attempt == 0:
                 await self._admit(ctx, resource, obj, None)
-            self._check(strategy, resource, obj)
+            await self.heavy(ctx.weight, _check, strategy, obj)
             try:
                 return await self._store_new(ctx, strategy, obj)
             except storage.KeyExists as error:
@@ -145,23 +150,16 @@ class Pipeline:
         for step in self._admission:
             await step(ctx, resource, new, old)
 
-    def _check(self, strategy: Strategy, resource: Resource, obj: Any) -> None:
-        """Validate; raises StatusError 422 with every finding."""
-        found = errors.first(validate_metadata(obj.metadata, strategy)) + strategy.validate(obj)
-        if found:
-            name = obj.metadata.name
-            raise errors.invalid_object(resource.group, resource.kind, name, found)
-
     async def _store_new(self, ctx: Context, strategy: Strategy, obj: Any) -> bytes:
         """Write a new object, with a free value for each thing that it allocates."""
         resource, meta = strategy.resource, obj.metadata
         key = self.key(resource, meta.namespace, meta.name)
-        ctx.warnings.add(strategy.warnings(obj))
+        ctx.warnings.add(await self.heavy(ctx.weight, strategy.warnings, obj))
         asked = {allocation.key for allocation in strategy.allocations(obj)}
         taken: set[str] = set()
         while True:
             strategy.propose(obj, taken)
-            value = encode(obj)
+            value = await self.heavy(ctx.weight, encode, obj)
             if ctx.dry_run:
                 if self.cache.get(key) is not None:
                     raise errors.already_exists(resource, meta.name)
@@ -257,16 +255,14 @@ class Pipeline:
     ) -> bytes | None:
         """One attempt against one state of the object; None when it changes nothing of that."""
         strategy, cls = self.strategy(resource), self.scheme.struct_of(resource)
-        old: Any = codec.decode(current.value, cls)
-        base: Any = codec.decode(current.value, cls)
-        base.metadata.resourceVersion = str(current.revision)
-        new = change(base)
+        weight = max(ctx.weight, len(current.value))
+        old, new = await self.heavy(weight, _changed, current, cls, change)
         self._expect_revision(strategy, new.metadata, current)
         self._keep_metadata(new.metadata, old.metadata)
-        await self._prepare_update(ctx, strategy, new, old, subresource)
+        await self._prepare_update(ctx, strategy, new, old, subresource, weight)
         if subresource == "":
             return await self._store_changed(ctx, strategy, current, new, old)
-        value = encode(new)
+        value = await self.heavy(weight, encode, new)
         if value == current.value:
             return None
         if ctx.dry_run:
@@ -292,7 +288,7 @@ class Pipeline:
         taken: set[str] = set()
         while True:
             strategy.propose(new, taken)
-            value = encode(new)
+            value = await self.heavy(max(ctx.weight, len(current.value)), encode, new)
             if value == current.value:
                 return None
             if ctx.dry_run:
@@ -338,7 +334,7 @@ class Pipeline:
         new.managedFields = ()
 
     async def _prepare_update(
-        self, ctx: Context, strategy: Strategy, new: Any, old: Any, subresource: str
+        self, ctx: Context, strategy: Strategy, new: Any, old: Any, subresource: str, weight: int
     ) -> None:
         """Default, admit and validate a change; other subresources know what they may change.
 
@@ -355,17 +351,13 @@ class Pipeline:
             )
         found = validate_metadata_update(new.metadata, old.metadata)
         if subresource == "status":
-            strategy.prepare_status_update(new, old)
+            await self.heavy(weight, strategy.prepare_status_update, new, old)
             noderestriction.check_status_update(ctx.user, resource, new.metadata, old.metadata)
-            found += errors.first(validate_metadata(new.metadata, strategy))
-            found += strategy.validate_status_update(new, old)
+            found += await self.heavy(weight, _status_problems, strategy, new, old)
         elif subresource == "":
-            strategy.prepare_update(new, old)
-            strategy.default(new)
+            await self.heavy(weight, _prepare_update, strategy, new, old)
             await self._admit(ctx, resource, new, old)
-            found += errors.first(validate_metadata(new.metadata, strategy))
-            found += strategy.validate(new)
-            found = found or strategy.validate_update(new, old)
+            found += await self.heavy(weight, _update_problems, strategy, new, old)
         if found:
             raise errors.invalid_object(resource.group, resource.kind, name, found)
 
@@ -414,6 +406,41 @@ class Pipeline:
                 release=[allocation.key for allocation in strategy.released(held)],
             )
         return splice(encode(obj), current.revision)
+
+
+def _prepare_create(strategy: Strategy, obj: Any) -> None:
+    strategy.prepare_create(obj)
+    strategy.default(obj)
+
+
+def _prepare_update(strategy: Strategy, new: Any, old: Any) -> None:
+    strategy.prepare_update(new, old)
+    strategy.default(new)
+
+
+def _changed(current: KeyValue, cls: type[Any], change: Change) -> tuple[Any, Any]:
+    """(the object as it is, what it is to become)."""
+    base: Any = codec.decode(current.value, cls)
+    base.metadata.resourceVersion = str(current.revision)
+    return codec.decode(current.value, cls), change(base)
+
+
+def _check(strategy: Strategy, obj: Any) -> None:
+    """Validate; raises StatusError 422 with every finding."""
+    found = errors.first(validate_metadata(obj.metadata, strategy)) + strategy.validate(obj)
+    if found:
+        resource, name = strategy.resource, obj.metadata.name
+        raise errors.invalid_object(resource.group, resource.kind, name, found)
+
+
+def _update_problems(strategy: Strategy, new: Any, old: Any) -> list[FieldError]:
+    found = errors.first(validate_metadata(new.metadata, strategy)) + strategy.validate(new)
+    return found or strategy.validate_update(new, old)
+
+
+def _status_problems(strategy: Strategy, new: Any, old: Any) -> list[FieldError]:
+    found = errors.first(validate_metadata(new.metadata, strategy))
+    return found + strategy.validate_status_update(new, old)
 
 
 def encode(obj: msgspec.Struct) -> bytes:

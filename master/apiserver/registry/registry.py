@@ -184,7 +184,8 @@ class Registry:
         if name:
             raise errors.method_not_allowed("create", resource)
         view = self._views.get(self._key(resource))
-        obj = self._decode(ctx, body, resource, view)
+        ctx.weight = body.weight
+        obj = await self.pipeline.heavy(ctx.weight, self._decode, ctx, body, resource, view)
         source = view.source if view else resource
         data = await self.pipeline.create(ctx, source, namespace, obj)
         return view.outbound(data) if view else data
@@ -209,7 +210,8 @@ class Registry:
             handler = self._handler(resource, subresource)
             return await handler.update(ctx, resource, namespace, name, body)
         view = self._views.get(self._key(resource))
-        obj: Any = self._decode(ctx, body, resource, view)
+        ctx.weight, heavy = body.weight, self.pipeline.heavy
+        obj = await heavy(ctx.weight, self._decode, ctx, body, resource, view)
         _check_url(resource, obj.metadata, namespace, name)
         obj.metadata.namespace = namespace if resource.namespaced else ""
         data = await self.pipeline.update(
@@ -217,7 +219,7 @@ class Registry:
             view.source if view else resource,
             namespace,
             name,
-            _always(obj),
+            await heavy(ctx.weight, _always, obj),
             subresource=subresource,
         )
         return view.outbound(data) if view else data

@@ -43,9 +43,13 @@ class Warnings:
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """One write request. `warnings` collects what the answer's Warning headers will say."""
+    """One write request. `warnings` collects what the answer's Warning headers will say.
+
+    `weight` is the size of its body in bytes, and more for forms that take longer to read.
+    """
 
     user: Identity
+    weight: int = 0
     dry_run: bool = False
     field_validation: str = "Warn"
     warnings: Warnings = field(default_factory=Warnings)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -12,9 +15,11 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
+from common.runtime.budget import BudgetExceeded, MemoryBudget
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.security.identity import Identity
+from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.registry import bodies
 from master.apiserver.registry.patches import patcher
 from master.apiserver.registry.registry import Registry
@@ -24,6 +29,11 @@ from master.apiserver.rest.lists import Asked, Lists
 from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.requestinfo import RequestInfo
 
+BODY_MAX_BYTES = 3 << 20
+BODY_SECONDS = 60.0
+BODIES_MAX_BYTES = 64 << 20
+"""All bodies together that are being read or worked on."""
+WAIT_SECONDS = 10.0
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
@@ -37,6 +47,8 @@ class Resources:
         self._clock = clock
         self._offload = Offload(threads=2, name="rest")
         self._lists = Lists(self._offload)
+        self._bodies = MemoryBudget(BODIES_MAX_BYTES)
+        self._held: Counter[str] = Counter()
 
     async def answer(
         self,
@@ -58,10 +70,34 @@ class Resources:
                 return await self._list(request, info, parameters)
             case _:
                 ctx = options.context(parameters, user, info.verb)
-                response = await self._write(request, info, parameters, ctx)
+                async with self._room(request, user):
+                    body = await _read(request)
+                    response = await self._write(request, info, parameters, ctx, body)
                 warnings.add(response, ctx.warnings)
         warnings.add(response, warnings.deprecation(info.resource))
         return response
+
+    @asynccontextmanager
+    async def _room(self, request: web.Request, user: Identity) -> AsyncIterator[None]:
+        """Memory for a body and for what is made of it; raises StatusError 429 without any.
+
+        Whoever sends slowly holds it for long: one user may have an eighth, administrators all.
+        """
+        declared = request.content_length
+        size = BODY_MAX_BYTES if declared is None else min(declared, BODY_MAX_BYTES)
+        share = BODIES_MAX_BYTES if MASTERS in user.groups else BODIES_MAX_BYTES // 8
+        if self._held[user.user] + size > share:
+            raise errors.too_many_requests("too many bodies at once", retry_after_seconds=1)
+        self._held[user.user] += size
+        try:
+            async with self._bodies.hold(size, timeout_seconds=WAIT_SECONDS):
+                yield
+        except BudgetExceeded as error:
+            raise errors.too_many_requests(str(error), retry_after_seconds=1) from error
+        finally:
+            self._held[user.user] -= size
+            if not self._held[user.user]:
+                del self._held[user.user]
 
     async def _get(
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
@@ -74,9 +110,9 @@ class Resources:
             subresource=info.subresource,
             resource_version=parameters.get("resourceVersion", ""),
         )
-        return self._object(info.resource, data, form, parameters)
+        return await self._object(info.resource, data, form, parameters)
 
-    def _object(
+    async def _object(
         self,
         resource: Resource,
         data: bytes,
@@ -85,6 +121,20 @@ class Resources:
         status: int = 200,
     ) -> web.Response:
         """One object in the form that the client accepts."""
+        weight = len(data) * (10 if form.media_type == negotiate.YAML else 1)
+        body, kind = await self._registry.pipeline.heavy(
+            weight, self._rendered, resource, data, form, parameters
+        )
+        return web.Response(status=status, body=body, content_type=kind)
+
+    def _rendered(
+        self,
+        resource: Resource,
+        data: bytes,
+        form: negotiate.Accepted,
+        parameters: Mapping[str, str],
+    ) -> tuple[bytes, str]:
+        """(body, Content-Type) of one object."""
         if form.kind == "Table":
             plain = codec.decode_plain(data)
             metadata = {"resourceVersion": plain["metadata"].get("resourceVersion", "")}
@@ -94,9 +144,8 @@ class Resources:
         elif form.kind:
             data = codec.encode(tables.partial(codec.decode_plain(data)))
         elif form.media_type != negotiate.JSON:
-            body, kind = negotiate.encode_answer(codec.decode_plain(data), form)
-            return web.Response(status=status, body=body, content_type=kind)
-        return web.Response(status=status, body=data, content_type=negotiate.JSON)
+            return negotiate.encode_answer(codec.decode_plain(data), form)
+        return data, negotiate.JSON
 
     async def _list(
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
@@ -114,10 +163,10 @@ class Resources:
         info: RequestInfo,
         parameters: Mapping[str, str],
         ctx: Context,
+        body: bytes,
     ) -> web.Response:
         """Create, update, patch, delete."""
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
-        body = await request.read()
         kind = request.headers.get("Content-Type", "")
         match info.verb:
             case "create":
@@ -129,7 +178,7 @@ class Resources:
                     info.subresource,
                     bodies.Body(body, kind),
                 )
-                return self._object(info.resource, data, form, parameters, 201)
+                return await self._object(info.resource, data, form, parameters, 201)
             case "update":
                 data = await self._registry.update(
                     ctx,
@@ -139,14 +188,23 @@ class Resources:
                     info.subresource,
                     bodies.Body(body, kind),
                 )
-                return self._object(info.resource, data, form, parameters)
+                return await self._object(info.resource, data, form, parameters)
             case "patch":
                 media_type = bodies.Body(body, kind).media_type
-                change = patcher(self.scheme, info.resource, info.subresource, body, media_type)
+                ctx.weight, heavy = len(body), self._registry.pipeline.heavy
+                change = await heavy(
+                    len(body),
+                    patcher,
+                    self.scheme,
+                    info.resource,
+                    info.subresource,
+                    body,
+                    media_type,
+                )
                 data = await self._registry.patch(
                     ctx, info.resource, info.namespace, info.name, info.subresource, change
                 )
-                return self._object(info.resource, data, form, parameters)
+                return await self._object(info.resource, data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
         if info.verb == "deletecollection":
             return await self._delete_collection(info, parameters, asked, ctx)
@@ -155,7 +213,7 @@ class Resources:
         )
         if gone and info.resource.kind != "Pod":
             return _json(_deleted(info.resource, codec.decode_plain(data)))
-        return self._object(info.resource, data, form, parameters)
+        return await self._object(info.resource, data, form, parameters)
 
     async def _delete_collection(
         self,
@@ -184,6 +242,15 @@ class Resources:
                 "items": [msgspec.Raw(data) for data in found.items],
             }
         )
+
+
+async def _read(request: web.Request) -> bytes:
+    """The body; raises StatusError 504 when it does not come."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError as error:
+        raise errors.timeout("the body of the request did not come in time") from error
 
 
 def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,9 @@ from master.apiserver.auth.authorizer import Attributes, Authorizer
 from master.apiserver.rest import negotiate, outflow, requestinfo
 from master.apiserver.rest.connections import Connection, Doorman, Site
 from master.apiserver.rest.paths import Paths
-from master.apiserver.rest.resources import Resources
+from master.apiserver.rest.resources import BODY_MAX_BYTES, Resources
 
 log = logging.getLogger(__name__)
-BODY_MAX_BYTES = 3 << 20
 OFFERED_ENCODINGS = ("identity",)
 PUBLIC = frozenset({"livez", "readyz", "version", "cacerts"})
 

@@ -5,7 +5,8 @@ What is asked and answered is described in protos/cluster_v1.proto.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from common.api import errors
@@ -31,6 +32,9 @@ from protos import cluster_v1_pb2 as pb
 from protos import cluster_v1_pb2_grpc
 
 MEDIA_TYPES = {pb.JSON: negotiate.JSON, pb.PROTOBUF: negotiate.PROTOBUF}
+LIST_MAX_BYTES = 64 << 20
+"""A list is one message here, whole in memory until it is read."""
+ITEMS_A_TURN = 64
 PATCHES = {
     pb.PatchRequest.MERGE: patches.MERGE,
     pb.PatchRequest.JSON_PATCH: patches.JSON_PATCH,
@@ -101,10 +105,14 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             asked = options.for_list(_list_parameters(request))
             found = await self._registry.list(resource, request.namespace, asked)
             version = str(found.revision)
+            if sum(map(len, found.items)) > LIST_MAX_BYTES:
+                text = f"the list has more than {LIST_MAX_BYTES >> 20} MiB: ask for pages (limit)"
+                raise errors.too_large(text)
             if request.encoding == pb.TABLE:
-                items = [self._table(resource, found.items, version)]
+                weight, heavy = sum(map(len, found.items)), self._registry.pipeline.heavy
+                items = [await heavy(weight, self._table, resource, found.items, version)]
             else:
-                items = [self._encoded(resource, data, request.encoding) for data in found.items]
+                items = await self._all_encoded(resource, found.items, request.encoding)
             return pb.ListReply(
                 items=items,
                 resource_version=version,
@@ -112,6 +120,17 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 **{"continue": found.continue_token},
             )
         raise AssertionError
+
+    async def _all_encoded(
+        self, resource: Resource, objects: Sequence[bytes], encoding: Any
+    ) -> list[bytes]:
+        """The objects of a list, with turns for others between them."""
+        made = []
+        for number, data in enumerate(objects):
+            made.append(self._encoded(resource, data, encoding))
+            if number % ITEMS_A_TURN == ITEMS_A_TURN - 1:
+                await asyncio.sleep(0)
+        return made
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchEvent]:
         """Changes, until the caller goes or history is lost."""
@@ -186,8 +205,15 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             resource, user = self._check(context, "patch", wanted)
             ctx = _write(user, "patch", request.options)
             kind = PATCHES.get(request.type, "")
-            change = patches.patcher(
-                self._registry.scheme, resource, wanted.subresource, request.body, kind
+            ctx.weight = len(request.body)
+            change = await self._registry.pipeline.heavy(
+                ctx.weight,
+                patches.patcher,
+                self._registry.scheme,
+                resource,
+                wanted.subresource,
+                request.body,
+                kind,
             )
             data = await self._registry.patch(
                 ctx, resource, wanted.namespace, wanted.name, wanted.subresource, change
