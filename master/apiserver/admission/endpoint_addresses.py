@@ -8,6 +8,7 @@ https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from master.apiserver.registry.request import Context
 from master.storage.keys import registry_prefix
 from master.storage.watchcache import WatchCache
 
+ADDRESSES_A_TURN = 5000
 CONTROLLERS = "system:controller:"
 
 
@@ -36,7 +38,12 @@ class EndpointAddresses:
         if ctx.user.user.startswith(CONTROLLERS):
             return
         known = set() if old is None else {text for _, text in _addresses(old)}
-        asked = [(path, text) for path, text in _addresses(new) if text not in known]
+        asked = []
+        for number, (path, text) in enumerate(_addresses(new)):
+            if text not in known:
+                asked.append((path, text))
+            if number % ADDRESSES_A_TURN == ADDRESSES_A_TURN - 1:
+                await asyncio.sleep(0)
         nodes = self._nodes() if asked else {}
         findings = [
             errors.invalid(path, text, f"may not be the address of a node ({nodes[text]})")
