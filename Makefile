@@ -2,7 +2,7 @@
 VENV ?= .venv-test
 BIN := $(VENV)/bin
 
-.PHONY: dev lint test unit protos bench
+.PHONY: dev lint test unit protos bench fuzz
 
 dev:            ## environment with everything, editable
 	python3 -m venv $(VENV)
@@ -22,6 +22,10 @@ unit:           ## pure tests, a few seconds
 
 test:           ## the CI set
 	tests/run
+
+fuzz:           ## random and hostile input, for long; FUZZ="--seed 7 rest" and the like choose
+	$(BIN)/pip install --quiet -e '.[test,fuzz]'
+	$(BIN)/python -m tests.fuzz --inputs 200000 --requests 1000000 $(FUZZ)
 
 bench:          ## the performance report, with the targets beside
 	$(BIN)/python -m tests.bench

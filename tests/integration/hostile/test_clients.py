@@ -1,0 +1,66 @@
+"""Strangers and holders of a join token who mean harm: others are answered all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from master.apiserver.rpc.tools import HEALTH_WATCHERS_MAX
+from tests.fakes.hostile_client import watch_health
+from tests.fakes.master import ROOT, RunningMaster
+from tests.integration.hostile.test_node import LOG_MAX_BYTES, master
+
+__all__ = ["master"]
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
+SECONDS = 8.0
+GROWTH_MAX_BYTES = 200 << 20
+
+
+def token(master: RunningMaster) -> str:
+    """A join token's credential."""
+    kubeconfig = str(master.directory / "etc/admin.kubeconfig")
+    code = "from common.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "--kubeconfig", kubeconfig, "token", "create"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip().split("::")[1]
+
+
+@pytest.mark.parametrize("who", ["strangers", "a join token"])
+async def test_hostile_clients_harm_nobody(master: RunningMaster, who: str) -> None:
+    """E7, F1, F2: with a tenth of a second for most answers, and never more than a few."""
+    command = [sys.executable, "-m", "tests.fakes.hostile_client", str(master.port), str(SECONDS)]
+    if who == "a join token":
+        command.append(token(master))
+    assert master.process is not None
+    process = psutil.Process(master.process.pid)
+    before, log_before = process.memory_info().rss, Path(master.log).stat().st_size
+    hostile = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
+    waits, admin, end = [], master.admin(), time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        start = time.monotonic()
+        answer = await asyncio.to_thread(admin.request, "GET", "/api/v1/namespaces/default")
+        waits.append(time.monotonic() - start)
+        assert answer[0] == 200
+        await asyncio.sleep(0.02)
+    grown = process.memory_info().rss - before
+    said, _ = await hostile.communicate()
+    assert int(said) > 100
+    assert statistics.quantiles(waits, n=20)[-1] < 2.0
+    assert grown < GROWTH_MAX_BYTES
+    assert Path(master.log).stat().st_size - log_before < LOG_MAX_BYTES
+    assert "Traceback" not in Path(master.log).read_text(errors="replace")
+
+
+async def test_strangers_watch_health_in_small_numbers_only(master: RunningMaster) -> None:
+    ca_pem = master.kubeconfig.ca_pem
+    let_in = await watch_health(master.script_port, ca_pem, HEALTH_WATCHERS_MAX + 100)
+    assert 0 < let_in <= HEALTH_WATCHERS_MAX
+    again = await watch_health(master.script_port, ca_pem, 5)
+    assert again == 5, "those who have left make room"
