@@ -28,6 +28,13 @@ SEND_MAX_BYTES = 4 << 20
 # (ANSWER_MAX_BYTES there) is taken: it would say what was refused again with every new stream.
 RECEIVE_MAX_BYTES = 256 << 20
 RECONNECT = Backoff(initial_seconds=0.2, cap_seconds=5.0, jitter=0.5)
+REFUSED = Backoff(initial_seconds=2.0, cap_seconds=300.0, jitter=0.5)
+"""When the master says no, only its operator can change that."""
+REFUSALS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+)
 EVENTS_MAX = 500
 FromNode = node_v1_pb2.FromNode
 
@@ -99,17 +106,20 @@ class ControlStream:
 
     async def run(self, handlers: Handlers) -> None:
         """Hold the stream until cancelled."""
-        failures = 0
+        failures, refused = 0, False
         while True:
             try:
                 await self._connect(handlers)
-                failures = 1
+                failures, refused = 1, False
             except grpc.aio.AioRpcError as error:
                 failures = 1 if self.connected else failures + 1
                 extra = {"error": f"{error.code().name}: {error.details()}"}
-                log.warning("the master cannot be reached", extra=extra)
+                refused = error.code() in REFUSALS
+                what = "the master refuses this node" if refused else "the master cannot be reached"
+                log.warning(what, extra=extra)
             self.connected = False
-            await self._clock.sleep(RECONNECT.delay_seconds(failures, self._rng.random()))
+            retry = REFUSED if refused else RECONNECT
+            await self._clock.sleep(retry.delay_seconds(failures, self._rng.random()))
 
     async def _connect(self, handlers: Handlers) -> None:
         """One stream, from hello to its end."""

@@ -14,6 +14,7 @@ from master.apiserver.rpc.server import ANSWER_MAX_BYTES
 from node.session.control import RECEIVE_MAX_BYTES, ControlStream, Handlers
 from node.session.credentials import Credentials
 from protos import node_v1_pb2, node_v1_pb2_grpc
+from tests.fakes.clock import FakeClock
 from tests.fakes.rng import SeededRng
 
 WAIT_SECONDS = 10.0
@@ -27,6 +28,7 @@ class Master(node_v1_pb2_grpc.NodeServiceServicer):
         self.authority = CertificateAuthority.create("test", SystemClock())
         self.heard: list[node_v1_pb2.FromNode] = []
         self.streams = 0
+        self.refusal: tuple[grpc.StatusCode, str] | None = None
         self.say: asyncio.Queue[ToNode | None] = asyncio.Queue()
         self._port = 0
         self._server: grpc.aio.Server | None = None
@@ -34,6 +36,8 @@ class Master(node_v1_pb2_grpc.NodeServiceServicer):
     async def Control(self, request_iterator: Any, context: Any) -> AsyncIterator[ToNode]:
         """One stream, until the test says None."""
         self.streams += 1
+        if self.refusal is not None:
+            await context.abort(*self.refusal)
         reading = asyncio.create_task(self._read(request_iterator))
         yield ToNode(welcome=node_v1_pb2.Welcome(epoch=self.streams, heartbeat_seconds=1))
         try:
@@ -276,5 +280,31 @@ async def test_a_master_with_another_authority_hears_nothing(
     await master.until(lambda: [r.message for r in caplog.records].count(refused) >= 2)
     assert not made.connected
     assert master.heard == []
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_master_that_says_no_is_asked_seldom_and_quoted(
+    master: Master, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its Node was deleted, or there are no addresses left: only an operator can change that."""
+    address = await master.start()
+    master.refusal = (grpc.StatusCode.INVALID_ARGUMENT, "all 255 blocks belong to nodes")
+    clock = FakeClock()
+    pair = master.authority.issue_client("system:node:node1", organizations=["system:nodes"])
+    own = Credentials(
+        ca=master.authority.certificate_pem, certificate=pair.certificate_pem, key=pair.key_pem
+    )
+    made = ControlStream(address, own, clock=clock, rng=SeededRng())
+    running = asyncio.create_task(made.run(node.handlers()))
+    await master.until(lambda: clock.sleepers and caplog.records)
+    assert caplog.records[-1].message == "the master refuses this node"
+    assert "all 255 blocks" in vars(caplog.records[-1])["error"]
+    for seconds in (2, 4, 8):
+        streams = master.streams
+        await clock.advance(seconds / 2 - 0.1)
+        assert master.streams == streams
+        await clock.advance(seconds / 2 + 0.1)
+        await master.until(lambda before=streams: master.streams > before and clock.sleepers)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
