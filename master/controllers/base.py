@@ -30,6 +30,9 @@ from common.runtime.rng import Rng
 log = logging.getLogger(__name__)
 WORKERS = 4
 NAME_TRIES = 8
+LONG_SECONDS = 0.02
+REST_FACTOR = 10.0
+"""A decision that took longer is not made again for so many times as long: no key has all of it."""
 CREATED = "{created}"
 """In the message of an Event that follows a Create: the name that the object got."""
 
@@ -172,6 +175,7 @@ class ControllerRunner:
         self._clock = clock
         self._rng = rng
         self._failures: dict[str, Failure] = {}
+        self._resting: dict[str, float] = {}
         listers = {name: informer.lister for name, informer in informers.items()}
         self._view = View(listers, self._failures)
         self._queue = WorkQueue(clock)
@@ -215,8 +219,15 @@ class ControllerRunner:
 
     async def _round(self, key: str) -> None:
         """Decide and do; the first command that is refused ends the round."""
+        start = self._clock.monotonic()
+        if (rest := self._resting.pop(key, start) - start) > 0:
+            self._resting[key] = start + rest
+            self._queue.add_after(key, rest)
+            return
+        commands = self._controller.reconcile(key, self._view, self._clock.now())
+        self._take_rest(key, start)
         created = ""
-        for command in self._controller.reconcile(key, self._view, self._clock.now()):
+        for command in commands:
             try:
                 created = await self._carry_out(key, command, created)
             except StatusError as error:
@@ -224,6 +235,15 @@ class ControllerRunner:
                 return
         self._failures.pop(key, None)
         self._queue.forget(key)
+
+    def _take_rest(self, key: str, start: float) -> None:
+        """A key whose decision took long waits before its next, however often it is asked for.
+
+        Else a service with thousands of pods that come one by one would take all the time there is.
+        """
+        end = self._clock.monotonic()
+        if end - start > LONG_SECONDS:
+            self._resting[key] = end + REST_FACTOR * (end - start)
 
     def _retry(self, key: str, command: Command, error: StatusError) -> None:
         """Conflicts are normal: look again, a little later. A refusal is told to the reconcile."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import ClassVar
 
@@ -96,7 +97,7 @@ def _wanted(service: Service, pods: Sequence[Backend]) -> Endpoints:
     meta = service.metadata
     early = service.spec.publishNotReadyAddresses
     counted = [b for b in pods if early or not b.terminating]
-    counted.sort(key=lambda b: (not (early or b.serving), ip_address(b.address)))
+    counted.sort(key=lambda b: (not (early or b.serving), _number(b.address)))
     labels = {k: v for k, v in meta.labels.items() if k != HEADLESS_LABEL}
     labels[MANAGED_BY] = MANAGER
     if service.spec.clusterIP == HEADLESS:
@@ -110,26 +111,34 @@ def _wanted(service: Service, pods: Sequence[Backend]) -> Endpoints:
     )
 
 
+@lru_cache(maxsize=65_536)
+def _number(address: str) -> int:
+    """By which addresses are put in order."""
+    return int(ip_address(address))
+
+
 def _subsets(
     service: Service, pods: Sequence[Backend], *, early: bool
 ) -> tuple[EndpointSubset, ...]:
     """Addresses by the ports that they serve; `early` counts pods as ready that are not."""
     found: dict[bytes, EndpointSubset] = {}
+    addresses: dict[bytes, tuple[list[EndpointAddress], list[EndpointAddress]]] = {}
     for backend in pods:
         ports = tuple(sorted(map(_port, backend.ports), key=lambda p: (p.name, p.port)))
         if service.spec.ports and not ports:
             continue
-        subset = found.setdefault(codec.encode(ports), EndpointSubset(ports=ports))
+        key = codec.encode(ports)
+        found.setdefault(key, EndpointSubset(ports=ports))
+        ready, unready = addresses.setdefault(key, ([], []))
         address = EndpointAddress(
             ip=backend.address,
             hostname=backend.hostname(service),
             nodeName=backend.pod.spec.nodeName,
             targetRef=backend.reference(),
         )
-        if early or backend.serving:
-            subset.addresses = (*subset.addresses, address)
-        else:
-            subset.notReadyAddresses = (*subset.notReadyAddresses, address)
+        (ready if early or backend.serving else unready).append(address)
+    for key, (ready, unready) in addresses.items():
+        found[key].addresses, found[key].notReadyAddresses = tuple(ready), tuple(unready)
     return tuple(found[key] for key in sorted(found))
 
 

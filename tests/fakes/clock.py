@@ -29,6 +29,10 @@ class FakeClock:
         """Seconds that tests have advanced."""
         return self._elapsed
 
+    def pass_at_once(self, seconds: float) -> None:
+        """Time passes while somebody works and nobody else runs."""
+        self._elapsed += seconds
+
     async def sleep(self, seconds: float) -> None:
         """Wait until the test has advanced by `seconds`."""
         if seconds <= 0:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import pytest
 
@@ -13,9 +14,10 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node, Pod, PodSpec, PodStatus
 from common.api.types.meta_v1 import ObjectMeta
+from common.client.commands import Command
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer, Item
-from master.controllers.base import Controller, ControllerRunner
+from master.controllers.base import Controller, ControllerRunner, View
 from master.controllers.podgc import PodGarbageCollector
 from master.controllers.replicaset import ReplicaSetController
 from master.controllers.resources import NODES, PODS, REPLICA_SETS
@@ -216,3 +218,35 @@ async def test_an_object_that_a_handler_cannot_read_keeps_it_from_no_other(api: 
     await informer.wait_for(api.revision)
     running.cancel()
     assert told == ["a", "z"]
+
+
+class Slow(PodGarbageCollector):
+    """Takes two seconds for each decision about the one key that every pod makes."""
+
+    watches = ("pods",)
+
+    clock: FakeClock
+    decisions = 0
+
+    def keys(
+        self, view: View, resource: Resource, old: Item | None, new: Item | None
+    ) -> Iterable[str]:
+        return ["all"]
+
+    def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
+        self.decisions += 1
+        self.clock.pass_at_once(2.0)
+        return []
+
+
+async def test_a_key_that_takes_long_leaves_time_for_others(api: FakeApi) -> None:
+    """Pods of a large service come one by one: each would be a reason to look at all of them."""
+    controller = Slow()
+    async with running(api, controller) as clock:
+        controller.clock = clock
+        for number in range(200):
+            api.put(Pod(metadata=ObjectMeta(name=f"p{number}", namespace="default")), PODS)
+            await clock.advance(0.5)
+        assert 4 <= controller.decisions <= 6
+        await clock.advance(100)
+        assert controller.decisions <= 7, "what was asked for while it rested is done, once"
