@@ -21,6 +21,7 @@ from common.runtime.parts import Part, PartFailed, Parts
 from common.runtime.rng import SystemRng
 from common.security.ca import CertificateError
 from common.security.files import InsecurePath
+from common.security.keyring import KeyringError
 from master import config as configuration
 from master import pki as certificates
 from master import wiring
@@ -30,12 +31,23 @@ from master.apiserver.rpc.tools import ToolHandlers
 from master.config import MasterConfig
 from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
 from master.storage.etcd import EtcdStore
+from master.storage.sealed import SealedStore, Unreadable
 from master.storage.watchcache import WatchCache
 from protos.cluster_v1_pb2_grpc import add_ClusterServicer_to_server
 from protos.node_v1_pb2_grpc import add_NodeServiceServicer_to_server
 
 log = logging.getLogger("master")
 START_TIMEOUT_SECONDS = 60.0
+FATAL = (
+    EmbeddedEtcdError,
+    CertificateError,
+    InsecurePath,
+    KeyringError,
+    PartFailed,
+    Unreadable,
+    OSError,
+)
+"""What ends the master with one line instead of a traceback."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop waits for its turn while a thread works on a large body: a tenth of
 Python's default, because one request is several turns."""
@@ -53,7 +65,7 @@ def main() -> None:
     logs.configure("wherry-master", encoding=config.log_format)
     try:
         uvloop.run(run(config))
-    except (EmbeddedEtcdError, CertificateError, InsecurePath, PartFailed, OSError) as error:
+    except FATAL as error:
         sys.exit(f"wherry-master: {error}")
 
 
@@ -74,7 +86,9 @@ async def run(config: MasterConfig) -> None:
     await etcd.start()
     client = etcd.client()
     try:
-        store = EtcdStore(client)
+        store = SealedStore(EtcdStore(client), pki.secret_keys(rng))
+        if count := await store.seal_everything():
+            log.info("Secrets were sealed with the current key", extra={"count": count})
         cache = WatchCache(store, clock)
         following = Parts([Part("watch cache", cache.run, essential=True)], clock).run()
         running = asyncio.create_task(following)

@@ -11,9 +11,11 @@ from pathlib import Path
 import yaml
 
 from common.runtime.clock import Clock
+from common.runtime.rng import Rng
 from common.security.ca import CLIENT, CertificateAuthority, KeyPair, Leaf
 from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
 from common.security.files import make_private_directory, write_private
+from common.security.keyring import Keyring, load_or_create
 from master.config import MasterConfig
 
 NODE_CERTIFICATE_LIFETIME = timedelta(days=365)
@@ -43,6 +45,10 @@ class Pki:
     def client_ca_file(self) -> Path:
         """The authority of client certificates."""
         return self.directory / "client-ca.crt"
+
+    def secret_keys(self, rng: Rng) -> Keyring:
+        """The keys by which Secrets are sealed in etcd; raises KeyringError."""
+        return load_or_create(self.directory / "secret.keys", rng)
 
     def sign_node(self, request_pem: bytes, node: str) -> bytes:
         """A client certificate for a node; raises CertificateError."""

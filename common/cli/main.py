@@ -7,7 +7,7 @@ import os
 import sys
 
 from common.api.errors import StatusError
-from common.cli import apply, get, logs, proxy, token
+from common.cli import apply, get, logs, proxy, secretkey, token
 from common.client.https import ADMIN_KUBECONFIG, ConnectionFailed
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
@@ -26,7 +26,7 @@ def main() -> None:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     parser.set_defaults(local=False)
-    for verb in (apply, get, logs, proxy, token):
+    for verb in (apply, get, logs, proxy, secretkey, token):
         verb.add_parser(verbs)
     arguments = parser.parse_args()
     try:

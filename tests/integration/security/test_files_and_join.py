@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import ssl
 import stat
@@ -125,3 +126,19 @@ def test_a_token_without_pin_is_refused(tmp_path: Path) -> None:
     token = new_token("sha256:" + "0" * 64, SystemRng())
     with pytest.raises(join.JoinFailed, match="form"):
         join_with(token.bearer(), "https://127.0.0.1:1", tmp_path / "pki")
+
+
+def test_no_secret_is_in_etcds_files(master: RunningMaster) -> None:
+    """G20: neither as it is nor as base64; the API shows it all the same."""
+    canary = "canary-in-the-coal-mine"
+    secrets, encoded = "/api/v1/namespaces/default/secrets", base64.b64encode(canary.encode())
+    body = {"metadata": {"name": "canary"}, "data": {"k": encoded.decode()}}
+    master.admin().json("POST", secrets, body)
+    shown = master.admin().json("GET", f"{secrets}/canary")
+    assert base64.b64decode(shown["data"]["k"]).decode() == canary
+    stored = [path for path in (master.directory / "data/etcd").rglob("*") if path.is_file()]
+    assert any(b"default/canary" in path.read_bytes() for path in stored), "its key is there"
+    for path in stored:
+        found = path.read_bytes()
+        assert canary.encode() not in found, path
+        assert encoded not in found, path
