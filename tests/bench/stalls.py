@@ -31,10 +31,12 @@ _HELD_UP = re.compile(r'held up".* ms=(\d+) cpu_ms=(\d+) place=("[^"]*"|\S*)')
 def rows() -> Iterator[Row]:
     """The part of the report."""
     with running_master() as master:
-        yield from (_measure(master, name, send) for name, send in _requests(master))
+        yield from (_measure(master, name, send) for name, send in requests(master))
 
 
-def _requests(master: RunningMaster) -> Iterator[tuple[str, Send]]:
+def requests(master: RunningMaster) -> Iterator[tuple[str, Send]]:
+    """What each is, and how to send it: (status, body) of its answer."""
+
     def send(method: str, path: str, body: Any, kind: str = "application/json") -> Send:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return lambda: _send(master, method, path, data, kind)
@@ -106,15 +108,19 @@ def _measure(master: RunningMaster, name: str, send: Send) -> Row:
     stop.set()
     looking.join()
     time.sleep(0.2)
-    stalls = [
-        (int(found[2]), found[3])
-        for line in master.log.read_bytes()[seen:].decode().splitlines()
-        if (found := _HELD_UP.search(line))
-    ]
-    worst = max(stalls, default=(0, ""))
+    worst = max(stalls(master, seen), default=(0, ""))
     text = f"{status} in {seconds:.2f} s; /livez at most {max(waits) * 1e3:.0f} ms"
     loop = f"loop {worst[0]} ms of CPU {worst[1][:90]}" if worst[0] else "loop below 50 ms"
     return Row(f"{name}", f"{text}; {loop}", "50 ms")
+
+
+def stalls(master: RunningMaster, since: int = 0) -> list[tuple[int, str]]:
+    """(milliseconds of CPU, place) of what held up the master's loop, from an offset of its log."""
+    return [
+        (int(found[2]), found[3])
+        for line in master.log.read_bytes()[since:].decode("utf-8", "replace").splitlines()
+        if (found := _HELD_UP.search(line))
+    ]
 
 
 if __name__ == "__main__":

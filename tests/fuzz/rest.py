@@ -111,12 +111,17 @@ class Fuzzer:
 
     async def _watch_livez(self) -> None:
         connection = Connection(self._master)
-        while True:
-            start = time.monotonic()
-            await connection.send("GET", "/livez", {}, b"")
-            took = time.monotonic() - start
-            self.report.livez_worst_seconds = max(self.report.livez_worst_seconds, took)
-            await asyncio.sleep(0.02)
+        try:
+            while True:
+                start = time.monotonic()
+                _, alive = await connection.send("GET", "/livez", {}, b"")
+                took = time.monotonic() - start
+                self.report.livez_worst_seconds = max(self.report.livez_worst_seconds, took)
+                if not alive:
+                    connection.close()
+                await asyncio.sleep(0.02)
+        finally:
+            connection.close()
 
 
 class Connection:
@@ -147,7 +152,7 @@ class Connection:
     def close(self) -> None:
         """Forget the connection."""
         if self._streams is not None:
-            self._streams[1].close()
+            self._streams[1].transport.abort()
             self._streams = None
 
 

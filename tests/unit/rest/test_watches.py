@@ -340,3 +340,26 @@ async def test_a_deprecated_kind_is_watched_with_a_warning(world: World) -> None
     url = f"http://127.0.0.1:{world.port}/api/v1/namespaces/n/endpoints?watch=1"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert "v1 Endpoints is deprecated in v1.33+" in response.headers["Warning"]
+
+
+async def test_a_head_of_a_watch_has_no_body(world: World) -> None:
+    url = f"http://127.0.0.1:{world.port}{PATH}?watch=1"
+    async with aiohttp.ClientSession() as session, session.head(url) as answer:
+        assert answer.status == 200
+        assert await answer.read() == b""
+
+
+async def test_large_objects_wait_for_their_readers_by_reference(world: World) -> None:
+    """Each watcher holds a few pieces of its own, and the rest is the cache's."""
+    with Sleeper(world) as sleeper:
+        await world.watching(1)
+        for number in range(6):
+            await world.put("first", str(number) * 1_000_000)
+        kept = [
+            e for r in world.cache._resources.values() for s in r.subscriptions for e in s._queue
+        ]
+        assert len(kept) >= 2, "those that the connection had no room for"
+        assert all(e.entry is not None for e in kept)
+        await sleeper.read_until(b'"5' + b"5" * 1000)
+        for number in range(6):
+            assert str(number).encode() * 1000 in sleeper.received
