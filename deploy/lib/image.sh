@@ -32,7 +32,10 @@ image_build() {
 image_store() {
     local stamp
     stamp=$(image_stamp | cut -d ' ' -f 1)
-    [[ -d $IMAGES/$stamp ]] || image_make "$IMAGES/$stamp"
+    if [[ ! -d $IMAGES/$stamp ]]; then
+        rm -rf "$STATE_ROOT"/build.*         # what an interrupted build left
+        image_make "$IMAGES/$stamp"
+    fi
     echo "$stamp" > "$STATE/image-store"
     image_stores_tidy
 }
