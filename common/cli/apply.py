@@ -15,11 +15,14 @@ from common.cli.connection import add_namespace, client
 from common.cli.token import duration
 from common.client import apply as applying
 from common.client.grpc import GrpcClient
+from common.runtime.reasons import reason
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("apply", help="create objects, or change them by a merge patch")
+    parser = verbs.add_parser(
+        "apply", help="create objects, or change them by a merge patch", allow_abbrev=False
+    )
     parser.add_argument("-f", "--filename", required=True, help="YAML or JSON; - for stdin")
     add_namespace(parser)
     parser.add_argument("--wait", action="store_true", help="until everything is ready")
@@ -33,7 +36,7 @@ def run(arguments: argparse.Namespace, **_: object) -> None:
         from_stdin = arguments.filename == "-"
         data = sys.stdin.buffer.read() if from_stdin else Path(arguments.filename).read_bytes()
     except OSError as error:
-        raise SystemExit(f"wherry: {arguments.filename} cannot be read: {error}") from error
+        raise SystemExit(f"wherry: cannot read {arguments.filename}: {reason(error)}") from error
     found = [plain for document in yaml.decode_all(data) for plain in manifests(document)]
     if not found:
         raise SystemExit(f"wherry: no objects in {arguments.filename}")
@@ -43,7 +46,10 @@ def run(arguments: argparse.Namespace, **_: object) -> None:
 def manifests(document: Any) -> Iterator[Any]:
     """The objects of a document: a List has several."""
     if isinstance(document, dict) and document.get("kind") == "List":
-        yield from document.get("items") or ()
+        items = document.get("items") or []
+        if not isinstance(items, list):
+            raise errors.bad_request("items of a List must be an array")
+        yield from items
     else:
         yield document
 
@@ -65,12 +71,23 @@ async def _run(arguments: argparse.Namespace, found: list[Any]) -> None:
 
 async def _wait(api: GrpcClient, applied: list[dict[str, Any]], seconds: float) -> None:
     """Print how far the objects are, one after the other, until all are ready."""
+    plain: dict[str, Any] = {}
+    text = ""
     try:
         async with asyncio.timeout(seconds):
             for plain in applied:
                 async for now in applying.follow(api, plain):
-                    print(now.text, flush=True)
+                    text = now.text
+                    print(text, flush=True)
                     if now.failed:
+                        await _tell_troubles(api, plain)
                         raise SystemExit(1)
     except TimeoutError as error:
-        raise errors.timeout(f"not everything was ready after {seconds:g} s") from error
+        await _tell_troubles(api, plain)
+        what = f"{plain['kind'].lower()} {plain['metadata']['name']!r}"
+        raise errors.timeout(f"{what} is not ready after {seconds:g} s; {text}") from error
+
+
+async def _tell_troubles(api: GrpcClient, plain: dict[str, Any]) -> None:
+    for text in await applying.troubles(api, plain):
+        print(text, file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.api import times
+from common.api.errors import StatusError
 from common.client.https import ADMIN_KUBECONFIG, KubeConfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
@@ -30,16 +31,20 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("token", help="join tokens for new nodes")
+    parser = verbs.add_parser("token", help="join tokens for new nodes", allow_abbrev=False)
     actions = parser.add_subparsers(dest="action", required=True)
-    create = actions.add_parser("create", help="make a token and print it, once")
+    create = actions.add_parser(
+        "create", help="make a token and print it, once", allow_abbrev=False
+    )
     create.add_argument("--ttl", type=duration, default=timedelta(hours=1), help="default: 1h")
     create.add_argument(
         "--uses", type=uses, default=10, help="how many machines may join by it; default: 10"
     )
     create.set_defaults(run=run_create)
-    actions.add_parser("list", help="list tokens without their secrets").set_defaults(run=run_list)
-    delete = actions.add_parser("delete", help="revoke a token")
+    actions.add_parser(
+        "list", help="list tokens without their secrets", allow_abbrev=False
+    ).set_defaults(run=run_list)
+    delete = actions.add_parser("delete", help="revoke a token", allow_abbrev=False)
     delete.add_argument("id", help="the six characters before the dot")
     delete.set_defaults(run=run_delete)
 
@@ -104,5 +109,10 @@ def run_delete(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None
     """Revoke a token."""
     if not re.fullmatch(r"[a-z0-9]{6}", arguments.id):
         raise SystemExit("wherry: a token's id has six characters")
-    _config(arguments).client().json("DELETE", f"{PATH}/{NAME_PREFIX}{arguments.id}")
+    try:
+        _config(arguments).client().json("DELETE", f"{PATH}/{NAME_PREFIX}{arguments.id}")
+    except StatusError as error:
+        if error.code == 404:
+            raise SystemExit(f"wherry: there is no token {arguments.id}") from error
+        raise
     print(f"token {arguments.id} deleted")

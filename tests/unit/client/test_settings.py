@@ -60,9 +60,14 @@ def test_the_environment_is_enough(tmp_path: Path) -> None:
         ({"WHERRY_URL": "https://m:1", "WHERRY_TOKEN": "t"}, "without WHERRY_CA"),
         (
             {"WHERRY_URL": "https://m:1", "WHERRY_TOKEN": "t", "WHERRY_CA": "/none"},
-            "cannot be read",
+            "cannot read WHERRY_CA, /none: no such file or directory$",
         ),
-        ({"KUBECONFIG": "/none"}, "is no kubeconfig"),
+        ({"KUBECONFIG": "/none"}, "^cannot read kubeconfig /none: no such file or directory$"),
+        ({"KUBECONFIG": "/"}, "^cannot read kubeconfig /: is a directory$"),
+        (
+            {"WHERRY_URL": "https://m:x", "WHERRY_TOKEN": "t", "WHERRY_CA": "/dev/null"},
+            "must be https://HOST:PORT",
+        ),
         (
             {"WHERRY_URL": "http://m:1", "WHERRY_TOKEN": "t", "WHERRY_CA": "/dev/null"},
             "must be https",
@@ -73,3 +78,52 @@ def test_what_is_not_enough(variables: dict[str, str], said: str) -> None:
     """Nothing is sent to a server that nobody vouches for."""
     with pytest.raises(ConnectionFailed, match=said):
         settings(variables)
+
+
+WHOLE: dict[str, Any] = {
+    "clusters": [
+        {"name": "c", "cluster": {"server": "https://m", "certificate-authority-data": "YQ=="}}
+    ],
+    "users": [{"name": "u", "user": {"token": "t"}}],
+    "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    "current-context": "x",
+}
+NO_KEY = [{"name": "u", "user": {"client-certificate-data": "YQ=="}}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: [", "it is not YAML"),
+        ("text", "it is not a kubeconfig"),
+        ("- 1", "it is not a kubeconfig"),
+        ("{}", "it has no current-context"),
+        ({**WHOLE, "current-context": 5}, "it has no current-context"),
+        ({**WHOLE, "current-context": "y"}, "it has no context 'y'"),
+        ({**WHOLE, "contexts": "text"}, "it has no context 'x'"),
+        ({**WHOLE, "contexts": ["text"]}, "it has no context 'x'"),
+        ({**WHOLE, "contexts": [{"name": "x", "context": "text"}]}, "it has no cluster"),
+        ({**WHOLE, "clusters": []}, "it has no cluster 'c'"),
+        ({**WHOLE, "clusters": [{"name": "c", "cluster": {}}]}, "it has no server"),
+        ({**WHOLE, "users": []}, "it has no user 'u'"),
+        ({**WHOLE, "users": NO_KEY}, "it has no client-key-data"),
+        (
+            {**WHOLE, "users": [{"name": "u", "user": {"client-certificate-data": "!"}}]},
+            "its client-certificate-data is not base64",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_kubeconfig_is_named(
+    tmp_path: Path, content: str | dict[str, Any], said: str
+) -> None:
+    """In words about the file, not about what Python met in it."""
+    file = tmp_path / "config"
+    file.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    with pytest.raises(ConnectionFailed) as failed:
+        settings({"KUBECONFIG": str(file)})
+    assert str(failed.value) == f"cannot use kubeconfig {file}: {said}"
+
+
+def test_an_ipv6_address_keeps_its_brackets() -> None:
+    variables = {"WHERRY_URL": "https://[::1]:6445", "WHERRY_TOKEN": "t", "WHERRY_CA": "/dev/null"}
+    assert settings(variables).target == "[::1]:6445"
