@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 from common.api import errors
 from common.api.codec import yaml
+from common.api.errors import StatusError
 from common.cli.connection import add_namespace, client
 from common.cli.token import duration
 from common.client import apply as applying
@@ -71,23 +73,33 @@ async def _run(arguments: argparse.Namespace, found: list[Any]) -> None:
 
 async def _wait(api: GrpcClient, applied: list[dict[str, Any]], seconds: float) -> None:
     """Print how far the objects are, one after the other, until all are ready."""
-    plain: dict[str, Any] = {}
     text = ""
     try:
         async with asyncio.timeout(seconds):
             for plain in applied:
-                async for now in applying.follow(api, plain):
-                    text = now.text
-                    print(text, flush=True)
-                    if now.failed:
-                        await _tell_troubles(api, plain)
-                        raise SystemExit(1)
+                text = f'{plain["kind"].lower()} "{plain["metadata"]["name"]}" is not ready'
+                async with _told(api, plain):
+                    async for now in applying.follow(api, plain):
+                        text = now.text
+                        print(text, flush=True)
+                        if now.failed:
+                            raise SystemExit(1)
     except TimeoutError as error:
-        await _tell_troubles(api, plain)
-        what = f"{plain['kind'].lower()} {plain['metadata']['name']!r}"
-        raise errors.timeout(f"{what} is not ready after {seconds:g} s; {text}") from error
+        raise errors.timeout(f"timed out after {seconds:g} s: {text}") from error
 
 
-async def _tell_troubles(api: GrpcClient, plain: dict[str, Any]) -> None:
-    for text in await applying.troubles(api, plain):
-        print(text, file=sys.stderr, flush=True)
+@contextlib.asynccontextmanager
+async def _told(api: GrpcClient, plain: dict[str, Any]) -> AsyncIterator[None]:
+    """Meanwhile, stderr says why pods of the object do not run."""
+
+    async def tell() -> None:
+        with contextlib.suppress(StatusError):  # whoever waits for the object meets it, too
+            async for text in applying.follow_troubles(api, plain):
+                print(text, file=sys.stderr, flush=True)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)

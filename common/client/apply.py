@@ -131,11 +131,7 @@ def _waiting(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def trouble(pod: Mapping[str, Any]) -> str:
     """Why a pod does not come to run, in the words of its status; '' when nothing is known."""
-    status = pod.get("status") or {}
-    scheduled = _condition(status, "PodScheduled")
-    found = [scheduled] if scheduled.get("status") == "False" else []
-    found += [waiting for waiting in _waiting(status) if waiting["reason"] not in _ORDINARY]
-    texts = (": ".join(filter(None, (w.get("reason"), w.get("message")))) for w in found)
+    texts = (": ".join(filter(None, (o.get("reason"), o.get("message")))) for o in _obstacles(pod))
     text = "; ".join(dict.fromkeys(texts))
     return f'pod "{pod["metadata"]["name"]}": {text}' if text else ""
 
@@ -143,17 +139,33 @@ def trouble(pod: Mapping[str, Any]) -> str:
 _ORDINARY = frozenset({"ContainerCreating", "PodInitializing"})
 
 
-async def troubles(client: GrpcClient, plain: Mapping[str, Any]) -> list[str]:
-    """Why pods of an applied object do not run: of a Pod itself, or of those that it selects."""
-    meta = plain["metadata"]
-    pods, namespace = client.resource("pods"), meta.get("namespace", "")
-    if plain["kind"] == "Pod":
-        found = await client.list(pods, namespace, field_selector=f"metadata.name={meta['name']}")
-    elif plain["kind"] in _WORKLOADS and (selector := _selector(plain)):
-        found = await client.list(pods, namespace, label_selector=selector)
-    else:
-        return []
-    return [text for data in found.items if (text := trouble(codec.decode_plain(data)))]
+def _obstacles(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    status = pod.get("status") or {}
+    scheduled = _condition(status, "PodScheduled")
+    found = [scheduled] if scheduled.get("status") == "False" else []
+    return found + [one for one in _waiting(status) if one["reason"] not in _ORDINARY]
+
+
+async def follow_troubles(client: GrpcClient, plain: Mapping[str, Any]) -> AsyncIterator[str]:
+    """Why pods of an applied object do not run, each reason of each pod once, until cancelled."""
+    meta, pods = plain["metadata"], client.resource("pods")
+    fields = f"metadata.name={meta['name']}" if plain["kind"] == "Pod" else ""
+    selector = _selector(plain) if plain["kind"] in _WORKLOADS else ""
+    if not fields and not selector:
+        return
+    told = set()
+    events = client.watch(
+        pods, meta.get("namespace", ""), label_selector=selector, field_selector=fields
+    )
+    async with contextlib.aclosing(events):
+        async for event in (one async for batch in events for one in batch):
+            if event.type in ("DELETED", "BOOKMARK"):
+                continue
+            pod = codec.decode_plain(event.data)
+            key = (pod["metadata"]["name"], *(one.get("reason") for one in _obstacles(pod)))
+            if key not in told and (text := trouble(pod)):
+                told.add(key)
+                yield text
 
 
 def _selector(plain: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
@@ -91,11 +92,25 @@ def test_reconcilers_are_synchronous() -> None:
         "docs/adding-a-kind.md",
         "docs/roadmap.md",
         "docs/operating.md",
+        "docs/threat-model.md",
     ],
 )
 def test_page_is_there(page: str) -> None:
     """The pages that README and the code refer to exist."""
     assert (ROOT / page).stat().st_size > 500
+
+
+@pytest.mark.parametrize("page", tracked("*.md"), ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    """What a page links to in the repository is there, and so are the files that it names."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"`((?:docs|deploy|tests)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / name).exists() or name in MADE_BY_READERS, name
+
+
+MADE_BY_READERS = frozenset({"tests/unit/controllers/test_welcome.py"})
 
 
 def test_random_examples_are_the_same_in_every_run() -> None:
