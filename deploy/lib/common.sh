@@ -80,8 +80,8 @@ alone() {
 
 check_names() {
     [[ $NAME =~ ^[a-z][a-z0-9]{0,7}$ ]] ||
-        die "WHERRY_LOCAL_NAME: a small letter, then up to 7 small letters or digits"
+        die "WHERRY_LOCAL_NAME must be a lower-case letter, then up to 7 lower-case letters or digits"
     [[ $LAN =~ ^[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$ ]] ||
-        die "WHERRY_LOCAL_LAN: the first three numbers of a /24, such as 10.89.0"
-    [[ $STATE_ROOT == /* ]] || die "WHERRY_LOCAL_STATE: an absolute path"
+        die "WHERRY_LOCAL_LAN must be the first three numbers of a /24, such as 10.89.0"
+    [[ $STATE_ROOT == /* ]] || die "WHERRY_LOCAL_STATE must be an absolute path"
 }

@@ -38,7 +38,7 @@ environment_make() {
     fi
     rm -f "$venv/wherry-stamp"
     environment_works "$venv" || "$(python_found)" -m venv "$venv" ||
-        die "no virtual environment could be made in $venv"
+        die "could not make a virtual environment in $venv"
     "$@" || return
     echo "$stamp" > "$venv/wherry-stamp"
     rm -f "$mark"

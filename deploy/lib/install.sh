@@ -29,10 +29,10 @@ packages_come() {
     policy_clear                             # an earlier run may have been killed
     readarray -t packages < <(missing_packages | sort -u)
     ((${#packages[@]})) || return 0
-    [[ -n $(type -P apt-get) ]] || die "missing, and no apt-get to install them: ${packages[*]}"
+    [[ -n $(type -P apt-get) ]] || die "missing packages, and no apt-get to install them: ${packages[*]}"
     log=$(mktemp)
     busy "installing ${packages[*]}" logged "$log" apt_install "${packages[@]}" ||
-        die "apt-get failed (all of it in $log): $(tail -n 2 "$log")"
+        die "apt-get failed (full log: $log): $(tail -n 2 "$log")"
     rm "$log"
     readarray -t packages < <(missing_packages | sort -u)
     ((${#packages[@]} == 0)) || die "still missing after apt-get: ${packages[*]}"
@@ -72,7 +72,7 @@ environment_come() {
     ! environment_current "$VENV" "$stamp" || return 0
     busy "installing Wherry and kubectl into $VENV (minutes, the first time)" \
         environment_make "$VENV" "$stamp" logged "$log" install_programs ||
-        die "pip failed (all of it in $log): $(tail -n 2 "$log")"
+        die "pip failed (full log: $log): $(tail -n 2 "$log")"
     # shellcheck disable=SC2034  # deploy/local restarts what runs the old programs
     INSTALLED=1
 }

@@ -81,7 +81,7 @@ machine_address() {                          # MACHINE -> its number on the LAN
     case $1 in
         master) echo "$LAN.10" ;;
         node[1-9] | node[1-9][0-9]) echo "$LAN.$((10 + ${1#node}))" ;;
-        *) die "no machine is called $1: master, node1, node2 ..." ;;
+        *) die "no machine can be called $1; names are master, node1, node2 ..." ;;
     esac
 }
 
@@ -305,7 +305,7 @@ cgroup_settle() {                            # MACHINE
         done < "$dir/cgroup.procs" 2>/dev/null
         ! cgroup_delegate "$dir" 2>/dev/null || return 0
     done
-    die "the cgroup controllers could not be given to $1"
+    die "could not delegate the cgroup controllers to $1"
 }
 
 # machine_stop MACHINE: pulls the plug and waits until the kernel has ended every process.
@@ -395,7 +395,7 @@ machines_gone() {
         [[ -n $left ]] || break
         sleep 0.02
     done
-    [[ -z $left ]] || die "not all is gone:"$'\n'"$left"
+    [[ -z $left ]] || die "something is left:"$'\n'"$left"
     say "gone: no process, namespace, link, rule, mount, cgroup or data of $NAME is left"
 }
 
