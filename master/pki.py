@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from common.client.https import ports_extension
 from common.runtime.clock import Clock
 from common.security.ca import CLIENT, CertificateAuthority, KeyPair, Leaf
 from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
@@ -120,6 +121,7 @@ def _write_kubeconfig(path: Path, config: MasterConfig, pki: Pki) -> None:
                 "cluster": {
                     "server": f"https://{config.advertise_address}:{config.secure_port}",
                     "certificate-authority-data": _encoded(pki.server_ca.certificate_pem),
+                    "extensions": [ports_extension(config.node_port, config.script_port)],
                 },
             }
         ],

@@ -33,7 +33,8 @@ ANSWER_MAX_BYTES = 256 << 20
 KEEPALIVE_MS = 20_000
 # An operator is back soon after its master; gRPC's own limit is two minutes.
 RECONNECT_MAX_MS = 5_000
-# The ports of gRPC follow the one of HTTPS: 6443, then 6444 for certificates, 6445 for tokens.
+# Where a kubeconfig does not say, the ports of gRPC follow the one of HTTPS: 6443, then 6444 for
+# certificates and 6445 for tokens.
 CERTIFICATE_PORT_AFTER, TOKEN_PORT_AFTER = 1, 2
 _REASONS = {
     grpc.StatusCode.UNAVAILABLE: (503, "ServiceUnavailable"),
@@ -72,12 +73,12 @@ def settings(environment: Mapping[str, str], kubeconfig: str = "") -> Settings:
     path = kubeconfig or environment.get("KUBECONFIG", "") or ADMIN_KUBECONFIG
     config = KubeConfig(Path(path))
     after = CERTIFICATE_PORT_AFTER if config.certificate else TOKEN_PORT_AFTER
-    target = _target(url) if url else _target(config.server, after)
+    target = _target(url) if url else _target(config.server, after, config.grpc_port)
     return Settings(target, config.ca_pem, config.certificate, config.token)
 
 
-def _target(url: str, ports_after: int = 0) -> str:
-    """host:port of a URL."""
+def _target(url: str, ports_after: int = 0, known_port: int | None = None) -> str:
+    """host:port of a URL; the port is another one, if it is known or so many after."""
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         scheme, host, port = parts.scheme, parts.hostname, parts.port
@@ -85,7 +86,8 @@ def _target(url: str, ports_after: int = 0) -> str:
         scheme, host, port = "", None, None
     if scheme != "https" or not host or not port:
         raise ConnectionFailed(f"the server must be https://HOST:PORT, not {url}")
-    return f"[{host}]:{port + ports_after}" if ":" in host else f"{host}:{port + ports_after}"
+    port = known_port or port + ports_after
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def channel(wanted: Settings) -> grpc.aio.Channel:

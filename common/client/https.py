@@ -18,6 +18,8 @@ from common.runtime.reasons import reason
 from common.security.ca import KeyPair
 
 ADMIN_KUBECONFIG = "/etc/wherry/admin.kubeconfig"
+PORTS_EXTENSION = "wherry.dev/grpc-ports"
+"""A kubeconfig's cluster says under this name which ports gRPC has; kubectl passes over it."""
 TIMEOUT_SECONDS = 10.0
 ANSWER_MAX_BYTES = 8 << 20
 
@@ -98,6 +100,7 @@ class KubeConfig:
         cluster = self._named(document, "clusters", self._text(context, "cluster"), "cluster")
         self._user = self._named(document, "users", self._text(context, "user"), "user")
         self.server = self._text(cluster, "server")
+        self._ports = _ports(cluster.get("extensions"))
         self.ca_pem = self._decoded(cluster, "certificate-authority-data")
 
     def _read(self) -> dict[str, Any]:
@@ -137,6 +140,11 @@ class KubeConfig:
         raise self._unusable(f"it has no {what} {name!r}")
 
     @property
+    def grpc_port(self) -> int | None:
+        """The port of gRPC for the user's credentials, where the file says one."""
+        return self._ports.get("certificates" if self.certificate else "tokens")
+
+    @property
     def token(self) -> str:
         """The user's bearer token, or ''."""
         return str(self._user.get("token", ""))
@@ -167,3 +175,21 @@ class KubeConfig:
             file.write(certificate.certificate_pem + b"\n" + certificate.key_pem)
             file.flush()
             context.load_cert_chain(file.name)
+
+
+def ports_extension(certificates: int, tokens: int) -> dict[str, Any]:
+    """The extension of a cluster that names its ports of gRPC."""
+    return {
+        "name": PORTS_EXTENSION,
+        "extension": {"certificates": certificates, "tokens": tokens},
+    }
+
+
+def _ports(extensions: Any) -> dict[str, int]:
+    """The ports of gRPC by credentials; whatever is no port is passed over."""
+    for entry in extensions if isinstance(extensions, list) else ():
+        if isinstance(entry, dict) and entry.get("name") == PORTS_EXTENSION:
+            found = entry.get("extension")
+            items = found.items() if isinstance(found, dict) else ()
+            return {k: v for k, v in items if type(v) is int and 0 < v < 1 << 16}
+    return {}

@@ -45,6 +45,27 @@ def test_a_kubeconfig_decides_the_port(tmp_path: Path) -> None:
     assert (token.target, token.token, token.certificate) == ("m:6445", "t", None)
 
 
+@pytest.mark.parametrize(
+    ("extension", "port"),
+    [
+        ({"certificates": 7001, "tokens": 7002}, 7002),
+        ({"certificates": 7001}, 6445),
+        ({"tokens": "7002"}, 6445),
+        ({"tokens": True}, 6445),
+        ({"tokens": 70_000}, 6445),
+        ("text", 6445),
+    ],
+)
+def test_a_kubeconfig_may_say_the_ports(tmp_path: Path, extension: Any, port: int) -> None:
+    """A master with other ports than the usual ones writes them; nonsense is passed over."""
+    file = Path(kubeconfig(tmp_path, {"token": "t"}))
+    document = yaml.safe_load(file.read_text())
+    entry = {"name": "wherry.dev/grpc-ports", "extension": extension}
+    document["clusters"][0]["cluster"]["extensions"] = ["text", {"name": "other"}, entry]
+    file.write_text(yaml.safe_dump(document))
+    assert settings({"KUBECONFIG": str(file)}).target == f"m:{port}"
+
+
 def test_the_environment_is_enough(tmp_path: Path) -> None:
     """URL, token and authority need no kubeconfig."""
     file = tmp_path / "ca"
