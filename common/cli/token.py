@@ -7,12 +7,11 @@ import base64
 import os
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from common.api import times
 from common.api.errors import StatusError
-from common.client.https import ADMIN_KUBECONFIG, KubeConfig
+from common.client.https import KubeConfig, chosen
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from common.security.ca import pin
@@ -66,8 +65,7 @@ def uses(text: str) -> int:
 
 def _config(arguments: argparse.Namespace) -> KubeConfig:
     """The kubeconfig that is meant; raises ConnectionFailed."""
-    path = arguments.kubeconfig or os.environ.get("KUBECONFIG", "") or ADMIN_KUBECONFIG
-    return KubeConfig(Path(path))
+    return chosen(os.environ, arguments.kubeconfig)
 
 
 def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:

@@ -20,7 +20,7 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.client.api import ObjectList, WatchEvent
-from common.client.https import ADMIN_KUBECONFIG, ConnectionFailed, KubeConfig
+from common.client.https import ConnectionFailed, chosen
 from common.runtime.reasons import reason
 from common.security.ca import KeyPair
 from protos import cluster_v1_pb2 as pb
@@ -70,8 +70,7 @@ def settings(environment: Mapping[str, str], kubeconfig: str = "") -> Settings:
         except OSError as error:
             text = f"cannot read WHERRY_CA, {file}: {reason(error)}"
             raise ConnectionFailed(text) from error
-    path = kubeconfig or environment.get("KUBECONFIG", "") or ADMIN_KUBECONFIG
-    config = KubeConfig(Path(path))
+    config = chosen(environment, kubeconfig)
     after = CERTIFICATE_PORT_AFTER if config.certificate else TOKEN_PORT_AFTER
     target = _target(url) if url else _target(config.server, after, config.grpc_port)
     return Settings(target, config.ca_pem, config.certificate, config.token)

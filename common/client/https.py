@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -175,6 +176,19 @@ class KubeConfig:
             file.write(certificate.certificate_pem + b"\n" + certificate.key_pem)
             file.flush()
             context.load_cert_chain(file.name)
+
+
+def chosen(environment: Mapping[str, str], given: str = "") -> KubeConfig:
+    """The kubeconfig that is meant: the one given, $KUBECONFIG, or the administrator's on a master.
+
+    Raises ConnectionFailed.
+    """
+    path = given or environment.get("KUBECONFIG", "")
+    if not path and not Path(ADMIN_KUBECONFIG).exists():
+        raise ConnectionFailed(
+            f"no cluster is named: set KUBECONFIG (its default, {ADMIN_KUBECONFIG}, does not exist)"
+        )
+    return KubeConfig(Path(path or ADMIN_KUBECONFIG))
 
 
 def ports_extension(certificates: int, tokens: int) -> dict[str, Any]:

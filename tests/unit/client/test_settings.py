@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from common.client import https
 from common.client.grpc import settings
 from common.client.https import ConnectionFailed
 
@@ -143,6 +144,14 @@ def test_what_is_wrong_with_a_kubeconfig_is_named(
     with pytest.raises(ConnectionFailed) as failed:
         settings({"KUBECONFIG": str(file)})
     assert str(failed.value) == f"cannot use kubeconfig {file}: {said}"
+
+
+def test_without_a_word_about_the_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(https, "ADMIN_KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(ConnectionFailed, match=r"^no cluster is named: set KUBECONFIG "):
+        settings({})
+    monkeypatch.setattr(https, "ADMIN_KUBECONFIG", kubeconfig(tmp_path, {"token": "t"}))
+    assert settings({}).token == "t"
 
 
 def test_an_ipv6_address_keeps_its_brackets() -> None:
