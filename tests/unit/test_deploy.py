@@ -241,6 +241,34 @@ def test_what_a_verb_does_not_take_is_refused(
     assert (tmp_path / "unittest" / "node1").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (["tests/run", "--help"], 0, "Usage: tests/run [unit|ci|full] [-- PYTEST ARGUMENTS]"),
+        (["tests/run", "unit", "-h"], 0, "Usage: tests/run"),
+        (["tests/run", "nosuch"], 2, "not understood: nosuch"),
+        (["tests/run", "unit", "tests/unit/api"], 2, "not understood: unit tests/unit/api"),
+        (["tests/run", "-x"], 2, "not understood: -x"),
+        ([".ci/run", "unit"], 2, "takes no arguments, not unit"),
+    ],
+)
+def test_the_test_command_takes_what_it_knows(
+    tmp_path: Path, command: list[str], code: int, said: str
+) -> None:
+    """And makes nothing otherwise."""
+    venv = tmp_path / "venv"
+    done = subprocess.run(
+        [str(ROOT / command[0]), *command[1:]],
+        env={"PATH": os.environ["PATH"], "WHERRY_TEST_VENV": str(venv)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert not venv.exists()
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="deploy/local wants root")
 
 
