@@ -27,8 +27,10 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("-f", "--filename", required=True, help="YAML or JSON; - for stdin")
     add_namespace(parser)
-    parser.add_argument("--wait", action="store_true", help="until everything is ready")
-    parser.add_argument("--timeout", type=duration, default=duration("5m"), help="default: 5m")
+    parser.add_argument("--wait", action="store_true", help="wait until everything is ready")
+    parser.add_argument(
+        "--timeout", type=duration, default=duration("5m"), help="how long to wait; default: 5m"
+    )
     parser.set_defaults(run=run)
 
 

@@ -11,7 +11,9 @@ from common.client.grpc import GrpcClient, channel, settings
 
 def add_namespace(parser: argparse.ArgumentParser) -> None:
     """Add -n."""
-    parser.add_argument("-n", "--namespace", default="default", help="default: default")
+    parser.add_argument(
+        "-n", "--namespace", default="default", help="the namespace; default: default"
+    )
 
 
 def client(arguments: argparse.Namespace) -> GrpcClient:

@@ -22,11 +22,17 @@ GAP = 3
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
     parser = verbs.add_parser("get", help="show objects", allow_abbrev=False)
-    parser.add_argument("kind", help="such as pods, po, svc,pods or pod/NAME")
+    parser.add_argument(
+        "kind", help="a kind (pods, po), several (svc,pods), or an object (pod/NAME)"
+    )
     parser.add_argument("name", nargs="?", default="", help="only this object")
     add_namespace(parser)
-    parser.add_argument("-A", "--all-namespaces", action="store_true")
-    parser.add_argument("-l", "--selector", default="", help="labels, such as app=web")
+    parser.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="objects of every namespace"
+    )
+    parser.add_argument(
+        "-l", "--selector", default="", help="only objects with these labels, such as app=web"
+    )
     parser.add_argument("-o", "--output", default="", choices=("json", "yaml", "name", "wide"))
     parser.set_defaults(run=run)
 

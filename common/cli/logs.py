@@ -19,18 +19,24 @@ TAIL_OF_SEVERAL = 10
 
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("logs", help="print the log of a container", allow_abbrev=False)
-    parser.add_argument("pod", nargs="?", default="", help="its name, or pod/NAME")
+    parser = verbs.add_parser("logs", help="print logs of containers", allow_abbrev=False)
+    parser.add_argument("pod", nargs="?", default="", help="NAME or pod/NAME")
     add_namespace(parser)
-    parser.add_argument("-l", "--selector", default="", help="pods with these labels, app=web")
-    parser.add_argument("-c", "--container", default="", help="when the pod has several")
-    parser.add_argument("-f", "--follow", action="store_true", help="keep following")
-    parser.add_argument("-p", "--previous", action="store_true", help="the one that ran before")
+    parser.add_argument(
+        "-l", "--selector", default="", help="logs of all pods with these labels, such as app=web"
+    )
+    parser.add_argument(
+        "-c", "--container", default="", help="which container, if a pod has several"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="keep following the log")
+    parser.add_argument(
+        "-p", "--previous", action="store_true", help="the log of the container's previous run"
+    )
     parser.add_argument(
         "--tail",
         type=count,
         default=None,
-        help=f"only the last N lines; {TAIL_OF_SEVERAL} when there is a selector",
+        help=f"only the last N lines; default: all, or {TAIL_OF_SEVERAL} with a selector",
     )
     parser.set_defaults(run=run)
 

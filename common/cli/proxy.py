@@ -37,9 +37,11 @@ def add_parser(verbs: Any) -> None:
     trace = actions.add_parser(
         "trace", help="where a connection would go, and why", allow_abbrev=False
     )
-    trace.add_argument("client", help="address of the client")
+    trace.add_argument("client", help="the client's address")
     trace.add_argument("destination", help="ADDRESS:PORT")
-    trace.add_argument("--udp", action="store_true", help="a datagram; else a TCP connection")
+    trace.add_argument(
+        "--udp", action="store_true", help="trace a UDP datagram instead of a TCP connection"
+    )
     trace.set_defaults(run=run_trace)
 
 

@@ -35,9 +35,11 @@ def add_parser(verbs: Any) -> None:
     create = actions.add_parser(
         "create", help="make a token and print it, once", allow_abbrev=False
     )
-    create.add_argument("--ttl", type=duration, default=timedelta(hours=1), help="default: 1h")
     create.add_argument(
-        "--uses", type=uses, default=10, help="how many machines may join by it; default: 10"
+        "--ttl", type=duration, default=timedelta(hours=1), help="how long it is valid; default: 1h"
+    )
+    create.add_argument(
+        "--uses", type=uses, default=10, help="how many machines may join with it; default: 10"
     )
     create.set_defaults(run=run_create)
     actions.add_parser(
