@@ -1,4 +1,4 @@
-# Developer verbs. Users need none of them: see README.md.
+# Developer commands. Users need none of them: see README.md.
 VENV ?= .venv-test
 BIN := $(VENV)/bin
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from common.client.https import ports_extension
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from common.security.ca import CLIENT, CertificateAuthority, KeyPair, Leaf
@@ -126,6 +127,7 @@ def _write_kubeconfig(path: Path, config: MasterConfig, pki: Pki) -> None:
                 "cluster": {
                     "server": f"https://{config.advertise_address}:{config.secure_port}",
                     "certificate-authority-data": _encoded(pki.server_ca.certificate_pem),
+                    "extensions": [ports_extension(config.node_port, config.script_port)],
                 },
             }
         ],

@@ -13,7 +13,6 @@ from importlib import metadata
 from typing import Any
 
 from common.api.errors import StatusError
-from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Namespace
 from common.api.types.meta_v1 import ObjectMeta
@@ -246,9 +245,9 @@ def _registry(
             "pods.metrics.k8s.io": PodMetricsView(lambda: usages, labels_in(cache, "pods")),
         },
         views={
-            "events.events.k8s.io": EventView(_resource("", "events")),
+            "events.events.k8s.io": EventView(SCHEME.require("", "v1", "events")),
             "leases.coordination.k8s.io": LeaseView(
-                _resource("coordination.k8s.io", "leases"), heartbeats
+                SCHEME.require("coordination.k8s.io", "v1", "leases"), heartbeats
             ),
         },
     )
@@ -272,15 +271,9 @@ def _registry(
     return registry, informers, hub
 
 
-def _resource(group: str, plural: str) -> Resource:
-    found = SCHEME.resource(group, "v1", plural)
-    assert found is not None
-    return found
-
-
 async def bootstrap(registry: Registry) -> None:
     """Create what every cluster has: the system's namespaces."""
-    resource = _resource("", "namespaces")
+    resource = SCHEME.require("", "v1", "namespaces")
     for name in SYSTEM_NAMESPACES:
         ctx = Context(user=Identity("system:apiserver", ("system:masters",)))
         namespace = Namespace(metadata=ObjectMeta(name=name))

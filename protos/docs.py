@@ -29,10 +29,15 @@ Both are TLS with the cluster's own authority (`https://MASTER:6443/cacerts`), a
 may do what are those of the REST API. Both serve `grpc.health.v1` (6445 without credentials) and
 server reflection, so that grpcurl needs no files:
 
+    # On the master; with deploy/local, put `deploy/local shell master` in front of `cat`.
+    TOKEN=$(cat /etc/wherry/admin.token)
+    curl --insecure --silent https://MASTER:6443/cacerts > ca.crt
     grpcurl -cacert ca.crt -H "authorization: Bearer $TOKEN" \\
         -d '{{"resource": {{"kind": "Pod"}}}}' MASTER:6445 wherry.v1.Cluster/List
 
-Examples are in `deploy/examples/grpc/`, the Python library is in `docs/client-library.md`.
+`--insecure` trusts whoever answers, once: where that is too much, take the authority from the
+kubeconfig (`certificate-authority-data`, base64). Examples are in `deploy/examples/grpc/`, the
+Python library is in `docs/client-library.md`.
 
 An error has one of these codes, a message, and Kubernetes' Status in `wherry-status-bin`:
 

@@ -43,6 +43,13 @@ class Scheme:
         """The resource of a path such as /apis/apps/v1/deployments, or None."""
         return self._by_path.get((group, version, plural))
 
+    def require(self, group: str, version: str, plural: str) -> Resource:
+        """A resource that the program itself names; raises LookupError when nobody serves it."""
+        found = self.resource(group, version, plural)
+        if found is None:
+            raise LookupError(f"no resource {plural} in {group or 'core'}/{version}")
+        return found
+
     def resource_of(self, api_version: str, kind: str) -> Resource | None:
         """The resource that serves a kind, or None."""
         return self._by_kind.get((api_version, kind))

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 from common.api import errors
 from common.api.codec import yaml
+from common.api.errors import StatusError
 from common.cli.connection import add_namespace, client
 from common.cli.token import duration
 from common.client import apply as applying
 from common.client.grpc import GrpcClient
+from common.runtime.reasons import reason
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("apply", help="create objects, or change them by a merge patch")
+    parser = verbs.add_parser(
+        "apply", help="create objects, or change them by a merge patch", allow_abbrev=False
+    )
     parser.add_argument("-f", "--filename", required=True, help="YAML or JSON; - for stdin")
     add_namespace(parser)
-    parser.add_argument("--wait", action="store_true", help="until everything is ready")
-    parser.add_argument("--timeout", type=duration, default=duration("5m"), help="default: 5m")
+    parser.add_argument("--wait", action="store_true", help="wait until everything is ready")
+    parser.add_argument(
+        "--timeout", type=duration, default=duration("5m"), help="how long to wait; default: 5m"
+    )
     parser.set_defaults(run=run)
 
 
@@ -33,7 +40,7 @@ def run(arguments: argparse.Namespace, **_: object) -> None:
         from_stdin = arguments.filename == "-"
         data = sys.stdin.buffer.read() if from_stdin else Path(arguments.filename).read_bytes()
     except OSError as error:
-        raise SystemExit(f"wherry: {arguments.filename} cannot be read: {error}") from error
+        raise SystemExit(f"wherry: cannot read {arguments.filename}: {reason(error)}") from error
     found = [plain for document in yaml.decode_all(data) for plain in manifests(document)]
     if not found:
         raise SystemExit(f"wherry: no objects in {arguments.filename}")
@@ -43,7 +50,10 @@ def run(arguments: argparse.Namespace, **_: object) -> None:
 def manifests(document: Any) -> Iterator[Any]:
     """The objects of a document: a List has several."""
     if isinstance(document, dict) and document.get("kind") == "List":
-        yield from document.get("items") or ()
+        items = document.get("items") or []
+        if not isinstance(items, list):
+            raise errors.bad_request("items of a List must be an array")
+        yield from items
     else:
         yield document
 
@@ -65,12 +75,33 @@ async def _run(arguments: argparse.Namespace, found: list[Any]) -> None:
 
 async def _wait(api: GrpcClient, applied: list[dict[str, Any]], seconds: float) -> None:
     """Print how far the objects are, one after the other, until all are ready."""
+    text = ""
     try:
         async with asyncio.timeout(seconds):
             for plain in applied:
-                async for now in applying.follow(api, plain):
-                    print(now.text, flush=True)
-                    if now.failed:
-                        raise SystemExit(1)
+                text = f'{plain["kind"].lower()} "{plain["metadata"]["name"]}" is not ready'
+                async with _told(api, plain):
+                    async for now in applying.follow(api, plain):
+                        text = now.text
+                        print(text, flush=True)
+                        if now.failed:
+                            raise SystemExit(1)
     except TimeoutError as error:
-        raise errors.timeout(f"not everything was ready after {seconds:g} s") from error
+        raise errors.timeout(f"timed out after {seconds:g} s: {text}") from error
+
+
+@contextlib.asynccontextmanager
+async def _told(api: GrpcClient, plain: dict[str, Any]) -> AsyncIterator[None]:
+    """Meanwhile, stderr says why pods of the object do not run."""
+
+    async def tell() -> None:
+        with contextlib.suppress(StatusError):  # whoever waits for the object meets it, too
+            async for text in applying.follow_troubles(api, plain):
+                print(text, file=sys.stderr, flush=True)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)

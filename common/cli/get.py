@@ -21,38 +21,84 @@ GAP = 3
 
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("get", help="show objects")
-    parser.add_argument("kind", help="such as pods, deployments, po")
+    parser = verbs.add_parser("get", help="show objects", allow_abbrev=False)
+    parser.add_argument(
+        "kind", help="a kind (pods, po), several (svc,pods), or an object (pod/NAME)"
+    )
     parser.add_argument("name", nargs="?", default="", help="only this object")
     add_namespace(parser)
-    parser.add_argument("-A", "--all-namespaces", action="store_true")
-    parser.add_argument("-l", "--selector", default="", help="labels, such as app=web")
+    parser.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="objects of every namespace"
+    )
+    parser.add_argument(
+        "-l", "--selector", default="", help="only objects with these labels, such as app=web"
+    )
     parser.add_argument("-o", "--output", default="", choices=("json", "yaml", "name", "wide"))
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, **_: object) -> None:
     """Print what is asked for; raises StatusError."""
-    asyncio.run(_run(arguments))
+    kinds = arguments.kind.split(",")
+    if "/" in arguments.kind:
+        kind, _, name = arguments.kind.partition("/")
+        if arguments.name or "," in arguments.kind or not name:
+            raise SystemExit("wherry: KIND/NAME stands for one object and takes no further name")
+        kinds, arguments.name = [kind], name
+    if arguments.name and len(kinds) > 1:
+        raise SystemExit("wherry: a name needs one kind, not several")
+    if arguments.name and arguments.selector:
+        raise SystemExit("wherry: a name and a selector exclude each other")
+    asyncio.run(_run(arguments, kinds))
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+async def _run(arguments: argparse.Namespace, kinds: Sequence[str]) -> None:
     async with client(arguments) as api:
-        resource = api.resource(arguments.kind)
-        across = arguments.all_namespaces and not arguments.name
-        namespace = "" if across or not resource.namespaced else arguments.namespace
+        resources = [api.resource(kind) for kind in kinds]
         if arguments.output in ("", "wide"):
-            table = await api.table(
-                resource, namespace, arguments.name, label_selector=arguments.selector
-            )
-            if not table["rows"]:
-                where = f" in {namespace} namespace" if namespace else ""
-                print(f"No resources found{where}.", file=sys.stderr)
-                return
-            wide, spaces = arguments.output == "wide", across and resource.namespaced
-            print("\n".join(lines(table, wide=wide, namespaces=spaces)))
+            await _tables(api, resources, arguments)
             return
-        print(rendered(resource, await _objects(api, resource, namespace, arguments), arguments))
+        found: list[tuple[Resource, dict[str, Any]]] = []
+        for resource in resources:
+            space = _namespace(resource, arguments)
+            found += [(resource, one) for one in await _objects(api, resource, space, arguments)]
+        if found or arguments.output != "name":
+            print(rendered(found, arguments))
+
+
+def _namespace(resource: Resource, arguments: argparse.Namespace) -> str:
+    """Where to look; '' is everywhere."""
+    across = arguments.all_namespaces and not arguments.name
+    return "" if across or not resource.namespaced else arguments.namespace
+
+
+async def _tables(
+    api: GrpcClient, resources: Sequence[Resource], arguments: argparse.Namespace
+) -> None:
+    """A table for each kind of which there is anything."""
+    blocks = []
+    for resource in resources:
+        space = _namespace(resource, arguments)
+        table = await api.table(resource, space, arguments.name, label_selector=arguments.selector)
+        if len(resources) > 1:
+            _name_kinds(table, resource)
+        if table["rows"]:
+            wide, spaces = arguments.output == "wide", not space and resource.namespaced
+            blocks.append("\n".join(lines(table, wide=wide, namespaces=spaces)))
+    if blocks:
+        print("\n\n".join(blocks))
+        return
+    everywhere = arguments.all_namespaces or not any(one.namespaced for one in resources)
+    where = "" if everywhere else f" in {arguments.namespace} namespace"
+    print(f"No resources found{where}.", file=sys.stderr)
+
+
+def _name_kinds(table: dict[str, Any], resource: Resource) -> None:
+    """Write `service/web` where a table says `web`."""
+    names = [i for i, c in enumerate(table["columnDefinitions"]) if c["name"] == "Name"]
+    for row in table["rows"]:
+        for index in names:
+            row["cells"][index] = f"{kind_name(resource)}/{row['cells'][index]}"
 
 
 async def _objects(
@@ -65,14 +111,21 @@ async def _objects(
     return [codec.decode_plain(data) for data in found.items]
 
 
+def kind_name(resource: Resource) -> str:
+    """`pod`, `deployment.apps`."""
+    return resource.singular + (f".{resource.group}" if resource.group else "")
+
+
 def rendered(
-    resource: Resource, objects: Sequence[dict[str, Any]], arguments: argparse.Namespace
+    found: Sequence[tuple[Resource, dict[str, Any]]], arguments: argparse.Namespace
 ) -> str:
     """Objects in the form of -o: one by itself when it was named, else a List."""
     if arguments.output == "name":
-        singular = resource.singular + (f".{resource.group}" if resource.group else "")
-        return "\n".join(f"{singular}/{plain['metadata']['name']}" for plain in objects)
-    document: Any = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        return "\n".join(
+            f"{kind_name(resource)}/{plain['metadata']['name']}" for resource, plain in found
+        )
+    objects = [plain for _, plain in found]
+    document: Any = {"apiVersion": "v1", "kind": "List", "items": objects}
     if arguments.name:
         document = objects[0]
     if arguments.output == "json":

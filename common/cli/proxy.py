@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from common.runtime.reasons import reason
+
 SOCKET = "/run/wherry/kube-proxy.sock"
 TIMEOUT_SECONDS = 10.0
 ANSWER_BYTES = 1 << 16
@@ -26,16 +28,20 @@ FATES = {
 
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("proxy", help="what this node's kube-proxy knows")
+    parser = verbs.add_parser("proxy", help="what this node's kube-proxy knows", allow_abbrev=False)
     parser.set_defaults(local=True)
     parser.add_argument("--socket", default=SOCKET, help=f"default: {SOCKET}")
     actions = parser.add_subparsers(dest="action", required=True)
-    table = actions.add_parser("table", help="services and their endpoints")
+    table = actions.add_parser("table", help="services and their endpoints", allow_abbrev=False)
     table.set_defaults(run=run_table)
-    trace = actions.add_parser("trace", help="where a connection would go, and why")
-    trace.add_argument("client", help="address of the client")
+    trace = actions.add_parser(
+        "trace", help="where a connection would go, and why", allow_abbrev=False
+    )
+    trace.add_argument("client", help="the client's address")
     trace.add_argument("destination", help="ADDRESS:PORT")
-    trace.add_argument("--udp", action="store_true", help="a datagram; else a TCP connection")
+    trace.add_argument(
+        "--udp", action="store_true", help="trace a UDP datagram instead of a TCP connection"
+    )
     trace.set_defaults(run=run_trace)
 
 
@@ -78,8 +84,8 @@ def run_trace(arguments: argparse.Namespace) -> None:
     found = ask(arguments.socket, question)
     fate = f"{FATES[found['fate']]} {' or '.join(found['endpoints'])}".rstrip()
     print(f"{arguments.client} -> {arguments.destination}/{protocol} {fate}")
-    for reason in found["why"]:
-        print(f"  because {reason}")
+    for why in found["why"]:
+        print(f"  because {why}")
     if found["masqueraded"]:
         print("  the endpoint sees an address of this node as its client")
 
@@ -93,8 +99,11 @@ def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:
             door.sendall(json.dumps(question).encode() + b"\n")
             answer = b"".join(iter(lambda: door.recv(ANSWER_BYTES), b""))
     except OSError as error:
-        sys.exit(f"wherry: kube-proxy cannot be asked at {path}: {error.strerror or error}")
-    found: dict[str, Any] = json.loads(answer)
+        sys.exit(f"wherry: cannot ask kube-proxy at {path}: {reason(error)}")
+    try:
+        found: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        sys.exit(f"wherry: kube-proxy at {path} gave no whole answer")
     if "error" in found:
         sys.exit(f"wherry: {found['error']}")
     return found

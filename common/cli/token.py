@@ -7,11 +7,11 @@ import base64
 import os
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from common.api import times
-from common.client.https import ADMIN_KUBECONFIG, KubeConfig
+from common.api.errors import StatusError
+from common.client.https import KubeConfig, chosen
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from common.security.ca import pin
@@ -30,16 +30,22 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def add_parser(verbs: Any) -> None:
     """Add the verb's arguments."""
-    parser = verbs.add_parser("token", help="join tokens for new nodes")
+    parser = verbs.add_parser("token", help="join tokens for new nodes", allow_abbrev=False)
     actions = parser.add_subparsers(dest="action", required=True)
-    create = actions.add_parser("create", help="make a token and print it, once")
-    create.add_argument("--ttl", type=duration, default=timedelta(hours=1), help="default: 1h")
+    create = actions.add_parser(
+        "create", help="make a token and print it, once", allow_abbrev=False
+    )
     create.add_argument(
-        "--uses", type=uses, default=10, help="how many machines may join by it; default: 10"
+        "--ttl", type=duration, default=timedelta(hours=1), help="how long it is valid; default: 1h"
+    )
+    create.add_argument(
+        "--uses", type=uses, default=10, help="how many machines may join with it; default: 10"
     )
     create.set_defaults(run=run_create)
-    actions.add_parser("list", help="list tokens without their secrets").set_defaults(run=run_list)
-    delete = actions.add_parser("delete", help="revoke a token")
+    actions.add_parser(
+        "list", help="list tokens without their secrets", allow_abbrev=False
+    ).set_defaults(run=run_list)
+    delete = actions.add_parser("delete", help="revoke a token", allow_abbrev=False)
     delete.add_argument("id", help="the six characters before the dot")
     delete.set_defaults(run=run_delete)
 
@@ -61,8 +67,7 @@ def uses(text: str) -> int:
 
 def _config(arguments: argparse.Namespace) -> KubeConfig:
     """The kubeconfig that is meant; raises ConnectionFailed."""
-    path = arguments.kubeconfig or os.environ.get("KUBECONFIG", "") or ADMIN_KUBECONFIG
-    return KubeConfig(Path(path))
+    return chosen(os.environ, arguments.kubeconfig)
 
 
 def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
@@ -104,5 +109,10 @@ def run_delete(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None
     """Revoke a token."""
     if not re.fullmatch(r"[a-z0-9]{6}", arguments.id):
         raise SystemExit("wherry: a token's id has six characters")
-    _config(arguments).client().json("DELETE", f"{PATH}/{NAME_PREFIX}{arguments.id}")
+    try:
+        _config(arguments).client().json("DELETE", f"{PATH}/{NAME_PREFIX}{arguments.id}")
+    except StatusError as error:
+        if error.code == 404:
+            raise SystemExit(f"wherry: there is no token {arguments.id}") from error
+        raise
     print(f"token {arguments.id} deleted")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from common.api import errors
@@ -46,6 +46,8 @@ async def apply(
     """
     resource = resource_of(plain)
     meta = plain.get("metadata") or {}
+    if not isinstance(meta, Mapping):
+        raise errors.bad_request("metadata of a manifest must be an object")
     name = str(meta.get("name", ""))
     space = str(meta.get("namespace") or namespace) if resource.namespaced else ""
     if not name:
@@ -114,12 +116,63 @@ def _pod(name: str, status: Mapping[str, Any]) -> Progress:
         return Progress(False, f"{name} has failed", failed=True)
     if _condition(status, "Ready").get("status") == "True":
         return Progress(True, f"{name} is ready")
-    why = [
-        waiting["reason"]
-        for container in status.get("containerStatuses") or ()
-        if (waiting := container.get("state", {}).get("waiting")) and waiting.get("reason")
-    ]
-    return Progress(False, f"Waiting for {name} to be ready: {', '.join(why) or phase}...")
+    why = ", ".join(dict.fromkeys(waiting["reason"] for waiting in _waiting(status)))
+    return Progress(False, f"Waiting for {name} to be ready: {why or phase}...")
+
+
+def _waiting(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What containers of a pod wait for, where they say so."""
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(key) or ():
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason"):
+                yield waiting
+
+
+def trouble(pod: Mapping[str, Any]) -> str:
+    """Why a pod does not come to run, in the words of its status; '' when nothing is known."""
+    texts = (": ".join(filter(None, (o.get("reason"), o.get("message")))) for o in _obstacles(pod))
+    text = "; ".join(dict.fromkeys(texts))
+    return f'pod "{pod["metadata"]["name"]}": {text}' if text else ""
+
+
+_ORDINARY = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def _obstacles(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    status = pod.get("status") or {}
+    scheduled = _condition(status, "PodScheduled")
+    found = [scheduled] if scheduled.get("status") == "False" else []
+    return found + [one for one in _waiting(status) if one["reason"] not in _ORDINARY]
+
+
+async def follow_troubles(client: GrpcClient, plain: Mapping[str, Any]) -> AsyncIterator[str]:
+    """Why pods of an applied object do not run, each reason of each pod once, until cancelled."""
+    meta, pods = plain["metadata"], client.resource("pods")
+    fields = f"metadata.name={meta['name']}" if plain["kind"] == "Pod" else ""
+    selector = _selector(plain) if plain["kind"] in _WORKLOADS else ""
+    if not fields and not selector:
+        return
+    told = set()
+    events = client.watch(
+        pods, meta.get("namespace", ""), label_selector=selector, field_selector=fields
+    )
+    async with contextlib.aclosing(events):
+        async for event in (one async for batch in events for one in batch):
+            if event.type in ("DELETED", "BOOKMARK"):
+                continue
+            pod = codec.decode_plain(event.data)
+            key = (pod["metadata"]["name"], *(one.get("reason") for one in _obstacles(pod)))
+            if key not in told and (text := trouble(pod)):
+                told.add(key)
+                yield text
+
+
+def _selector(plain: Mapping[str, Any]) -> str:
+    """The labels that a workload's pods have, as a query."""
+    selector = (plain.get("spec") or {}).get("selector") or {}
+    labels = selector if plain["kind"] == "ReplicationController" else selector.get("matchLabels")
+    return ",".join(f"{key}={value}" for key, value in (labels or {}).items())
 
 
 def _deployment(name: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> Progress:

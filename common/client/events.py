@@ -123,9 +123,7 @@ class EventRecorder:
         self._correlator = correlator
         self._clock = clock
         self._queue: asyncio.Queue[Recorded] = asyncio.Queue(QUEUE_MAX)
-        found = SCHEME.resource("", "v1", "events")
-        assert found is not None
-        self._resource = found
+        self._resource = SCHEME.require("", "v1", "events")
 
     def record(self, about: Mapping[str, str], kind: str, reason: str, message: str) -> None:
         """Record an occurrence: type Normal or Warning, CamelCase reason, words for people."""

@@ -6,7 +6,8 @@ Where to, and with which credentials: `settings` reads the environment and a kub
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -19,17 +20,21 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.client.api import ObjectList, WatchEvent
-from common.client.https import ADMIN_KUBECONFIG, ConnectionFailed, KubeConfig
+from common.client.https import ConnectionFailed, chosen
+from common.runtime.reasons import reason
 from common.security.ca import KeyPair
 from protos import cluster_v1_pb2 as pb
 from protos.cluster_v1_pb2_grpc import ClusterStub
+
+log = logging.getLogger(__name__)
 
 STATUS_KEY = "wherry-status-bin"
 ANSWER_MAX_BYTES = 256 << 20
 KEEPALIVE_MS = 20_000
 # An operator is back soon after its master; gRPC's own limit is two minutes.
 RECONNECT_MAX_MS = 5_000
-# The ports of gRPC follow the one of HTTPS: 6443, then 6444 for certificates, 6445 for tokens.
+# Where a kubeconfig does not say, the ports of gRPC follow the one of HTTPS: 6443, then 6444 for
+# certificates and 6445 for tokens.
 CERTIFICATE_PORT_AFTER, TOKEN_PORT_AFTER = 1, 2
 _REASONS = {
     grpc.StatusCode.UNAVAILABLE: (503, "ServiceUnavailable"),
@@ -63,20 +68,25 @@ def settings(environment: Mapping[str, str], kubeconfig: str = "") -> Settings:
         try:
             return Settings(_target(url), Path(file).read_bytes(), None, token)
         except OSError as error:
-            raise ConnectionFailed(f"WHERRY_CA cannot be read: {error}") from error
-    path = kubeconfig or environment.get("KUBECONFIG", "") or ADMIN_KUBECONFIG
-    config = KubeConfig(Path(path))
+            text = f"cannot read WHERRY_CA, {file}: {reason(error)}"
+            raise ConnectionFailed(text) from error
+    config = chosen(environment, kubeconfig)
     after = CERTIFICATE_PORT_AFTER if config.certificate else TOKEN_PORT_AFTER
-    target = _target(url) if url else _target(config.server, after)
+    target = _target(url) if url else _target(config.server, after, config.grpc_port)
     return Settings(target, config.ca_pem, config.certificate, config.token)
 
 
-def _target(url: str, ports_after: int = 0) -> str:
-    """host:port of a URL."""
-    parts = urlsplit(url if "://" in url else f"https://{url}")
-    if parts.scheme != "https" or not parts.hostname or not parts.port:
+def _target(url: str, ports_after: int = 0, known_port: int | None = None) -> str:
+    """host:port of a URL; the port is another one, if it is known or so many after."""
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:  # a port that is no number, an address that is none
+        scheme, host, port = "", None, None
+    if scheme != "https" or not host or not port:
         raise ConnectionFailed(f"the server must be https://HOST:PORT, not {url}")
-    return f"{parts.hostname}:{parts.port + ports_after}"
+    port = known_port or port + ports_after
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def channel(wanted: Settings) -> grpc.aio.Channel:
@@ -129,12 +139,14 @@ def _translated() -> Any:
 class GrpcClient:
     """The verbs of the API (common.client.api.ApiClient), logs, and the typed stub beneath.
 
-    Use it with `async with`, which closes the channel.
+    Use it with `async with`, which closes the channel. `warn` gets each warning of the API server,
+    such as a field that it does not know; unless it is set, they are logged.
     """
 
     def __init__(self, opened: grpc.aio.Channel) -> None:
         self.channel = opened
         self.stub = ClusterStub(opened)
+        self.warn: Callable[[str], None] = log.warning
 
     async def __aenter__(self) -> GrpcClient:
         """Nothing to do: channels connect with the first call."""
@@ -226,7 +238,7 @@ class GrpcClient:
         """Create an object."""
         with _translated():
             wanted = object_name(resource, namespace)
-            return (await self.stub.Create(pb.CreateRequest(object=wanted, body=data))).object
+            return self._taken(await self.stub.Create(pb.CreateRequest(object=wanted, body=data)))
 
     async def update(
         self,
@@ -240,7 +252,7 @@ class GrpcClient:
         """Replace an object or one of its subresources."""
         with _translated():
             wanted = object_name(resource, namespace, name, subresource)
-            return (await self.stub.Update(pb.UpdateRequest(object=wanted, body=data))).object
+            return self._taken(await self.stub.Update(pb.UpdateRequest(object=wanted, body=data)))
 
     async def patch(
         self,
@@ -255,7 +267,13 @@ class GrpcClient:
         with _translated():
             wanted = object_name(resource, namespace, name, subresource)
             request = pb.PatchRequest(object=wanted, body=codec.encode(dict(patch)))
-            return (await self.stub.Patch(request)).object
+            return self._taken(await self.stub.Patch(request))
+
+    def _taken(self, reply: pb.ObjectReply) -> bytes:
+        """The object of an answer to a write; what the server warns of is told."""
+        for text in reply.warnings:
+            self.warn(text)
+        return reply.object
 
     async def delete(
         self,

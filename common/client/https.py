@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +15,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from common.api.errors import StatusError
+from common.runtime.reasons import reason
 from common.security.ca import KeyPair
 
 ADMIN_KUBECONFIG = "/etc/wherry/admin.kubeconfig"
+PORTS_EXTENSION = "wherry.dev/grpc-ports"
+"""A kubeconfig's cluster says under this name which ports gRPC has; kubectl passes over it."""
 TIMEOUT_SECONDS = 10.0
 ANSWER_MAX_BYTES = 8 << 20
 
@@ -29,10 +33,14 @@ class HttpsClient:
     """Requests to one server."""
 
     def __init__(self, url: str, context: ssl.SSLContext, *, bearer: str = "") -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            scheme, host, port = parts.scheme, parts.hostname, parts.port
+        except ValueError:  # a port that is no number, an address that is none
+            scheme, host, port = "", None, None
+        if scheme != "https" or not host:
             raise ConnectionFailed(f"the server must be https://HOST:PORT, not {url}")
-        self._host, self._port = parts.hostname, parts.port or 6443
+        self._host, self._port = host, port or 6443
         self._context = context
         self._bearer = bearer
 
@@ -49,7 +57,7 @@ class HttpsClient:
             answer = connection.getresponse()
             return answer.status, answer.read(ANSWER_MAX_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            text = f"{self._host}:{self._port} cannot be reached: {error}"
+            text = f"cannot reach {self._host}:{self._port}: {reason(error)}"
             raise ConnectionFailed(text) from error
         finally:
             connection.close()
@@ -62,9 +70,11 @@ class HttpsClient:
             plain = json.loads(answer)
         except ValueError as error:
             raise ConnectionFailed(f"{path} answered {status} and no JSON") from error
+        if not isinstance(plain, dict):
+            raise ConnectionFailed(f"{path} answered {status} and no JSON object")
         if status >= 300:
             raise StatusError(status, plain.get("reason", ""), plain.get("message", str(status)))
-        return dict(plain)
+        return plain
 
 
 def unverified_context() -> ssl.SSLContext:
@@ -84,15 +94,56 @@ class KubeConfig:
     """The current context of a kubeconfig file. Raises ConnectionFailed when it has none."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        document = self._read()
+        current = self._text(document, "current-context")
+        context = self._named(document, "contexts", current, "context")
+        cluster = self._named(document, "clusters", self._text(context, "cluster"), "cluster")
+        self._user = self._named(document, "users", self._text(context, "user"), "user")
+        self.server = self._text(cluster, "server")
+        self._ports = _ports(cluster.get("extensions"))
+        self.ca_pem = self._decoded(cluster, "certificate-authority-data")
+
+    def _read(self) -> dict[str, Any]:
         try:
-            document = yaml.safe_load(path.read_text("utf-8"))
-            context = _named(document["contexts"], document["current-context"])["context"]
-            cluster = _named(document["clusters"], context["cluster"])["cluster"]
-            self._user = _named(document["users"], context["user"])["user"]
-            self.server = str(cluster["server"])
-            self.ca_pem = base64.b64decode(cluster["certificate-authority-data"])
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise ConnectionFailed(f"{path} is no kubeconfig: {error}") from error
+            document = yaml.safe_load(self._path.read_text("utf-8"))
+        except (OSError, UnicodeError) as error:
+            text = f"cannot read kubeconfig {self._path}: {reason(error)}"
+            raise ConnectionFailed(text) from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise self._unusable("it is not YAML") from error
+        if not isinstance(document, dict):
+            raise self._unusable("it is not a kubeconfig")
+        return document
+
+    def _unusable(self, why: str) -> ConnectionFailed:
+        return ConnectionFailed(f"cannot use kubeconfig {self._path}: {why}")
+
+    def _text(self, values: dict[str, Any], key: str) -> str:
+        found = values.get(key)
+        if not isinstance(found, str) or not found:
+            raise self._unusable(f"it has no {key}")
+        return found
+
+    def _decoded(self, values: dict[str, Any], key: str) -> bytes:
+        try:
+            return base64.b64decode("".join(self._text(values, key).split()), validate=True)
+        except ValueError as error:
+            raise self._unusable(f"its {key} is not base64") from error
+
+    def _named(self, document: dict[str, Any], key: str, name: str, what: str) -> dict[str, Any]:
+        """The entry of that name in one of the lists."""
+        entries = document.get(key)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and entry.get("name") == name:
+                found = entry.get(what)
+                return found if isinstance(found, dict) else {}
+        raise self._unusable(f"it has no {what} {name!r}")
+
+    @property
+    def grpc_port(self) -> int | None:
+        """The port of gRPC for the user's credentials, where the file says one."""
+        return self._ports.get("certificates" if self.certificate else "tokens")
 
     @property
     def token(self) -> str:
@@ -104,19 +155,19 @@ class KubeConfig:
         """The user's client certificate, or None."""
         if "client-certificate-data" not in self._user:
             return None
-        try:
-            return KeyPair(
-                base64.b64decode(self._user["client-certificate-data"]),
-                base64.b64decode(self._user["client-key-data"]),
-            )
-        except (KeyError, ValueError) as error:
-            raise ConnectionFailed(f"the user of the kubeconfig has no key: {error}") from error
+        return KeyPair(
+            self._decoded(self._user, "client-certificate-data"),
+            self._decoded(self._user, "client-key-data"),
+        )
 
     def client(self) -> HttpsClient:
-        """A client with the context's credentials."""
-        context = verified_context(self.ca_pem)
-        if self.certificate is not None:
-            self._load_certificate(context, self.certificate)
+        """A client with the context's credentials; raises ConnectionFailed for unusable ones."""
+        try:
+            context = verified_context(self.ca_pem)
+            if self.certificate is not None:
+                self._load_certificate(context, self.certificate)
+        except (OSError, ValueError) as error:
+            raise self._unusable(f"its certificates: {reason(error)}") from error
         return HttpsClient(self.server, context, bearer=self.token)
 
     def _load_certificate(self, context: ssl.SSLContext, certificate: KeyPair) -> None:
@@ -127,8 +178,32 @@ class KubeConfig:
             context.load_cert_chain(file.name)
 
 
-def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    for entry in entries:
-        if entry["name"] == name:
-            return entry
-    raise KeyError(name)
+def chosen(environment: Mapping[str, str], given: str = "") -> KubeConfig:
+    """The kubeconfig that is meant: the one given, $KUBECONFIG, or the administrator's on a master.
+
+    Raises ConnectionFailed.
+    """
+    path = given or environment.get("KUBECONFIG", "")
+    if not path and not Path(ADMIN_KUBECONFIG).exists():
+        raise ConnectionFailed(
+            f"no cluster is named: set KUBECONFIG (its default, {ADMIN_KUBECONFIG}, does not exist)"
+        )
+    return KubeConfig(Path(path or ADMIN_KUBECONFIG))
+
+
+def ports_extension(certificates: int, tokens: int) -> dict[str, Any]:
+    """The extension of a cluster that names its ports of gRPC."""
+    return {
+        "name": PORTS_EXTENSION,
+        "extension": {"certificates": certificates, "tokens": tokens},
+    }
+
+
+def _ports(extensions: Any) -> dict[str, int]:
+    """The ports of gRPC by credentials; whatever is no port is passed over."""
+    for entry in extensions if isinstance(extensions, list) else ():
+        if isinstance(entry, dict) and entry.get("name") == PORTS_EXTENSION:
+            found = entry.get("extension")
+            items = found.items() if isinstance(found, dict) else ()
+            return {k: v for k, v in items if type(v) is int and 0 < v < 1 << 16}
+    return {}

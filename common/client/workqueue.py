@@ -66,7 +66,7 @@ class WorkQueue:
         )
 
     def forget(self, key: str) -> None:
-        """The work on `key` has succeeded: its next failure starts the back-off anew."""
+        """The work on `key` has succeeded: its next failure starts the back-off again."""
         self._failures.pop(key, None)
 
     async def get(self) -> str:

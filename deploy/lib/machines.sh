@@ -81,7 +81,7 @@ machine_address() {                          # MACHINE -> its number on the LAN
     case $1 in
         master) echo "$LAN.10" ;;
         node[1-9] | node[1-9][0-9]) echo "$LAN.$((10 + ${1#node}))" ;;
-        *) die "no machine is called $1: master, node1, node2 ..." ;;
+        *) die "no machine can be called $1; names are master, node1, node2 ..." ;;
     esac
 }
 
@@ -247,8 +247,9 @@ mount_points_make() {
     local dir
     for dir in "${PRIVATE_DIRS[@]}"; do
         [[ ! -d $dir ]] || continue
-        mkdir -p "$dir" "${MOUNT_POINTS%/*}"
-        echo "$dir" >> "$MOUNT_POINTS"
+        mkdir -p "${MOUNT_POINTS%/*}"
+        echo "$dir" >> "$MOUNT_POINTS"       # first the note: an interrupted run leaves nothing
+        mkdir -p "$dir"
     done
 }
 
@@ -291,8 +292,8 @@ machine_start() {                            # MACHINE, which has its settings
     [[ -e $RUN/$1/run/mounted ]] || die "$1 did not boot: $(tail -n 3 "$STATE/$1/boot.log")"
     ! cgroup_v2 || cgroup_settle "$1"
     network_up "$1" "$pid"
-    echo "$pid" > "$RUN/$1/pid"
     touch "$RUN/$1/run/connected"            # init starts the supervisor now
+    echo "$pid" > "$RUN/$1/pid"              # last: without it, the machine is not on
 }
 
 # v2: only leaves may hold processes, and the machine's root must not be one.
@@ -304,7 +305,7 @@ cgroup_settle() {                            # MACHINE
         done < "$dir/cgroup.procs" 2>/dev/null
         ! cgroup_delegate "$dir" 2>/dev/null || return 0
     done
-    die "the cgroup controllers could not be given to $1"
+    die "could not delegate the cgroup controllers to $1"
 }
 
 # machine_stop MACHINE: pulls the plug and waits until the kernel has ended every process.
@@ -350,8 +351,17 @@ machine_exec() {
 
 # Every machine that has left a trace.
 machine_names() {
-    { ls "$STATE" 2>/dev/null; ls "$RUN" 2>/dev/null; } |
-        grep -E '^(master|node[1-9][0-9]?)$' | sort -uV
+    { ls "$STATE" "$RUN" 2>/dev/null || true; } |
+        { grep -E '^(master|node[1-9][0-9]?)$' || true; } | sort -uV
+}
+
+existing_nodes() { machine_names | grep -c node || true; }
+
+# How many nodes were asked for, also by an `up` that did not come so far; 3 without a cluster.
+wanted_nodes() {
+    local count
+    count=$(cat "$STATE/nodes" 2>/dev/null || existing_nodes)
+    ((count)) && echo "$count" || echo 3
 }
 
 machines_down() {
@@ -385,7 +395,7 @@ machines_gone() {
         [[ -n $left ]] || break
         sleep 0.02
     done
-    [[ -z $left ]] || die "not all is gone:"$'\n'"$left"
+    [[ -z $left ]] || die "something is left:"$'\n'"$left"
     say "gone: no process, namespace, link, rule, mount, cgroup or data of $NAME is left"
 }
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from common.api import patch as patches
 from common.api.resource import Resource
-from common.api.scheme import Scheme
 from common.api.types.core_v1 import Binding, ObjectReference
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.api import ObjectList, WatchEvent
@@ -106,13 +105,7 @@ class LocalClient:
 
     async def bind(self, namespace: str, name: str, *, uid: str, node: str) -> None:
         """Bind a pod to a node."""
-        pods = _pods(self._registry.scheme)
+        pods = self._registry.scheme.require("", "v1", "pods")
         target = ObjectReference(kind="Node", name=node)
         binding = Binding(metadata=ObjectMeta(uid=uid), target=target)
         await self._binding.bind(self._context(), pods, namespace, name, binding)
-
-
-def _pods(scheme: Scheme) -> Resource:
-    found = scheme.resource("", "v1", "pods")
-    assert found is not None
-    return found

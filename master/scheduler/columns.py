@@ -78,8 +78,6 @@ class Columns:
         """How many rows are in use, holes among them."""
         self.static_version = 0
         """Grows when a node comes, goes, or changes labels, taints or cordon."""
-        self.class_version = 0
-        """Grows when a class of pods comes or goes."""
         self.nodes: dict[str, NodeRow] = {}
         self.names: list[str] = []
         self.resources = {CPU: 0, MEMORY: 1, STORAGE: 2, PODS: 3}
@@ -343,7 +341,6 @@ class Columns:
         if not self._class_totals[index]:
             del self.classes[(shape.namespace, shape.labels, shape.owner)]
             self._free_classes.append(index)
-            self.class_version += 1
 
     def _class(self, shape: PodClass) -> int:
         """The number of a class; those without pods are used again."""
@@ -358,7 +355,6 @@ class Columns:
                 if index == len(self._counts):
                     self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
             self.classes[key] = index
-            self.class_version += 1
         return index
 
 

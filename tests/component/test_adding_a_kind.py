@@ -85,23 +85,15 @@ def test_the_page_works(tmp_path: Path) -> None:
     for room in ("protos", "common", "master"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     (message,) = blocks("proto")
-    (rules,) = blocks("python")
+    rules, registered = blocks("python")
     (tmp_path / "protos/example_v1.proto").write_text(message)
     (tmp_path / "master/apiserver/registry/boat.py").write_text(rules)
     listing = tmp_path / "master/apiserver/registry/strategies.py"
     text = listing.read_text()
-    marker = "    nodes = _resource("
-    line = (
-        '    boats = scheme.resource("example.wherry.dev", "v1", "boats")\n'
-        "    assert boats is not None\n"
-        "    found.append(BoatStrategy(boats))\n"
-    )
-    assert marker in text
-    text = text.replace(marker, line + marker, 1).replace(
-        "from master.apiserver.registry.strategy import Strategy\n",
-        "from master.apiserver.registry.boat import BoatStrategy\n"
-        "from master.apiserver.registry.strategy import Strategy\n",
-    )
+    imported, lines = registered.split("\n\n", 1)
+    text = text.replace("    return {strategy", f"{lines}    return {{strategy", 1)
+    first = "from master.apiserver.registry.certificatesigningrequest"
+    text = text.replace(first, f"{imported}\n{first}", 1)
     listing.write_text(text)
     run(tmp_path, "-m", "protos.codegen")
     assert "a kind was added" in run(tmp_path, "-c", USE_IT)

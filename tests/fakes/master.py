@@ -134,7 +134,6 @@ class RunningMaster:
         found = {k: v for k, v in os.environ.items() if not k.startswith(("WHERRY", "KUBE"))}
         if not token:
             found["KUBECONFIG"] = str(self.directory / "etc/admin.kubeconfig")
-            found["WHERRY_URL"] = f"https://127.0.0.1:{self.node_port}"
             return found
         file = directory / "ca.crt"
         file.write_bytes(self.kubeconfig.ca_pem)

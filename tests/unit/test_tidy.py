@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTION_LINES_MAX = 70
@@ -90,8 +92,41 @@ def test_reconcilers_are_synchronous() -> None:
         "docs/adding-a-kind.md",
         "docs/roadmap.md",
         "docs/operating.md",
+        "docs/threat-model.md",
     ],
 )
 def test_page_is_there(page: str) -> None:
     """The pages that README and the code refer to exist."""
     assert (ROOT / page).stat().st_size > 500
+
+
+@pytest.mark.parametrize("page", tracked("*.md"), ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    """What a page links to in the repository is there, and so are the files that it names."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"`((?:docs|deploy|tests)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / name).exists() or name in MADE_BY_READERS, name
+
+
+MADE_BY_READERS = frozenset({"tests/unit/controllers/test_welcome.py"})
+
+
+def test_random_examples_are_the_same_in_every_run() -> None:
+    """What a seed of chance finds must not make another's change red."""
+    if settings.get_current_profile_name() != "long":
+        assert settings().derandomize
+
+
+@pytest.mark.parametrize("path", [p for p in PYTHON if "tests" in p.parts], ids=name_of)
+def test_nothing_else_in_the_tests_is_random(path: Path) -> None:
+    """A Random has a seed, and the number of examples grows in the long run."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of = node.func.value
+            if isinstance(of, ast.Name) and of.id == "random":
+                assert node.func.attr == "Random", f"line {node.lineno}"
+                assert node.args, f"line {node.lineno}: without a seed"
+        if isinstance(node, ast.keyword) and node.arg == "max_examples":
+            assert not isinstance(node.value, ast.Constant) or path.name == "conftest.py"

@@ -53,6 +53,12 @@ def _decode(data: bytes) -> tuple[list[Any], list[str]]:
     try:
         for event in yaml.parse(data, Loader=yaml.CSafeLoader):
             builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise _refused(f"{where}{error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        raise _refused(error.reason) from error
     except (yaml.YAMLError, ValueError) as error:
         raise _refused(error) from error
     return builder.documents, builder.findings

@@ -1,20 +1,20 @@
 """Applies the objects of a YAML file and shows how far they are until all are ready: FILE."""
 
-import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 from common.api.codec import yaml
-from common.api.errors import StatusError
 from common.client import connect
 from common.client.apply import apply, follow
+from common.client.script import run
 
 
-async def main(text: bytes) -> None:
+async def main(file: str) -> None:
     """Exits with 1 when something will never be ready."""
     async with connect() as client:
         applied = []
-        for manifest in yaml.decode_all(text):
+        for manifest in manifests(Path(file)):
             what, stored = await apply(client, manifest)
             print(f"{stored['kind']} {stored['metadata']['name']}: {what}", flush=True)
             applied.append(stored)
@@ -25,10 +25,10 @@ async def main(text: bytes) -> None:
                     sys.exit(1)
 
 
+def manifests(file: Path) -> list[Any]:
+    """The objects of a file of one or more YAML documents."""
+    return yaml.decode_all(file.read_bytes())
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    try:
-        asyncio.run(main(Path(sys.argv[1]).read_bytes()))
-    except (StatusError, OSError) as error:
-        sys.exit(str(error))
+    run(main, __doc__)

@@ -4,13 +4,13 @@ The ConfigMap says how many replicas are wanted and are ready. It is owned by it
 garbage collector removes it with it; what somebody else changes in it is put right again.
 """
 
-import asyncio
 import json
 from typing import Any
 
 from common.client import Informer, Item, SystemClock, WorkQueue, connect
 from common.client.informer import split_key
 from common.client.operator import add_owner_to, add_to, start
+from common.client.script import run
 
 LABEL = "info"
 
@@ -57,4 +57,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main, __doc__)

@@ -1,14 +1,13 @@
 """Lists the pods of a namespace (all without one) and prints every change: [NAMESPACE]."""
 
-import asyncio
 import json
-import sys
 
 from common.client import connect
+from common.client.script import run
 from protos import cluster_v1_pb2 as pb
 
 
-async def main(namespace: str) -> None:
+async def main(namespace: str = "") -> None:
     """Until Ctrl-C."""
     pods = pb.ResourceName(version="v1", plural="pods")
     async with connect() as client:
@@ -33,4 +32,4 @@ def show(what: str, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:2] or [""]))
+    run(main, __doc__)

@@ -1,15 +1,13 @@
 """Prints what each machine uses, each time that it reports: [NODE]."""
 
-import asyncio
-import sys
-
 from common.client import connect
+from common.client.script import run
 from protos import cluster_v1_pb2 as pb
 
 GIB = 1 << 30
 
 
-async def main(node: str) -> None:
+async def main(node: str = "") -> None:
     """Until Ctrl-C."""
     async with connect() as client:
         async for reply in client.stub.NodeUsage(pb.NodeUsageRequest(node=node)):
@@ -28,4 +26,4 @@ async def main(node: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:2] or [""]))
+    run(main, __doc__)

@@ -1,9 +1,9 @@
 """Prints every Warning of the cluster as it happens; put what you want to do in its place."""
 
-import asyncio
 import json
 
 from common.client import connect
+from common.client.script import run
 
 
 async def main() -> None:
@@ -16,4 +16,5 @@ async def main() -> None:
                 )
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    run(main, __doc__)

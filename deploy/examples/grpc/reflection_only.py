@@ -33,7 +33,7 @@ def call(channel: grpc.Channel, method_name: str, **fields: Any) -> Any:
     return invoke(request, timeout=30)
 
 
-def main(kind: str) -> None:
+def main(kind: str = "Namespace") -> None:
     """Print namespace and name of every object of a kind."""
     authority = Path(os.environ["WHERRY_CA"]).read_bytes()
     credentials = grpc.composite_channel_credentials(
@@ -48,6 +48,12 @@ def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    if {"WHERRY_URL", "WHERRY_TOKEN", "WHERRY_CA"} - set(os.environ):
+    lacking = {"WHERRY_URL", "WHERRY_TOKEN", "WHERRY_CA"} - set(os.environ)
+    if lacking or len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
         sys.exit(__doc__)
-    main(*sys.argv[1:2] or ["Namespace"])
+    try:
+        main(*sys.argv[1:])
+    except grpc.RpcError as error:
+        sys.exit(error.details())
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")

@@ -1,13 +1,12 @@
 """Gives a Deployment a new image and shows the rollout: NAME IMAGE [NAMESPACE]."""
 
-import asyncio
 import json
 import sys
 
-from common.api.errors import StatusError
 from common.client import connect
 from common.client.apply import follow
 from common.client.grpc import object_name
+from common.client.script import run
 from protos import cluster_v1_pb2 as pb
 
 
@@ -34,9 +33,4 @@ async def main(name: str, image: str, namespace: str = "default") -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
-        sys.exit(__doc__)
-    try:
-        asyncio.run(main(*sys.argv[1:]))
-    except StatusError as error:
-        sys.exit(str(error))
+    run(main, __doc__)

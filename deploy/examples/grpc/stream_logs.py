@@ -8,6 +8,7 @@ import grpc
 
 from common.client import connect
 from common.client.grpc import GrpcClient
+from common.client.script import run
 from protos import cluster_v1_pb2 as pb
 
 
@@ -39,6 +40,4 @@ async def follow(client: GrpcClient, namespace: str, pod: str, container: str) -
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        sys.exit(__doc__)
-    asyncio.run(main(*sys.argv[1:]))
+    run(main, __doc__)

@@ -15,11 +15,14 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-if len(sys.argv) != 4:
+if len(sys.argv) != 4 or not sys.argv[1].startswith("https://"):
     sys.exit(__doc__)
 SELECTOR = "fieldSelector=spec.schedulerName=mine,spec.nodeName="
-SERVER, TOKEN = sys.argv[1], Path(sys.argv[2]).read_text().strip()
-TLS = ssl.create_default_context(cafile=sys.argv[3])
+try:
+    SERVER, TOKEN = sys.argv[1], Path(sys.argv[2]).read_text().strip()
+    TLS = ssl.create_default_context(cafile=sys.argv[3])
+except OSError as error:
+    sys.exit(f"cannot read the token or the authority: {error.strerror}")
 
 
 def call(path, body=None):
@@ -48,15 +51,23 @@ def place(pod):
         call(path, {"metadata": about, "target": target}).close()
 
 
-while True:  # each watch begins with the pods that wait, so those without a node come again
-    try:
-        for line in call(f"/api/v1/pods?watch=true&timeoutSeconds=10&{SELECTOR}"):
-            event = json.loads(line)
-            if event["type"] in ("ADDED", "MODIFIED"):
-                try:
-                    place(event["object"])
-                except urllib.error.HTTPError as error:  # gone meanwhile, or bound
-                    sys.stderr.write(f"{event['object']['metadata']['name']}: {error}\n")
-    except OSError as error:
-        sys.stderr.write(f"{error}\n")
-        time.sleep(1)
+def watch():
+    """Place each pod that waits, as it comes, for ten seconds; raises OSError."""
+    for line in call(f"/api/v1/pods?watch=true&timeoutSeconds=10&{SELECTOR}"):
+        event = json.loads(line)
+        if event["type"] in ("ADDED", "MODIFIED"):
+            try:
+                place(event["object"])
+            except urllib.error.HTTPError as error:  # gone meanwhile, or bound
+                sys.stderr.write(f"{event['object']['metadata']['name']}: {error}\n")
+
+
+try:
+    while True:  # each watch begins with the pods that wait, so those without a node come again
+        try:
+            watch()
+        except OSError as error:
+            sys.stderr.write(f"{error}\n")
+            time.sleep(1)
+except KeyboardInterrupt:
+    sys.exit(130)

@@ -29,9 +29,7 @@ class NamespaceLifecycle:
 
     def __init__(self, cache: WatchCache, scheme: Scheme) -> None:
         self._cache = cache
-        found = scheme.resource("", "v1", "namespaces")
-        assert found is not None
-        self._namespaces = found
+        self._namespaces = scheme.require("", "v1", "namespaces")
 
     async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
         """Raise StatusError 404 or 403 when the namespace cannot take a new object."""

@@ -199,8 +199,7 @@ class Pipeline:
         """The namespace must still be what admission saw: there, and not terminating."""
         if not resource.namespaced:
             return []
-        spaces = self.scheme.resource("", "v1", "namespaces")
-        assert spaces is not None
+        spaces = self.scheme.require("", "v1", "namespaces")
         entry = self.cache.get(self.key(spaces, "", namespace))
         if entry is None:
             raise errors.not_found(spaces, namespace)

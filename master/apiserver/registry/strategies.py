@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.runtime.clock import Clock
 from master.apiserver.registry.certificatesigningrequest import CertificateSigningRequestStrategy
@@ -42,20 +41,14 @@ def strategies(
         "replicasets": ReplicaSetStrategy,
         "statefulsets": StatefulSetStrategy,
     }
-    found = [cls(_resource(scheme, "", plural)) for plural, cls in core.items()]
-    found += [cls(_resource(scheme, "apps", plural)) for plural, cls in apps.items()]
-    nodes = _resource(scheme, "", "nodes")
+    found = [cls(scheme.require("", "v1", plural)) for plural, cls in core.items()]
+    found += [cls(scheme.require("apps", "v1", plural)) for plural, cls in apps.items()]
+    nodes = scheme.require("", "v1", "nodes")
     found.append(NodeStrategy(nodes, cluster_cidr=cluster_cidr, clock=clock))
-    services = _resource(scheme, "", "services")
+    services = scheme.require("", "v1", "services")
     found.append(ServiceStrategy(services, service_cidr=service_cidr))
-    slices = _resource(scheme, "discovery.k8s.io", "endpointslices")
+    slices = scheme.require("discovery.k8s.io", "v1", "endpointslices")
     found.append(EndpointSliceStrategy(slices))
-    requests = _resource(scheme, "certificates.k8s.io", "certificatesigningrequests")
+    requests = scheme.require("certificates.k8s.io", "v1", "certificatesigningrequests")
     found.append(CertificateSigningRequestStrategy(requests))
     return {strategy.resource.group_resource: strategy for strategy in found}
-
-
-def _resource(scheme: Scheme, group: str, plural: str) -> Resource:
-    resource = scheme.resource(group, "v1", plural)
-    assert resource is not None, plural
-    return resource

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,6 @@ from common.api.codec import json as codec
 from common.api.resource import Column, Resource
 from master.apiserver.rest.printers import PRINTERS
 from master.apiserver.rest.printers.cells import age
-
-Cells = Callable[[dict[str, Any], datetime], Mapping[str, Any]]
-"""A printer: (object, now) -> cell by column name, for the columns without a path."""
 
 
 def columns(resource: Resource) -> tuple[Column, ...]:

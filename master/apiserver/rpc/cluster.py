@@ -243,7 +243,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsReply]:
         """The log of a container."""
         async with answering(context, "Logs"):
-            pods = self._resource("", "v1", "pods")
+            pods = self._registry.scheme.require("", "v1", "pods")
             attributes = Attributes("get", pods, "log", request.namespace, request.pod)
             self._access.check(self._access.caller(context), attributes)
             data = await self._registry.get(pods, request.namespace, request.pod)
@@ -262,12 +262,14 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
     ) -> AsyncIterator[pb.NodeUsageReply]:
         """The usage that nodes report."""
         async with answering(context, "NodeUsage"):
-            metrics = self._resource("metrics.k8s.io", "v1beta1", "nodes")
+            metrics = self._registry.scheme.require("metrics.k8s.io", "v1beta1", "nodes")
             verb = "get" if request.node else "list"
             attributes = Attributes(verb, metrics, "", "", request.node)
             self._access.check(self._access.caller(context), attributes)
             if request.node:
-                await self._registry.get(self._resource("", "v1", "nodes"), "", request.node)
+                await self._registry.get(
+                    self._registry.scheme.require("", "v1", "nodes"), "", request.node
+                )
             sent: dict[str, Any] = {}
             while True:
                 turn = self._hub.usage_turn
@@ -278,11 +280,6 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 if request.once:
                     return
                 await turn.wait()
-
-    def _resource(self, group: str, version: str, plural: str) -> Resource:
-        found = self._registry.scheme.resource(group, version, plural)
-        assert found is not None
-        return found
 
     def _reply(
         self, resource: Resource, data: bytes, encoding: Any, ctx: Context

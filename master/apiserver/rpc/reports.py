@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from common.api import conditions, errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
-from common.api.resource import Resource
-from common.api.scheme import Scheme
 from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
@@ -47,9 +45,9 @@ class Reports:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._nodes = _resource(pipeline.scheme, "", "nodes")
-        self._pods = _resource(pipeline.scheme, "", "pods")
-        self._leases = _resource(pipeline.scheme, "coordination.k8s.io", "leases")
+        self._nodes = pipeline.scheme.require("", "v1", "nodes")
+        self._pods = pipeline.scheme.require("", "v1", "pods")
+        self._leases = pipeline.scheme.require("coordination.k8s.io", "v1", "leases")
 
     async def register(self, identity: Identity, name: str, data: bytes) -> Node:
         """Create or refresh the Node object of a kubelet; answers it with its pod CIDR."""
@@ -181,9 +179,3 @@ def _check_items(status: NodeStatus | PodStatus, limits: Mapping[str, int]) -> N
         count = len(getattr(status, field))
         if count > limit:
             raise errors.bad_request(f"status.{field}: Too many: {count}: at most {limit} items")
-
-
-def _resource(scheme: Scheme, group: str, plural: str) -> Resource:
-    found = scheme.resource(group, "v1", plural)
-    assert found is not None
-    return found

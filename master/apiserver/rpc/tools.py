@@ -38,9 +38,11 @@ class ToolHandlers(grpc.GenericRpcHandler):
         return None
 
     def _reflection(self) -> grpc.GenericRpcHandler:
+        from grpc_health.v1 import health  # what is not imported, reflection cannot describe
         from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-        access, servicer = self._access, reflection.aio.ReflectionServicer([CLUSTER])
+        services = [CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        access, servicer = self._access, reflection.aio.ReflectionServicer(services)
 
         async def known(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             """The requests of a caller who may log in."""

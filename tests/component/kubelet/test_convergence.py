@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from common.api.types.core_v1 import Pod, PodStatus
 from node.runtime.base import RuntimeUnavailable
 from node.runtime.fake import Program
+from tests.examples import examples
 from tests.fakes.kubelet import FakeNode, end
 from tests.fakes.pods import UID, container, pod
 
@@ -134,7 +135,9 @@ FAULTS = st.dictionaries(st.integers(1, 40), st.sampled_from(["dies", "away"]), 
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(one=pods(), faults=FAULTS, deleted=st.booleans())
 def test_a_pod_converges(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +33,12 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: c, image: x}]}
+"""
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {{name: {}}}
+spec: {{containers: [{{name: c, image: x}}]}}
 """
 
 
@@ -112,9 +120,15 @@ def test_apply_and_get(wherry: Run, environment: dict[str, str], tmp_path: Path)
         (["get", "pods", "none"], 'pods "none" not found'),
         (["get", "nonsense"], 'the server has no resource type "nonsense"'),
         (["logs", "none"], 'pods "none" not found'),
-        (["apply", "-f", "/none"], "/none cannot be read"),
+        (["apply", "-f", "/none"], "cannot read /none: no such file or directory"),
         (["apply", "-f", "/dev/null"], "no objects in /dev/null"),
         (["apply", "-f", "-"], 'no matches for kind "X" in version "v1"'),
+        (["get", "pod/x", "y"], "KIND/NAME stands for one object"),
+        (["get", "pods,services", "y"], "a name needs one kind"),
+        (["get", "pods,nonsense"], 'the server has no resource type "nonsense"'),
+        (["logs"], "needs either the name of a pod or a selector"),
+        (["logs", "x", "-l", "a=b"], "needs either the name of a pod or a selector"),
+        (["logs", "service/x"], "logs are of pods, not of 'service'"),
     ],
 )
 def test_errors_are_one_line(wherry: Run, arguments: list[str], said: str) -> None:
@@ -155,4 +169,111 @@ def test_an_unreachable_master(tmp_path: Path) -> None:
     )
     assert failed.returncode == 1
     assert failed.stderr.startswith("wherry: ")
-    assert "is no kubeconfig" in failed.stderr
+    said = f"cannot read kubeconfig {tmp_path}/none: no such file or directory"
+    assert failed.stderr == f"wherry: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "error converting YAML to JSON: yaml: line 2: did not find expected node content"),
+        ("{kind: List, items: 5}", "items of a List must be an array"),
+        ("{kind: List, items: [x]}", "a manifest must be an object"),
+        ("{apiVersion: v1, kind: Pod, metadata: x}", "metadata of a manifest must be an object"),
+    ],
+)
+def test_a_file_that_is_no_manifest(wherry: Run, text: str, said: str) -> None:
+    failed = wherry("apply", "-f", "-", text=text)
+    assert (failed.returncode, failed.stderr) == (1, f"wherry: {said}\n")
+
+
+def test_what_the_server_warns_of_is_told_once(wherry: Run, master: RunningMaster) -> None:
+    """A PersistentVolumeClaim is stored, but nothing acts on it."""
+    claim = "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: {}}}, spec: {}}}"
+    spec = "{accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}"
+    text = "\n---\n".join(claim.format(name, spec) for name in ("one", "two"))
+    done = wherry("apply", "-f", "-", text=text)
+    assert done.returncode == 0, done.stderr
+    warnings = done.stderr.splitlines()
+    assert len(warnings) == len(set(warnings)) > 0
+    assert all(line.startswith("Warning: ") for line in warnings)
+    for name in ("one", "two"):
+        path = f"/api/v1/namespaces/default/persistentvolumeclaims/{name}"
+        master.admin().json("DELETE", path)
+
+
+def test_several_kinds_and_one_object(wherry: Run) -> None:
+    both = wherry("get", "svc,ns", "-A").stdout
+    services, namespaces = both.split("\n\n")
+    assert "service/kubernetes" in services
+    assert "namespace/default" in namespaces
+    assert wherry("get", "svc/kubernetes", "-o", "name").stdout == "service/kubernetes\n"
+    names = wherry("get", "svc,ns", "-o", "name").stdout.split()
+    assert {"service/kubernetes", "namespace/default"} <= set(names)
+    listed = json.loads(wherry("get", "svc,ns", "-o", "json").stdout)
+    assert {item["kind"] for item in listed["items"]} == {"Service", "Namespace"}
+
+
+def test_logs_of_no_pod(wherry: Run) -> None:
+    done = wherry("logs", "-l", "app=nobody")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "No pods found in default namespace.\n"
+
+
+def test_what_is_waited_for_is_named(wherry: Run, master: RunningMaster) -> None:
+    """No node is there, so the pod waits for one."""
+    text = POD.format("w")
+    failed = wherry("apply", "-f", "-", "--wait", "--timeout", "2s", text=text)
+    master.admin().json("DELETE", "/api/v1/namespaces/default/pods/w")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1] == (
+        'wherry: timed out after 2 s: Waiting for pod "w" to be ready: Pending...'
+    )
+    assert 'pod "w": Unschedulable: no nodes available' in failed.stderr
+
+
+def test_ctrl_c_while_waiting(environment: dict[str, str], master: RunningMaster) -> None:
+    text = POD.format("i")
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from common.cli.main import main; main()",
+            *("apply", "-f", "-", "--wait"),
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(text)
+    process.stdin.close()
+    while not process.stdout.readline().startswith("Waiting for pod"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=30)
+    assert process.stderr is not None
+    said = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert all(line.startswith('pod "i": Unschedulable') for line in said), said
+    process.stdout.close()
+    process.stderr.close()
+    master.admin().json("DELETE", "/api/v1/namespaces/default/pods/i")
+
+
+@pytest.mark.parametrize("environment", ["certificate"], indirect=True)
+def test_a_token_that_nobody_made(wherry: Run) -> None:
+    failed = wherry("token", "delete", "nosuch")
+    assert (failed.returncode, failed.stderr) == (1, "wherry: there is no token nosuch\n")
+
+
+def test_version(wherry: Run) -> None:
+    assert re.fullmatch(r"wherry [0-9.]+\n", wherry("--version").stdout)
+
+
+@pytest.mark.parametrize("words", [["get", "pods", "--all"], ["--kube", "x", "get", "pods"]])
+def test_a_flag_is_written_in_full(wherry: Run, words: list[str]) -> None:
+    assert wherry(*words).returncode == 2

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.fakes.master import ROOT, RunningMaster
@@ -173,6 +175,57 @@ def test_a_script_that_lacks_something_says_what_it_takes(name: str) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_words_too_many_are_refused(master: RunningMaster, tmp_path: Path, script: Path) -> None:
+    environment = {**master.environment(tmp_path, token=True), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script), "a", "b", "c", "d"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    docstring = ast.get_docstring(ast.parse(script.read_text()), clean=False)
+    assert (done.returncode, done.stderr) == (1, f"{docstring}\n")
+    help_ = subprocess.run(
+        [sys.executable, str(script), "--help"], env=environment, capture_output=True, text=True
+    )
+    assert f"{docstring}\n" in (help_.stdout, help_.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("grpc/configmap_operator.py",),
+        ("grpc/list_and_watch_pods.py",),
+        ("grpc/node_usage.py",),
+        ("grpc/react_to_events.py",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_ctrl_c_is_quiet(
+    master: RunningMaster, environment: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    """Once it has connected: a socket of the process leads to the master."""
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLES.parent / arguments[0])],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    of_process = psutil.Process(process.pid)
+    deadline = time.monotonic() + LINE_SECONDS
+    while not any(c.status == "ESTABLISHED" for c in of_process.net_connections()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=30), said) == (130, "")
+
+
 def test_what_the_master_refuses_is_said_in_a_line(
     master: RunningMaster, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -180,7 +233,11 @@ def test_what_the_master_refuses_is_said_in_a_line(
     for name, arguments, words in (
         ("roll_deployment.py", ("nosuch", "x"), 'deployments.apps "nosuch" not found'),
         ("apply_and_wait.py", (str(tmp_path / "bad.yaml"),), 'Pod "Bad_" is invalid: '),
-        ("apply_and_wait.py", (str(tmp_path / "none.yaml"),), "No such file or directory"),
+        (
+            "apply_and_wait.py",
+            (str(tmp_path / "none.yaml"),),
+            "none.yaml: no such file or directory",
+        ),
     ):
         done = subprocess.run(
             [sys.executable, str(EXAMPLES / name), *arguments],

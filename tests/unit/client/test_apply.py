@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.api.errors import StatusError
-from common.client.apply import progress, resource_of
+from common.client.apply import progress, resource_of, trouble
 
 
 def workload(kind: str, wanted: int, **status: Any) -> dict[str, Any]:
@@ -113,3 +113,42 @@ def test_manifests_name_their_kind() -> None:
     for wrong in (None, [], {"kind": "Deployment"}, {"apiVersion": "v1", "kind": "Deployment"}):
         with pytest.raises(StatusError):
             resource_of(wrong)
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p"}, "status": status}
+
+
+BAD_IMAGE = {"reason": "ErrImagePull", "message": "no such image"}
+
+
+@pytest.mark.parametrize(
+    ("plain", "text"),
+    [
+        (pod(containerStatuses=[{"state": {"waiting": BAD_IMAGE}}]), "ErrImagePull: no such image"),
+        (pod(initContainerStatuses=[{"state": {"waiting": {"reason": "X"}}}]), "X"),
+        (pod(containerStatuses=[{"state": {"waiting": BAD_IMAGE}}] * 2), BAD_IMAGE["reason"]),
+        (
+            pod(
+                conditions=[
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/3 nodes are available",
+                    }
+                ]
+            ),
+            "Unschedulable: 0/3 nodes are available",
+        ),
+    ],
+)
+def test_why_a_pod_does_not_run(plain: dict[str, Any], text: str) -> None:
+    assert trouble(plain).startswith(f'pod "p": {text}')
+    assert trouble(plain).count(text) == 1
+
+
+def test_a_pod_that_is_on_its_way_has_no_trouble() -> None:
+    starting = [{"state": {"waiting": {"reason": "ContainerCreating"}}}, {"state": {"running": {}}}]
+    assert trouble(pod(containerStatuses=starting)) == ""
+    assert trouble({"metadata": {"name": "p"}}) == ""

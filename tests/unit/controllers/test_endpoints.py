@@ -18,6 +18,7 @@ from master.controllers.endpointslice import EndpointSliceController
 from master.controllers.endpointslicemirroring import EndpointSliceMirroringController
 from master.controllers.endpointslices import plan
 from master.controllers.kubernetesservice import KEY, KubernetesServiceController
+from tests.examples import examples
 from tests.unit.controllers.sim import Cluster
 
 SLICES, ENDPOINTS = EndpointSliceController(), EndpointsController()
@@ -288,7 +289,7 @@ def carry_out(
     return list(left.values()), len(commands)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.lists(st.frozensets(st.integers(0, 260)), min_size=1, max_size=5))
 def test_whatever_changes_slices_hold_just_what_is_wanted(steps: list[frozenset[int]]) -> None:
     held: list[EndpointSlice] = []
@@ -303,7 +304,7 @@ def test_whatever_changes_slices_hold_just_what_is_wanted(steps: list[frozenset[
         assert [msgspec.json.encode(made) for made in held] == before
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.frozensets(st.integers(0, 260), min_size=1), st.integers(0, 260))
 def test_one_endpoint_more_or_less_is_one_write(numbers: frozenset[int], one: int) -> None:
     held, _ = carry_out([], numbers)

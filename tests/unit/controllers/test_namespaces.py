@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from datetime import UTC, datetime
 
 import pytest
@@ -16,11 +18,14 @@ from common.api.types.core_v1 import (
 )
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Create, Delete, Update
+from master import controllers as room
 from master.controllers.namespace import NamespaceController
 from master.controllers.registry import ClusterFacts, controllers
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
 from tests.unit.controllers.sim import Cluster
+
+CONTROLLER = ("name", "watches", "keys", "reconcile")
 
 
 @pytest.fixture
@@ -94,8 +99,15 @@ def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> Non
     assert list(controller.keys(cluster.view, pods, pod, None)) == ["x"]
 
 
-def test_every_controller_has_a_name_of_its_own() -> None:
+def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
     facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
     made = controllers(facts, lambda request, node: b"", lambda node: datetime.now(UTC))
     names = [controller.name for controller in made]
-    assert len(set(names)) == len(names) == 15
+    assert len(set(names)) == len(names)
+    written = {
+        found
+        for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
+        for found in vars(importlib.import_module(module.name)).values()
+        if isinstance(found, type) and all(hasattr(found, member) for member in CONTROLLER)
+    }
+    assert {type(controller) for controller in made} == written

@@ -11,6 +11,7 @@ from common.api.types.core_v1 import Container, Pod
 from master.controllers import pods, rollout
 from master.controllers.deployment import DeploymentController
 from master.controllers.replicaset import ReplicaSetController
+from tests.examples import examples
 from tests.unit.controllers.sim import Cluster
 from tests.unit.controllers.test_deployment import KEY, deployment
 
@@ -123,7 +124,7 @@ class Rollout(RuleBasedStateMachine):
 
 TestRollout = Rollout.TestCase
 TestRollout.settings = settings(
-    max_examples=30,
+    max_examples=examples(30),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -136,7 +137,7 @@ TestRollout.settings = settings(
     unavailable=posts,
     seed=st.randoms(use_true_random=False),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 def test_availability_during_an_update(
     replicas: int, surge: int | str, unavailable: int | str, seed: object
 ) -> None:

@@ -16,6 +16,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
 from node.kubelet import logs
 from node.kubelet.logs import LogQuery, Reader
+from tests.examples import examples
 
 ALL = LogQuery(follow=False, timestamps=False, tail_lines=-1, since_ms=0, limit_bytes=0)
 FOLLOW = ALL._replace(follow=True)
@@ -268,7 +269,7 @@ def test_every_replaced_file_is_closed(log: Path) -> None:
     assert open_files() == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     lines=st.lists(st.integers(0, 200), max_size=40),
     tail=st.integers(0, 45),

@@ -71,5 +71,5 @@ async def test_a_question_that_makes_no_sense_is_answered_with_what_is_wrong(
 
 
 async def test_without_a_proxy_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="kube-proxy cannot be asked"):
+    with pytest.raises(SystemExit, match="cannot ask kube-proxy"):
         await said(tmp_path / "none.sock", "table")

@@ -65,6 +65,26 @@ def test_errors_name_file_line_and_key(tmp_path: Path, text: str, message: str) 
     assert f"{tmp_path}/{message}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is a directory"),
+        (b"\xff\xfe", "it is not UTF-8 text"),
+        (b"a: \x00", "special characters are not allowed"),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, said: str) -> None:
+    """One line, in words that are not Python's."""
+    file = tmp_path / "config.yaml"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load(file, Settings)
+    assert str(caught.value) == f"{file}: {said}"
+
+
 def test_error_in_a_drop_in_names_that_file(tmp_path: Path) -> None:
     file = write(tmp_path, "name: x\n", local="\nlimits: {pods: -}\n")
     with pytest.raises(ConfigError, match=r"config\.yaml\.d/local\.yaml:2: limits\.pods: "):

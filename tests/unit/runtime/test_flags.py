@@ -120,6 +120,17 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         parse(tmp_path / "none.yaml", "--config", str(tmp_path / "none.yaml"))
 
 
+@pytest.mark.parametrize("words", [["--por", "2"], ["--nosuch"], ["more"], ["--port", "2", "3"]])
+def test_nothing_is_guessed_and_nothing_passed_over(
+    file: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """A flag is written in full: `--node 1` must not become --node-port."""
+    with pytest.raises(SystemExit) as ended:
+        parse(file, *words)
+    assert ended.value.code == 2
+    assert "unrecognized arguments: " in capsys.readouterr().err
+
+
 def test_help_says_what_a_flag_is_for(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(file, "--help")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from master.scheduler.columns import Columns
+from tests.examples import examples
 from tests.unit.scheduler.world import node_item, pod
 
 nodes = st.sampled_from([f"n{number}" for number in range(6)])
@@ -25,7 +26,7 @@ changes = st.lists(
 
 
 @given(changes)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_increments_equal_a_fresh_start(steps: list[tuple[str, str, str]]) -> None:
     columns = Columns()
     cpus: dict[str, str] = {}

@@ -1,0 +1,22 @@
+"""What went wrong outside of the program, in words for a person and without Python's own."""
+
+from __future__ import annotations
+
+import re
+import ssl
+
+_OF_SSL = re.compile(r"^\[[A-Z0-9_: ]+\] | ?\(_ssl\.c:\d+\)")
+
+
+def reason(error: BaseException) -> str:
+    """`no such file or directory` of an OSError, without number and file; else its own words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    if isinstance(error, ssl.SSLError):
+        text = _OF_SSL.sub("", text)
+    if not text:
+        return "timed out" if isinstance(error, TimeoutError) else type(error).__name__
+    return text[0].lower() + text[1:] if text[1:2].islower() else text
