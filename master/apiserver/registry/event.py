@@ -27,6 +27,7 @@ _BACK = {core: view for view, core in _NAMES.items()}
 class EventStrategy(Strategy):
     """Events expire an hour after their last occurrence."""
 
+    has_dependents: ClassVar[bool] = False
     ttl_seconds: ClassVar[int | None] = 3600
 
     def name_problems(self, name: str) -> list[str]:
