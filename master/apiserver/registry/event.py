@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from common.api import errors
+from common.api import errors, names
 from common.api.codec import json as codec
 from common.api.errors import FieldError
 from common.api.resource import Resource
@@ -32,7 +32,7 @@ class EventStrategy(Strategy):
 
     def name_problems(self, name: str) -> list[str]:
         """Names of events contain names of any object."""
-        return [] if name and "/" not in name and "\0" not in name else ["may not contain '/'"]
+        return names.path_segment(name)
 
     def validate(self, obj: Event) -> list[FieldError]:
         """An event lives in the namespace of the object that it is about."""

@@ -19,7 +19,7 @@ from common.api.scheme import Scheme
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from master.apiserver.registry import deletion, door, noderestriction
+from master.apiserver.registry import deletion, door, statuswriters
 from master.apiserver.registry.bodies import NAMESPACE_MISMATCH
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.request import Context, DeleteOptions
@@ -356,7 +356,7 @@ class Pipeline:
         found = validate_metadata_update(new.metadata, old.metadata)
         if subresource == "status":
             strategy.prepare_status_update(new, old)
-            noderestriction.check_status_update(ctx.user, resource, new.metadata, old.metadata)
+            statuswriters.check(ctx.user, resource, new, old)
             found += errors.first(validate_metadata(new.metadata, strategy))
             found += strategy.validate_status_update(new, old)
         elif subresource == "":

@@ -51,7 +51,7 @@ def strategies(
     slices = _resource(scheme, "discovery.k8s.io", "endpointslices")
     found.append(EndpointSliceStrategy(slices))
     requests = _resource(scheme, "certificates.k8s.io", "certificatesigningrequests")
-    found.append(CertificateSigningRequestStrategy(requests))
+    found.append(CertificateSigningRequestStrategy(requests, clock=clock))
     return {strategy.resource.group_resource: strategy for strategy in found}
 
 

@@ -271,7 +271,7 @@ def test_errors_are_kubernetes_own(master: RunningMaster) -> None:
         ("DELETE", "/configmaps/a", b'{"gracePeriodSeconds":"x"}', 400),
         ("DELETE", "/configmaps/a?gracePeriodSeconds=x", b"", 400),
         ("DELETE", "/configmaps/a", b'{"preconditions":{"uid":"other"}}', 409),
-        ("DELETE", "/configmaps/a", b'{"propagationPolicy":"X"}', 400),
+        ("DELETE", "/configmaps/a", b'{"propagationPolicy":"X"}', 422),
         ("GET", "/configmaps?limit=-1", b"", 400),
         ("GET", "/configmaps?continue=zzz", b"", 400),
         ("GET", "/configmaps?resourceVersion=abc", b"", 400),

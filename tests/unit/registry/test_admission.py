@@ -19,6 +19,7 @@ from common.api.types.certificates_v1 import (
 )
 from common.api.types.core_v1 import LocalObjectReference, Namespace, ServiceAccount
 from common.api.types.meta_v1 import ObjectMeta
+from common.security.csr import make_key, make_request
 from common.security.identity import Identity
 from master.apiserver.admission.build import admission
 from master.apiserver.admission.default_tolerations import default_tolerations
@@ -185,12 +186,15 @@ async def test_some_namespaces_stay(pipeline: Pipeline, name: str) -> None:
     )
 
 
+PEM = make_request(make_key(), "system:node:n1", ["system:nodes"])
+
+
 def signing_request(signer: str) -> CertificateSigningRequest:
     """What a machine that joins asks for, or somebody who pretends to be one."""
     return CertificateSigningRequest(
         metadata=ObjectMeta(name="join"),
         spec=CertificateSigningRequestSpec(
-            request=b"pem", signerName=signer, usages=("client auth",), username="system:admin"
+            request=PEM, signerName=signer, usages=("client auth",), username="system:admin"
         ),
     )
 
@@ -218,7 +222,7 @@ async def test_a_request_goes_a_day_after_its_last_change(pipeline: Pipeline) ->
         current.status.conditions = (approved,)
         return current
 
-    await pipeline.update(CONTEXT, REQUESTS, "", "join", approve, subresource="status")
+    await pipeline.update(CONTEXT, REQUESTS, "", "join", approve, subresource="approval")
     await pipeline.clock.advance(24 * 3600 - 60)
     await pipeline.read(REQUESTS, "", "join")
     await pipeline.clock.advance(120)
