@@ -21,6 +21,7 @@ from master.controllers.replicationcontroller import ReplicationControllerContro
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
 from master.controllers.tainteviction import TaintEvictionController
+from master.controllers.volumeprotection import VolumeProtectionController
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def controllers(facts: ClusterFacts, sign_node: Sign, silence: Silence) -> list[
         RootCaController(facts.ca_pem),
         ServiceAccountController(),
         TaintEvictionController(),
+        VolumeProtectionController(),
     ]
 
 

@@ -70,7 +70,7 @@ def validate_affinity(path: str, affinity: Affinity) -> Findings:
         here = f"{path}.nodeAffinity"
         required = nodes.requiredDuringSchedulingIgnoredDuringExecution
         if required is not None:
-            yield from _node_selector(f"{here}.{_REQUIRED}", required)
+            yield from validate_node_selector(f"{here}.{_REQUIRED}", required)
         preferred = nodes.preferredDuringSchedulingIgnoredDuringExecution
         for number, preference in enumerate(preferred):
             where = f"{here}.{_PREFERRED}[{number}]"
@@ -99,7 +99,8 @@ def _weight(path: str, weight: int) -> Findings:
         yield errors.invalid(f"{path}.weight", weight, "must be in the range 1-100")
 
 
-def _node_selector(path: str, selector: NodeSelector) -> Findings:
+def validate_node_selector(path: str, selector: NodeSelector) -> Findings:
+    """Terms of which one must fit."""
     where = f"{path}.nodeSelectorTerms"
     if not selector.nodeSelectorTerms:
         yield errors.required(where, "must have at least one node selector term")

@@ -63,8 +63,14 @@ def _source(path: str, volume: Volume) -> Findings:
         yield errors.forbidden(f"{path}.{name}", "may not specify more than 1 volume type")
     if not given:
         yield errors.required(path, "must specify a volume type")
-    elif given[0] in _RULES:
-        yield from _RULES[given[0]](f"{path}.{given[0]}", getattr(volume, given[0]))
+    else:
+        yield from validate_source(f"{path}.{given[0]}", given[0], getattr(volume, given[0]))
+
+
+def validate_source(path: str, kind: str, source: Any) -> Findings:
+    """What pods and persistent volumes may say of a kind of storage that both can have."""
+    if kind in _RULES:
+        yield from _RULES[kind](path, source)
 
 
 def _empty_dir(path: str, source: Any) -> Findings:

@@ -63,6 +63,13 @@ class View(Protocol):
         """A client's object in the form of the source."""
         ...
 
+    def check(self, new: Any, old: Any) -> None:
+        """Raise StatusError 422 for what the source allows and this resource does not.
+
+        Both are in the form of the source; `old` is None for a new object.
+        """
+        ...
+
 
 class Registry:
     """All resources of the API."""
@@ -186,6 +193,8 @@ class Registry:
         view = self._views.get(self._key(resource))
         obj = self._decode(ctx, body, resource, view)
         source = view.source if view else resource
+        if view:
+            view.check(obj, None)
         data = await self.pipeline.create(ctx, source, namespace, obj)
         return view.outbound(data) if view else data
 
@@ -217,7 +226,7 @@ class Registry:
             view.source if view else resource,
             namespace,
             name,
-            _always(obj),
+            _checked(view, _always(obj)) if view else _always(obj),
             subresource=subresource,
         )
         return view.outbound(data) if view else data
@@ -268,7 +277,8 @@ class Registry:
             seen = view.outbound(codec.encode(obj))
             return bodies.patched(ctx, seen, patcher, cls, view.inbound)
 
-        data = await self.pipeline.update(ctx, view.source, namespace, name, change)
+        wanted = _checked(view, change)
+        data = await self.pipeline.update(ctx, view.source, namespace, name, wanted)
         return view.outbound(data)
 
     @answering
@@ -293,6 +303,18 @@ def _always(obj: msgspec.Struct) -> Change:
     """The change of an update: again and again to the same object, whatever there was before."""
     data, cls = codec.encode(obj), type(obj)
     return lambda _: codec.decode(data, cls)
+
+
+def _checked(view: View, change: Change) -> Change:
+    """A change through a view, by the rules that the view has beside those of its source."""
+
+    def made(obj: Any) -> Any:
+        old = msgspec.structs.replace(obj)
+        new = change(obj)
+        view.check(new, old)
+        return new
+
+    return made
 
 
 def _chosen(resource: Resource, items: list[bytes], options: ListOptions) -> list[bytes]:

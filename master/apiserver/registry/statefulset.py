@@ -18,6 +18,7 @@ from common.api.types.core_v1 import (
     Volume,
 )
 from master.apiserver.registry.checks import Findings, named, nonnegative, one_of
+from master.apiserver.registry.persistentvolume import default_claim_spec
 from master.apiserver.registry.poddefaults import default_template
 from master.apiserver.registry.workload import (
     REVISION_HISTORY_LIMIT,
@@ -116,7 +117,7 @@ class StatefulSetStrategy(WorkloadStrategy):
         default_template(spec.template)
         for claim in spec.volumeClaimTemplates:
             claim.status.phase = claim.status.phase or "Pending"
-            claim.spec.volumeMode = claim.spec.volumeMode or "Filesystem"
+            default_claim_spec(claim.spec)
 
     def validate_update(self, new: StatefulSet, old: StatefulSet) -> list[FieldError]:
         """Names and claims of pods stay."""

@@ -98,4 +98,4 @@ def test_every_controller_has_a_name_of_its_own() -> None:
     facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
     made = controllers(facts, lambda request, node: b"", lambda node: datetime.now(UTC))
     names = [controller.name for controller in made]
-    assert len(set(names)) == len(names) == 15
+    assert len(set(names)) == len(names) == 16
