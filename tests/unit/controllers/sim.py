@@ -176,7 +176,8 @@ class Cluster:
         found = lister.by_key(key)
         if found is None or not found.deleting:
             return
-        if not msgspec.json.decode(found.data)["metadata"].get("finalizers"):
+        plain = msgspec.json.decode(found.data)
+        if not any(plain.get(part, {}).get("finalizers") for part in ("metadata", "spec")):
             lister.remove(key)
 
     def advance(self, seconds: float) -> None:

@@ -73,15 +73,41 @@ def test_a_namespace_is_emptied_and_then_finalized(cluster: Cluster) -> None:
     cluster.put(ConfigMap(metadata=ObjectMeta(name="c", namespace="x")))
     cluster.put(ConfigMap(metadata=ObjectMeta(name="c", namespace="y")))
     commands = cluster.reconcile(controller, "x")
-    assert sorted(c.name for c in commands if isinstance(c, Delete)) == ["c", "p"]
+    assert [c.name for c in commands if isinstance(c, Delete)] == ["p"], "pods go first"
+    assert said(cluster)["NamespaceDeletionContentFailure"] == ("True", "ContentDeletionFailed")
+    cluster.reconcile(controller, "x")
+    assert said(cluster)["NamespaceFinalizersRemaining"] == ("True", "SomeFinalizersRemain")
     assert cluster.reconcile(controller, "x") == [], "the pod is still on its way out"
     cluster.remove(Pod, "p", "x")
+    commands = cluster.reconcile(controller, "x")
+    assert [c.name for c in commands if isinstance(c, Delete)] == ["c"]
+    assert said(cluster)["NamespaceDeletionContentFailure"] == ("False", "ContentDeleted")
     (update,) = cluster.reconcile(controller, "x")
     assert isinstance(update, Update)
     assert update.subresource == "finalize"
     assert update.body.spec.finalizers == ()
     assert [found.metadata.namespace for found in cluster.list(ConfigMap)] == ["y"]
     assert cluster.reconcile(controller, "x") == []
+
+
+def said(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """The conditions of the namespace `x`."""
+    found = cluster.get(Namespace, "x", "").status.conditions
+    return {condition.type: (condition.status, condition.reason) for condition in found}
+
+
+def test_a_namespace_of_many_pods_is_not_written_for_each(cluster: Cluster) -> None:
+    controller = NamespaceController()
+    namespace(cluster, deleting=True)
+    for number in range(20):
+        meta = ObjectMeta(name=f"p{number}", namespace="x", finalizers=("hold",))
+        cluster.put(Pod(metadata=meta))
+    written = 0
+    for number in range(20):
+        commands = cluster.reconcile(controller, "x")
+        written += sum(isinstance(command, Update) for command in commands)
+        cluster.remove(Pod, f"p{number}", "x")
+    assert written == 2
 
 
 def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> None:
