@@ -224,7 +224,7 @@ def _registry(
         strategies=strategies(
             SCHEME, cluster_cidr=config.cluster_cidr, service_cidr=config.service_cidr, clock=clock
         ),
-        admission=admission(cache, SCHEME),
+        admission=admission(cache, SCHEME, allow_external_ips=config.allow_external_ips),
         clock=clock,
         rng=rng,
     )

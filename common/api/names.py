@@ -47,7 +47,9 @@ def _too_long(limit: int) -> str:
 def dns_label(text: str) -> list[str]:
     """What is wrong with `text` as an RFC 1123 label (namespaces, containers, volumes)."""
     found = [_too_long(63)] if len(text) > 63 else []
-    return found if _LABEL.fullmatch(text) else [*found, DNS_LABEL]
+    if _LABEL.fullmatch(text):
+        return found
+    return [*found, "must not contain dots" if _SUBDOMAIN.fullmatch(text) else DNS_LABEL]
 
 
 def dns_subdomain(text: str) -> list[str]:

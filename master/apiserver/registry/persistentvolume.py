@@ -22,6 +22,7 @@ from common.api.types.core_v1 import (
     TypedObjectReference,
 )
 from common.runtime.clock import Clock
+from master.apiserver.registry import volumewarnings
 from master.apiserver.registry.checks import Findings, immutable, label_selector, named, one_of
 from master.apiserver.registry.podscheduling import validate_node_selector
 from master.apiserver.registry.podvolumes import no_backsteps, validate_source
@@ -34,6 +35,12 @@ SNAPSHOTS = "snapshot.storage.k8s.io"
 _ACCESS = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _MODES = ("Block", "Filesystem")
 _RECLAIM = ("Delete", "Recycle", "Retain")
+_DEPRECATED = {
+    BETA_CLASS: 'deprecated since v1.8; use "storageClassName" attribute instead',
+    "volume.beta.kubernetes.io/mount-options": (
+        'deprecated since v1.31; use "mountOptions" attribute instead'
+    ),
+}
 _SAME = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for "
     "bound claims"
@@ -102,21 +109,14 @@ class PersistentVolumeClaimStrategy(Strategy):
             if quantity.parse(amount) < 0
         ]
 
-    def warnings(self, obj: PersistentVolumeClaim) -> list[str]:
+    def warnings(
+        self, obj: PersistentVolumeClaim, old: PersistentVolumeClaim | None = None
+    ) -> list[str]:
         """That nothing binds it; an old way to name a class; parts of bytes."""
-        found = super().warnings(obj)
+        found = super().warnings(obj, old)
         if BETA_CLASS in obj.metadata.annotations:
-            found.append(
-                f"metadata.annotations[{BETA_CLASS}]: deprecated since v1.8; use "
-                '"storageClassName" attribute instead'
-            )
-        for name in ("requests", "limits"):
-            amount = getattr(obj.spec.resources, name).get("storage", "0")
-            if quantity.parse(amount) % 1:
-                found.append(
-                    f'spec.resources.{name}[storage]: fractional byte value "{amount}" is '
-                    "invalid, must be an integer"
-                )
+            found.append(f"metadata.annotations[{BETA_CLASS}]: {_DEPRECATED[BETA_CLASS]}")
+        found += volumewarnings.claim("spec", obj.spec)
         return found
 
 
@@ -229,6 +229,19 @@ class PersistentVolumeStrategy(Strategy):
     def validate(self, obj: PersistentVolume) -> list[FieldError]:
         """The rules of the spec."""
         return errors.first(_volume_spec(obj.spec))
+
+    def warnings(self, obj: PersistentVolume, old: PersistentVolume | None = None) -> list[str]:
+        """That nothing uses it; old annotations; what Kubernetes no longer has."""
+        found = super().warnings(obj, old)
+        for key, text in _DEPRECATED.items():
+            if key in obj.metadata.annotations:
+                found.append(f"metadata.annotations[{key}]: {text}")
+        if obj.spec.persistentVolumeReclaimPolicy == "Recycle":
+            found.append(
+                "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. "
+                "Instead, the recommended approach is to use dynamic provisioning."
+            )
+        return [*found, *volumewarnings.gone("spec", obj.spec)]
 
     def validate_update(self, new: PersistentVolume, old: PersistentVolume) -> list[FieldError]:
         """The storage itself stays what it is."""

@@ -313,7 +313,7 @@ class Pipeline:
             except storage.AllocationTaken as error:
                 self._take_note(strategy, new, error, asked, taken)
                 continue
-            ctx.warnings.add(strategy.warnings(new))
+            ctx.warnings.add(strategy.warnings(new, old))
             return splice(value, revision)
 
     def _expect_revision(self, strategy: Strategy, meta: ObjectMeta, current: KeyValue) -> None:

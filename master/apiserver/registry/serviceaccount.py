@@ -15,9 +15,10 @@ class ServiceAccountStrategy(Strategy):
         """Nothing but the names."""
         obj.secrets = tuple(ObjectReference(name=secret.name) for secret in obj.secrets)
 
-    def warnings(self, obj: ServiceAccount) -> list[str]:
+    def warnings(self, obj: ServiceAccount, old: ServiceAccount | None = None) -> list[str]:
         """An annotation that goes away."""
-        if MOUNTABLE not in obj.metadata.annotations:
+        before = old is not None and MOUNTABLE in old.metadata.annotations
+        if MOUNTABLE not in obj.metadata.annotations or before:
             return []
         return [
             f"metadata.annotations[{MOUNTABLE}]: deprecated in v1.32+; prefer separate namespaces "

@@ -88,8 +88,8 @@ class Strategy:
         """What of a change of status is not allowed."""
         return []
 
-    def warnings(self, obj: Any) -> list[str]:
-        """What the user should know although the object is accepted."""
+    def warnings(self, obj: Any, old: Any = None) -> list[str]:
+        """What the user should know although the object, or the change of `old`, is accepted."""
         if self.resource.inert:
             return [f"{self.resource.kind} is stored; nothing acts on it yet"]
         return []
