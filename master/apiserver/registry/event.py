@@ -10,6 +10,7 @@ from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.core_v1 import Event
 from master.apiserver.registry.checks import Findings, immutable, named
+from master.apiserver.registry.filters import renamed
 from master.apiserver.registry.strategy import Strategy
 
 # Member of events.k8s.io/v1 -> member of core/v1; all others have the same name in both.
@@ -37,6 +38,25 @@ _LASTING = (
     "reportingComponent",
     "reportingInstance",
 )
+_SELECTED = {
+    **{
+        f"regarding.{name}": f"involvedObject.{name}"
+        for name in (
+            "kind",
+            "namespace",
+            "name",
+            "uid",
+            "apiVersion",
+            "resourceVersion",
+            "fieldPath",
+        )
+    },
+    "reason": "reason",
+    "reportingController": "reportingComponent",
+    "type": "type",
+    "metadata.namespace": "metadata.namespace",
+    "metadata.name": "metadata.name",
+}
 _BACK = {core: view for view, core in _NAMES.items()}
 
 
@@ -147,6 +167,10 @@ class EventView:
             made[_NAMES.get(name, name)] = value
         made["apiVersion"], made["kind"] = "v1", "Event"
         return made
+
+    def selector(self, text: str) -> str:
+        """Fields by the names that core/v1 has for them."""
+        return renamed(text, _SELECTED)
 
     def check(self, new: Event, old: Event | None) -> None:
         """Raise StatusError 422 for an event that this version refuses, though core/v1 takes it."""

@@ -40,6 +40,10 @@ class LeaseView:
         """Leases are written as they are."""
         return plain
 
+    def selector(self, text: str) -> str:
+        """The fields are the same."""
+        return text
+
     def check(self, new: Lease, old: Lease | None) -> None:
         """The rules are those of the kind."""
 

@@ -7,6 +7,7 @@ It routes: resources with objects of their own go to the pipeline, views of othe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -61,6 +62,10 @@ class View(Protocol):
 
     def inbound(self, plain: dict[str, Any]) -> dict[str, Any]:
         """A client's object in the form of the source."""
+        ...
+
+    def selector(self, text: str) -> str:
+        """A field selector in the names of the source; raises StatusError 400."""
         ...
 
     def check(self, new: Any, old: Any) -> None:
@@ -149,6 +154,8 @@ class Registry:
             items = _chosen(resource, computed.list(namespace), options)
             return ObjectPage(items, self.pipeline.cache.revision, "", None)
         view = self._views.get(self._key(resource))
+        if view:
+            options = replace(options, field_selector=view.selector(options.field_selector))
         found = await self._reads.list(view.source if view else resource, namespace, options)
         items = [entry.data for entry in found.entries]
         if view:
@@ -166,6 +173,8 @@ class Registry:
         """Events of a resource; see `Reads.watch`. What is seen through a view is all yielded."""
         view = self._views.get(self._key(resource))
         source, receiver = (view.source, None) if view else (resource, receiver)
+        if view:
+            options = replace(options, field_selector=view.selector(options.field_selector))
         try:
             async for events in self._reads.watch(source, namespace, options, receiver=receiver):
                 yield [_seen_through(view, event) for event in events] if view else events

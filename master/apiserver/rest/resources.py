@@ -25,6 +25,8 @@ from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.requestinfo import RequestInfo
 
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+_PLAIN = ("bindings", "binding", "eviction", "token")
+"""Resources and subresources that are asked to do something: they have no metadata to show."""
 
 
 class Resources:
@@ -74,7 +76,7 @@ class Resources:
             subresource=info.subresource,
             resource_version=parameters.get("resourceVersion", ""),
         )
-        return self._object(info.resource, data, form, parameters)
+        return self._object(_shown(info), data, form, parameters)
 
     def _object(
         self,
@@ -116,7 +118,9 @@ class Resources:
         ctx: Context,
     ) -> web.Response:
         """Create, update, patch, delete."""
-        form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
+        plain = info.resource.plural in _PLAIN or info.subresource in _PLAIN
+        forms = () if plain else _OBJECT_FORMS
+        form = negotiate.accepted(request.headers.get("Accept", ""), forms)
         body = await request.read()
         kind = request.headers.get("Content-Type", "")
         match info.verb:
@@ -129,7 +133,7 @@ class Resources:
                     info.subresource,
                     bodies.Body(body, kind),
                 )
-                return self._object(info.resource, data, form, parameters, 201)
+                return self._object(_shown(info), data, form, parameters, 201)
             case "update":
                 data = await self._registry.update(
                     ctx,
@@ -139,14 +143,14 @@ class Resources:
                     info.subresource,
                     bodies.Body(body, kind),
                 )
-                return self._object(info.resource, data, form, parameters)
+                return self._object(_shown(info), data, form, parameters)
             case "patch":
                 media_type = bodies.Body(body, kind).media_type
                 change = patcher(self.scheme, info.resource, info.subresource, body, media_type)
                 data = await self._registry.patch(
                     ctx, info.resource, info.namespace, info.name, info.subresource, change
                 )
-                return self._object(info.resource, data, form, parameters)
+                return self._object(_shown(info), data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
         if info.verb == "deletecollection":
             return await self._delete_collection(info, parameters, asked, ctx)
@@ -184,6 +188,11 @@ class Resources:
                 "items": [msgspec.Raw(data) for data in found.items],
             }
         )
+
+
+def _shown(info: RequestInfo) -> Resource:
+    """The resource whose columns a Table of the answer has."""
+    return tables.SCALE if info.subresource == "scale" else info.resource
 
 
 def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:
