@@ -180,6 +180,10 @@ class Cluster:
         if not any(plain.get(part, {}).get("finalizers") for part in ("metadata", "spec")):
             lister.remove(key)
 
+    def monotonic(self) -> float:
+        """Seconds that have gone by."""
+        return (self.now - START).total_seconds()
+
     def advance(self, seconds: float) -> None:
         """Move the time."""
         self.now += timedelta(seconds=seconds)

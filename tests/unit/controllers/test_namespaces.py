@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from common.api import times
@@ -20,6 +18,7 @@ from master.controllers.namespace import NamespaceController
 from master.controllers.registry import ClusterFacts, controllers
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
+from master.controllers.signsoflife import SignsOfLife
 from tests.unit.controllers.sim import Cluster
 
 
@@ -122,6 +121,8 @@ def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> Non
 
 def test_every_controller_has_a_name_of_its_own() -> None:
     facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
-    made = controllers(facts, lambda request, node: b"", lambda node: datetime.now(UTC))
+    made = controllers(
+        facts, lambda request, node: b"", SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
+    )
     names = [controller.name for controller in made]
     assert len(set(names)) == len(names) == 16
