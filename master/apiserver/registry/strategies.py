@@ -65,7 +65,9 @@ def strategies(
     volumes = _resource(scheme, "", "persistentvolumes")
     found.append(PersistentVolumeStrategy(volumes, clock=clock))
     nodes = _resource(scheme, "", "nodes")
-    found.append(NodeStrategy(nodes, cluster_cidr=cluster_cidr, clock=clock))
+    found.append(
+        NodeStrategy(nodes, cluster_cidr=cluster_cidr, service_cidr=service_cidr, clock=clock)
+    )
     services = _resource(scheme, "", "services")
     found.append(ServiceStrategy(services, service_cidr=service_cidr))
     slices = _resource(scheme, "discovery.k8s.io", "endpointslices")
