@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import sys
+from pathlib import Path
+
 import pytest
 
 from common.api import times
@@ -126,3 +130,17 @@ def test_every_controller_has_a_name_of_its_own() -> None:
     )
     names = [controller.name for controller in made]
     assert len(set(names)) == len(names) == 16
+
+
+def test_controllers_do_not_import_each_other() -> None:
+    facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
+    signs = SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
+    made = controllers(facts, lambda request, node: b"", signs)
+    modules = {type(controller).__module__ for controller in made}
+    for module in modules:
+        source = Path(sys.modules[module].__file__ or "").read_text()
+        found = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+        assert found.isdisjoint(modules), module
