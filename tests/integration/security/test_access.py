@@ -16,7 +16,7 @@ from common.api.scheme import SCHEME
 from common.client.https import ConnectionFailed
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
-from master.apiserver.rest.openapi import path_of
+from master.apiserver.rest.openapipaths import path_of
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.master import RunningMaster
 
