@@ -1,6 +1,6 @@
 """OpenAPI v3 documents, made from the .proto files: enough for kubectl's validation and explain.
 
-One document a group and version, made on first use and kept as bytes. Schemas carry the merge
+One document a group and version, made once and kept as bytes. Schemas carry the merge
 metadata that clients patch with.
 """
 
