@@ -82,7 +82,7 @@ class NodeLifecycleController:
             return []
         if new.decode(Lease).spec.renewTime == old.decode(Lease).spec.renewTime:
             return []
-        self._signs.wrote(new.name)
+        self._signs.renewed(new.name)
         return [new.name]
 
     def _note(self, old: Item | None, new: Item | None) -> None:
@@ -92,7 +92,7 @@ class NodeLifecycleController:
         if new is None:
             self._signs.forget(old.name)
         elif _heartbeat(old) != _heartbeat(new):
-            self._signs.wrote(new.name)
+            self._signs.posted(new.name)
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """One thing at a time: the condition, then taints and pods; look again before too long."""

@@ -19,9 +19,10 @@ with the grace of 15 seconds for streams, Kubernetes' 50 seconds."""
 
 
 class SignsOfLife:
-    """Puts streams and writes together; those of a node that has had a stream do not count.
+    """Puts streams and writes together.
 
-    This master itself writes the status of such a node.
+    Statuses of a node that has had a stream do not count: this master itself writes them. Its
+    Lease nobody writes, so that a renewal means that another agent runs the node now.
     """
 
     def __init__(
@@ -32,9 +33,14 @@ class SignsOfLife:
         self._monotonic = monotonic
         self._written: dict[str, float] = {}
 
-    def wrote(self, node: str) -> None:
-        """A sign of life of the node has changed."""
+    def renewed(self, node: str) -> None:
+        """The node's Lease has been renewed."""
         self._written[node] = self._monotonic()
+
+    def posted(self, node: str) -> None:
+        """A heartbeat in the node's status has changed."""
+        if node not in self._streamed:
+            self._written[node] = self._monotonic()
 
     def forget(self, node: str) -> None:
         """The node is gone."""
@@ -44,6 +50,6 @@ class SignsOfLife:
         """Silence as it is counted for a stream; below zero while a writer has time left."""
         silence = self._stream(node)
         written = self._written.get(node)
-        if written is None or node in self._streamed:
+        if written is None:
             return silence
         return min(silence, self._monotonic() - written - LENIENCE_SECONDS)

@@ -32,6 +32,9 @@ class LeaseView:
         heard = self._heartbeats.get(plain["metadata"]["name"])
         if heard is None:
             return data
+        stored = plain.get("spec", {}).get("renewTime")
+        if stored and times.parse(stored).timestamp() > heard:
+            return data  # another agent runs the node now
         renewed = times.to_micro_time(datetime.fromtimestamp(heard, UTC))
         plain.setdefault("spec", {})["renewTime"] = renewed
         return codec.encode(plain)

@@ -386,8 +386,12 @@ def test_a_lease_that_is_there_or_renewed_by_nobody_is_no_sign_of_life() -> None
 
 def test_what_this_master_writes_for_a_node_with_a_stream_does_not_count() -> None:
     nodes = Nodes(2)
-    agent = Agent(nodes, "n1")
     nodes.streamed.add("n1")
+    agent = Agent(nodes, "n1")
     agent.post("True")
     nodes.wait(GRACE_SECONDS)
     assert nodes.ready("n1") == "Unknown"
+    agent.renew()
+    agent.post("True")
+    nodes.wait(GRACE_SECONDS)
+    assert nodes.ready("n1") == "True", "another agent runs it now"

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from common.api.codec import json as codec
+from common.api.types import MicroTime
+from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import (
     PersistentVolume,
     PersistentVolumeClaim,
@@ -18,6 +21,7 @@ from common.api.types.core_v1 import (
     Volume,
 )
 from common.api.types.meta_v1 import ObjectMeta
+from master.apiserver.registry.lease import LeaseView
 from master.controllers.volumeprotection import CLAIMS, VOLUMES, VolumeProtectionController
 from tests.unit.controllers.sim import Cluster
 from tests.unit.registry.conftest import STRATEGIES, Writer
@@ -462,3 +466,19 @@ def test_claims_and_volumes_go_when_nobody_uses_them() -> None:
     cluster.put(held)
     cluster.reconcile(controller, f"{VOLUMES}:v")
     assert cluster.list(PersistentVolume) == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("1970-01-01T00:00:10.000000Z", "1970-01-01T00:01:40.000000Z"),
+        ("1970-01-01T00:02:00.000000Z", "1970-01-01T00:02:00.000000Z"),
+        (None, "1970-01-01T00:01:40.000000Z"),
+    ],
+)
+def test_a_lease_shows_the_newer_heartbeat(stored: str | None, shown: str) -> None:
+    """A node whose stream was heard after 100 seconds, and what another agent has written."""
+    view = LeaseView(STRATEGIES["leases.coordination.k8s.io"].resource, {"n1": 100.0})
+    meta = ObjectMeta(name="n1", namespace="kube-node-lease")
+    lease = Lease(metadata=meta, spec=LeaseSpec(renewTime=stored and MicroTime(stored)))
+    assert codec.decode(view.outbound(codec.encode(lease)), Lease).spec.renewTime == shown
