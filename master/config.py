@@ -50,6 +50,9 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     service_cidr: Annotated[
         Cidr, Meta(description="the addresses of services; the first one is the API's own")
     ] = "10.43.0.0/16"
+    allow_external_ips: Annotated[
+        bool, Meta(description="whether Services may take the traffic to any externalIPs")
+    ] = False
     tls_san: Annotated[
         tuple[str, ...], Meta(description="more names and addresses in its certificate")
     ] = ()

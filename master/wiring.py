@@ -56,6 +56,7 @@ from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
 from master.controllers.registry import ClusterFacts, controllers
+from master.controllers.signsoflife import SignsOfLife
 from master.pki import Pki
 from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
@@ -173,7 +174,8 @@ def _controllers(
         port=config.secure_port,
         service_address=config.api_service_address,
     )
-    for controller in controllers(facts, pki.sign_node, hub.silence_seconds):
+    signs = SignsOfLife(hub.silence_seconds, hub.heartbeats, clock.monotonic)
+    for controller in controllers(facts, pki.sign_node, signs):
         if controller.name not in config.disable_controllers:
             runner = ControllerRunner(
                 controller,
@@ -224,7 +226,7 @@ def _registry(
         strategies=strategies(
             SCHEME, cluster_cidr=config.cluster_cidr, service_cidr=config.service_cidr, clock=clock
         ),
-        admission=admission(cache, SCHEME, clock),
+        admission=admission(cache, SCHEME, clock, allow_external_ips=config.allow_external_ips),
         clock=clock,
         rng=rng,
         offload=Offload(threads=1, name="heavy"),

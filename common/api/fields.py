@@ -104,6 +104,25 @@ def _terms(text: str) -> list[str]:
     return [term for term in terms if term]
 
 
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """A selector with other names of fields, which are the keys of `names`.
+
+    Raises InvalidFieldSelector for a field that has none; what is no term stays as it is.
+    """
+    if len(text) > labels.TEXT_MAX_CHARACTERS:
+        return text
+    made = []
+    for term in _terms(text):
+        parts = _TERM.fullmatch(term)
+        if parts is None:
+            return text
+        name, operator, value = parts.groups()
+        if name not in names:
+            raise InvalidFieldSelector(f"field label not supported: {name}")
+        made.append(f"{names[name]}{operator}{value}")
+    return ",".join(made)
+
+
 def _check_known(name: str, resource: Resource) -> None:
     if name in COMMON or name in OFFERED.get(resource.kind, {}):
         return
@@ -126,16 +145,18 @@ def _unescaped(value: str) -> str:
 def values(plain: Mapping[str, Any], kind: str, wanted: tuple[str, ...]) -> dict[str, str]:
     """The values of `wanted` fields in an object of plain JSON values."""
     absent = OFFERED.get(kind, {})
-    return {name: _value(plain, name, absent.get(name, "")) for name in wanted}
+    return {name: _value(plain, kind, name, absent.get(name, "")) for name in wanted}
 
 
-def _value(plain: Mapping[str, Any], name: str, absent: str) -> str:
+def _value(plain: Mapping[str, Any], kind: str, name: str, absent: str) -> str:
     found: Any = plain
     path = name.split(".")
     if name == "status.podIPs":
         path = ["status", "podIP"]
-    elif name == "source" and isinstance(plain.get("source"), dict):
-        path = ["source", "component"]
+    elif name == "source" and kind == "Event":
+        source = plain.get("source")
+        named = isinstance(source, dict) and source.get("component")
+        path = ["source", "component"] if named else ["reportingComponent"]
     for part in path:
         if not isinstance(found, Mapping):
             return absent

@@ -37,6 +37,9 @@ _LABEL_VALUE_TEXT = (
 )
 
 
+SUBDOMAIN_MAX = 253
+
+
 def _too_long(limit: int) -> str:
     return f"must be no more than {limit} characters"
 
@@ -44,13 +47,28 @@ def _too_long(limit: int) -> str:
 def dns_label(text: str) -> list[str]:
     """What is wrong with `text` as an RFC 1123 label (namespaces, containers, volumes)."""
     found = [_too_long(63)] if len(text) > 63 else []
-    return found if _LABEL.fullmatch(text) else [*found, DNS_LABEL]
+    if _LABEL.fullmatch(text):
+        return found
+    return [*found, "must not contain dots" if _SUBDOMAIN.fullmatch(text) else DNS_LABEL]
 
 
 def dns_subdomain(text: str) -> list[str]:
     """What is wrong with `text` as an RFC 1123 subdomain (most objects' names)."""
-    found = [_too_long(253)] if len(text) > 253 else []
+    found = [_too_long(SUBDOMAIN_MAX)] if len(text) > SUBDOMAIN_MAX else []
     return found if _SUBDOMAIN.fullmatch(text) else [*found, DNS_SUBDOMAIN]
+
+
+def path_segment(text: str) -> list[str]:
+    """What is wrong with `text` as one part of a path: the names of kinds without other rules.
+
+    Kubernetes bounds neither their length nor what cannot be printed; keys of the store do.
+    """
+    if text in (".", ".."):
+        return [f"may not be '{text}'"]
+    found = [f"may not contain '{sign}'" for sign in ("/", "%") if sign in text]
+    if len(text.encode(errors="replace")) > SUBDOMAIN_MAX:
+        found.append(_too_long(SUBDOMAIN_MAX))
+    return found if text.isprintable() else [*found, "must be printable"]
 
 
 def qualified_name(text: str) -> list[str]:

@@ -39,6 +39,10 @@ class Scheme:
         """The kind, or None when it is not known."""
         return self._kinds.get((api_version, name))
 
+    def kinds(self) -> list[Kind]:
+        """Every kind, served by a resource or not."""
+        return list(self._kinds.values())
+
     def resource(self, group: str, version: str, plural: str) -> Resource | None:
         """The resource of a path such as /apis/apps/v1/deployments, or None."""
         return self._by_path.get((group, version, plural))

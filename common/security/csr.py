@@ -45,22 +45,24 @@ def make_request(key_pem: bytes, common_name: str, organizations: Sequence[str] 
 
 def check_node_request(request_pem: bytes) -> str:
     """The node's name in a request for a node's client certificate. Raises CertificateError."""
+    request = check_request(request_pem)
+    if any(isinstance(one.value, x509.SubjectAlternativeName) for one in request.extensions):
+        raise CertificateError("a node's client certificate has no alternative names")
+    _check_key(request.public_key())
+    return _node_name(request.subject)
+
+
+def check_request(request_pem: bytes) -> x509.CertificateSigningRequest:
+    """A request that can be read and is signed with its own key. Raises CertificateError."""
     try:
         request = x509.load_pem_x509_csr(request_pem)
-        proven, key, extensions = (
-            request.is_signature_valid,
-            request.public_key(),
-            list(request.extensions),
-        )
+        proven, _, _ = request.is_signature_valid, request.public_key(), list(request.extensions)
     except Exception as error:
         # The library raises errors of many kinds, depending on what is wrong with the bytes.
         raise CertificateError(f"not a certificate signing request: {error}") from error
     if not proven:
         raise CertificateError("the request is not signed with the key that it carries")
-    if any(isinstance(one.value, x509.SubjectAlternativeName) for one in extensions):
-        raise CertificateError("a node's client certificate has no alternative names")
-    _check_key(key)
-    return _node_name(request.subject)
+    return request
 
 
 def _node_name(subject: x509.Name) -> str:

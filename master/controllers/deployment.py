@@ -286,7 +286,11 @@ class _Step:
         return Event(about=about, type=kind, reason=reason, message=message)
 
     def _tell_revision(self) -> list[Command]:
-        """Copy the new ReplicaSet's revision; the status is written on the next round then."""
+        """Copy the new ReplicaSet's revision; the status is written on the next round then.
+
+        By the path of the status: an annotation that is written otherwise counts as a change of
+        the Deployment, and its generation would grow by each rollout of its own accord.
+        """
         meta = self.deployment.metadata
         known = self.new.metadata.annotations.get(revisions.REVISION, "") if self.new else ""
         if not known or self.created or meta.annotations.get(revisions.REVISION) == known:
@@ -299,6 +303,7 @@ class _Step:
                 name=meta.name,
                 patch=patch,
                 reason=f"revision {known}",
+                subresource="status",
             )
         ]
 

@@ -22,13 +22,12 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Delete
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.endpointslices import MANAGED_BY, SERVICE_NAME, Group, plan
+from master.controllers.endpointslices import MANAGED_BY, SERVICE_NAME, SKIP_MIRROR, Group, plan
 from master.controllers.pods import controller_reference
 from master.controllers.resources import ENDPOINT_SLICES
 from master.controllers.services import has_selector
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
-SKIP = "endpointslice.kubernetes.io/skip-mirror"
 LEADER = "control-plane.alpha.kubernetes.io/leader"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ADDRESSES_MAX = 1000
@@ -77,7 +76,7 @@ class EndpointSliceMirroringController:
 
 
 def _is_excluded(found: Item) -> bool:
-    return found.labels.get(SKIP) == "true"
+    return found.labels.get(SKIP_MIRROR) == "true"
 
 
 def _delete(item: Item) -> Command:

@@ -13,6 +13,7 @@ from common.client.commands import Command, Create, Delete, Update
 from master.controllers.resources import ENDPOINT_SLICES
 
 SERVICE_NAME = "kubernetes.io/service-name"
+SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 ENDPOINTS_MAX = 100
 """Endpoints a slice; small slices make small writes, and small messages to every node."""

@@ -28,8 +28,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Create, Update
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.endpointslicemirroring import SKIP
-from master.controllers.endpointslices import SERVICE_NAME
+from master.controllers.endpointslices import SERVICE_NAME, SKIP_MIRROR
 from master.controllers.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 
 NAMESPACE, NAME, PORT, PORT_NAME = "default", "kubernetes", 443, "https"
@@ -93,7 +92,7 @@ class KubernetesServiceController:
     def _endpoints(self) -> Endpoints:
         port = core_v1.EndpointPort(name=PORT_NAME, port=self._port, protocol="TCP")
         return Endpoints(
-            metadata=ObjectMeta(name=NAME, namespace=NAMESPACE, labels={SKIP: "true"}),
+            metadata=ObjectMeta(name=NAME, namespace=NAMESPACE, labels={SKIP_MIRROR: "true"}),
             subsets=(
                 EndpointSubset(addresses=(EndpointAddress(ip=self._address),), ports=(port,)),
             ),

@@ -10,18 +10,23 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
+from common.api import conditions
 from common.api.resource import Resource
-from common.api.types.core_v1 import Namespace
+from common.api.types.core_v1 import Namespace, NamespaceCondition
 from common.client.commands import Command, Delete, Update
 from common.client.informer import Item
+from master.controllers import deletionstatus
 from master.controllers.base import View
-from master.controllers.resources import NAMESPACES
+from master.controllers.resources import NAMESPACES, PODS
 
 FINALIZER = "kubernetes"
 
 
 class NamespaceController:
-    """Deletes all that is in the namespace; when nothing is left, removes its finalizer."""
+    """Deletes all that is in the namespace; when nothing is left, removes its finalizer.
+
+    Pods go first: what they run may need the rest, a network policy for example, to the end.
+    """
 
     name: ClassVar[str] = "namespace"
     watches: ClassVar[Sequence[str]] = ("*",)
@@ -45,15 +50,29 @@ class NamespaceController:
             return []
         readers = [reader for reader in view if reader.resource.namespaced]
         content = [(reader.resource, found) for reader in readers for found in reader.list(key)]
-        if content:
-            return [_delete(resource, found) for resource, found in content if not found.deleting]
         namespace = item.decode(Namespace)
+        if content:
+            pods = [(resource, found) for resource, found in content if resource == PODS]
+            told = _tell(namespace, deletionstatus.conditions(content, pods, now))
+            return [
+                *told,
+                *(_delete(r, found) for r, found in pods or content if not found.deleting),
+            ]
         if FINALIZER not in namespace.spec.finalizers:
             return []
         left = tuple(name for name in namespace.spec.finalizers if name != FINALIZER)
         namespace.spec.finalizers = left
         reason = f"namespace {key} is empty"
         return [Update(resource=NAMESPACES, body=namespace, reason=reason, subresource="finalize")]
+
+
+def _tell(namespace: Namespace, found: Sequence[NamespaceCondition]) -> list[Command]:
+    """Write the conditions, when they say something new."""
+    if not deletionstatus.differ(namespace.status.conditions, found):
+        return []
+    namespace.status.conditions = conditions.put_all(namespace.status.conditions, found)
+    reason = "; ".join(condition.reason for condition in found)
+    return [Update(resource=NAMESPACES, body=namespace, reason=reason, subresource="status")]
 
 
 def _delete(resource: Resource, item: Item) -> Command:

@@ -1,16 +1,17 @@
 """Finds out that a node is lost, and says with taints what is wrong with a node.
 
 Nodes' heartbeats are in memory of the master that holds their stream; nothing is written while
-they come. A node that has been silent for too long is no longer Ready, its pods are not ready at
-once, and its taints drive them out after the time that each of them tolerates (`tainteviction`).
-When most nodes fall silent together, more likely than not it is this master that is cut off: then
-nobody is driven out. Source: https://kubernetes.io/docs/concepts/architecture/nodes/ and
+they come. Of a node without a stream the master watches what it writes (`signsoflife`). A node
+that has been silent for too long is no longer Ready, its pods are not ready at once, and its
+taints drive them out after the time that each of them tolerates (`tainteviction`). When most nodes
+fall silent together, more likely than not it is this master that is cut off: then nobody is driven
+out. Source: https://kubernetes.io/docs/concepts/architecture/nodes/ and
 pkg/controller/nodelifecycle of Kubernetes; the shorter grace is in docs/decisions/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -18,12 +19,14 @@ import msgspec
 
 from common.api import conditions, times
 from common.api.resource import Resource
+from common.api.types.coordination_v1 import Lease
 from common.api.types.core_v1 import Node, NodeCondition, Pod, PodCondition, Taint
 from common.client.commands import Command, Event, Patch, Requeue
 from common.client.events import reference
 from common.client.informer import Item
 from master.controllers.base import View
 from master.controllers.resources import NODES, PODS
+from master.controllers.signsoflife import SignsOfLife
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -39,9 +42,8 @@ UNHEALTHY_SHARE, UNHEALTHY_MIN = 0.55, 3
 SILENT = "NodeStatusUnknown"
 SILENT_TEXT = "Kubelet stopped posting node status."
 
-Silence = Callable[[str], float]
-"""For how many seconds nothing has come from a node: since this master started, for one that it
-never heard. No date, so that a clock that is set makes no node silent."""
+LEASES = "leases.coordination.k8s.io"
+LEASE_NAMESPACE = "kube-node-lease"
 Wanted = list[tuple[str, str]]
 """(key, effect) of taints."""
 
@@ -50,22 +52,47 @@ class NodeLifecycleController:
     """One node: its condition Ready, its pods' readiness, and its taints."""
 
     name: ClassVar[str] = "nodelifecycle"
-    watches: ClassVar[Sequence[str]] = ("nodes", "pods")
+    watches: ClassVar[Sequence[str]] = ("nodes", "pods", LEASES)
 
-    def __init__(self, silence: Silence) -> None:
-        self._silence = silence
+    def __init__(self, signs: SignsOfLife) -> None:
+        self._signs = signs
+        self._silence = signs.silence_seconds
 
     def keys(
         self, view: View, resource: Resource, old: Item | None, new: Item | None
     ) -> Iterable[str]:
-        """The node; all nodes when one was lost or found; the node of a pod just bound."""
+        """The node; all nodes when one was lost or found; the node of a pod just bound.
+
+        What a node writes to show that it lives is noted on the way.
+        """
+        if resource.plural == "leases":
+            return self._renewed(old, new)
         if resource.plural == "pods":
             bound = new is not None and new.node and (old is None or not old.node)
             return [new.node] if new is not None and bound else []
+        self._note(old, new)
         before, after = _status_of(old), _status_of(new)
         if before != after and "Unknown" in (before, after):
             return [item.key for item in view["nodes"].list()]
         return [new.key] if new is not None else []
+
+    def _renewed(self, old: Item | None, new: Item | None) -> list[str]:
+        """The node of a Lease that has been renewed."""
+        if old is None or new is None or new.namespace != LEASE_NAMESPACE:
+            return []
+        if new.decode(Lease).spec.renewTime == old.decode(Lease).spec.renewTime:
+            return []
+        self._signs.renewed(new.name)
+        return [new.name]
+
+    def _note(self, old: Item | None, new: Item | None) -> None:
+        """A heartbeat in a node's status; or no more of a node that is gone."""
+        if old is None:
+            return
+        if new is None:
+            self._signs.forget(old.name)
+        elif _heartbeat(old) != _heartbeat(new):
+            self._signs.posted(new.name)
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """One thing at a time: the condition, then taints and pods; look again before too long."""
@@ -116,6 +143,11 @@ class NodeLifecycleController:
 
 def _status_of(item: Item | None) -> str:
     return _ready_status(item.decode(Node)) if item is not None else "gone"
+
+
+def _heartbeat(item: Item) -> str | None:
+    ready = conditions.find(item.decode(Node).status.conditions, "Ready")
+    return ready.lastHeartbeatTime if ready is not None else None
 
 
 def _ready_status(node: Node) -> str:

@@ -14,13 +14,15 @@ from master.controllers.endpointslicemirroring import EndpointSliceMirroringCont
 from master.controllers.garbagecollector import GarbageCollector
 from master.controllers.kubernetesservice import KubernetesServiceController
 from master.controllers.namespace import NamespaceController
-from master.controllers.nodelifecycle import NodeLifecycleController, Silence
+from master.controllers.nodelifecycle import NodeLifecycleController
 from master.controllers.podgc import PodGarbageCollector
 from master.controllers.replicaset import ReplicaSetController
 from master.controllers.replicationcontroller import ReplicationControllerController
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
+from master.controllers.signsoflife import SignsOfLife
 from master.controllers.tainteviction import TaintEvictionController
+from master.controllers.volumeprotection import VolumeProtectionController
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class ClusterFacts:
     """The cluster IP of the service that leads there."""
 
 
-def controllers(facts: ClusterFacts, sign_node: Sign, silence: Silence) -> list[Controller]:
+def controllers(facts: ClusterFacts, sign_node: Sign, signs: SignsOfLife) -> list[Controller]:
     """All controllers, by name."""
     return [
         CertificateSigningController(sign_node),
@@ -47,20 +49,21 @@ def controllers(facts: ClusterFacts, sign_node: Sign, silence: Silence) -> list[
         GarbageCollector(),
         KubernetesServiceController(facts.address, facts.port, facts.service_address),
         NamespaceController(),
-        NodeLifecycleController(silence),
+        NodeLifecycleController(signs),
         PodGarbageCollector(),
         ReplicaSetController(),
         ReplicationControllerController(),
         RootCaController(facts.ca_pem),
         ServiceAccountController(),
         TaintEvictionController(),
+        VolumeProtectionController(),
     ]
 
 
 def names() -> list[str]:
     """What the controllers are called where they are switched off."""
     nowhere = ClusterFacts(ca_pem=b"", address="", port=0, service_address="")
-    return [one.name for one in controllers(nowhere, _unasked, _unasked)]
+    return [one.name for one in controllers(nowhere, _unasked, SignsOfLife(_unasked, (), _unasked))]
 
 
 def _unasked(*_: object) -> NoReturn:

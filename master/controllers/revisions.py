@@ -67,14 +67,18 @@ def annotate(deployment: Deployment, new: ReplicaSet, old: Sequence[ReplicaSet])
     """Give the new ReplicaSet the Deployment's annotations and the highest revision.
 
     Answers whether that changed anything. The number that an old ReplicaSet had before a roll
-    back goes into its history.
+    back goes into its history. A revision that is no number stays, and so does the
+    last one of 64 bits.
     """
     known = new.metadata.annotations
+    before = known.get(REVISION, "")
+    if before and integers.parse(before) is None:
+        return False
     copied = {k: v for k, v in deployment.metadata.annotations.items() if k not in NOT_COPIED}
     changed = any(known.get(key) != value for key, value in copied.items())
     known.update(copied)
-    before, highest = known.get(REVISION, ""), max((number(rs) for rs in old), default=0) + 1
-    if number(new) >= highest:
+    highest = max((number(rs) for rs in old), default=0) + 1
+    if number(new) >= highest or highest > integers.INT64_MAX:
         return changed
     known[REVISION] = str(highest)
     if before:

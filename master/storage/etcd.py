@@ -7,7 +7,9 @@ from typing import ParamSpec, TypeVar
 
 from common.etcd import errors, types
 from common.etcd.client import EtcdClient, prefix_end
+from common.runtime.clock import Clock, SystemClock
 from master.storage.keys import check_prefix
+from master.storage.leases import Leases
 from master.storage.store import (
     Allocation,
     AllocationTaken,
@@ -60,8 +62,9 @@ def _translated(
 class EtcdStore:
     """A Store on an etcd cluster that nobody else writes to."""
 
-    def __init__(self, client: EtcdClient) -> None:
+    def __init__(self, client: EtcdClient, clock: Clock | None = None) -> None:
         self._client = client
+        self._leases = Leases(client.lease_grant, clock or SystemClock())
 
     @_translated
     async def get(self, key: str) -> tuple[KeyValue | None, int]:
@@ -107,7 +110,7 @@ class EtcdStore:
         ttl_seconds: int | None = None,
     ) -> int:
         """Write a key that is not there."""
-        lease = await self._client.lease_grant(ttl_seconds) if ttl_seconds is not None else 0
+        lease = await self._leases.take(ttl_seconds) if ttl_seconds is not None else 0
         write = _Write(key, 0, guards, allocate)
         return await self._commit(write, types.Put(key.encode(), value, lease))
 
@@ -124,7 +127,7 @@ class EtcdStore:
         ttl_seconds: int | None = None,
     ) -> int:
         """Replace a key that has `expected_revision`."""
-        lease = await self._client.lease_grant(ttl_seconds) if ttl_seconds is not None else None
+        lease = await self._leases.take(ttl_seconds) if ttl_seconds is not None else None
         write = _Write(key, expected_revision, guards, allocate, release)
         return await self._commit(write, types.Put(key.encode(), value, lease))
 

@@ -7,6 +7,7 @@ from common.runtime.clock import Clock
 from master.apiserver.admission.certificate_requester import CertificateRequester
 from master.apiserver.admission.default_tolerations import default_tolerations
 from master.apiserver.admission.endpoint_addresses import EndpointAddresses
+from master.apiserver.admission.external_ips import deny_external_ips
 from master.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from master.apiserver.admission.priority import priority
 from master.apiserver.admission.service_account import ServiceAccountExists
@@ -14,7 +15,9 @@ from master.apiserver.registry.pipeline import Admit
 from master.storage.watchcache import WatchCache
 
 
-def admission(cache: WatchCache, scheme: Scheme, clock: Clock) -> list[Admit]:
+def admission(
+    cache: WatchCache, scheme: Scheme, clock: Clock, *, allow_external_ips: bool = False
+) -> list[Admit]:
     """Every step; what is missing altogether is said before what is wrong in detail."""
     return [
         NamespaceLifecycle(cache, scheme),
@@ -23,4 +26,5 @@ def admission(cache: WatchCache, scheme: Scheme, clock: Clock) -> list[Admit]:
         priority,
         CertificateRequester(clock),
         EndpointAddresses(cache),
+        *([] if allow_external_ips else [deny_external_ips]),
     ]

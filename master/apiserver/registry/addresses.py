@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes pkg/apis/core/validation (IsValidIPForLegacyField, Val
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
 from common.api import errors
@@ -23,15 +24,18 @@ def parse(text: str) -> IPv4Address | IPv6Address | None:
 
 def ip(path: str, text: str) -> Findings:
     """A text that must be an address."""
-    if parse(text) is None:
+    address = parse(text)
+    if address is None:
         yield errors.invalid(path, text, NOT_AN_ADDRESS)
+    elif isinstance(address, IPv6Address) and address.ipv4_mapped:
+        yield errors.invalid(path, text, "must not be an IPv4-mapped IPv6 address")
 
 
 def endpoint_ip(path: str, text: str) -> Findings:
     """An address that traffic may be sent to: none of the special ones."""
+    yield from ip(path, text)
     address = parse(text)
     if address is None:
-        yield errors.invalid(path, text, NOT_AN_ADDRESS)
         return
     if address.is_unspecified:
         yield errors.invalid(path, text, f"may not be unspecified ({text})")
@@ -46,3 +50,11 @@ def endpoint_ip(path: str, text: str) -> Findings:
         if text.startswith("224.0.0.") or text.lower().startswith("ff02:"):
             detail = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
         yield errors.invalid(path, text, detail)
+
+
+def form(path: str, text: str) -> Iterator[str]:
+    """A warning for an address that is written in another way than the one all agree on."""
+    address = parse(text)
+    if isinstance(address, IPv6Address) and str(address) != text:
+        canonical = f'should be in RFC 5952 canonical format ("{address}")'
+        yield f'{path}: IPv6 address "{text}" {canonical}'

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
-from common.api import errors
+import msgspec
+
+from common.api import errors, names, times
 from common.api.codec import json as codec
 from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
-from master.apiserver.registry import bodies
+from common.runtime.clock import Clock
+from master.apiserver.registry import bodies, csrrules
 from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.request import Context
-from master.apiserver.registry.strategy import Strategy
+from master.apiserver.registry.strategy import Strategy, validate_metadata
 from master.apiserver.registry.subresource import Subresource
 from master.storage.entry import with_resource_version
 
-REQUEST_MAX_BYTES = 16 << 10
+Make = Callable[[CertificateSigningRequest], CertificateSigningRequest]
+"""What a request becomes of its present state."""
 
 
 class CertificateSigningRequestStrategy(Strategy):
@@ -28,21 +33,17 @@ class CertificateSigningRequestStrategy(Strategy):
 
     ttl_seconds: ClassVar[int | None] = 24 * 3600
 
+    def __init__(self, resource: Resource, *, clock: Clock) -> None:
+        super().__init__(resource)
+        self._clock = clock
+
+    def name_problems(self, name: str) -> list[str]:
+        """Any name that a path can have."""
+        return names.path_segment(name)
+
     def validate(self, obj: CertificateSigningRequest) -> list[FieldError]:
-        """A request, a signer and usages are needed."""
-        found = []
-        if not obj.spec.request:
-            found.append(errors.required("spec.request"))
-        elif len(obj.spec.request) > REQUEST_MAX_BYTES:
-            found.append(errors.too_long("spec.request", REQUEST_MAX_BYTES))
-        if not obj.spec.signerName:
-            found.append(errors.required("spec.signerName"))
-        elif "/" not in obj.spec.signerName:
-            text = "should be a domain-prefixed path, e.g. 'example.com/signer'"
-            found.append(errors.invalid("spec.signerName", obj.spec.signerName, text))
-        if not obj.spec.usages:
-            found.append(errors.required("spec.usages"))
-        return found
+        """A signed request, a signer and usages are needed."""
+        return errors.first(csrrules.validate_spec(obj.spec))
 
     def prepare_update(
         self, new: CertificateSigningRequest, old: CertificateSigningRequest
@@ -50,9 +51,24 @@ class CertificateSigningRequestStrategy(Strategy):
         """Spec and status have been set by others."""
         new.spec, new.status = old.spec, old.status
 
+    def prepare_status_update(
+        self, new: CertificateSigningRequest, old: CertificateSigningRequest
+    ) -> None:
+        """The signer's certificate and conditions; decisions are made elsewhere."""
+        super().prepare_status_update(new, old)
+        csrrules.keep_decisions(new, old)
+        now = times.to_time(self._clock.now())
+        new.status.conditions = csrrules.stamped(new.status.conditions, old.status.conditions, now)
+
+    def validate_status_update(
+        self, new: CertificateSigningRequest, old: CertificateSigningRequest
+    ) -> list[FieldError]:
+        """Conditions and a certificate that may be there; what is decided stays decided."""
+        return errors.first(csrrules.validate_status(new, old))
+
 
 class Approval(Subresource):
-    """certificatesigningrequests/approval: the conditions Approved and Denied."""
+    """certificatesigningrequests/approval: the conditions, Approved and Denied among them."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The request itself."""
@@ -62,30 +78,46 @@ class Approval(Subresource):
     async def update(
         self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
     ) -> bytes:
-        """Take the conditions of the body."""
+        """Take the metadata and the conditions of the body."""
         obj = bodies.decode(ctx, body, CertificateSigningRequest, resource.api_version)
         bodies.check_name(name, obj.metadata.name)
-
-        def change(current: CertificateSigningRequest) -> CertificateSigningRequest:
-            current.metadata.resourceVersion = obj.metadata.resourceVersion
-            current.status.conditions = obj.status.conditions
-            return current
-
-        return await self._pipeline.update(
-            ctx, resource, namespace, name, change, subresource="status"
-        )
+        return await self._apply(ctx, resource, name, lambda _: obj)
 
     async def patch(
         self, ctx: Context, resource: Resource, namespace: str, name: str, patcher: Patcher
     ) -> bytes:
-        """Take the conditions that the patch makes."""
+        """Take the metadata and the conditions that the patch makes."""
+
+        def make(current: CertificateSigningRequest) -> CertificateSigningRequest:
+            return bodies.patched(ctx, codec.encode(current), patcher, CertificateSigningRequest)
+
+        return await self._apply(ctx, resource, name, make)
+
+    async def _apply(self, ctx: Context, resource: Resource, name: str, make: Make) -> bytes:
+        """Change the request; raises StatusError 409 or 422."""
+        strategy = self._pipeline.strategy(resource)
 
         def change(current: CertificateSigningRequest) -> CertificateSigningRequest:
-            new = bodies.patched(ctx, codec.encode(current), patcher, CertificateSigningRequest)
-            current.metadata.resourceVersion = new.metadata.resourceVersion
-            current.status.conditions = new.status.conditions
-            return current
+            wanted, now = make(current), times.to_time(self._pipeline.clock.now())
+            seen = wanted.metadata.resourceVersion
+            if seen not in ("", "0", current.metadata.resourceVersion):
+                raise errors.conflict(resource, name, errors.MODIFIED)
+            new = msgspec.structs.replace(
+                current,
+                metadata=msgspec.structs.replace(
+                    wanted.metadata, generation=current.metadata.generation
+                ),
+                status=msgspec.structs.replace(
+                    current.status,
+                    conditions=csrrules.stamped(
+                        wanted.status.conditions, current.status.conditions, now
+                    ),
+                ),
+            )
+            found = errors.first(validate_metadata(new.metadata, strategy))
+            found += errors.first(csrrules.validate_status(new, current))
+            if found:
+                raise errors.invalid_object(resource.group, resource.kind, name, found)
+            return new
 
-        return await self._pipeline.update(
-            ctx, resource, namespace, name, change, subresource="status"
-        )
+        return await self._pipeline.update(ctx, resource, "", name, change, subresource="approval")

@@ -20,7 +20,7 @@ _COUNTED = (
     "services.nodeports",
     "services.loadbalancers",
 )
-_STANDARD = (
+STANDARD_RESOURCES = (
     *CONTAINER_RESOURCES,
     *(f"requests.{name}" for name in CONTAINER_RESOURCES),
     *(f"limits.{name}" for name in CONTAINER_RESOURCES),
@@ -33,6 +33,11 @@ _STANDARD = (
 def is_native(name: str) -> bool:
     """Whether a resource is Kubernetes' own rather than a device's."""
     return "/" not in name or "kubernetes.io/" in name
+
+
+def is_extended(name: str) -> bool:
+    """Whether a resource is a device's; quotas of requests of one are none themselves."""
+    return not is_native(name) and not name.startswith("requests.")
 
 
 def is_overcommittable(name: str) -> bool:
@@ -70,20 +75,25 @@ def _within_limit(path: str, name: str, amount: Quantity, limit: Quantity | None
 
 
 def _resource(path: str, name: str, amount: Quantity) -> Findings:
-    yield from _resource_name(path, name)
+    yield from validate_container_resource_name(path, name)
     yield from validate_amount(path, name, amount)
 
 
-def _resource_name(path: str, name: str) -> Findings:
+def validate_resource_name(path: str, name: str) -> Findings:
+    """A standard resource or a name with a domain."""
     problems = names.qualified_name(name)
     for problem in problems:
         yield errors.invalid(path, name, problem)
-    huge = name.startswith(HUGE_PAGES)
+    huge = name.startswith((HUGE_PAGES, f"requests.{HUGE_PAGES}"))
+    if not problems and "/" not in name and not huge and name not in STANDARD_RESOURCES:
+        yield errors.invalid(path, name, "must be a standard resource type or fully qualified")
+
+
+def validate_container_resource_name(path: str, name: str) -> Findings:
+    """Those of them that a container can use."""
+    yield from validate_resource_name(path, name)
     if "/" not in name:
-        if not problems and not huge and name not in _STANDARD:
-            text = "must be a standard resource type or fully qualified"
-            yield errors.invalid(path, name, text)
-        if not huge and name not in CONTAINER_RESOURCES:
+        if not name.startswith(HUGE_PAGES) and name not in CONTAINER_RESOURCES:
             yield errors.invalid(path, name, "must be a standard resource for containers")
     elif not is_native(name) and (
         name.startswith("requests.") or names.qualified_name(f"requests.{name}")
@@ -96,5 +106,5 @@ def validate_amount(path: str, name: str, amount: Quantity) -> Findings:
     number = quantity.parse(amount)
     if number < 0:
         yield errors.invalid(path, amount, NEGATIVE)
-    if (not is_native(name) or name in _COUNTED) and number % 1:
+    if (is_extended(name) or name in _COUNTED) and number % 1:
         yield errors.invalid(path, amount, "must be an integer")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from common.api import errors
 from common.api.types.apps_v1 import DaemonSet, DaemonSetSpec, RollingUpdateDaemonSet
 from master.apiserver.registry.checks import Findings
@@ -44,6 +46,7 @@ class DaemonSetStrategy(WorkloadStrategy):
     """One pod on every node that matches."""
 
     rules = validate_spec
+    names_pods: ClassVar[bool] = False
 
     def default(self, obj: DaemonSet) -> None:
         """Updated one node after the other."""

@@ -16,7 +16,7 @@ from master.apiserver.registry.strategy import Strategy
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
-POLICIES = ("Background", "Foreground", "Orphan", "")
+POLICIES = ("Foreground", "Background", "Orphan")
 
 
 class Plan(NamedTuple):
@@ -46,7 +46,7 @@ def check_preconditions(
 def plan(obj: Any, strategy: Strategy, options: DeleteOptions, now: datetime) -> Plan:
     """Decide a deletion and mark `obj` accordingly."""
     meta: ObjectMeta = obj.metadata
-    _apply_policy(meta, options.propagation_policy)
+    _apply_policy(meta, options.propagation_policy, strategy)
     grace = strategy.grace_period_seconds(obj, options.grace_period_seconds)
     if meta.deletionTimestamp:
         _shorten(meta, grace, now, asked=options.grace_period_seconds is not None)
@@ -62,17 +62,25 @@ def plan(obj: Any, strategy: Strategy, options: DeleteOptions, now: datetime) ->
     return Plan(gone or is_finished(obj))
 
 
-def _apply_policy(meta: ObjectMeta, policy: str) -> None:
-    """Foreground and Orphan are finalizers that the garbage collector works off."""
+def _apply_policy(meta: ObjectMeta, asked: str, strategy: Strategy) -> None:
+    """Foreground and Orphan are finalizers that the garbage collector works off.
+
+    What a request does not say, a finalizer that is there already says, or else the kind.
+    """
+    if not strategy.has_dependents:
+        policy = "Background"
+    elif asked:
+        policy = asked
+    elif ORPHAN in meta.finalizers or FOREGROUND in meta.finalizers:
+        return
+    else:
+        policy = strategy.propagation_policy
     if policy not in POLICIES:
-        raise errors.bad_request(f'unknown propagation policy "{policy}"')
+        finding = errors.not_supported("propagationPolicy", policy, (*POLICIES, "nil"))
+        raise errors.invalid_object("meta.k8s.io", "DeleteOptions", "", [finding])
     kept = [name for name in meta.finalizers if name not in (FOREGROUND, ORPHAN)]
-    if policy == "Foreground":
-        meta.finalizers = (*kept, FOREGROUND)
-    elif policy == "Orphan":
-        meta.finalizers = (*kept, ORPHAN)
-    elif policy == "Background":
-        meta.finalizers = tuple(kept)
+    added = {"Foreground": (FOREGROUND,), "Orphan": (ORPHAN,)}.get(policy, ())
+    meta.finalizers = (*kept, *added)
 
 
 def _shorten(meta: ObjectMeta, grace: int, now: datetime, *, asked: bool) -> None:

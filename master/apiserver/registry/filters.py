@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from common.api import errors, fields, labels
@@ -44,4 +45,12 @@ def parse(resource: Resource, label_selector: str, field_selector: str) -> Filte
             fields.parse(field_selector, resource) if field_selector else (),
         )
     except (labels.InvalidSelector, fields.InvalidFieldSelector) as error:
+        raise errors.bad_request(str(error)) from error
+
+
+def renamed(field_selector: str, names: Mapping[str, str]) -> str:
+    """A field selector of a view in the names of its source; raises StatusError 400."""
+    try:
+        return fields.renamed(field_selector, names)
+    except fields.InvalidFieldSelector as error:
         raise errors.bad_request(str(error)) from error

@@ -10,6 +10,7 @@ from master.storage.store import StoreError
 from master.storage.watchcache import NotYet, WatchCache
 
 WAIT_SECONDS = 3.0
+MOMENT_SECONDS = 0.2
 RESOURCE_TOO_LARGE = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
 
 
@@ -23,15 +24,36 @@ async def fresh(cache: WatchCache, resource_version: str = "") -> None:
     wanted = parse_revision(resource_version) if resource_version else None
     try:
         revision = await cache.consistent_revision() if wanted is None else wanted
-        await cache.wait_for(revision, timeout_seconds=WAIT_SECONDS)
-    except NotYet as error:
-        raise errors.timeout(
-            f"Too large resource version: {resource_version or 'latest'}, "
-            f"current: {cache.revision}",
-            causes=[RESOURCE_TOO_LARGE],
-        ) from error
     except StoreError as error:
         raise errors.unavailable(f"etcd cannot be reached: {error}") from error
+    if not await _reaches(cache, revision):
+        raise _too_late(cache, revision, asked=wanted is not None)
+
+
+async def _reaches(cache: WatchCache, revision: int) -> bool:
+    """Whether the cache gets there in time.
+
+    When a busy loop comes to the end of the wait, what has arrived meanwhile may still lie there
+    unread: it is given one more moment.
+    """
+    for seconds in (WAIT_SECONDS, MOMENT_SECONDS):
+        try:
+            await cache.wait_for(revision, timeout_seconds=seconds)
+        except NotYet:
+            continue
+        return True
+    return False
+
+
+def _too_late(cache: WatchCache, revision: int, *, asked: bool) -> errors.StatusError:
+    """504, with the time after which to try again."""
+    text = f"Timeout: Too large resource version: {revision}, current: {cache.revision}"
+    if not asked:
+        text = (
+            f"Timeout: this master is behind its store, which is at revision {revision}: it is at "
+            f"{cache.revision}, and may have more to do than it can"
+        )
+    return errors.timeout(text, causes=[RESOURCE_TOO_LARGE] if asked else [])
 
 
 def parse_revision(text: str) -> int:

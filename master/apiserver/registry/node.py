@@ -15,6 +15,7 @@ from common.runtime.clock import Clock
 from common.security.csr import NODE_CERTIFICATE
 from master.apiserver.auth.nodetrust import REJOIN
 from master.apiserver.registry.checks import Findings, one_of
+from master.apiserver.registry.nodeaddresses import validate_addresses
 from master.apiserver.registry.strategy import Strategy
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation
@@ -31,8 +32,14 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 class NodeStrategy(Strategy):
     """A new node is not ready, and owns a /24 of the cluster's pod addresses."""
 
-    def __init__(self, resource: Resource, *, cluster_cidr: str, clock: Clock) -> None:
+    def __init__(
+        self, resource: Resource, *, cluster_cidr: str, service_cidr: str, clock: Clock
+    ) -> None:
         super().__init__(resource)
+        self._ranges = (
+            ("pods", IPv4Network(cluster_cidr)),
+            ("services", IPv4Network(service_cidr)),
+        )
         self._cidrs = [
             str(cidr) for cidr in IPv4Network(cluster_cidr).subnets(new_prefix=NODE_PREFIX_LENGTH)
         ]
@@ -42,7 +49,13 @@ class NodeStrategy(Strategy):
         self._clock = clock
 
     def prepare_create(self, obj: Node) -> None:
-        """The not-ready taint keeps pods away until the node lifecycle has seen it Ready."""
+        """The not-ready taint keeps pods away until the node lifecycle has seen it Ready.
+
+        Raises StatusError 422 for addresses that no machine has.
+        """
+        found = errors.first(validate_addresses(obj.status.addresses, self._ranges))
+        if found:
+            raise errors.invalid_object("", "Node", obj.metadata.name, found)
         if not any(taint.key == NOT_READY for taint in obj.spec.taints):
             taint = Taint(
                 key=NOT_READY, effect="NoSchedule", timeAdded=times.to_time(self._clock.now())
@@ -121,6 +134,12 @@ class NodeStrategy(Strategy):
     def validate(self, obj: Node) -> list[FieldError]:
         """Taints: known effects, each key and effect once. Pod addresses: blocks."""
         return errors.first(chain(_block_problems(obj), _taint_problems(obj)))
+
+    def validate_status_update(self, new: Node, old: Node) -> list[FieldError]:
+        """Addresses of a machine, where they have changed: what is stored already may stay."""
+        if new.status.addresses == old.status.addresses:
+            return []
+        return errors.first(validate_addresses(new.status.addresses, self._ranges))
 
     def validate_update(self, new: Node, old: Node) -> list[FieldError]:
         """Pod addresses never change."""

@@ -21,7 +21,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
-from master.apiserver.registry import deletion, door, noderestriction
+from master.apiserver.registry import deletion, door, statuswriters
 from master.apiserver.registry.bodies import NAMESPACE_MISMATCH
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.heavy import Heavy
@@ -308,7 +308,7 @@ class Pipeline:
             except storage.AllocationTaken as error:
                 self._take_note(strategy, new, error, asked, taken)
                 continue
-            ctx.warnings.add(strategy.warnings(new))
+            ctx.warnings.add(strategy.warnings(new, old))
             return splice(value, revision)
 
     def _expect_revision(self, strategy: Strategy, meta: ObjectMeta, current: KeyValue) -> None:
@@ -351,7 +351,7 @@ class Pipeline:
         found = validate_metadata_update(new.metadata, old.metadata)
         if subresource == "status":
             await self.heavy(weight, strategy.prepare_status_update, new, old)
-            noderestriction.check_status_update(ctx.user, resource, new.metadata, old.metadata)
+            statuswriters.check(ctx.user, resource, new, old)
             found += await self.heavy(weight, _status_problems, strategy, new, old)
         elif subresource == "":
             await self.heavy(weight, _prepare_update, strategy, new, old)

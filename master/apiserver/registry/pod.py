@@ -9,11 +9,12 @@ from typing import ClassVar
 from common.api import errors
 from common.api.errors import FieldError
 from common.api.types.core_v1 import HostIP, Pod, PodCondition, PodIP, PodStatus
-from master.apiserver.registry import addresses, poddefaults
+from master.apiserver.registry import addresses, poddefaults, podwarnings
 from master.apiserver.registry.checks import INT32_MAX, immutable
 from master.apiserver.registry.poddefaults import DEFAULT_GRACE_PERIOD_SECONDS
 from master.apiserver.registry.podspec import validate_pod_spec
 from master.apiserver.registry.podupdate import validate_pod_update
+from master.apiserver.registry.podvolumes import seccomp_annotations
 from master.apiserver.registry.strategy import Strategy
 
 FINISHED = ("Succeeded", "Failed")
@@ -67,11 +68,19 @@ class PodStrategy(Strategy):
     def validate(self, obj: Pod) -> list[FieldError]:
         """The rules of specs, and of what only pods have."""
         found = _annotation_problems(obj)
+        found += seccomp_annotations("metadata.annotations", obj.metadata.annotations)
         found += errors.first(validate_pod_spec("spec", obj.spec, is_pod=True))
         if obj.spec.nodeName and obj.spec.schedulingGates:
             text = "cannot be set until all schedulingGates have been cleared"
             found.append(errors.forbidden("spec.nodeName", text))
         return found
+
+    def warnings(self, obj: Pod, old: Pod | None = None) -> list[str]:
+        """Those for new pods; changes are mostly made by programs."""
+        if old is not None:
+            return []
+        label = podwarnings.recommended_label(obj.metadata.name, "the Pod's hostname")
+        return label + podwarnings.of_pod(obj.spec, obj.metadata)
 
     def validate_update(self, new: Pod, old: Pod) -> list[FieldError]:
         """Little of a pod can change while it runs."""

@@ -75,6 +75,8 @@ def default_pod_spec(spec: PodSpec) -> None:
         spec.securityContext = PodSecurityContext()
     if spec.terminationGracePeriodSeconds is None:
         spec.terminationGracePeriodSeconds = DEFAULT_GRACE_PERIOD_SECONDS
+    elif spec.terminationGracePeriodSeconds < 0:
+        spec.terminationGracePeriodSeconds = 1
     # The older name of the same field is kept in step, for clients that read only one of them.
     spec.serviceAccountName = spec.serviceAccountName or spec.serviceAccount
     spec.serviceAccount = spec.serviceAccountName

@@ -70,12 +70,12 @@ def validate_affinity(path: str, affinity: Affinity) -> Findings:
         here = f"{path}.nodeAffinity"
         required = nodes.requiredDuringSchedulingIgnoredDuringExecution
         if required is not None:
-            yield from _node_selector(f"{here}.{_REQUIRED}", required)
+            yield from validate_node_selector(f"{here}.{_REQUIRED}", required)
         preferred = nodes.preferredDuringSchedulingIgnoredDuringExecution
         for number, preference in enumerate(preferred):
             where = f"{here}.{_PREFERRED}[{number}]"
             yield from _weight(where, preference.weight)
-            yield from _node_term(f"{where}.preference", preference.preference)
+            yield from _node_term(f"{where}.preference", preference.preference, values=False)
     for name, pods in (
         ("podAffinity", affinity.podAffinity),
         ("podAntiAffinity", affinity.podAntiAffinity),
@@ -99,7 +99,8 @@ def _weight(path: str, weight: int) -> Findings:
         yield errors.invalid(f"{path}.weight", weight, "must be in the range 1-100")
 
 
-def _node_selector(path: str, selector: NodeSelector) -> Findings:
+def validate_node_selector(path: str, selector: NodeSelector) -> Findings:
+    """Terms of which one must fit."""
     where = f"{path}.nodeSelectorTerms"
     if not selector.nodeSelectorTerms:
         yield errors.required(where, "must have at least one node selector term")
@@ -107,14 +108,15 @@ def _node_selector(path: str, selector: NodeSelector) -> Findings:
         yield from _node_term(f"{where}[{number}]", term)
 
 
-def _node_term(path: str, term: NodeSelectorTerm) -> Findings:
+def _node_term(path: str, term: NodeSelectorTerm, *, values: bool = True) -> Findings:
+    """A term; what no node can have as a label's value does harm only where it must fit."""
     for number, requirement in enumerate(term.matchExpressions):
-        yield from _node_label(f"{path}.matchExpressions[{number}]", requirement)
+        yield from _node_label(f"{path}.matchExpressions[{number}]", requirement, values=values)
     for number, requirement in enumerate(term.matchFields):
         yield from _node_field(f"{path}.matchFields[{number}]", requirement)
 
 
-def _node_label(path: str, requirement: NodeSelectorRequirement) -> Findings:
+def _node_label(path: str, requirement: NodeSelectorRequirement, *, values: bool) -> Findings:
     if requirement.operator in ("Gt", "Lt"):
         if len(requirement.values) != 1:
             text = "must be specified single value when `operator` is 'Lt' or 'Gt'"
@@ -122,7 +124,7 @@ def _node_label(path: str, requirement: NodeSelectorRequirement) -> Findings:
     else:
         yield from operator_values(path, requirement.operator, requirement.values)
     yield from named(f"{path}.key", requirement.key, names.qualified_name)
-    for index, value in enumerate(requirement.values):
+    for index, value in enumerate(requirement.values if values else ()):
         yield from named(f"{path}.values[{index}]", value, names.label_value)
 
 

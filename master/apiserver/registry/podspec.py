@@ -15,7 +15,7 @@ from master.apiserver.registry.podscheduling import (
     validate_spreading,
     validate_tolerations,
 )
-from master.apiserver.registry.podvolumes import seccomp, validate_volumes
+from master.apiserver.registry.podvolumes import seccomp, seccomp_annotations, validate_volumes
 from master.apiserver.registry.strategy import validate_annotations, validate_labels
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -31,6 +31,7 @@ def validate_template(path: str, template: PodTemplateSpec) -> Findings:
     """A pod template; it has labels and annotations, but no name."""
     yield from validate_labels(template.metadata.labels, f"{path}.labels")
     yield from validate_annotations(template.metadata.annotations, f"{path}.annotations")
+    yield from seccomp_annotations(f"{path}.annotations", template.metadata.annotations)
     yield from validate_pod_spec(f"{path}.spec", template.spec)
     if template.spec.ephemeralContainers:
         text = "ephemeral containers not allowed in pod template"

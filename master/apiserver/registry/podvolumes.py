@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from common.api import errors, names, quantity
@@ -33,6 +34,8 @@ _HOST_PATH_TYPES = (
     "CharDevice",
     "BlockDevice",
 )
+SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
+SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
 _MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 _TOKEN_MIN_SECONDS = 600
 _TOKEN_MAX_SECONDS = 1 << 32
@@ -63,8 +66,14 @@ def _source(path: str, volume: Volume) -> Findings:
         yield errors.forbidden(f"{path}.{name}", "may not specify more than 1 volume type")
     if not given:
         yield errors.required(path, "must specify a volume type")
-    elif given[0] in _RULES:
-        yield from _RULES[given[0]](f"{path}.{given[0]}", getattr(volume, given[0]))
+    else:
+        yield from validate_source(f"{path}.{given[0]}", given[0], getattr(volume, given[0]))
+
+
+def validate_source(path: str, kind: str, source: Any) -> Findings:
+    """What pods and persistent volumes may say of a kind of storage that both can have."""
+    if kind in _RULES:
+        yield from _RULES[kind](path, source)
 
 
 def _empty_dir(path: str, source: Any) -> Findings:
@@ -231,6 +240,17 @@ def seccomp(path: str, profile: SeccompProfile | None) -> Findings:
             yield from relative_path(where, profile.localhostProfile)
     elif profile.localhostProfile is not None:
         yield errors.invalid(where, profile, "can only be set when seccomp type is Localhost")
+
+
+def seccomp_annotations(path: str, annotations: Mapping[str, str]) -> Findings:
+    """The profiles of before there was a field; nothing follows them any more."""
+    for key, profile in annotations.items():
+        if key != SECCOMP_POD and not key.startswith(SECCOMP_CONTAINER):
+            continue
+        if profile.startswith("localhost/"):
+            yield from relative_path(f"{path}.{key}", profile.removeprefix("localhost/"))
+        elif profile not in ("runtime/default", "docker/default", "unconfined"):
+            yield errors.invalid(f"{path}.{key}", profile, "must be a valid seccomp profile")
 
 
 _RULES = {

@@ -133,7 +133,7 @@ class Reads:
                 raise _expired(after, prefix) from error
             except storage.FutureRevision as error:
                 raise errors.timeout(
-                    f"Too large resource version: {revision}", causes=[RESOURCE_TOO_LARGE]
+                    f"Timeout: Too large resource version: {revision}", causes=[RESOURCE_TOO_LARGE]
                 ) from error
             except storage.StoreError as error:
                 raise errors.unavailable(f"etcd cannot be reached: {error}") from error

@@ -7,6 +7,7 @@ It routes: resources with objects of their own go to the pipeline, views of othe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -61,6 +62,17 @@ class View(Protocol):
 
     def inbound(self, plain: dict[str, Any]) -> dict[str, Any]:
         """A client's object in the form of the source."""
+        ...
+
+    def selector(self, text: str) -> str:
+        """A field selector in the names of the source; raises StatusError 400."""
+        ...
+
+    def check(self, new: Any, old: Any) -> None:
+        """Raise StatusError 422 for what the source allows and this resource does not.
+
+        Both are in the form of the source; `old` is None for a new object.
+        """
         ...
 
 
@@ -142,6 +154,8 @@ class Registry:
             items = _chosen(resource, computed.list(namespace), options)
             return ObjectPage(items, self.pipeline.cache.revision, "", None)
         view = self._views.get(self._key(resource))
+        if view:
+            options = replace(options, field_selector=view.selector(options.field_selector))
         found = await self._reads.list(view.source if view else resource, namespace, options)
         items = [entry.data for entry in found.entries]
         if view:
@@ -159,6 +173,8 @@ class Registry:
         """Events of a resource; see `Reads.watch`. What is seen through a view is all yielded."""
         view = self._views.get(self._key(resource))
         source, receiver = (view.source, None) if view else (resource, receiver)
+        if view:
+            options = replace(options, field_selector=view.selector(options.field_selector))
         try:
             async for events in self._reads.watch(source, namespace, options, receiver=receiver):
                 yield [_seen_through(view, event) for event in events] if view else events
@@ -187,6 +203,8 @@ class Registry:
         ctx.weight = body.weight
         obj = await self.pipeline.heavy(ctx.weight, self._decode, ctx, body, resource, view)
         source = view.source if view else resource
+        if view:
+            view.check(obj, None)
         data = await self.pipeline.create(ctx, source, namespace, obj)
         return view.outbound(data) if view else data
 
@@ -214,12 +232,13 @@ class Registry:
         obj = await heavy(ctx.weight, self._decode, ctx, body, resource, view)
         _check_url(resource, obj.metadata, namespace, name)
         obj.metadata.namespace = namespace if resource.namespaced else ""
+        change = await heavy(ctx.weight, _always, obj)
         data = await self.pipeline.update(
             ctx,
             view.source if view else resource,
             namespace,
             name,
-            await heavy(ctx.weight, _always, obj),
+            _checked(view, change) if view else change,
             subresource=subresource,
         )
         return view.outbound(data) if view else data
@@ -270,7 +289,8 @@ class Registry:
             seen = view.outbound(codec.encode(obj))
             return bodies.patched(ctx, seen, patcher, cls, view.inbound)
 
-        data = await self.pipeline.update(ctx, view.source, namespace, name, change)
+        wanted = _checked(view, change)
+        data = await self.pipeline.update(ctx, view.source, namespace, name, wanted)
         return view.outbound(data)
 
     @answering
@@ -295,6 +315,18 @@ def _always(obj: msgspec.Struct) -> Change:
     """The change of an update: again and again to the same object, whatever there was before."""
     data, cls = codec.encode(obj), type(obj)
     return lambda _: codec.decode(data, cls)
+
+
+def _checked(view: View, change: Change) -> Change:
+    """A change through a view, by the rules that the view has beside those of its source."""
+
+    def made(obj: Any) -> Any:
+        old = msgspec.structs.replace(obj)
+        new = change(obj)
+        view.check(new, old)
+        return new
+
+    return made
 
 
 def _chosen(resource: Resource, items: list[bytes], options: ListOptions) -> list[bytes]:

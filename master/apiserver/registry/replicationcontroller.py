@@ -5,6 +5,8 @@ Source: k8s.io/kubernetes pkg/registry/core/replicationcontroller.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from common.api import errors
 from common.api.errors import FieldError
 from common.api.types.core_v1 import ReplicationController, ReplicationControllerSpec
@@ -35,6 +37,8 @@ class ReplicationControllerStrategy(WorkloadStrategy):
     """The labels of the template stand in for a selector and labels that are left out."""
 
     rules = validate_spec
+    propagation_policy: ClassVar[str] = "Orphan"
+    """As it was before there was a garbage collector; clients ask for what they want instead."""
 
     def default(self, obj: ReplicationController) -> None:
         """One replica; selector and labels as the template has them."""

@@ -7,6 +7,7 @@ import msgspec
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.core_v1 import Secret
+from common.security import pairs
 from master.apiserver.registry.configmap import DATA_MAX_BYTES, IMMUTABLE
 from master.apiserver.registry.strategy import Strategy
 
@@ -44,6 +45,13 @@ class SecretStrategy(Strategy):
         if sum(len(value) for value in obj.data.values()) > DATA_MAX_BYTES:
             found.append(errors.too_long("data", DATA_MAX_BYTES))
         return found + _type_problems(obj)
+
+    def warnings(self, obj: Secret, old: Secret | None = None) -> list[str]:
+        """A certificate and a key that do not belong together."""
+        if obj.type != "kubernetes.io/tls":
+            return []
+        found = pairs.problem(obj.data.get("tls.crt", b""), obj.data.get("tls.key", b""))
+        return [found] if found else []
 
     def validate_update(self, new: Secret, old: Secret) -> list[FieldError]:
         """The type stays; once immutable, all of it does."""

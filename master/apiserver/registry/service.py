@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv4Network
-from itertools import chain
+from itertools import chain, islice
 
 from common.api import errors, names
 from common.api.errors import FieldError
@@ -23,6 +23,7 @@ from common.api.types.core_v1 import (
     ServiceSpec,
     SessionAffinityConfig,
 )
+from master.apiserver.registry import servicewarnings
 from master.apiserver.registry.servicerules import (
     HEADLESS,
     is_external,
@@ -124,10 +125,12 @@ class ServiceStrategy(Strategy):
         """An address never changes while the service has one."""
         return list(unchanged_address(new.spec, old.spec))
 
-    def warnings(self, obj: Service) -> list[str]:
-        """A load balancer is asked for in vain."""
-        found = super().warnings(obj)
-        return [*found, NO_LOAD_BALANCER] if obj.spec.type == "LoadBalancer" else found
+    def warnings(self, obj: Service, old: Service | None = None) -> list[str]:
+        """A load balancer is asked for in vain; what of a service has no effect, or goes away."""
+        found = super().warnings(obj, old)
+        if obj.spec.type == "LoadBalancer":
+            found.append(NO_LOAD_BALANCER)
+        return [*found, *islice(servicewarnings.of(obj), servicewarnings.TEXTS_MAX)]
 
     def propose(self, obj: Service, taken: Collection[str]) -> None:
         """An address, and a port for each port that needs one on the nodes."""

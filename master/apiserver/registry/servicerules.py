@@ -157,9 +157,12 @@ def _load_balancer(spec: ServiceSpec) -> Findings:
     if spec.loadBalancerSourceRanges and not ours:
         yield errors.forbidden("spec.LoadBalancerSourceRanges", detail)
     for number, text in enumerate(spec.loadBalancerSourceRanges):
-        if not _is_cidr(text.strip()):
-            path = f"spec.LoadBalancerSourceRanges[{number}]"
+        path = f"spec.LoadBalancerSourceRanges[{number}]"
+        if not _is_cidr(text.strip(), strict=False):
             what = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            yield errors.invalid(path, text, what)
+        elif not _is_cidr(text.strip(), strict=True):
+            what = "must not have bits set beyond the prefix length"
             yield errors.invalid(path, text, what)
     if spec.allocateLoadBalancerNodePorts is not None and not ours:
         yield errors.forbidden("spec.allocateLoadBalancerNodePorts", detail)
@@ -170,10 +173,10 @@ def _load_balancer(spec: ServiceSpec) -> Findings:
         yield from checks.named(path, spec.loadBalancerClass, names.qualified_name)
 
 
-def _is_cidr(text: str) -> bool:
+def _is_cidr(text: str, *, strict: bool) -> bool:
     for network in (IPv4Network, IPv6Network):
         try:
-            network(text, strict=False)
+            network(text, strict=strict)
         except ValueError:
             continue
         return "/" in text

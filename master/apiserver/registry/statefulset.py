@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from common.api import errors, names
@@ -17,7 +19,9 @@ from common.api.types.core_v1 import (
     PodTemplateSpec,
     Volume,
 )
+from master.apiserver.registry import volumewarnings
 from master.apiserver.registry.checks import Findings, named, nonnegative, one_of
+from master.apiserver.registry.persistentvolume import default_claim_spec
 from master.apiserver.registry.poddefaults import default_template
 from master.apiserver.registry.workload import (
     REVISION_HISTORY_LIMIT,
@@ -91,6 +95,7 @@ class StatefulSetStrategy(WorkloadStrategy):
     """Pods with names and claims of their own."""
 
     rules = validate_spec
+    names_pods: ClassVar[bool] = False
 
     def default(self, obj: StatefulSet) -> None:
         """One replica; pods come and go in order; claims outlive them."""
@@ -116,7 +121,21 @@ class StatefulSetStrategy(WorkloadStrategy):
         default_template(spec.template)
         for claim in spec.volumeClaimTemplates:
             claim.status.phase = claim.status.phase or "Pending"
-            claim.spec.volumeMode = claim.spec.volumeMode or "Filesystem"
+            default_claim_spec(claim.spec)
+
+    def warnings(self, obj: StatefulSet, old: StatefulSet | None = None) -> list[str]:
+        """Sizes of claims, and a history without end."""
+        found = super().warnings(obj, old)
+        for number, template in enumerate(obj.spec.volumeClaimTemplates):
+            path = f"spec.volumeClaimTemplates[{number}]{'.Spec' if old is not None else ''}"
+            found += volumewarnings.claim(path, template.spec)
+        limit = obj.spec.revisionHistoryLimit
+        if limit is not None and limit < 0:
+            found.append(
+                "spec.revisionHistoryLimit: a negative value retains all historical revisions; a "
+                "value >= 0 is recommended"
+            )
+        return found
 
     def validate_update(self, new: StatefulSet, old: StatefulSet) -> list[FieldError]:
         """Names and claims of pods stay."""

@@ -6,18 +6,28 @@ from common.api.scheme import Scheme
 from common.runtime.clock import Clock
 from master.apiserver.registry.certificatesigningrequest import CertificateSigningRequestStrategy
 from master.apiserver.registry.configmap import ConfigMapStrategy
+from master.apiserver.registry.controllerrevision import ControllerRevisionStrategy
 from master.apiserver.registry.daemonset import DaemonSetStrategy
 from master.apiserver.registry.deployment import DeploymentStrategy
 from master.apiserver.registry.endpoints import EndpointsStrategy
 from master.apiserver.registry.endpointslice import EndpointSliceStrategy
 from master.apiserver.registry.event import EventStrategy
+from master.apiserver.registry.lease import LeaseStrategy
+from master.apiserver.registry.limitrange import LimitRangeStrategy
 from master.apiserver.registry.namespace import NamespaceStrategy
 from master.apiserver.registry.node import NodeStrategy
+from master.apiserver.registry.persistentvolume import (
+    PersistentVolumeClaimStrategy,
+    PersistentVolumeStrategy,
+)
 from master.apiserver.registry.pod import PodStrategy
+from master.apiserver.registry.podtemplate import PodTemplateStrategy
 from master.apiserver.registry.replicaset import ReplicaSetStrategy
 from master.apiserver.registry.replicationcontroller import ReplicationControllerStrategy
+from master.apiserver.registry.resourcequota import ResourceQuotaStrategy
 from master.apiserver.registry.secret import SecretStrategy
 from master.apiserver.registry.service import ServiceStrategy
+from master.apiserver.registry.serviceaccount import ServiceAccountStrategy
 from master.apiserver.registry.statefulset import StatefulSetStrategy
 from master.apiserver.registry.strategy import Strategy
 
@@ -34,8 +44,14 @@ def strategies(
         "replicationcontrollers": ReplicationControllerStrategy,
         "secrets": SecretStrategy,
         "endpoints": EndpointsStrategy,
+        "limitranges": LimitRangeStrategy,
+        "persistentvolumeclaims": PersistentVolumeClaimStrategy,
+        "podtemplates": PodTemplateStrategy,
+        "resourcequotas": ResourceQuotaStrategy,
+        "serviceaccounts": ServiceAccountStrategy,
     }
     apps: dict[str, type[Strategy]] = {
+        "controllerrevisions": ControllerRevisionStrategy,
         "daemonsets": DaemonSetStrategy,
         "deployments": DeploymentStrategy,
         "replicasets": ReplicaSetStrategy,
@@ -43,12 +59,17 @@ def strategies(
     }
     found = [cls(scheme.require("", "v1", plural)) for plural, cls in core.items()]
     found += [cls(scheme.require("apps", "v1", plural)) for plural, cls in apps.items()]
+    found.append(LeaseStrategy(scheme.require("coordination.k8s.io", "v1", "leases")))
+    volumes = scheme.require("", "v1", "persistentvolumes")
+    found.append(PersistentVolumeStrategy(volumes, clock=clock))
     nodes = scheme.require("", "v1", "nodes")
-    found.append(NodeStrategy(nodes, cluster_cidr=cluster_cidr, clock=clock))
+    found.append(
+        NodeStrategy(nodes, cluster_cidr=cluster_cidr, service_cidr=service_cidr, clock=clock)
+    )
     services = scheme.require("", "v1", "services")
     found.append(ServiceStrategy(services, service_cidr=service_cidr))
     slices = scheme.require("discovery.k8s.io", "v1", "endpointslices")
     found.append(EndpointSliceStrategy(slices))
     requests = scheme.require("certificates.k8s.io", "v1", "certificatesigningrequests")
-    found.append(CertificateSigningRequestStrategy(requests))
+    found.append(CertificateSigningRequestStrategy(requests, clock=clock))
     return {strategy.resource.group_resource: strategy for strategy in found}

@@ -27,6 +27,11 @@ class Strategy:
     """Whether metadata.generation counts changes of the spec."""
     unconditional_update: ClassVar[bool] = True
     """Whether an update may leave the resourceVersion out."""
+    has_dependents: ClassVar[bool] = True
+    """Whether objects of this kind can own others: if not, a delete asks nothing of the collector.
+    """
+    propagation_policy: ClassVar[str] = "Background"
+    """What becomes of the dependents when a delete does not say."""
     ttl_seconds: ClassVar[int | None] = None
     """Life time of objects of this kind; None lives until it is deleted."""
 
@@ -83,8 +88,8 @@ class Strategy:
         """What of a change of status is not allowed."""
         return []
 
-    def warnings(self, obj: Any) -> list[str]:
-        """What the user should know although the object is accepted."""
+    def warnings(self, obj: Any, old: Any = None) -> list[str]:
+        """What the user should know although the object, or the change of `old`, is accepted."""
         if self.resource.inert:
             return [f"{self.resource.kind} is stored; nothing acts on it yet"]
         return []

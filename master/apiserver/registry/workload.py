@@ -10,6 +10,7 @@ from common.api import errors
 from common.api.errors import FieldError
 from common.api.types.core_v1 import PodTemplateSpec
 from common.api.types.meta_v1 import LabelSelector
+from master.apiserver.registry import podwarnings
 from master.apiserver.registry.checks import (
     Findings,
     immutable,
@@ -34,6 +35,8 @@ class WorkloadStrategy(Strategy):
     """A kind with a pod template; its generation counts changes of the spec."""
 
     generation: ClassVar[bool] = True
+    names_pods: ClassVar[bool] = True
+    """Whether its name is a part of host names."""
     rules: ClassVar[Callable[[Any], Findings]]
     """What is wrong with a spec."""
 
@@ -45,6 +48,17 @@ class WorkloadStrategy(Strategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """The rules of the spec."""
         return errors.first(type(self).rules(obj.spec))
+
+    def warnings(self, obj: Any, old: Any = None) -> list[str]:
+        """Those for its pods; again when the spec has changed."""
+        found = super().warnings(obj, old)
+        if old is None and self.names_pods:
+            found += podwarnings.recommended_label(obj.metadata.name, "Pod names and hostnames")
+        changed = old is None or obj.metadata.generation != old.metadata.generation
+        template = obj.spec.template
+        if changed and template is not None:
+            found += podwarnings.of_template("spec.template", template.spec, template.metadata)
+        return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """Pods are found by the selector; it stays."""

@@ -20,6 +20,10 @@ MINIMA = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
 """The numbers that may be asked for, and their least values."""
 SINCE_MAX_SECONDS = 10**9
 """As far back as any log may go; more means all of it."""
+_WAITING = {
+    "ErrImagePull": "image can't be pulled",
+    "ImagePullBackOff": "trying and failing to pull image",
+}
 _INTEGER = re.compile("-?[0-9]{1,18}")
 
 
@@ -33,10 +37,15 @@ class PodLogs:
     async def answer(
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
     ) -> web.StreamResponse:
-        """Stream the log as text; errors before the first byte are Status answers."""
+        """Stream the log as text; errors before the first byte are Status answers.
+
+        A pod that has no node yet has no log: that is no error, and 204 says it.
+        """
         data = await self._registry.get(info.resource, info.namespace, info.name)
         pod = codec.decode(data, Pod)
         options = log_options(pod, parameters)
+        if not pod.spec.nodeName:
+            return web.Response(status=204)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
         stream = self._sessions.logs(pod.spec.nodeName, options)
@@ -122,18 +131,19 @@ def _container(pod: Pod, asked: str) -> str:
         return asked
     if len(pod.spec.containers) == 1:
         return pod.spec.containers[0].name
-    choices = " ".join(c.name for c in pod.spec.containers)
-    raise errors.bad_request(
-        f"a container name must be specified for pod {pod.metadata.name}, choose one of: "
-        f"[{choices}]"
-    )
+    text = f"a container name must be specified for pod {pod.metadata.name}"
+    text += f", choose one of: [{' '.join(c.name for c in pod.spec.containers)}]"
+    if pod.spec.initContainers:
+        first = " ".join(c.name for c in pod.spec.initContainers)
+        text += f" or one of the init containers: [{first}]"
+    raise errors.bad_request(text)
 
 
 def _check_started(pod: Pod, container: str, *, previous: bool) -> None:
     """Without a log there is a reason, and the user is told it."""
     name = pod.metadata.name
     if not pod.spec.nodeName:
-        raise errors.bad_request(f"pod {name} does not have a host assigned")
+        return
     statuses = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
     status = next((s for s in statuses if s.name == container), ContainerStatus())
     if previous:
@@ -144,17 +154,9 @@ def _check_started(pod: Pod, container: str, *, previous: bool) -> None:
         return
     waiting = status.state.waiting
     if waiting is not None and status.lastState.terminated is None:
-        if waiting.reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"):
-            why = (
-                "image can't be pulled"
-                if waiting.reason == "ErrImagePull"
-                else ("trying and failing to pull image")
-            )
-            raise errors.bad_request(
-                f'container "{container}" in pod "{name}" is waiting to start: {why}'
-            )
+        why = _WAITING.get(waiting.reason, waiting.reason)
         raise errors.bad_request(
-            f'container "{container}" in pod "{name}" is waiting to start: {waiting.reason}'
+            f'container "{container}" in pod "{name}" is waiting to start: {why}'
         )
     if waiting is None and status.state.running is None and status.state.terminated is None:
         raise errors.bad_request(

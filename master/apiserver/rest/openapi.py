@@ -1,6 +1,6 @@
 """OpenAPI v3 documents, made from the .proto files: enough for kubectl's validation and explain.
 
-One document a group and version, made on first use and kept as bytes. Schemas carry the merge
+One document a group and version, made once and kept as bytes. Schemas carry the merge
 metadata that clients patch with.
 """
 
@@ -18,6 +18,8 @@ from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.schema import Field, Message
 from common.api.scheme import Scheme
+from master.apiserver.rest import openapipaths
+from master.apiserver.rest.openapipaths import path_of
 
 TITLE = "Wherry"
 VERSION = "v1.36.2"
@@ -34,20 +36,31 @@ _SCALARS: dict[str, dict[str, Any]] = {
     "time": {"type": "string", "format": "date-time"},
     "microtime": {"type": "string", "format": "date-time"},
     "duration": {"type": "string"},
-    "quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
-    "int-or-string": {
-        "oneOf": [{"type": "integer"}, {"type": "string"}],
-        "format": "int-or-string",
-    },
     "any": {"type": "object"},
 }
-_METHODS = (
-    ("get", "get"),
-    ("put", "update"),
-    ("post", "create"),
-    ("delete", "delete"),
-    ("patch", "patch"),
-)
+_NAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    "quantity": (
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        {
+            "description": "An amount such as 250m, 64Mi or 1e3: docs of Kubernetes say more.",
+            "oneOf": [{"type": "string"}, {"type": "number"}],
+        },
+    ),
+    "int-or-string": (
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        {
+            "description": "A number, or a text such as a share in percent or the name of a port.",
+            "oneOf": [{"type": "integer"}, {"type": "string"}],
+            "format": "int-or-string",
+        },
+    ),
+}
+"""Scalars that clients know by a name."""
+_SERVED_BELOW = ("status", "scale")
+
+
+Kinds = dict[tuple[str, str], list[str]]
+"""(module, message) -> the group versions that have it as a kind."""
 
 
 class OpenAPI:
@@ -56,6 +69,9 @@ class OpenAPI:
     def __init__(self, scheme: Scheme) -> None:
         self._scheme = scheme
         self._documents: dict[str, bytes] = {}
+        self._kinds: Kinds = {}
+        for kind in scheme.kinds():
+            self._kinds.setdefault((kind.module, kind.name), []).append(kind.api_version)
 
     def index(self) -> dict[str, Any]:
         """/openapi/v3: where each group's document is, with a hash of its content."""
@@ -79,14 +95,19 @@ class OpenAPI:
         schemas: dict[str, Any] = {}
         paths: dict[str, Any] = {}
         for resource in served:
-            kind = self._scheme.kind(resource.api_version, resource.kind)
-            assert kind is not None
-            message = schema.message(kind.module, kind.name)
-            _collect(message, schemas)
-            own = schemas[_name(message)]
-            own["x-kubernetes-group-version-kind"] = [_gvk(resource)]
-            own["properties"] = {**_TYPE_META, **own["properties"]}
-            paths.update(_paths(resource, _name(message)))
+            below = {
+                sub.name: self._reference(self._api_version(resource, sub.name), sub.kind, schemas)
+                for sub in resource.subresources
+                if sub.name in _SERVED_BELOW
+            }
+            found = openapipaths.paths(
+                resource,
+                self._reference(resource.api_version, resource.kind, schemas),
+                self._reference(resource.api_version, f"{resource.kind}List", schemas),
+                below,
+                self._reference("v1", "DeleteOptions", schemas),
+            )
+            paths.update(found)
         return {
             "openapi": "3.0.0",
             "info": {"title": TITLE, "version": VERSION},
@@ -94,26 +115,40 @@ class OpenAPI:
             "components": {"schemas": schemas},
         }
 
+    def _api_version(self, resource: Resource, subresource: str) -> str:
+        return "autoscaling/v1" if subresource == "scale" else resource.api_version
 
-_TYPE_META = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+    def _reference(self, api_version: str, name: str, schemas: dict[str, Any]) -> dict[str, Any]:
+        """Where the schema of a kind stands, which is there from then on."""
+        kind = self._scheme.kind(api_version, name)
+        if kind is None:
+            return {"type": "object"}
+        message = schema.message(kind.module, kind.name)
+        _collect(message, schemas, self._kinds)
+        return _to(_name(message))
 
 
-def path_of(resource: Resource) -> str:
-    """`api/v1` or `apis/GROUP/VERSION`."""
-    if resource.group:
-        return f"apis/{resource.group}/{resource.version}"
-    return f"api/{resource.version}"
+_TYPE_META = {
+    "apiVersion": {
+        "type": "string",
+        "description": "The group and version of this object's schema, such as v1 or apps/v1.",
+    },
+    "kind": {
+        "type": "string",
+        "description": "The kind of this object, in CamelCase. It never changes.",
+    },
+}
 
 
-def _gvk(resource: Resource) -> dict[str, str]:
-    return {"group": resource.group, "version": resource.version, "kind": resource.kind}
+def _to(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _name(message: Message) -> str:
     return f"wherry.{message.module.replace('_', '.')}.{message.name}"
 
 
-def _collect(message: Message, schemas: dict[str, Any]) -> None:
+def _collect(message: Message, schemas: dict[str, Any], kinds: Kinds) -> None:
     """Add the schema of a message, and of every message below it."""
     name = _name(message)
     if name in schemas:
@@ -126,11 +161,19 @@ def _collect(message: Message, schemas: dict[str, Any]) -> None:
         made["required"] = needed
     if message.atomic:
         made["x-kubernetes-map-type"] = "atomic"
+    for group_version in kinds.get((message.module, message.name), ()):
+        made["properties"] = dict(_TYPE_META)
+        group, _, version = group_version.rpartition("/")
+        kind = {"group": group, "version": version, "kind": message.name}
+        made.setdefault("x-kubernetes-group-version-kind", []).append(kind)
     for field in message.fields.values():
         made["properties"][field.name] = _property(field)
         _describe(made["properties"][field.name], f"{message.module}.{message.name}.{field.name}")
         if field.message is not None:
-            _collect(field.message, schemas)
+            _collect(field.message, schemas, kinds)
+        elif field.type in _NAMED:
+            name, scalar = _NAMED[field.type]
+            schemas[name] = scalar
 
 
 @cache
@@ -148,8 +191,8 @@ def _describe(made: dict[str, Any], name: str) -> None:
 
 
 def _property(field: Field) -> dict[str, Any]:
-    if field.message is not None:
-        one: dict[str, Any] = {"$ref": f"#/components/schemas/{_name(field.message)}"}
+    if field.message is not None or field.type in _NAMED:
+        one = _to(_name(field.message) if field.message else _NAMED[field.type][0])
         if not field.repeated and not field.is_map:
             one = {"allOf": [one]}
     else:
@@ -177,37 +220,6 @@ def _extensions(field: Field) -> Iterator[tuple[str, Any]]:
         yield "x-kubernetes-list-map-keys", list(field.list_map_keys)
     if field.map_type:
         yield "x-kubernetes-map-type", field.map_type
-
-
-def _paths(resource: Resource, name: str) -> dict[str, Any]:
-    """The operations of a resource, with the parameters that clients look for."""
-    base = "/" + path_of(resource)
-    base += "/namespaces/{namespace}/" if resource.namespaced else "/"
-    collection, single = f"{base}{resource.plural}", f"{base}{resource.plural}/{{name}}"
-    reference = {"$ref": f"#/components/schemas/{name}"}
-    operations: dict[str, Any] = {collection: {}, single: {}}
-    for method, verb in _METHODS:
-        if verb in resource.verbs:
-            path = collection if verb == "create" else single
-            operations[path][method] = _operation(resource, verb, reference)
-    return {path: found for path, found in operations.items() if found}
-
-
-def _operation(resource: Resource, verb: str, reference: dict[str, str]) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "operationId": f"{verb}_{resource.group}_{resource.version}_{resource.plural}",
-        "responses": {
-            "200": {"description": "OK", "content": {"application/json": {"schema": reference}}}
-        },
-        "x-kubernetes-action": verb,
-        "x-kubernetes-group-version-kind": _gvk(resource),
-    }
-    if verb in ("create", "update", "patch"):
-        made["parameters"] = [
-            {"name": name, "in": "query", "schema": {"type": "string"}}
-            for name in ("dryRun", "fieldManager", "fieldValidation")
-        ]
-    return made
 
 
 def version_2() -> dict[str, Any]:

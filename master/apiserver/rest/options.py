@@ -13,6 +13,7 @@ from common.api.errors import FieldError
 from common.api.types import meta_v1
 from common.security.identity import Identity
 from master.apiserver.registry import bodies
+from master.apiserver.registry.deletion import POLICIES
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions
 from master.apiserver.rest.requestinfo import truthy
 
@@ -67,7 +68,10 @@ def check_watch(parameters: Parameters) -> None:
 
 
 def for_delete(body: bytes, kind: str, parameters: Parameters, ctx: Context) -> DeleteOptions:
-    """Options of a delete from the body, or else from the query; raises StatusError 400."""
+    """Options of a delete from the body, or else from the query; raises StatusError 400 or 422.
+
+    A policy that is the empty text is not one that was left out: that is an error.
+    """
     plain = bodies.Body(body, kind).plain() if body.strip() else {}
     if not isinstance(plain, dict):
         raise errors.bad_request("the body of a delete must be DeleteOptions")
@@ -79,16 +83,27 @@ def for_delete(body: bytes, kind: str, parameters: Parameters, ctx: Context) -> 
     orphan = wanted.orphanDependents
     if orphan is None and "orphanDependents" in parameters:
         orphan = truthy(parameters["orphanDependents"])
-    policy = wanted.propagationPolicy or parameters.get("propagationPolicy", "")
-    if orphan is not None and not policy:
+    policy = wanted.propagationPolicy
+    if policy is None:
+        policy = parameters.get("propagationPolicy")
+    _refuse("DeleteOptions", _policy_problems(policy, orphan))
+    if orphan is not None:
         policy = "Orphan" if orphan else "Background"
     conditions = wanted.preconditions or meta_v1.Preconditions()
     return DeleteOptions(
         grace_period_seconds=grace,
         uid=conditions.uid or "",
         resource_version=conditions.resourceVersion or "",
-        propagation_policy=policy,
+        propagation_policy=policy or "",
     )
+
+
+def _policy_problems(policy: str | None, orphan: bool | None) -> Iterable[FieldError]:
+    if policy is not None and orphan is not None:
+        text = "orphanDependents and deletionPropagation cannot be both set"
+        yield errors.invalid("propagationPolicy", policy, text)
+    if policy not in (None, *POLICIES):
+        yield errors.not_supported("propagationPolicy", policy, (*POLICIES, "nil"))
 
 
 def _refuse(kind: str, found: Iterable[FieldError]) -> None:

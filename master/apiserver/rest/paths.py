@@ -38,6 +38,7 @@ class Paths:
     ) -> None:
         self._scheme = scheme
         self._openapi = OpenAPI(scheme)
+        self._openapi.index()  # makes every document now, for it takes longer than a request may
         self._ca_pem = ca_pem
         self._address = address
         self._version = version

@@ -35,6 +35,8 @@ BODIES_MAX_BYTES = 64 << 20
 """All bodies together that are being read or worked on."""
 WAIT_SECONDS = 10.0
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+_PLAIN = ("bindings", "binding", "eviction", "token")
+"""Resources and subresources that are asked to do something: they have no metadata to show."""
 
 
 class Resources:
@@ -110,7 +112,7 @@ class Resources:
             subresource=info.subresource,
             resource_version=parameters.get("resourceVersion", ""),
         )
-        return await self._object(info.resource, data, form, parameters)
+        return await self._object(_shown(info), data, form, parameters)
 
     async def _object(
         self,
@@ -166,7 +168,9 @@ class Resources:
         body: bytes,
     ) -> web.Response:
         """Create, update, patch, delete."""
-        form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
+        plain = info.resource.plural in _PLAIN or info.subresource in _PLAIN
+        forms = () if plain else _OBJECT_FORMS
+        form = negotiate.accepted(request.headers.get("Accept", ""), forms)
         kind = request.headers.get("Content-Type", "")
         match info.verb:
             case "create":
@@ -178,7 +182,7 @@ class Resources:
                     info.subresource,
                     bodies.Body(body, kind),
                 )
-                return await self._object(info.resource, data, form, parameters, 201)
+                return await self._object(_shown(info), data, form, parameters, 201)
             case "update":
                 data = await self._registry.update(
                     ctx,
@@ -188,7 +192,7 @@ class Resources:
                     info.subresource,
                     bodies.Body(body, kind),
                 )
-                return await self._object(info.resource, data, form, parameters)
+                return await self._object(_shown(info), data, form, parameters)
             case "patch":
                 media_type = bodies.Body(body, kind).media_type
                 ctx.weight, heavy = len(body), self._registry.pipeline.heavy
@@ -204,7 +208,7 @@ class Resources:
                 data = await self._registry.patch(
                     ctx, info.resource, info.namespace, info.name, info.subresource, change
                 )
-                return await self._object(info.resource, data, form, parameters)
+                return await self._object(_shown(info), data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
         if info.verb == "deletecollection":
             return await self._delete_collection(info, parameters, asked, ctx)
@@ -251,6 +255,11 @@ async def _read(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError as error:
         raise errors.timeout("the body of the request did not come in time") from error
+
+
+def _shown(info: RequestInfo) -> Resource:
+    """The resource whose columns a Table of the answer has."""
+    return tables.SCALE if info.subresource == "scale" else info.resource
 
 
 def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,22 @@ from common.api.resource import Column, Resource
 from master.apiserver.rest.printers import PRINTERS
 from master.apiserver.rest.printers.cells import age
 
+SCALE = Resource(
+    group="autoscaling",
+    version="v1",
+    kind="Scale",
+    plural="scales",
+    singular="scale",
+    namespaced=True,
+    columns=(
+        Column("Name", "string", "", 0),
+        Column("Desired", "integer", ".spec.replicas", 0),
+        Column("Available", "integer", ".status.replicas", 0),
+        Column("Age", "string", "", 0),
+    ),
+)
+"""What the path `scale` of any resource shows."""
+
 
 def columns(resource: Resource) -> tuple[Column, ...]:
     """The columns of a resource; kinds without any of their own show name and age."""

@@ -21,7 +21,7 @@ from common.client.grpc import channel
 from common.client.https import ConnectionFailed
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
-from master.apiserver.rest.openapi import path_of
+from master.apiserver.rest.openapipaths import path_of
 from node.session import join
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.master import RunningMaster
@@ -277,7 +277,7 @@ def test_errors_are_kubernetes_own(master: RunningMaster) -> None:
         ("DELETE", "/configmaps/a", b'{"gracePeriodSeconds":"x"}', 400),
         ("DELETE", "/configmaps/a?gracePeriodSeconds=x", b"", 400),
         ("DELETE", "/configmaps/a", b'{"preconditions":{"uid":"other"}}', 409),
-        ("DELETE", "/configmaps/a", b'{"propagationPolicy":"X"}', 400),
+        ("DELETE", "/configmaps/a", b'{"propagationPolicy":"X"}', 422),
         ("GET", "/configmaps?limit=-1", b"", 400),
         ("GET", "/configmaps?continue=zzz", b"", 400),
         ("GET", "/configmaps?resourceVersion=abc", b"", 400),

@@ -176,8 +176,13 @@ class Cluster:
         found = lister.by_key(key)
         if found is None or not found.deleting:
             return
-        if not msgspec.json.decode(found.data)["metadata"].get("finalizers"):
+        plain = msgspec.json.decode(found.data)
+        if not any(plain.get(part, {}).get("finalizers") for part in ("metadata", "spec")):
             lister.remove(key)
+
+    def monotonic(self) -> float:
+        """Seconds that have gone by."""
+        return (self.now - START).total_seconds()
 
     def advance(self, seconds: float) -> None:
         """Move the time."""

@@ -14,7 +14,7 @@ from common.api.types.apps_v1 import (
 )
 from common.api.types.core_v1 import Container, Pod, PodSpec, PodTemplateSpec
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
-from common.client.commands import Create, Requeue, Update
+from common.client.commands import Create, Patch, Requeue, Update
 from master.controllers import rollout
 from master.controllers.base import Failure
 from master.controllers.deployment import DeploymentController
@@ -311,3 +311,53 @@ def test_a_pod_that_ends_wakes_its_deployment(cluster: Cluster) -> None:
     assert list(D.keys(cluster.view, pods.resource, pod, None)) == [KEY]
     assert list(D.keys(cluster.view, pods.resource, None, pod)) == []
     assert cluster.list(Pod)[0].metadata.name == pod.name
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("3546343826724305832", "3546343826724305833"),
+        (str(2**63 - 2), str(2**63 - 1)),
+        (str(2**63), "1"),
+        ("many", "1"),
+    ],
+)
+def test_a_revision_is_one_more_than_any_of_64_bits(
+    cluster: Cluster, before: str, after: str
+) -> None:
+    cluster.put(deployment(1))
+    roll(cluster)
+    (old,) = sets(cluster)
+    old.metadata.annotations[REVISION] = before
+    cluster.put(old)
+    change(cluster, image="v2")
+    roll(cluster)
+    assert sets(cluster)[1].metadata.annotations[REVISION] == after
+
+
+def test_after_the_last_revision_there_is_none(cluster: Cluster) -> None:
+    cluster.put(deployment(1))
+    roll(cluster)
+    (old,) = sets(cluster)
+    old.metadata.annotations[REVISION] = str(2**63 - 1)
+    cluster.put(old)
+    change(cluster, image="v2")
+    roll(cluster)
+    assert REVISION not in sets(cluster)[1].metadata.annotations
+
+
+@pytest.mark.parametrize("noted", ["-1", "+7", "1_0", str(2**31), "9" * 5000, "\u0663"])
+def test_sizes_that_others_noted_are_read_as_go_reads_them(cluster: Cluster, noted: str) -> None:
+    cluster.put(deployment(2))
+    roll(cluster)
+    (only,) = sets(cluster)
+    only.metadata.annotations[rollout.DESIRED] = noted
+    assert not rollout.was_scaled(cluster.get(Deployment, "web"), [only])
+
+
+def test_the_revision_is_told_by_the_path_of_the_status(cluster: Cluster) -> None:
+    """Annotations that are written otherwise count as a change, and the generation grows."""
+    cluster.put(deployment(1))
+    commands = [c for _ in range(4) for c in cluster.reconcile(D, KEY)]
+    (told,) = [c for c in commands if isinstance(c, Patch)]
+    assert (told.subresource, told.patch["metadata"]["annotations"]) == ("status", {REVISION: "1"})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
-from datetime import UTC, datetime
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,7 @@ from master.controllers.namespace import NamespaceController
 from master.controllers.registry import ClusterFacts, controllers
 from master.controllers.rootca import RootCaController
 from master.controllers.serviceaccount import ServiceAccountController
+from master.controllers.signsoflife import SignsOfLife
 from tests.unit.controllers.sim import Cluster
 
 CONTROLLER = ("name", "watches", "keys", "reconcile")
@@ -78,15 +81,41 @@ def test_a_namespace_is_emptied_and_then_finalized(cluster: Cluster) -> None:
     cluster.put(ConfigMap(metadata=ObjectMeta(name="c", namespace="x")))
     cluster.put(ConfigMap(metadata=ObjectMeta(name="c", namespace="y")))
     commands = cluster.reconcile(controller, "x")
-    assert sorted(c.name for c in commands if isinstance(c, Delete)) == ["c", "p"]
+    assert [c.name for c in commands if isinstance(c, Delete)] == ["p"], "pods go first"
+    assert said(cluster)["NamespaceDeletionContentFailure"] == ("True", "ContentDeletionFailed")
+    cluster.reconcile(controller, "x")
+    assert said(cluster)["NamespaceFinalizersRemaining"] == ("True", "SomeFinalizersRemain")
     assert cluster.reconcile(controller, "x") == [], "the pod is still on its way out"
     cluster.remove(Pod, "p", "x")
+    commands = cluster.reconcile(controller, "x")
+    assert [c.name for c in commands if isinstance(c, Delete)] == ["c"]
+    assert said(cluster)["NamespaceDeletionContentFailure"] == ("False", "ContentDeleted")
     (update,) = cluster.reconcile(controller, "x")
     assert isinstance(update, Update)
     assert update.subresource == "finalize"
     assert update.body.spec.finalizers == ()
     assert [found.metadata.namespace for found in cluster.list(ConfigMap)] == ["y"]
     assert cluster.reconcile(controller, "x") == []
+
+
+def said(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """The conditions of the namespace `x`."""
+    found = cluster.get(Namespace, "x", "").status.conditions
+    return {condition.type: (condition.status, condition.reason) for condition in found}
+
+
+def test_a_namespace_of_many_pods_is_not_written_for_each(cluster: Cluster) -> None:
+    controller = NamespaceController()
+    namespace(cluster, deleting=True)
+    for number in range(20):
+        meta = ObjectMeta(name=f"p{number}", namespace="x", finalizers=("hold",))
+        cluster.put(Pod(metadata=meta))
+    written = 0
+    for number in range(20):
+        commands = cluster.reconcile(controller, "x")
+        written += sum(isinstance(command, Update) for command in commands)
+        cluster.remove(Pod, f"p{number}", "x")
+    assert written == 2
 
 
 def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> None:
@@ -101,7 +130,9 @@ def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> Non
 
 def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
     facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
-    made = controllers(facts, lambda request, node: b"", lambda node: datetime.now(UTC))
+    made = controllers(
+        facts, lambda request, node: b"", SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
+    )
     names = [controller.name for controller in made]
     assert len(set(names)) == len(names)
     written = {
@@ -111,3 +142,17 @@ def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
         if isinstance(found, type) and all(hasattr(found, member) for member in CONTROLLER)
     }
     assert {type(controller) for controller in made} == written
+
+
+def test_controllers_do_not_import_each_other() -> None:
+    facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
+    signs = SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
+    made = controllers(facts, lambda request, node: b"", signs)
+    modules = {type(controller).__module__ for controller in made}
+    for module in modules:
+        source = Path(sys.modules[module].__file__ or "").read_text()
+        found = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+        assert found.isdisjoint(modules), module

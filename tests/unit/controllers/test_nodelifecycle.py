@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from common.api import conditions, times
+from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import (
     Node,
     NodeCondition,
@@ -22,8 +23,9 @@ from common.api.types.core_v1 import (
 )
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Delete, Requeue
-from master.controllers.nodelifecycle import GRACE_SECONDS, NodeLifecycleController
+from master.controllers.nodelifecycle import GRACE_SECONDS, LEASES, NodeLifecycleController
 from master.controllers.podgc import KEY, PodGarbageCollector
+from master.controllers.signsoflife import SignsOfLife
 from master.controllers.tainteviction import TaintEvictionController
 from tests.unit.controllers.sim import Cluster
 
@@ -38,7 +40,9 @@ class Nodes:
     def __init__(self, count: int) -> None:
         self.cluster = Cluster()
         self.silent_since: dict[str, datetime] = {}
-        self.lifecycle = NodeLifecycleController(self.silence)
+        self.streamed: set[str] = set()
+        signs = SignsOfLife(self.silence, self.streamed, self.cluster.monotonic)
+        self.lifecycle = NodeLifecycleController(signs)
         self.names = [f"n{number}" for number in range(1, count + 1)]
         for name in self.names:
             self.add(name)
@@ -310,3 +314,84 @@ def test_what_changes_with_a_node_is_told_by_events_about_it() -> None:
         ("n2", "Node n2 status is now: NodeNotSchedulable"),
         ("n2", "Node n2 status is now: NodeNotReady"),
     ]
+
+
+class Agent:
+    """Somebody else's agent: no stream, but a Lease and a status, with a clock of its own."""
+
+    def __init__(self, nodes: Nodes, name: str) -> None:
+        self.nodes, self.name = nodes, name
+        self.count = 0
+        nodes.lose(name)
+        self.leases = nodes.cluster.listers[LEASES]
+        self.renew()
+
+    def renew(self) -> list[str]:
+        """Write the Lease; the times in it are an hour behind."""
+        self.count += 1
+        before = self.leases.get("kube-node-lease", self.name)
+        meta = ObjectMeta(name=self.name, namespace="kube-node-lease")
+        behind = self.nodes.cluster.now - timedelta(hours=1) + timedelta(seconds=self.count)
+        spec = LeaseSpec(renewTime=times.to_micro_time(behind))
+        new = self.nodes.cluster.put(Lease(metadata=meta, spec=spec))
+        keys = self.nodes.lifecycle.keys(self.nodes.cluster.view, self.leases.resource, before, new)
+        return list(keys)
+
+    def post(self, status: str) -> None:
+        """Write the condition Ready, with a heartbeat."""
+        self.count += 1
+        nodes = self.nodes.cluster.listers["nodes"]
+        before = nodes.by_key(self.name)
+        node = self.nodes.cluster.get(Node, self.name, "")
+        beat = times.to_time(self.nodes.cluster.now - timedelta(hours=self.count))
+        ready = NodeCondition(type="Ready", status=status, lastHeartbeatTime=beat)
+        node.status.conditions = (ready,)
+        new = self.nodes.cluster.put(node)
+        list(self.nodes.lifecycle.keys(self.nodes.cluster.view, nodes.resource, before, new))
+
+
+@pytest.mark.parametrize("way", ["lease", "status"])
+def test_a_node_without_a_stream_lives_by_what_it_writes(way: str) -> None:
+    nodes = Nodes(2)
+    agent = Agent(nodes, "n1")
+    beat = agent.renew if way == "lease" else lambda: agent.post("True")
+    for _ in range(8):
+        nodes.wait(10)
+        beat()
+        nodes.wait(0)
+        assert (nodes.ready("n1"), nodes.taints("n1")) == ("True", [])
+    nodes.wait(45)
+    assert nodes.ready("n1") == "True", "it may miss more than one"
+    nodes.wait(6)
+    assert nodes.ready("n1") == "Unknown"
+    assert (UNREACHABLE, "NoExecute") in nodes.taints("n1")
+    agent.renew()
+    agent.post("True")
+    nodes.wait(0)
+    assert (nodes.ready("n1"), nodes.taints("n1")) == ("True", [])
+
+
+def test_a_lease_that_is_there_or_renewed_by_nobody_is_no_sign_of_life() -> None:
+    nodes = Nodes(1)
+    agent = Agent(nodes, "n1")
+    seen = agent.leases.get("kube-node-lease", "n1")
+    kind, view = agent.leases.resource, nodes.cluster.view
+    nodes.wait(GRACE_SECONDS - 1)
+    assert list(nodes.lifecycle.keys(view, kind, None, seen)) == []
+    assert list(nodes.lifecycle.keys(view, kind, seen, seen)) == []
+    nodes.wait(2)
+    assert nodes.ready("n1") == "Unknown"
+    assert agent.renew() == ["n1"], "a lost node is looked at again"
+
+
+def test_what_this_master_writes_for_a_node_with_a_stream_does_not_count() -> None:
+    nodes = Nodes(2)
+    nodes.streamed.add("n1")
+    agent = Agent(nodes, "n1")
+    agent.post("True")
+    nodes.wait(GRACE_SECONDS)
+    assert nodes.ready("n1") == "Unknown"
+    agent.renew()
+    agent.post("True")
+    nodes.wait(GRACE_SECONDS)
+    assert nodes.ready("n1") == "True", "another agent runs it now"

@@ -17,11 +17,20 @@ from common.api.types.certificates_v1 import (
     CertificateSigningRequestCondition,
     CertificateSigningRequestSpec,
 )
-from common.api.types.core_v1 import LocalObjectReference, Namespace, ServiceAccount
+from common.api.types.core_v1 import (
+    LocalObjectReference,
+    Namespace,
+    Service,
+    ServiceAccount,
+    ServicePort,
+    ServiceSpec,
+)
 from common.api.types.meta_v1 import ObjectMeta
+from common.security.csr import make_key, make_request
 from common.security.identity import Identity
 from master.apiserver.admission.build import admission
 from master.apiserver.admission.default_tolerations import default_tolerations
+from master.apiserver.admission.external_ips import deny_external_ips
 from master.apiserver.admission.priority import priority
 from master.apiserver.admission.service_account import ServiceAccountExists
 from master.apiserver.registry.pipeline import Pipeline
@@ -35,6 +44,7 @@ from tests.unit.registry.test_pod_defaults import pod
 
 CONTEXT = Context(user=Identity("user", ()))
 PODS = STRATEGIES["pods"].resource
+SERVICES = STRATEGIES["services"].resource
 NAMESPACES = STRATEGIES["namespaces"].resource
 REQUESTS = STRATEGIES["certificatesigningrequests.certificates.k8s.io"].resource
 
@@ -185,12 +195,15 @@ async def test_some_namespaces_stay(pipeline: Pipeline, name: str) -> None:
     )
 
 
+PEM = make_request(make_key(), "system:node:n1", ["system:nodes"])
+
+
 def signing_request(signer: str) -> CertificateSigningRequest:
     """What a machine that joins asks for, or somebody who pretends to be one."""
     return CertificateSigningRequest(
         metadata=ObjectMeta(name="join"),
         spec=CertificateSigningRequestSpec(
-            request=b"pem", signerName=signer, usages=("client auth",), username="system:admin"
+            request=PEM, signerName=signer, usages=("client auth",), username="system:admin"
         ),
     )
 
@@ -218,10 +231,34 @@ async def test_a_request_goes_a_day_after_its_last_change(pipeline: Pipeline) ->
         current.status.conditions = (approved,)
         return current
 
-    await pipeline.update(CONTEXT, REQUESTS, "", "join", approve, subresource="status")
+    await pipeline.update(CONTEXT, REQUESTS, "", "join", approve, subresource="approval")
     await pipeline.clock.advance(24 * 3600 - 60)
     await pipeline.read(REQUESTS, "", "join")
     await pipeline.clock.advance(120)
     with pytest.raises(errors.StatusError) as raised:
         await pipeline.read(REQUESTS, "", "join")
     assert raised.value.code == 404
+
+
+async def test_external_ips_are_denied_but_stay(pipeline: Pipeline) -> None:
+    def service(*addresses: str) -> Service:
+        spec = ServiceSpec(ports=(ServicePort(port=80),), externalIPs=addresses)
+        return Service(metadata=ObjectMeta(name="s"), spec=spec)
+
+    denied = 'services "s" is forbidden: Use of external IPs is denied by admission control'
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.create(CONTEXT, SERVICES, "n", service("192.0.2.1"))
+    assert (raised.value.code, raised.value.message) == (403, denied)
+    old = service("192.0.2.1", "192.0.2.2")
+    for addresses in ((), ("192.0.2.2",), ("192.0.2.1", "192.0.2.2")):
+        await deny_external_ips(CONTEXT, SERVICES, service(*addresses), old)
+    with pytest.raises(errors.StatusError):
+        await deny_external_ips(CONTEXT, SERVICES, service("192.0.2.3"), old)
+
+
+async def test_external_ips_are_taken_where_they_are_allowed(pipeline: Pipeline) -> None:
+    steps = admission(pipeline.cache, SCHEME, FakeClock())
+    allowed = admission(pipeline.cache, SCHEME, FakeClock(), allow_external_ips=True)
+    assert deny_external_ips in steps
+    assert deny_external_ips not in allowed
+    assert len(allowed) == len(steps) - 1

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from common.api import times
+from common.api.errors import StatusError
+from common.api.scheme import SCHEME
 from common.security.identity import Identity
 from master.apiserver.registry import deletion
 from master.apiserver.registry.pipeline import Pipeline
@@ -102,3 +104,38 @@ async def test_a_pod_with_the_longest_grace_goes_through_the_pipeline(pipeline: 
     assert b'"deletionTimestamp":"9999-12-31T23:59:59Z"' in found
     options = DeleteOptions(grace_period_seconds=0)
     assert (await pipeline.delete(ctx, PODS, "n", "p", options))[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "there", "finalizers"),
+    [
+        ("replicationcontrollers", "", (), ("orphan",)),
+        ("replicationcontrollers", "Background", (), ()),
+        ("replicationcontrollers", "Foreground", ("a.b/c",), ("a.b/c", "foregroundDeletion")),
+        ("replicationcontrollers", "", ("foregroundDeletion",), ("foregroundDeletion",)),
+        ("replicasets.apps", "", (), ()),
+        ("replicasets.apps", "", ("orphan",), ("orphan",)),
+        ("replicasets.apps", "Orphan", ("foregroundDeletion",), ("orphan",)),
+        ("events", "Foreground", (), ()),
+        ("events", "Orphan", (), ()),
+    ],
+)
+def test_what_becomes_of_dependents(
+    kind: str, asked: str, there: tuple[str, ...], finalizers: tuple[str, ...]
+) -> None:
+    strategy = STRATEGIES[kind]
+    obj: Any = SCHEME.struct_of(strategy.resource)()
+    obj.metadata.finalizers = there
+    deletion.plan(obj, strategy, DeleteOptions(propagation_policy=asked), NOW)
+    assert obj.metadata.finalizers == finalizers
+
+
+def test_policies_that_do_not_exist() -> None:
+    pod = running(1)
+    with pytest.raises(StatusError) as raised:
+        deletion.plan(pod, STRATEGIES["pods"], DeleteOptions(propagation_policy="Later"), NOW)
+    assert (raised.value.code, raised.value.message) == (
+        422,
+        'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Later": '
+        'supported values: "Foreground", "Background", "Orphan", "nil"',
+    )

@@ -11,6 +11,7 @@ from common.api.types.core_v1 import (
     Container,
     ContainerState,
     ContainerStateRunning,
+    ContainerStateWaiting,
     ContainerStatus,
     Pod,
     PodSpec,
@@ -88,3 +89,45 @@ def test_the_container_must_be_meant_and_there() -> None:
     with pytest.raises(StatusError, match="choose one of: \\[a b\\]"):
         log_options(running("a", "b"), {})
     assert refused(container="x").message == "container x is not valid for pod web"
+
+
+def waiting(reason: str) -> Pod:
+    pod = running("c")
+    state = ContainerState(waiting=ContainerStateWaiting(reason=reason))
+    pod.status.containerStatuses = (ContainerStatus(name="c", state=state),)
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("ErrImagePull", "image can't be pulled"),
+        ("ImagePullBackOff", "trying and failing to pull image"),
+        ("ErrImageNeverPull", "ErrImageNeverPull"),
+        ("CreateContainerConfigError", "CreateContainerConfigError"),
+    ],
+)
+def test_a_container_that_waits_says_why(reason: str, why: str) -> None:
+    with pytest.raises(StatusError) as raised:
+        log_options(waiting(reason), {})
+    assert raised.value.code == 400
+    assert raised.value.message == f'container "c" in pod "web" is waiting to start: {why}'
+
+
+def test_a_pod_without_a_node_has_no_log_yet_but_containers() -> None:
+    pod = running("c")
+    pod.spec.nodeName, pod.status = "", PodStatus()
+    assert log_options(pod, {"previous": "true"}).container == "c"
+    with pytest.raises(StatusError, match="container x is not valid for pod web"):
+        log_options(pod, {"container": "x"})
+
+
+def test_init_containers_are_named_too() -> None:
+    pod = running("a", "b")
+    pod.spec.initContainers = (Container(name="i"),)
+    with pytest.raises(StatusError) as raised:
+        log_options(pod, {})
+    assert raised.value.message == (
+        "a container name must be specified for pod web, choose one of: [a b] or one of the init "
+        "containers: [i]"
+    )

@@ -101,3 +101,33 @@ def test_writes(verb: str, parameters: dict[str, str], message: str) -> None:
     with pytest.raises(StatusError) as raised:
         options.context(parameters, USER, verb)
     assert (raised.value.code, raised.value.message) == (422, message)
+
+
+@pytest.mark.parametrize(
+    ("body", "parameters", "policy"),
+    [
+        (b"", {}, ""),
+        (b"{}", {"propagationPolicy": "Orphan"}, "Orphan"),
+        (b'{"propagationPolicy":"Foreground"}', {"propagationPolicy": "Orphan"}, "Foreground"),
+        (b'{"orphanDependents":true}', {}, "Orphan"),
+        (b"", {"orphanDependents": "false"}, "Background"),
+    ],
+)
+def test_propagation(body: bytes, parameters: dict[str, str], policy: str) -> None:
+    ctx = options.context(parameters, USER, "delete")
+    assert options.for_delete(body, "", parameters, ctx).propagation_policy == policy
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"propagationPolicy":""}',
+        b'{"propagationPolicy":"Later"}',
+        b'{"propagationPolicy":"Orphan","orphanDependents":true}',
+    ],
+)
+def test_propagation_that_cannot_be(body: bytes) -> None:
+    with pytest.raises(StatusError) as raised:
+        options.for_delete(body, "", {}, options.context({}, USER, "delete"))
+    assert raised.value.code == 422
+    assert raised.value.message.startswith('DeleteOptions.meta.k8s.io "" is invalid: propagation')

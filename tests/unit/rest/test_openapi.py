@@ -1,0 +1,99 @@
+"""OpenAPI v3 documents: whole in themselves, and with what clients look for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from common.api.scheme import SCHEME
+from master.apiserver.rest.openapi import OpenAPI
+from master.apiserver.rest.openapipaths import path_of
+
+OPENAPI = OpenAPI(SCHEME)
+NAMES = sorted({path_of(resource) for resource in SCHEME.resources()})
+QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+
+
+def document(name: str) -> Any:
+    return json.loads(OPENAPI.document(name) or b"")
+
+
+def references(plain: Any) -> Iterator[str]:
+    """Every $ref of a document."""
+    if isinstance(plain, dict):
+        if isinstance(plain.get("$ref"), str):
+            yield plain["$ref"]
+        for value in plain.values():
+            yield from references(value)
+    elif isinstance(plain, list):
+        for value in plain:
+            yield from references(value)
+
+
+def operations(plain: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, item in plain["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield path, method, operation
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documents_are_whole(name: str) -> None:
+    """References lead somewhere, places in paths are parameters, operations differ."""
+    plain = document(name)
+    for reference in references(plain):
+        assert reference.removeprefix("#/components/schemas/") in plain["components"]["schemas"]
+    ids = [operation["operationId"] for _, _, operation in operations(plain)]
+    assert len(ids) == len(set(ids))
+    for path, item in plain["paths"].items():
+        given = [p["name"] for p in item.get("parameters", []) if p["in"] == "path"]
+        assert given == re.findall(r"\{(\w+)\}", path), path
+    for _, method, operation in operations(plain):
+        names = [parameter["name"] for parameter in operation["parameters"]]
+        assert len(names) == len(set(names))
+        assert operation["responses"]
+        if method in ("post", "put", "patch"):
+            assert operation["requestBody"]["content"]
+
+
+def test_paths_of_a_resource() -> None:
+    paths = document("apis/apps/v1")["paths"]
+    base = "/apis/apps/v1/namespaces/{namespace}/deployments"
+    assert sorted(paths[base]) == ["delete", "get", "parameters", "post"]
+    assert sorted(paths[f"{base}/{{name}}"]) == ["delete", "get", "parameters", "patch", "put"]
+    assert sorted(paths[f"{base}/{{name}}/status"]) == ["get", "parameters", "patch", "put"]
+    scale = paths[f"{base}/{{name}}/scale"]["get"]["responses"]["200"]
+    assert scale["content"]["application/json"]["schema"]["$ref"].endswith(".Scale")
+    everywhere = paths["/apis/apps/v1/deployments"]["get"]
+    answer = everywhere["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer["$ref"].endswith(".DeploymentList")
+    assert "/api/v1/nodes" in document("api/v1")["paths"]
+
+
+def test_what_kubectl_asks_for() -> None:
+    """Whether validation can be left to the server: fieldValidation of a patch."""
+    paths = document("api/v1")["paths"]
+    patch = paths["/api/v1/namespaces/{namespace}/configmaps/{name}"]["patch"]
+    assert "fieldValidation" in [parameter["name"] for parameter in patch["parameters"]]
+    kind = {"group": "", "version": "v1", "kind": "ConfigMap"}
+    assert patch["x-kubernetes-group-version-kind"] == kind
+    assert patch["x-kubernetes-action"] == "patch"
+
+
+def test_types_that_explain_names() -> None:
+    schemas = document("apis/apps/v1")["components"]["schemas"]
+    limits = schemas["wherry.core.v1.ResourceRequirements"]["properties"]["limits"]
+    assert limits["additionalProperties"]["$ref"].endswith(QUANTITY)
+    surge = schemas["wherry.apps.v1.RollingUpdateDeployment"]["properties"]["maxSurge"]
+    assert surge["allOf"][0]["$ref"].endswith(INT_OR_STRING)
+    assert schemas[QUANTITY]["description"]
+    claim = schemas["wherry.core.v1.PersistentVolumeClaim"]
+    assert claim["properties"]["kind"]["description"]
+    assert claim["x-kubernetes-group-version-kind"] == [
+        {"group": "", "version": "v1", "kind": "PersistentVolumeClaim"}
+    ]
