@@ -88,7 +88,18 @@ def decode(ctx: Context, body: Body, cls: type[T], api_version: str) -> T:
         value, findings = codec.convert_request(plain, cls)
         findings += codec.outside(findings, repeated)
     ctx.take_findings(cls.__name__, codec.version_of(cls), findings)
+    _set_type(value)
     return value
+
+
+def _set_type(value: msgspec.Struct) -> None:
+    """A body may say "" for its type: that is the one that the path means, as if it said none."""
+    if getattr(value, "apiVersion", True) and getattr(value, "kind", True):
+        return
+    for field in msgspec.structs.fields(value):
+        if field.name in ("apiVersion", "kind") and not getattr(value, field.name):
+            assert field.default_factory is not msgspec.NODEFAULT
+            setattr(value, field.name, field.default_factory())
 
 
 def plain(body: Body, resource: Resource) -> tuple[dict[str, Any], list[str]]:

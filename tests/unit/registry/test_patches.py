@@ -13,8 +13,9 @@ import pytest
 from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
+from common.api.types.apps_v1 import ControllerRevision
 from common.security.identity import Identity
-from master.apiserver.registry import patches
+from master.apiserver.registry import bodies, patches
 from master.apiserver.registry.bodies import Body
 from master.apiserver.registry.event import EventView
 from master.apiserver.registry.patches import JSON_PATCH, MERGE, STRATEGIC
@@ -289,3 +290,14 @@ async def test_many_bad_values_are_a_small_answer(
     assert error.details is not None
     assert len(error.details["causes"]) <= 100
     assert len(json.dumps(error.status())) < 2_000_000
+
+
+@pytest.mark.parametrize("said", [{"apiVersion": ""}, {"kind": ""}, {"apiVersion": "", "kind": ""}])
+@pytest.mark.parametrize("media_type", ["application/json", "application/yaml"])
+def test_an_empty_type_is_the_one_that_the_path_means(
+    said: dict[str, str], media_type: str
+) -> None:
+    """It was stored as it was, and could then not be said in protobuf."""
+    body = Body(json.dumps({**said, "metadata": {"name": "a"}}).encode(), media_type)
+    made = bodies.decode(Context(user=Identity("admin")), body, ControllerRevision, "apps/v1")
+    assert (made.apiVersion, made.kind) == ("apps/v1", "ControllerRevision")

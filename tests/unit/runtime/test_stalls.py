@@ -14,8 +14,15 @@ from common.runtime.stalls import StallWatch
 
 
 @pytest.fixture
-async def watched(caplog: pytest.LogCaptureFixture) -> AsyncIterator[pytest.LogCaptureFixture]:
-    task = asyncio.create_task(StallWatch().run())
+def watch() -> StallWatch:
+    return StallWatch()
+
+
+@pytest.fixture
+async def watched(
+    watch: StallWatch, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[pytest.LogCaptureFixture]:
+    task = asyncio.create_task(watch.run())
     await asyncio.sleep(0.1)
     caplog.clear()
     yield caplog
@@ -27,10 +34,13 @@ def held_up(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if "held up" in record.message]
 
 
-async def test_a_long_callback_is_named(watched: pytest.LogCaptureFixture) -> None:
+async def test_a_long_callback_is_named(
+    watch: StallWatch, watched: pytest.LogCaptureFixture
+) -> None:
     start = time.thread_time()
-    while time.thread_time() - start < 0.3:
+    while time.thread_time() - start < 0.3 or not watch._place:
         parse("a in (b, c), d notin (e)")
+        assert time.thread_time() - start < 10, "its thread has had no turn"
     async with asyncio.timeout(5):
         while not held_up(watched):
             await asyncio.sleep(0.01)
