@@ -45,11 +45,6 @@ class Event(NamedTuple):
     entry: Entry | None
     initial_end: bool = False
 
-    @property
-    def size(self) -> int:
-        """The bytes of the object."""
-        return len(self.entry.data) if self.entry is not None else 0
-
 
 EventBatches = AsyncGenerator[list[Event], None]
 

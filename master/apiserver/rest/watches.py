@@ -144,9 +144,12 @@ class _Writer:
         transport = self._protocol.transport
         if transport is None or transport.is_closing() or self._protocol.writing_paused:
             return False
-        if sum(event.size for event in events) > outflow.PIECE_BYTES:
+        size = 0
+        for event in events:  # one, mostly
+            size += len(event.entry.data) if event.entry is not None else 0
+        if size > outflow.PIECE_BYTES:
             return False
-        if data := b"".join(self._lines.each(events)):  # an empty chunk would end the answer
+        if data := self._lines.of(events):  # an empty chunk would end the answer
             transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
@@ -174,6 +177,10 @@ class _Lines:
         self._bookmarks = bookmarks
         self._head = True
         self._revision = 0
+
+    def of(self, events: Sequence[Event]) -> bytes:
+        """The lines of a batch; b"" when there is nothing to tell."""
+        return b"".join([self._of_one(event) for event in events])
 
     def each(self, events: Iterable[Event]) -> Iterator[bytes]:
         """The line of each event; b"" when there is nothing to tell."""
