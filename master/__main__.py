@@ -27,6 +27,7 @@ from master import pki as certificates
 from master import wiring
 from master.apiserver.rest import server as rest
 from master.apiserver.rpc import server as rpc
+from master.apiserver.rpc.door import Door
 from master.apiserver.rpc.tools import ToolHandlers
 from master.config import MasterConfig
 from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
@@ -152,11 +153,13 @@ async def _serve_rpc(
         certificate,
         key,
         pki.client_ca.certificate_pem,
+        rpc.NODE_CONNECTIONS_MAX,
     )
     with_tokens = rpc.Listener(f"{config.bind_address}:{config.script_port}", certificate, key)
+    door = Door(master.access.account)
     return [
-        await rpc.serve(with_certificates, [nodes, scripts], [master.gateway, tools]),
-        await rpc.serve(with_tokens, [scripts], [tools]),
+        await rpc.serve(with_certificates, [nodes, scripts], [master.gateway, tools], door),
+        await rpc.serve(with_tokens, [scripts], [tools], door),
     ]
 
 

@@ -44,25 +44,25 @@ class Authenticator:
         `certificate` is the verified client certificate (DER), `authorization` the header,
         `source` the address of the client. A certificate wins over a token.
         """
-        if certificate is not None:
-            return _with_group(self._of_certificate(certificate), AUTHENTICATED)
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise errors.unauthorized()
-        identity = self._of_token(token.strip()[:TOKEN_MAX])
+        identity = self.recognize(certificate, authorization)
         if identity is None:
-            self._count_failure(source)
-            self._refuse_guessers(source)
+            if certificate is None and _token(authorization):
+                self._count_failure(source)
+                self._refuse_guessers(source)
             raise errors.unauthorized()
-        return _with_group(identity, AUTHENTICATED)
+        return identity
 
-    def _of_certificate(self, certificate: bytes) -> Identity:
-        try:
-            return identity_from_der(certificate)
-        except CertificateError as error:
-            raise errors.unauthorized() from error
+    def recognize(self, certificate: bytes | None, authorization: str) -> Identity | None:
+        """The same identity, or None for a stranger; nobody is counted as a guesser for it."""
+        if certificate is None:
+            identity = self._of_token(_token(authorization))
+        else:
+            identity = _of_certificate(certificate)
+        return identity and _with_group(identity, AUTHENTICATED)
 
     def _of_token(self, token: str) -> Identity | None:
+        if not token:
+            return None
         if hmac.compare_digest(token.encode("utf-8", "replace"), self._admin_token):
             return Identity("admin", (MASTERS,))
         token_id = self._join_token(token)
@@ -86,6 +86,19 @@ class Authenticator:
         self._failures[source] = (count + 1, since)
         if len(self._failures) > SOURCES_MAX:
             self._failures.popitem(last=False)
+
+
+def _token(authorization: str) -> str:
+    """The bearer token of a header; '' without one."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip()[:TOKEN_MAX] if scheme.lower() == "bearer" else ""
+
+
+def _of_certificate(certificate: bytes) -> Identity | None:
+    try:
+        return identity_from_der(certificate)
+    except CertificateError:
+        return None
 
 
 def _with_group(identity: Identity, group: str) -> Identity:

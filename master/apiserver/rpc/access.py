@@ -10,9 +10,10 @@ from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.security.identity import Identity
-from master.apiserver.auth.authenticator import Authenticator
+from master.apiserver.auth.authenticator import MASTERS, Authenticator
 from master.apiserver.auth.authorizer import Attributes, Authorizer
 from master.apiserver.rest.requestinfo import check_segment
+from master.apiserver.rpc.door import Caller
 from protos.cluster_v1_pb2 import ResourceName
 
 
@@ -25,13 +26,14 @@ class Access:
 
     def caller(self, context: Any) -> Identity:
         """The identity of a client certificate or of a bearer token; raises StatusError 401."""
-        pem = context.auth_context().get("x509_pem_cert", [b""])[0]
-        metadata = dict(context.invocation_metadata() or ())
-        return self._authenticator.authenticate(
-            ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) if pem else None,
-            str(metadata.get("authorization", "")),
-            source(context.peer()),
-        )
+        return self._authenticator.authenticate(*_credentials(context), source(context.peer()))
+
+    def account(self, context: Any) -> Caller:
+        """Whose account a call goes to, before anything of it is read."""
+        identity = self._authenticator.recognize(*_credentials(context))
+        if identity is None:
+            return Caller(source(context.peer()), known=False, unbounded=False)
+        return Caller(identity.user, known=True, unbounded=MASTERS in identity.groups)
 
     def check(self, user: Identity, wanted: Attributes) -> None:
         """Return when the caller may do this; raises StatusError 400, 403 or 404."""
@@ -41,6 +43,14 @@ class Access:
         if resource is not None and wanted.namespace and not resource.namespaced:
             raise errors.unknown_path()
         self._authorizer.authorize(user, wanted)
+
+
+def _credentials(context: Any) -> tuple[bytes | None, str]:
+    """(certificate as DER, Authorization header) of a call."""
+    pem = context.auth_context().get("x509_pem_cert", [b""])[0]
+    metadata = dict(context.invocation_metadata() or ())
+    certificate = ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) if pem else None
+    return certificate, str(metadata.get("authorization", ""))
 
 
 def source(peer: str) -> str:

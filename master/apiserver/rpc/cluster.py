@@ -34,6 +34,8 @@ from protos import cluster_v1_pb2_grpc
 MEDIA_TYPES = {pb.JSON: negotiate.JSON, pb.PROTOBUF: negotiate.PROTOBUF}
 LIST_MAX_BYTES = 64 << 20
 """A list is one message here, whole in memory until it is read."""
+LISTS_MAX = 2
+"""Lists that are made at once."""
 ITEMS_A_TURN = 64
 PATCHES = {
     pb.PatchRequest.MERGE: patches.MERGE,
@@ -59,6 +61,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         self._sessions = sessions
         self._hub = hub
         self._clock = clock
+        self._lists = asyncio.Semaphore(LISTS_MAX)
 
     def _check(self, context: Any, verb: str, wanted: Any) -> tuple[Resource, Identity]:
         """(resource, caller) of a request for an object; raises StatusError."""
@@ -102,24 +105,29 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """A page of objects."""
         async with answering(context, "List"):
             resource = self._check_all(context, "list", request)
-            asked = options.for_list(_list_parameters(request))
-            found = await self._registry.list(resource, request.namespace, asked)
-            version = str(found.revision)
-            if sum(map(len, found.items)) > LIST_MAX_BYTES:
-                text = f"the list has more than {LIST_MAX_BYTES >> 20} MiB: ask for pages (limit)"
-                raise errors.too_large(text)
-            if request.encoding == pb.TABLE:
-                weight, heavy = sum(map(len, found.items)), self._registry.pipeline.heavy
-                items = [await heavy(weight, self._table, resource, found.items, version)]
-            else:
-                items = await self._all_encoded(resource, found.items, request.encoding)
-            return pb.ListReply(
-                items=items,
-                resource_version=version,
-                remaining=found.remaining,
-                **{"continue": found.continue_token},
-            )
+            async with self._lists:
+                return await self._list(resource, request)
         raise AssertionError
+
+    async def _list(self, resource: Resource, request: pb.ListRequest) -> pb.ListReply:
+        """A page of objects; raises StatusError."""
+        asked = options.for_list(_list_parameters(request))
+        found = await self._registry.list(resource, request.namespace, asked)
+        version, weight = str(found.revision), sum(map(len, found.items))
+        if weight > LIST_MAX_BYTES:
+            text = f"the list has more than {LIST_MAX_BYTES >> 20} MiB: ask for pages (limit)"
+            raise errors.too_large(text)
+        if request.encoding == pb.TABLE:
+            heavy = self._registry.pipeline.heavy
+            items = [await heavy(weight, self._table, resource, found.items, version)]
+        else:
+            items = await self._all_encoded(resource, found.items, request.encoding)
+        return pb.ListReply(
+            items=items,
+            resource_version=version,
+            remaining=found.remaining,
+            **{"continue": found.continue_token},
+        )
 
     async def _all_encoded(
         self, resource: Resource, objects: Sequence[bytes], encoding: Any
@@ -152,6 +160,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 while True:
                     for event in events:
                         yield self._event(resource, event, request.encoding)
+                    events.clear()  # they are not kept until the next ones come
                     events = await anext(batches)
             finally:
                 await batches.aclose()

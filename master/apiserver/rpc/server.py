@@ -8,6 +8,8 @@ from typing import NamedTuple
 import grpc
 import grpc.aio
 
+from master.apiserver.rpc.door import Door
+
 KEEPALIVE_MS = 10_000
 HANDSHAKE_MS = 10_000
 STREAMS_MAX = 256
@@ -15,6 +17,11 @@ STREAMS_MAX = 256
 REQUEST_MAX_BYTES = 4 << 20
 # Lists without a limit are larger than what a client may send.
 ANSWER_MAX_BYTES = 256 << 20
+
+
+CONNECTIONS_MAX = 1_000
+NODE_CONNECTIONS_MAX = 10_000
+"""Of those with client certificates: a node has two."""
 
 
 class Listener(NamedTuple):
@@ -28,16 +35,20 @@ class Listener(NamedTuple):
     certificate: bytes
     key: bytes
     client_ca: bytes | None = None
+    connections_max: int = CONNECTIONS_MAX
 
 
 async def serve(
     listener: Listener,
     services: Sequence[Callable[[grpc.aio.Server], None]],
     handlers: Sequence[grpc.GenericRpcHandler],
+    door: Door,
 ) -> grpc.aio.Server:
     """Start listening; the caller stops the server. `services` add themselves to it."""
     server = grpc.aio.server(
+        interceptors=[door],
         options=[
+            ("grpc.max_allowed_incoming_connections", listener.connections_max),
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -49,7 +60,9 @@ async def serve(
             ("grpc.max_receive_message_length", REQUEST_MAX_BYTES),
             ("grpc.max_send_message_length", ANSWER_MAX_BYTES),
             ("grpc.so_reuseport", 0),
-        ]
+            # Otherwise what arrives for a call that is not read yet grows with the line's speed.
+            ("grpc.http2.bdp_probe", 0),
+        ],
     )
     for add in services:
         add(server)

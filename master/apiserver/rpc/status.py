@@ -12,8 +12,12 @@ import grpc
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
+from common.runtime.clock import SystemClock
+from common.runtime.sparing import SparingLog
 
 log = logging.getLogger(__name__)
+denials = SparingLog(log, SystemClock(), per_second=5.0, burst=100.0)
+"""Strangers can cause as many as they like."""
 STATUS_KEY = "wherry-status-bin"
 # Peers refuse headers of more than 8 KiB in all: base64 makes the Status longer by a third, percent
 # signs the message by up to twelve times.
@@ -72,8 +76,9 @@ async def answering(context: Any, method: str) -> AsyncIterator[None]:
         yield
     except StatusError as error:
         if error.code in (401, 403):
-            extra = {"object": method, "source": context.peer(), "cause": error.message}
-            log.warning("call denied", extra=extra)
+            denials.warning(
+                "call denied", object=method, source=context.peer(), cause=error.message
+            )
         await refuse(context, error)
     except Exception:
         log.exception("a call failed", extra={"object": method})

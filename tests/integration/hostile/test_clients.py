@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
+from common.client.grpc import GrpcClient, channel
+from master.apiserver.rpc.door import HEARING_OF_A_CALLER_MAX
 from master.apiserver.rpc.tools import HEALTH_WATCHERS_MAX
 from tests.fakes.hostile_client import watch_health
+from tests.fakes.hostile_grpc import UnendingCalls
 from tests.fakes.master import ROOT, RunningMaster
 from tests.integration.hostile.test_node import LOG_MAX_BYTES, master
 
@@ -62,3 +68,25 @@ async def test_strangers_watch_health_in_small_numbers_only(master: RunningMaste
     assert 0 < let_in <= HEALTH_WATCHERS_MAX
     again = await watch_health(master.script_port, ca_pem, 5)
     assert again == 5, "those who have left make room"
+
+
+async def test_calls_that_never_end_take_no_memory(master: RunningMaster) -> None:
+    """A stranger's message is read when it is its turn, a few at a time, and not for long."""
+    assert master.process is not None
+    process, method = psutil.Process(master.process.pid), "/wherry.v1.Cluster/Create"
+    before = process.memory_info().rss
+    async with AsyncExitStack() as stack:
+        calls = [
+            UnendingCalls(master.script_port, method, calls=100, message_bytes=4_000_000)
+            for _ in range(4)
+        ]
+        for one in calls:
+            await stack.enter_async_context(one)
+        async with asyncio.timeout(30):
+            while not all(one.refused for one in calls):
+                await asyncio.sleep(0.1)
+        assert sum(one.sent_bytes for one in calls) > 4 * HEARING_OF_A_CALLER_MAX * 65535
+        assert process.memory_info().rss - before < 100 << 20
+        async with GrpcClient(channel(master.with_token())) as admin:
+            found = await admin.get(admin.resource("ns"), "", "default")
+        assert json.loads(found)["metadata"]["name"] == "default"

@@ -1,0 +1,157 @@
+"""What callers of gRPC may take: before they are heard, while they are answered, and unread.
+
+gRPC reads the message of a call before it asks the method, and keeps an answer until it is read.
+Here every method is a stream to gRPC, which changes nothing for callers: its request is read when
+it is its turn, and its caller is known by then. Bounds: docs/decisions/0012-bounds.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import grpc
+import grpc.aio
+
+HEARING_MAX = 32
+"""Requests that are being read at once: so many of those who are known, and so many of others."""
+HEARING_OF_A_CALLER_MAX = 4
+HEARING_SECONDS = 10.0
+"""How long a request may take to come once it is its turn."""
+CALLS_OF_A_CALLER_MAX = 128
+"""Calls at once of one caller who is no administrator; a node has 60 at most."""
+UNREAD_OF_A_CALLER_MAX_BYTES = 64 << 20
+"""With more answers unread, further calls of that caller are refused."""
+SMALL_BYTES = 2 << 20
+"""Smaller answers are never thrown away: they may tell of a write, and lists are larger."""
+
+Code = grpc.StatusCode
+
+
+class Caller(NamedTuple):
+    """Who calls: a user, or the address of somebody who has not said who they are."""
+
+    name: str
+    known: bool
+    unbounded: bool
+    """Administrators may fill the machine."""
+
+
+class _Account:
+    """What one caller takes just now."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.unread_bytes = 0
+        self.hearing = asyncio.Semaphore(HEARING_OF_A_CALLER_MAX)
+
+
+class Door(grpc.aio.ServerInterceptor):
+    """Lets calls in; one door for all listeners of a process."""
+
+    def __init__(self, who: Callable[[Any], Caller]) -> None:
+        """`who` takes the context of a call."""
+        self._who = who
+        self._accounts: dict[Caller, _Account] = {}
+        self._hearing = {known: asyncio.Semaphore(HEARING_MAX) for known in (True, False)}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """The handler of a method, behind the door; None for a method that nobody has."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        coders = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary:
+            return grpc.stream_unary_rpc_method_handler(self._unary(handler.unary_unary), *coders)
+        stream = handler.unary_stream or handler.stream_stream
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream(stream, heard=handler.stream_stream is None), *coders
+        )
+
+    def _unary(self, method: Any) -> Any:
+        async def answer(requests: AsyncIterator[Any], context: Any) -> Any:
+            caller = self._who(context)
+            with self._call(caller) as account:
+                await self._refuse_greed(caller, account, context)
+                request = await self._heard(caller, account, requests, context)
+                reply = await method(request, context)
+                await self._count_unread(caller, account, reply.ByteSize(), context)
+                return reply
+
+        return answer
+
+    def _stream(self, method: Any, *, heard: bool) -> Any:
+        """A method that yields its answers, or one that writes them to its context."""
+
+        async def ask(stack: AsyncExitStack, requests: AsyncIterator[Any], context: Any) -> Any:
+            caller = self._who(context)
+            account = stack.enter_context(self._call(caller))
+            await self._refuse_greed(caller, account, context)
+            first = await self._heard(caller, account, requests, context) if heard else requests
+            return method(first, context)
+
+        async def yielding(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            async with AsyncExitStack() as stack:
+                async for answer in await ask(stack, requests, context):
+                    yield answer
+
+        async def writing(requests: AsyncIterator[Any], context: Any) -> None:
+            async with AsyncExitStack() as stack:
+                await (await ask(stack, requests, context))
+
+        return yielding if inspect.isasyncgenfunction(method) else writing
+
+    @contextmanager
+    def _call(self, caller: Caller) -> Iterator[_Account]:
+        """The account of a caller, with one call more until the end of the block."""
+        account = self._accounts.setdefault(caller, _Account())
+        account.calls += 1
+        try:
+            yield account
+        finally:
+            account.calls -= 1
+            self._close(caller, account)
+
+    def _close(self, caller: Caller, account: _Account) -> None:
+        if not account.calls and not account.unread_bytes:
+            self._accounts.pop(caller, None)
+
+    async def _refuse_greed(self, caller: Caller, account: _Account, context: Any) -> None:
+        """Abort the call of a caller who takes too much already."""
+        if caller.unbounded:
+            return
+        if account.calls > CALLS_OF_A_CALLER_MAX:
+            await context.abort(Code.RESOURCE_EXHAUSTED, "too many calls at once")
+        if account.unread_bytes > UNREAD_OF_A_CALLER_MAX_BYTES:
+            await context.abort(Code.RESOURCE_EXHAUSTED, "too many answers are unread")
+
+    async def _heard(
+        self, caller: Caller, account: _Account, requests: AsyncIterator[Any], context: Any
+    ) -> Any:
+        """The one request of a call, when it is its turn; aborts a call that sends none in time."""
+        async with account.hearing, self._hearing[caller.known]:
+            try:
+                async with asyncio.timeout(HEARING_SECONDS):
+                    return await anext(aiter(requests))
+            except StopAsyncIteration:
+                await context.abort(Code.INVALID_ARGUMENT, "the call has no request")
+            except TimeoutError:
+                await context.abort(Code.DEADLINE_EXCEEDED, "the request did not come in time")
+
+    async def _count_unread(
+        self, caller: Caller, account: _Account, size_bytes: int, context: Any
+    ) -> None:
+        """Count an answer until its caller has read it; abort if that is too much."""
+        too_much = account.unread_bytes + size_bytes > UNREAD_OF_A_CALLER_MAX_BYTES
+        if too_much and size_bytes > SMALL_BYTES and not caller.unbounded:
+            await context.abort(Code.RESOURCE_EXHAUSTED, "too many answers are unread")
+
+        def read(_: Any) -> None:
+            account.unread_bytes -= size_bytes
+            self._close(caller, account)
+
+        account.unread_bytes += size_bytes
+        context.add_done_callback(read)
