@@ -24,6 +24,7 @@ from common.runtime.offload import Offload
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
+from common.runtime.unread import Unread
 from common.security.identity import Identity
 from master.apiserver.admission.build import admission
 from master.apiserver.auth.authenticator import Authenticator
@@ -44,6 +45,7 @@ from master.apiserver.registry.request import Context
 from master.apiserver.registry.scale import ScaleSubresource
 from master.apiserver.registry.strategies import strategies
 from master.apiserver.rest.logs import PodLogs
+from master.apiserver.rest.outflow import UNREAD_MAX_BYTES
 from master.apiserver.rest.paths import Paths
 from master.apiserver.rest.resources import Resources
 from master.apiserver.rest.server import RestServer
@@ -131,6 +133,7 @@ def build(
     )
     authorizer = Authorizer(hub.node_of_pod, hub.used_by_node, trust.problem)
     access = Access(authenticator, authorizer)
+    unread = Unread(UNREAD_MAX_BYTES, clock)
     rest = RestServer(
         authenticator=authenticator,
         authorizer=authorizer,
@@ -147,8 +150,9 @@ def build(
             },
             degraded=lambda: parts.problems(essential=False),
         ),
-        resources=Resources(registry, PodLogs(registry, sessions), clock=clock),
+        resources=Resources(registry, PodLogs(registry, sessions), clock=clock, unread=unread),
         clock=clock,
+        unread=unread,
     )
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
     gateway = Gateway(cache, trust.problem, clock=clock)

@@ -32,12 +32,15 @@ class CacheStopped(WatchEnded):
 class Receiver(Protocol):
     """Takes events as they happen, in the cache's own turn, so that no reader need be woken.
 
-    To wake a task and let it wait again costs more than a write to a TLS socket does. Both
+    To wake a task and let it wait again costs more than a write to a TLS socket does. All
     methods return at once.
     """
 
     def take(self, events: Sequence[CacheEvent]) -> bool:
         """Take what happened, all of it; or nothing and return False, and the reader is woken."""
+
+    def queued(self, events: Sequence[CacheEvent]) -> None:
+        """They wait for the reader, who is given all that wait at once."""
 
     def cut_off(self) -> None:
         """The subscription ended with an error, which the reader may be too stuck to hear of."""
@@ -139,6 +142,7 @@ class Subscription:
             return
         self._queue += events
         self._queued_bytes += size_bytes
+        self._tell_queued(events)
         self._notify()
 
     def end(self, error: WatchEnded) -> None:
@@ -164,11 +168,18 @@ class Subscription:
             log.exception("a receiver failed", extra={"object": self.prefix})
             return False
 
+    def _tell_queued(self, events: Sequence[CacheEvent]) -> None:
+        """A receiver counts what waits for its reader."""
+        if self._receiver is None:
+            return
+        try:
+            self._receiver.queued(events)
+        except Exception:  # as above
+            log.exception("a receiver failed", extra={"object": self.prefix})
+
     def _take(self) -> list[CacheEvent]:
-        if self._backlog:
-            batch, self._backlog = self._backlog, []
-        else:
-            batch, self._queue, self._queued_bytes = self._queue, [], 0
+        batch = self._backlog + self._queue if self._backlog else self._queue
+        self._backlog, self._queue, self._queued_bytes = [], [], 0
         return batch
 
     def _notify(self) -> None:

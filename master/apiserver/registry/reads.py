@@ -55,6 +55,9 @@ class EventReceiver(Protocol):
     def take(self, events: Sequence[Event]) -> bool:
         """Take all of them, or nothing and return False; then the watch yields them."""
 
+    def queued(self, events: Sequence[Event]) -> None:
+        """They wait until the watch yields them, all that wait at once."""
+
     def cut_off(self) -> None:
         """The watch is over, and will say so when it is next asked."""
 
@@ -161,8 +164,11 @@ class Reads:
         if version in ("", "0") or options.send_initial_events:
             await fresh(self._cache, version)
             since = self._cache.revision
-            entries = [e for e in self._cache.list(prefix) if wanted.matches(e)]
-            yield [Event("ADDED", entry.revision, entry) for entry in entries]
+            yield [  # and nothing of this frame keeps them: what they show may change soon
+                Event("ADDED", entry.revision, entry)
+                for entry in self._cache.list(prefix)
+                if wanted.matches(entry)
+            ]
             if options.send_initial_events and options.allow_bookmarks:
                 yield [Event("BOOKMARK", since, None, initial_end=True)]
         else:
@@ -206,6 +212,9 @@ class _Fitting:
     def take(self, events: Sequence[CacheEvent]) -> bool:
         fitting = _fit_all(events, self._wanted)
         return not fitting or self._receiver.take(fitting)
+
+    def queued(self, events: Sequence[CacheEvent]) -> None:
+        self._receiver.queued(_fit_all(events, self._wanted))
 
 
 def _matching(items: Sequence[KeyValue], wanted: Filter) -> list[Entry]:

@@ -88,6 +88,11 @@ class ListOptions:
     resource_version: str = ""
     resource_version_match: str = ""
 
+    @property
+    def of_history(self) -> bool:
+        """Whether a past state is asked for, which the store has and the cache has not."""
+        return bool(self.continue_token) or self.resource_version_match == "Exact"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:

@@ -18,6 +18,7 @@ from aiohttp import web
 from common.api import errors
 from common.api.codec import json as codec
 from common.runtime.sparing import SparingLog
+from common.runtime.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.rest import outflow
@@ -165,6 +166,18 @@ class Connection(web.RequestHandler):
         )
         response.force_close()
         return response
+
+
+def held_for(request: web.Request, unread: Unread) -> Holding:
+    """A place for what the request's client has not read; its connection can be cut off for it."""
+    protocol = request.protocol
+    user = protocol.user if isinstance(protocol, Connection) else None
+
+    def cut_off() -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    return unread.hold(user or "", cut_off)
 
 
 def connections_of(manager: web.Server, doorman: Doorman) -> Callable[[], Connection]:

@@ -14,25 +14,27 @@ from common.api.codec import protobuf
 from common.api.resource import Resource
 from common.runtime.budget import BudgetExceeded, MemoryBudget
 from common.runtime.offload import Offload
+from common.runtime.unread import Holding
 from master.apiserver.registry.registry import ObjectPage
 from master.apiserver.rest import negotiate, outflow, tables, warnings
 
 SMALL_BYTES = 128 << 10
 """A list of objects with less than that is made and sent in one go."""
 RENDERED_MAX_BYTES = 128 << 20
-"""What all lists together may take that must be whole before they can be sent."""
+"""What all lists together may take while they are made that must be whole before they are sent."""
 WAIT_SECONDS = 10.0
 
 R = TypeVar("R", bound=web.StreamResponse)
 
 
 class Asked(NamedTuple):
-    """What a list is to be like."""
+    """What a list is to be like, and what its client is to be warned of."""
 
     resource: Resource
     form: negotiate.Accepted
     include: str
     now: datetime
+    warnings: Sequence[str] = ()
 
 
 class Lists:
@@ -43,42 +45,51 @@ class Lists:
         self._offload = offload
 
     async def answer(
-        self, request: web.Request, asked: Asked, found: ObjectPage
+        self, request: web.Request, asked: Asked, found: ObjectPage, holding: Holding
     ) -> web.StreamResponse:
-        """The list in the form that the client accepts; raises StatusError 429."""
+        """The list in the form that the client accepts; raises StatusError 429.
+
+        The holding has the objects that were found.
+        """
         if request.method == "HEAD":
             return _with_warnings(asked, web.Response(content_type=asked.form.media_type))
         size = sum(map(len, found.items))
         if asked.form.media_type == negotiate.PROTOBUF:
-            return await self._protobuf(request, asked, found, size)
+            return await self._protobuf(request, asked, found, size, holding)
         if asked.form.media_type == negotiate.YAML:
-            return await self._yaml(request, asked, found)
+            return await self._yaml(request, asked, found, holding)
         parts = _table(asked, found) if asked.form.kind == "Table" else _objects(asked, found)
         if size < SMALL_BYTES:
             body = b"".join(parts)
             return _with_warnings(asked, web.Response(body=body, content_type=negotiate.JSON))
         response = web.StreamResponse(headers={"Content-Type": negotiate.JSON})
-        return await outflow.send(request, _with_warnings(asked, response), parts)
+        return await outflow.send(request, _with_warnings(asked, response), parts, holding)
 
     async def _protobuf(
-        self, request: web.Request, asked: Asked, found: ObjectPage, size: int
+        self,
+        request: web.Request,
+        asked: Asked,
+        found: ObjectPage,
+        size: int,
+        holding: Holding,
     ) -> web.StreamResponse:
         """Its length stands in front of it, so that it is made before it is sent."""
         try:
             async with self._budget.hold(size, timeout_seconds=WAIT_SECONDS):
                 head = _head(asked, found)
                 items = protobuf.list_items(head, map(codec.decode_plain, found.items))
-                made = await outflow.rendered(items)
-                parts = protobuf.list_envelope(head, made)
-                headers = {"Content-Type": negotiate.PROTOBUF}
-                response = _with_warnings(asked, web.StreamResponse(headers=headers))
-                response.content_length = sum(map(len, parts))
-                return await outflow.send(request, response, parts)
+                parts = protobuf.list_envelope(head, await outflow.rendered(items))
+                holding.clear()
+                await holding.fit(parts, timeout_seconds=WAIT_SECONDS)
         except BudgetExceeded as error:
             raise errors.too_many_requests(str(error), retry_after_seconds=1) from error
+        headers = {"Content-Type": negotiate.PROTOBUF}
+        response = _with_warnings(asked, web.StreamResponse(headers=headers))
+        response.content_length = sum(map(len, parts))
+        return await outflow.send(request, response, parts, holding)
 
     async def _yaml(
-        self, request: web.Request, asked: Asked, found: ObjectPage
+        self, request: web.Request, asked: Asked, found: ObjectPage, holding: Holding
     ) -> web.StreamResponse:
         """Each item by itself and in a thread: YAML takes longest of all forms."""
         response = _with_warnings(
@@ -88,10 +99,10 @@ class Lists:
         try:
             head = negotiate.to_yaml(_head(asked, found))
             head += b"items:\n" if found.items else b"items: []\n"
-            await outflow.write(request, response, head)
+            await outflow.write(request, response, head, holding=holding)
             for data in found.items:
                 item = await self._offload(_yaml_item, data)
-                await outflow.write(request, response, item)
+                await outflow.write(request, response, item, holding=holding)
             await response.write_eof()
         except ConnectionResetError:
             pass  # the client has gone, or was cut off
@@ -99,7 +110,7 @@ class Lists:
 
 
 def _with_warnings(asked: Asked, response: R) -> R:
-    warnings.add(response, warnings.deprecation(asked.resource))
+    warnings.add(response, [*asked.warnings, *warnings.deprecation(asked.resource)])
     return response
 
 

@@ -2,21 +2,27 @@
 
 An answer that is sent whole lies in the connection's buffer until it is read, a copy for each
 client. Here a client that does not read holds two pieces and references to bytes that the watch
-cache has anyway; one that reads nothing for a while is cut off.
+cache has anyway, or had until the objects changed: these are counted (`common.runtime.unread`). One
+that reads nothing for a while is cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 from aiohttp import web
+
+from common.runtime.unread import Holding
 
 PIECE_BYTES = 32 << 10
 STALL_SECONDS = 60.0
 """A client that takes no piece for so long is cut off."""
 PAUSE_SECONDS = 600.0
 """So is one of a stream that people read, who may have paused it."""
+UNREAD_MAX_BYTES = 256 << 20
+"""What all clients together may leave unread of objects; see `common.runtime.unread`."""
 
 
 async def write(
@@ -24,16 +30,19 @@ async def write(
     response: web.StreamResponse,
     data: bytes,
     *,
+    holding: Holding | None = None,
     stall_seconds: float = STALL_SECONDS,
 ) -> None:
-    """Send bytes piece by piece. Raises ConnectionResetError when the client is gone or stuck."""
-    if len(data) <= PIECE_BYTES:
-        await _write_piece(request, response, data, stall_seconds)
-        return
+    """Send bytes piece by piece; the holding is told when it is the client's turn.
+
+    Raises ConnectionResetError when the client is gone or stuck.
+    """
     view = memoryview(data)
     for start in range(0, len(view), PIECE_BYTES):
-        await _write_piece(request, response, view[start : start + PIECE_BYTES], stall_seconds)
-        await asyncio.sleep(0)
+        with holding.turn() if holding is not None else nullcontext():
+            await _write_piece(request, response, view[start : start + PIECE_BYTES], stall_seconds)
+        if len(view) > PIECE_BYTES:
+            await asyncio.sleep(0)
 
 
 async def _write_piece(
@@ -67,13 +76,16 @@ def batches(parts: Iterable[bytes]) -> Iterable[bytes]:
 
 
 async def send(
-    request: web.Request, response: web.StreamResponse, parts: Iterable[bytes]
+    request: web.Request, response: web.StreamResponse, parts: Iterable[bytes], holding: Holding
 ) -> web.StreamResponse:
-    """A whole answer, rendered as it is sent, with a turn for others after each piece."""
+    """A whole answer, rendered as it is sent, with a turn for others after each piece.
+
+    The holding has what the answer is made of.
+    """
     await response.prepare(request)
     try:
         for batch in batches(parts):
-            await write(request, response, batch)
+            await write(request, response, batch, holding=holding)
             await asyncio.sleep(0)
         await response.write_eof()
     except ConnectionResetError:
@@ -81,14 +93,17 @@ async def send(
     return response
 
 
-async def paced(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+async def paced(
+    request: web.Request, response: web.StreamResponse, holding: Holding
+) -> web.StreamResponse:
     """An answer that is ready, sent no faster than it is read if it is large."""
     body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes) or len(body) <= PIECE_BYTES or request.method == "HEAD":
         return response
     made = web.StreamResponse(status=response.status, headers=response.headers)
     made.content_length = len(body)
-    return await send(request, made, [body])
+    holding.add([body])
+    return await send(request, made, [body], holding)
 
 
 async def rendered(parts: Iterable[bytes]) -> list[bytes]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from common.api import errors
@@ -18,14 +17,16 @@ from common.api.scheme import Scheme
 from common.runtime.budget import BudgetExceeded, MemoryBudget
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
+from common.runtime.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.registry import bodies
 from master.apiserver.registry.patches import patcher
-from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.registry.registry import ObjectPage, Registry
+from master.apiserver.registry.request import Context, DeleteOptions, ListOptions
 from master.apiserver.rest import negotiate, options, tables, warnings, watches
-from master.apiserver.rest.lists import Asked, Lists
+from master.apiserver.rest.connections import held_for
+from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
 from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.requestinfo import RequestInfo
 
@@ -33,6 +34,8 @@ BODY_MAX_BYTES = 3 << 20
 BODY_SECONDS = 60.0
 BODIES_MAX_BYTES = 64 << 20
 """All bodies together that are being read or worked on."""
+HISTORY_READS_MAX = 2
+"""Lists of a past state that are read from the store at once."""
 WAIT_SECONDS = 10.0
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 _PLAIN = ("bindings", "binding", "eviction", "token")
@@ -42,13 +45,15 @@ _PLAIN = ("bindings", "binding", "eviction", "token")
 class Resources:
     """Answers requests for resources and their subresources."""
 
-    def __init__(self, registry: Registry, logs: PodLogs, *, clock: Clock) -> None:
+    def __init__(self, registry: Registry, logs: PodLogs, *, clock: Clock, unread: Unread) -> None:
         self.scheme: Scheme = registry.scheme
         self._registry = registry
         self._logs = logs
         self._clock = clock
+        self._unread = unread
         self._offload = Offload(threads=2, name="rest")
         self._lists = Lists(self._offload)
+        self._history = asyncio.Semaphore(HISTORY_READS_MAX)
         self._bodies = MemoryBudget(BODIES_MAX_BYTES)
         self._held: Counter[str] = Counter()
 
@@ -63,13 +68,18 @@ class Resources:
         self._registry.check_verb(info.verb, info.resource, info.subresource, info.namespace)
         match info.verb, info.subresource:
             case "watch", _:
-                return await watches.answer(request, info, parameters, self._registry, self._clock)
+                return await watches.answer(
+                    request, info, parameters, self._registry, self._clock, self._unread
+                )
             case "get", "log":
                 return await self._logs.answer(request, info, parameters)
             case "get", _:
                 response = await self._get(request, info, parameters)
             case "list", _:
                 return await self._list(request, info, parameters)
+            case "deletecollection", _:
+                ctx = options.context(parameters, user, info.verb)
+                return await self._delete_collection(request, info, parameters, ctx)
             case _:
                 ctx = options.context(parameters, user, info.verb)
                 async with self._room(request, user):
@@ -152,12 +162,33 @@ class Resources:
     async def _list(
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
     ) -> web.StreamResponse:
+        asked = self._asked(request, info, parameters)
+        chosen = options.for_list(parameters)
+        with held_for(request, self._unread) as holding:
+            found = await self._found(info, chosen, holding)
+            return await self._lists.answer(request, asked, found, holding)
+
+    def _asked(
+        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
+    ) -> Asked:
+        """How the list that is asked for is to be; raises StatusError 406."""
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
-        asked = options.for_list(parameters)
-        found = await self._registry.list(info.resource, info.namespace, asked)
         include = parameters.get("includeObject", "Metadata")
-        wanted = Asked(info.resource, form, include, self._clock.now())
-        return await self._lists.answer(request, wanted, found)
+        return Asked(info.resource, form, include, self._clock.now())
+
+    async def _found(self, info: RequestInfo, chosen: ListOptions, holding: Holding) -> ObjectPage:
+        """The objects of a list, which are held from now on; raises StatusError 429.
+
+        What is read from the store's history is in memory for this list alone.
+        """
+        async with self._history if chosen.of_history else nullcontext():
+            found = await self._registry.list(info.resource, info.namespace, chosen)
+            if sum(map(len, found.items)) >= SMALL_BYTES:
+                try:
+                    await holding.fit(found.items, timeout_seconds=WAIT_SECONDS)
+                except BudgetExceeded as error:
+                    raise errors.too_many_requests(str(error), retry_after_seconds=1) from error
+        return found
 
     async def _write(
         self,
@@ -210,8 +241,6 @@ class Resources:
                 )
                 return await self._object(_shown(info), data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
-        if info.verb == "deletecollection":
-            return await self._delete_collection(info, parameters, asked, ctx)
         data, gone = await self._registry.delete(
             ctx, info.resource, info.namespace, info.name, asked
         )
@@ -221,31 +250,38 @@ class Resources:
 
     async def _delete_collection(
         self,
+        request: web.Request,
         info: RequestInfo,
         parameters: Mapping[str, str],
-        asked: DeleteOptions,
         ctx: Context,
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         """Delete every object that the selectors choose; answers the list of them."""
+        async with self._room(request, ctx.user):
+            body = await _read(request)
+        kind = request.headers.get("Content-Type", "")
+        wanted = options.for_delete(body, kind, parameters, ctx)
+        asked = self._asked(request, info, parameters)
         chosen = options.for_list(parameters)
-        found = await self._registry.list(info.resource, info.namespace, chosen)
-        for data in found.items:
-            meta = codec.decode_plain(data)["metadata"]
-            namespace = meta.get("namespace", "")
-            try:
-                await self._registry.delete(ctx, info.resource, namespace, meta["name"], asked)
-            except errors.StatusError as error:
-                if error.code != 404:
-                    raise
-        resource = info.resource
-        return _json(
-            {
-                "kind": f"{resource.kind}List",
-                "apiVersion": resource.api_version,
-                "metadata": {"resourceVersion": str(found.revision)},
-                "items": [msgspec.Raw(data) for data in found.items],
-            }
-        )
+        with held_for(request, self._unread) as holding:
+            found = await self._registry.list(info.resource, info.namespace, chosen)
+            for data in found.items:
+                await self._delete_one(info.resource, data, wanted, ctx)
+            holding.add(found.items)
+            asked = asked._replace(warnings=tuple(ctx.warnings))
+            return await self._lists.answer(request, asked, found, holding)
+
+    async def _delete_one(
+        self, resource: Resource, data: bytes, wanted: DeleteOptions, ctx: Context
+    ) -> None:
+        """Delete an object of a list, unless that has been done meanwhile."""
+        meta = codec.decode_plain(data)["metadata"]
+        try:
+            await self._registry.delete(
+                ctx, resource, meta.get("namespace", ""), meta["name"], wanted
+            )
+        except errors.StatusError as error:
+            if error.code != 404:
+                raise
 
 
 async def _read(request: web.Request) -> bytes:

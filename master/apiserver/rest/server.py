@@ -16,11 +16,12 @@ from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.runtime.clock import Clock
 from common.runtime.sparing import SparingLog
+from common.runtime.unread import Unread
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import Authenticator, impersonated
 from master.apiserver.auth.authorizer import Attributes, Authorizer
 from master.apiserver.rest import negotiate, outflow, requestinfo
-from master.apiserver.rest.connections import Connection, Doorman, Site
+from master.apiserver.rest.connections import Connection, Doorman, Site, held_for
 from master.apiserver.rest.paths import Paths
 from master.apiserver.rest.resources import BODY_MAX_BYTES, Resources
 
@@ -40,11 +41,13 @@ class RestServer:
         paths: Paths,
         resources: Resources,
         clock: Clock,
+        unread: Unread,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._paths = paths
         self._resources = resources
+        self._unread = unread
         self.log = SparingLog(log, clock, per_second=5.0, burst=100.0)
         """For what callers can cause who were not let in."""
         self._identities: dict[bytes, Identity] = {}
@@ -58,7 +61,9 @@ class RestServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; whatever goes wrong becomes a Status."""
         try:
-            return await outflow.paced(request, await self._answer(request))
+            response = await self._answer(request)
+            with held_for(request, self._unread) as holding:
+                return await outflow.paced(request, response, holding)
         except StatusError as error:
             if error.code in (401, 403):
                 self._log_denial(request, error)

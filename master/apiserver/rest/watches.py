@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from aiohttp import web
@@ -15,10 +15,12 @@ from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.runtime.clock import Clock
+from common.runtime.unread import Unread
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import WatchOptions
 from master.apiserver.rest import negotiate, outflow, tables, warnings
+from master.apiserver.rest.connections import held_for
 from master.apiserver.rest.options import check_watch
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.storage.entry import Entry
@@ -34,6 +36,7 @@ async def answer(
     parameters: Mapping[str, str],
     registry: Registry,
     clock: Clock,
+    unread: Unread,
 ) -> web.StreamResponse:
     """Stream events until the client goes, the time is up, or history is lost."""
     form = negotiate.accepted(request.headers.get("Accept", ""), ("Table", "PartialObjectMetadata"))
@@ -43,7 +46,7 @@ async def answer(
     response.enable_chunked_encoding()
     warnings.add(response, warnings.deprecation(info.resource))
     lines = _Lines(info.resource, form, parameters, clock, options.allow_bookmarks)
-    writer = _Writer(request, response, lines)
+    writer = _Writer(request, response, lines, unread)
     events = registry.watch(info.resource, info.namespace, options, receiver=writer)
     first = await _first(events)
     if request.method == "HEAD":
@@ -51,7 +54,8 @@ async def answer(
         return web.Response(content_type=negotiate.JSON)
     await response.prepare(request)
     try:
-        last = await _stream(first, events, writer, lines, timeout)
+        with writer:
+            last = await _stream(first, events, writer, lines, timeout)
         writer.cut_off()
         await response.write_eof(last)
     except ConnectionResetError:
@@ -122,22 +126,56 @@ def _timeout_seconds(parameters: Mapping[str, str]) -> float:
 
 
 class _Writer:
-    """Sends events to one client: at once when its connection takes more, else behind a wait."""
+    """Sends events to one client: at once when its connection takes more, else behind a wait.
 
-    def __init__(self, request: web.Request, response: web.StreamResponse, lines: _Lines) -> None:
+    What waits, here and in the subscription, is held for the client until it has read it.
+    """
+
+    def __init__(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        lines: _Lines,
+        unread: Unread,
+    ) -> None:
         self._request = request
         self._protocol = request.protocol
         self._response = response
         self._lines = lines
+        self._holding = held_for(request, unread)
 
-    async def write(self, events: Sequence[Event]) -> None:
-        """Send a batch; waits while the client reads too slowly, with turns for others."""
+    def __enter__(self) -> Self:
+        """Nothing is held yet."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is held any more."""
+        self._holding.clear()
+
+    async def write(self, events: list[Event]) -> None:
+        """Send a batch, all that is queued, and forget it.
+
+        Waits while the client reads too slowly, with turns for others.
+        """
+        self._holding.clear()
+        self._holding.add(_bytes_of(events))
+        count = len(self._holding.items)
         for batch in outflow.batches(self._lines.each(events)):
             if batch:  # an empty chunk would end the answer
                 await outflow.write(
-                    self._request, self._response, batch, stall_seconds=outflow.PAUSE_SECONDS
+                    self._request,
+                    self._response,
+                    batch,
+                    holding=self._holding,
+                    stall_seconds=outflow.PAUSE_SECONDS,
                 )
                 await asyncio.sleep(0)
+        self._holding.drop(count)
+        events.clear()  # or the caller would keep it until the next batch comes
+
+    def queued(self, events: Sequence[Event]) -> None:
+        """A batch waits for the reader."""
+        self._holding.add(_bytes_of(events))
 
     def take(self, events: Sequence[Event]) -> bool:
         """Send a batch now, past the response's own writer, which nothing is waiting in."""
@@ -157,6 +195,10 @@ class _Writer:
         """Close the connection if the client has left too much unread to hear of an end."""
         if self._protocol.transport is not None and self._protocol.writing_paused:
             self._protocol.transport.abort()
+
+
+def _bytes_of(events: Iterable[Event]) -> list[bytes]:
+    return [event.entry.data for event in events if event.entry is not None]
 
 
 class _Lines:

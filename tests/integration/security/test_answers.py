@@ -53,6 +53,26 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("count", [3, 80])
+def test_deletecollection_answers_a_list_in_every_form(master: RunningMaster, count: int) -> None:
+    """A small one is sent whole, a large one as it is rendered."""
+    maps = f"{SPACE}/configmaps"
+    for form, kind in (("application/json", "ConfigMapList"), (TABLE, "Table")):
+        for number in range(count):
+            labels = {"labels": {"gone": "together"}}
+            made = {"metadata": {"name": f"g{number:02}", **labels}, "data": {"k": "v" * 4000}}
+            assert send(master, "POST", maps, made)[0] == 201
+        path = f"{maps}?labelSelector=gone%3Dtogether"
+        status, answer = send(master, "DELETE", path, Accept=form)
+        assert status == 200, answer
+        found = json.loads(answer)
+        assert found["kind"] == kind
+        assert found["metadata"]["resourceVersion"]
+        items = found["items"] if kind != "Table" else [row["object"] for row in found["rows"]]
+        assert [item["metadata"]["name"] for item in items] == [f"g{n:02}" for n in range(count)]
+        assert json.loads(send(master, "GET", path)[1])["items"] == []
+
+
 def test_an_event_is_fetched_patched_deleted_and_listed(master: RunningMaster) -> None:
     admin, group = master.admin(), "/apis/events.k8s.io/v1"
     events = f"{group}/namespaces/default/events"

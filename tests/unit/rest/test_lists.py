@@ -17,9 +17,13 @@ from aiohttp import web
 from common.api.codec import json as codec
 from common.api.codec import protobuf
 from common.api.scheme import SCHEME
+from common.runtime import unread
+from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
+from common.runtime.unread import Unread
 from master.apiserver.registry.registry import ObjectPage
 from master.apiserver.rest import lists, negotiate, outflow
+from master.apiserver.rest.connections import held_for
 from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
 
 found = SCHEME.resource("", "v1", "configmaps")
@@ -60,14 +64,16 @@ class World:
         self.found = page(0, 0)
         self.port = 0
         self.lists = Lists(Offload(threads=1))
+        self.unread = Unread(1 << 20, SystemClock())
         self.ended = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         form = negotiate.accepted(request.headers["Accept"], KINDS)
+        asked = Asked(CONFIG_MAPS, form, "Metadata", NOW)
         try:
-            return await self.lists.answer(
-                request, Asked(CONFIG_MAPS, form, "Metadata", NOW), self.found
-            )
+            with held_for(request, self.unread) as holding:
+                holding.add(self.found.items)
+                return await self.lists.answer(request, asked, self.found, holding)
         finally:
             self.ended.set()
 
@@ -159,7 +165,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And until then little of the list is in memory: the rest is not even rendered."""
-    monkeypatch.setattr(outflow.write, "__kwdefaults__", {"stall_seconds": 0.3})
+    monkeypatch.setattr(outflow.write, "__kwdefaults__", {"stall_seconds": 0.3, "holding": None})
     rendered = []
 
     def render(data: bytes) -> bytes:
@@ -173,3 +179,24 @@ async def test_a_client_that_reads_nothing_is_cut_off(
         async with asyncio.timeout(20):
             await world.ended.wait()
     assert 0 < len(rendered) < 100, "what the kernel's buffers hold, and no more"
+
+
+async def test_a_client_that_reads_nothing_makes_room_for_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of objects that have changed since: what both lists hold is more than clients may."""
+    monkeypatch.setattr(unread, "STALLED_SECONDS", 0.1)
+    world.found = page(200, 20_000)
+    with socket.create_connection(("127.0.0.1", world.port)) as client:
+        client.sendall(f"GET / HTTP/1.1\r\nHost: x\r\nAccept: {FORMS['json']}\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            while world.unread.used_bytes == 0:
+                await asyncio.sleep(0.01)
+            first = world.unread.used_bytes
+            world.found = page(200, 20_001)
+            await asyncio.sleep(0.3)
+            body, _ = await world.ask("json")
+            assert json.loads(body) == expected(world)
+            await world.ended.wait()
+    assert first > 4_000_000
+    assert world.unread.used_bytes == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,11 +17,14 @@ import pytest
 from aiohttp import web
 
 from common.api.scheme import SCHEME
+from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
+from common.runtime.unread import Unread
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.rest import requestinfo, watches
+from master.apiserver.rest.outflow import UNREAD_MAX_BYTES
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
@@ -42,6 +47,7 @@ class World:
         """The names of the watchers whose answers are over."""
         self.port = 0
         self._clock = clock
+        self.unread = Unread(UNREAD_MAX_BYTES, SystemClock())
         pipeline = Pipeline(
             store=self.store,
             cache=self.cache,
@@ -61,7 +67,9 @@ class World:
         info = requestinfo.parse("GET", parts, parameters, SCHEME)
         assert info is not None
         try:
-            return await watches.answer(request, info, parameters, self._registry, self._clock)
+            return await watches.answer(
+                request, info, parameters, self._registry, self._clock, self.unread
+            )
         finally:
             self.ended.append(request.headers.get("X-Name", ""))
 
@@ -363,3 +371,43 @@ async def test_large_objects_wait_for_their_readers_by_reference(world: World) -
         await sleeper.read_until(b'"5' + b"5" * 1000)
         for number in range(6):
             assert str(number).encode() * 1000 in sleeper.received
+
+
+async def test_what_a_watcher_has_not_read_is_counted_until_it_has(world: World) -> None:
+    with Sleeper(world) as sleeper:
+        await world.watching(1)
+        for number in range(6):
+            await world.put("first", str(number) * 1_000_000)
+        await until(lambda: world.unread.used_bytes > 3_000_000)
+        await sleeper.read_until(b'5"}}}\n')
+        await until(lambda: world.unread.used_bytes == 0)
+
+
+async def test_who_reads_nothing_is_cut_off_when_others_need_the_room(world: World) -> None:
+    world.unread.limit_bytes = 2_500_000
+    with Sleeper(world) as sleeper:
+        await world.watching(1)
+        for number in range(4):
+            await world.put("first", str(number) * 1_000_000)
+        assert world.ended == [], "nothing is stalled yet"
+        async with asyncio.timeout(20):
+            while not world.ended:
+                await world.put("first", "x" * 100_000)
+                await asyncio.sleep(0.05)
+        await sleeper.read_until(b"never sent")
+        assert not sleeper.received.endswith(LAST_CHUNK), "what was cut off looks complete"
+    assert world.unread.used_bytes == 0
+
+
+async def test_what_was_shown_is_not_kept(world: World, clients: Clients) -> None:
+    """A watch goes on for half an hour; the objects that it began with change meanwhile."""
+    await world.put("second", "shown first")
+    entry = world.cache.get(registry_key("configmaps", "second", "n"))
+    assert entry is not None
+    before = sys.getrefcount(entry)
+    reader = await clients.watch(resourceVersion="0")
+    assert (await reader.values(2))[1] == "shown first"
+    await world.watching(1)
+    gc.collect()
+    watches._shared_line.cache_clear()
+    assert sys.getrefcount(entry) == before
