@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -28,18 +28,18 @@ class Stats:
         self._disk_path = disk_path
         self._last: dict[str, int] = {}
         self._last_ms = 0
-        self._last_busy_s = 0.0
+        self._last_cpu_ns = 0
 
     def measure(self, now_ms: int, containers: list[ContainerStatus]) -> node_v1_pb2.NodeUsage:
         """The usage now; CPU figures are zero the first time."""
         window_ms = now_ms - self._last_ms if self._last_ms else 0
         memory, disk = psutil.virtual_memory(), psutil.disk_usage(self._disk_path)
-        network = psutil.net_io_counters()
+        network, machine = psutil.net_io_counters(), _of_machine(memory)
         usage = node_v1_pb2.NodeUsage(
             timestamp_ms=now_ms,
             window_ms=window_ms,
-            cpu_nanocores=self._node_cpu(window_ms),
-            memory_working_set_bytes=memory.total - memory.available,
+            cpu_nanocores=self._node_cpu(machine.cpu_ns, window_ms),
+            memory_working_set_bytes=machine.memory_bytes,
             memory_available_bytes=memory.available,
             disk_used_bytes=disk.used,
             disk_total_bytes=disk.total,
@@ -51,12 +51,9 @@ class Stats:
         self._last_ms = now_ms
         return usage
 
-    def _node_cpu(self, window_ms: int) -> int:
-        times = psutil.cpu_times()
-        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0)
-        spent_s = busy_s - self._last_busy_s
-        self._last_busy_s = busy_s
-        return max(0, int(spent_s * 1e12 / window_ms)) if window_ms else 0
+    def _node_cpu(self, cpu_ns: int, window_ms: int) -> int:
+        spent_ns, self._last_cpu_ns = cpu_ns - self._last_cpu_ns, cpu_ns
+        return max(0, spent_ns * 1000 // window_ms) if window_ms else 0
 
     def _add_pods(
         self, usage: node_v1_pb2.NodeUsage, containers: list[ContainerStatus], window_ms: int
@@ -84,6 +81,17 @@ class Stats:
                     memory_working_set_bytes=sample.memory_bytes,
                 )
         self._last = last
+
+
+def _of_machine(memory: Any) -> _Sample:
+    """The machine's figures: those of its own cgroup where it shares a kernel with others, for
+    /proc shows all of them. The root of a kernel's cgroups says nothing of memory on version 2.
+    """
+    if (sample := read_cgroup("/")) is not None:
+        return sample
+    times = psutil.cpu_times()
+    busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+    return _Sample(int(busy_s * 1e9), memory.total - memory.available)
 
 
 def read_cgroup(path: str) -> _Sample | None:

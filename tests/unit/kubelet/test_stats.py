@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from node.kubelet import stats
@@ -16,20 +17,20 @@ Write = Callable[[int], None]
 """Sets the CPU time of the container, in nanoseconds."""
 
 
-def write_v1(root: Path, cpu_ns: int) -> None:
+def write_v1(root: Path, cpu_ns: int, path: str = PATH) -> None:
     """A container's figures as version 1 shows them."""
     for controller in ("cpuacct", "memory"):
-        (root / controller / PATH[1:]).mkdir(parents=True, exist_ok=True)
-    (root / "cpuacct" / PATH[1:] / "cpuacct.usage").write_text(f"{cpu_ns}\n")
-    memory = root / "memory" / PATH[1:]
+        (root / controller / path[1:]).mkdir(parents=True, exist_ok=True)
+    (root / "cpuacct" / path[1:] / "cpuacct.usage").write_text(f"{cpu_ns}\n")
+    memory = root / "memory" / path[1:]
     (memory / "memory.usage_in_bytes").write_text(f"{30 * MIB}\n")
     (memory / "memory.stat").write_text(f"inactive_file 1\ntotal_inactive_file {10 * MIB}\n")
 
 
-def write_v2(root: Path, cpu_ns: int) -> None:
+def write_v2(root: Path, cpu_ns: int, path: str = PATH) -> None:
     """A container's figures as version 2 shows them."""
     (root / "cgroup.controllers").write_text("cpu memory\n")
-    directory = root / PATH[1:]
+    directory = root / path[1:]
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "cpu.stat").write_text(f"usage_usec {cpu_ns // 1000}\nuser_usec 1\n")
     (directory / "memory.current").write_text(f"{30 * MIB}\n")
@@ -83,3 +84,27 @@ def test_the_machine_itself() -> None:
     assert usage.memory_working_set_bytes + usage.memory_available_bytes > 0
     assert 0 < usage.disk_used_bytes <= usage.disk_total_bytes
     assert usage.cpu_nanocores == 0, "nothing to compare with yet"
+
+
+@pytest.mark.parametrize("version", [write_v1, write_v2])
+def test_a_machine_that_shares_a_kernel_shows_its_own_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Callable[[Path, int, str], None]
+) -> None:
+    """`kubectl top nodes` of three machines on one host showed three times the host."""
+    monkeypatch.setattr(stats, "CGROUP", tmp_path)
+    measurer = Stats("/")
+    version(tmp_path, 7_000_000_000, "/")
+    measurer.measure(10_000, [])
+    version(tmp_path, 9_000_000_000, "/")
+    usage = measurer.measure(14_000, [])
+    assert usage.cpu_nanocores == 500_000_000
+    assert usage.memory_working_set_bytes == 20 * MIB
+
+
+def test_without_a_cgroup_of_its_own_a_machine_shows_what_proc_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats, "CGROUP", tmp_path)
+    memory = psutil.virtual_memory()
+    usage = Stats("/").measure(10_000, [])
+    assert 0 < usage.memory_working_set_bytes < memory.total
