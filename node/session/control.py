@@ -23,7 +23,7 @@ from protos import node_v1_pb2, node_v1_pb2_grpc
 
 log = logging.getLogger(__name__)
 KEEPALIVE_MS = 10_000
-SEND_MAX_BYTES = 4 << 20
+SEND_MAX_BYTES = 2 << 20
 # A pod comes with its ConfigMaps and Secrets, of up to 1 MiB each. What the master may send
 # (ANSWER_MAX_BYTES there) is taken: it would say what was refused again with every new stream.
 RECEIVE_MAX_BYTES = 256 << 20

@@ -1,7 +1,7 @@
 """Strangers on the network, and holders of a join token, who do what they can to harm the master.
 
-`python -m tests.fakes.hostile_client PORT SECONDS [BEARER]` is one of them, in a process of its
-own: it prints how many requests it has sent.
+`python -m tests.fakes.hostile_client ADDRESS:PORT SECONDS [BEARER]` is one of them, in a process of
+its own: it prints how many requests it has sent.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.fakes.hostile_grpc import anybody
 
 CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -67,7 +69,10 @@ def of_token(bearer: str) -> tuple[bytes, ...]:
 class HostileClient:
     """Opens connections, sends what it has, reads nothing or little, and leaves some half open."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, requests: tuple[bytes, ...]) -> None:
+    def __init__(
+        self, address: str, port: int, context: ssl.SSLContext, requests: tuple[bytes, ...]
+    ) -> None:
+        self._address = address
         self._port = port
         self._context = context
         self._requests = itertools.cycle(requests)
@@ -105,7 +110,7 @@ class HostileClient:
             await asyncio.sleep(0.01)
 
     async def _connect(self) -> Streams:
-        return await asyncio.open_connection("127.0.0.1", self._port, ssl=self._context)
+        return await asyncio.open_connection(self._address, self._port, ssl=self._context)
 
 
 async def watch_health(port: int, ca_pem: bytes, count: int) -> int:
@@ -123,10 +128,10 @@ async def watch_health(port: int, ca_pem: bytes, count: int) -> int:
 
 
 async def _main() -> None:
-    port, seconds, *bearer = sys.argv[1:]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    made = HostileClient(int(port), context, of_token(bearer[0]) if bearer else OF_STRANGERS)
+    target, seconds, *bearer = sys.argv[1:]
+    address, _, port = target.rpartition(":")
+    wanted = of_token(bearer[0]) if bearer else OF_STRANGERS
+    made = HostileClient(address, int(port), anybody(), wanted)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(float(seconds)):
             await made.run()

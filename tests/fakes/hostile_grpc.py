@@ -21,8 +21,20 @@ FRAME_MAX = 16384
 class UnendingCalls:
     """Calls of a method on one connection; a context manager that begins them and hangs up."""
 
-    def __init__(self, port: int, method: str, *, calls: int, message_bytes: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        method: str,
+        *,
+        calls: int,
+        message_bytes: int,
+        context: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
+        """`context` has a client certificate, if there is to be one."""
+        self._address = address
         self._port = port
+        self._context = context or anybody()
         self._method = method
         self._left = {2 * number + 1: message_bytes - 1 for number in range(calls)}
         """What is still to be sent of each stream's message."""
@@ -35,11 +47,9 @@ class UnendingCalls:
 
     async def __aenter__(self) -> Self:
         """Connect, begin all calls, and go on with them in the background."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
+        self._context.set_alpn_protocols(["h2"])
         self._reader, self._writer = await asyncio.open_connection(
-            "127.0.0.1", self._port, ssl=context
+            self._address, self._port, ssl=self._context, server_hostname="wherry"
         )
         self._writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         self._frame(SETTINGS, 0, 0, b"")
@@ -102,6 +112,13 @@ class UnendingCalls:
     def _frame(self, kind: int, flags: int, stream: int, body: bytes) -> None:
         head = len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
         self._writer.write(head + body)
+
+
+def anybody() -> ssl.SSLContext:
+    """TLS of a stranger, who does not care whom it speaks to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _head(method: str) -> bytes:

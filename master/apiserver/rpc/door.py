@@ -21,8 +21,8 @@ HEARING_MAX = 32
 HEARING_OF_A_CALLER_MAX = 4
 HEARING_SECONDS = 10.0
 """How long a request may take to come once it is its turn."""
-CALLS_OF_A_CALLER_MAX = 128
-"""Calls at once of one caller who is no administrator; a node has 60 at most."""
+CALLS_OF_A_CALLER_MAX = 64
+"""Calls at once of one caller who is no administrator; a node has 55 at most."""
 UNREAD_OF_A_CALLER_MAX_BYTES = 64 << 20
 """With more answers unread, further calls of that caller are refused."""
 SMALL_BYTES = 2 << 20
@@ -66,10 +66,11 @@ class Door(grpc.aio.ServerInterceptor):
         coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(self._unary(handler.unary_unary), *coders)
-        stream = handler.unary_stream or handler.stream_stream
-        return grpc.stream_stream_rpc_method_handler(
-            self._stream(stream, heard=handler.stream_stream is None), *coders
-        )
+        if handler.unary_stream:
+            behavior = self._stream(handler.unary_stream, lambda first, rest: first)
+        else:
+            behavior = self._stream(handler.stream_stream, _chained)
+        return grpc.stream_stream_rpc_method_handler(behavior, *coders)
 
     def _unary(self, method: Any) -> Any:
         async def answer(requests: AsyncIterator[Any], context: Any) -> Any:
@@ -83,15 +84,18 @@ class Door(grpc.aio.ServerInterceptor):
 
         return answer
 
-    def _stream(self, method: Any, *, heard: bool) -> Any:
-        """A method that yields its answers, or one that writes them to its context."""
+    def _stream(self, method: Any, asked: Callable[[Any, AsyncIterator[Any]], Any]) -> Any:
+        """A method that yields its answers, or one that writes them to its context.
+
+        `asked` makes what it takes of the first request and those that follow.
+        """
 
         async def ask(stack: AsyncExitStack, requests: AsyncIterator[Any], context: Any) -> Any:
             caller = self._who(context)
             account = stack.enter_context(self._call(caller))
             await self._refuse_greed(caller, account, context)
-            first = await self._heard(caller, account, requests, context) if heard else requests
-            return method(first, context)
+            first = await self._heard(caller, account, requests, context)
+            return method(asked(first, requests), context)
 
         async def yielding(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             async with AsyncExitStack() as stack:
@@ -131,7 +135,7 @@ class Door(grpc.aio.ServerInterceptor):
     async def _heard(
         self, caller: Caller, account: _Account, requests: AsyncIterator[Any], context: Any
     ) -> Any:
-        """The one request of a call, when it is its turn; aborts a call that sends none in time."""
+        """The first request of a call, when it is its turn; aborts one that sends none in time."""
         async with account.hearing, self._hearing[caller.known]:
             try:
                 async with asyncio.timeout(HEARING_SECONDS):
@@ -155,3 +159,9 @@ class Door(grpc.aio.ServerInterceptor):
 
         account.unread_bytes += size_bytes
         context.add_done_callback(read)
+
+
+async def _chained(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    yield first
+    async for request in rest:
+        yield request

@@ -14,7 +14,7 @@ KEEPALIVE_MS = 10_000
 HANDSHAKE_MS = 10_000
 STREAMS_MAX = 256
 """Calls at once on one connection; further ones wait in the client."""
-REQUEST_MAX_BYTES = 4 << 20
+REQUEST_MAX_BYTES = 2 << 20
 # Lists without a limit are larger than what a client may send.
 ANSWER_MAX_BYTES = 256 << 20
 

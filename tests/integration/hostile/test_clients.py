@@ -18,7 +18,7 @@ from common.client.grpc import GrpcClient, channel
 from master.apiserver.rpc.door import HEARING_OF_A_CALLER_MAX
 from master.apiserver.rpc.tools import HEALTH_WATCHERS_MAX
 from tests.fakes.hostile_client import watch_health
-from tests.fakes.hostile_grpc import UnendingCalls
+from tests.fakes.hostile_grpc import UnendingCalls, anybody
 from tests.fakes.master import ROOT, RunningMaster
 from tests.integration.hostile.test_node import LOG_MAX_BYTES, master
 
@@ -40,7 +40,8 @@ def token(master: RunningMaster) -> str:
 @pytest.mark.parametrize("who", ["strangers", "a join token"])
 def test_hostile_clients_harm_nobody(master: RunningMaster, who: str) -> None:
     """E7, F1, F2: with a tenth of a second for most answers, and never more than a few."""
-    command = [sys.executable, "-m", "tests.fakes.hostile_client", str(master.port), str(SECONDS)]
+    target = f"127.0.0.1:{master.port}"
+    command = [sys.executable, "-m", "tests.fakes.hostile_client", target, str(SECONDS)]
     if who == "a join token":
         command.append(token(master))
     assert master.process is not None
@@ -70,19 +71,25 @@ async def test_strangers_watch_health_in_small_numbers_only(master: RunningMaste
     assert again == 5, "those who have left make room"
 
 
-async def test_calls_that_never_end_take_no_memory(master: RunningMaster) -> None:
-    """A stranger's message is read when it is its turn, a few at a time, and not for long."""
+@pytest.mark.parametrize("who", ["a stranger", "a node"])
+async def test_calls_that_never_end_take_no_memory(master: RunningMaster, who: str) -> None:
+    """A caller's messages are read when it is their turn, a few at a time, and not for long."""
+    port, method, context = master.script_port, "/wherry.v1.Cluster/Create", anybody()
+    if who == "a node":
+        port, method = master.node_port, "/wherry.v1.NodeService/Control"
+        context = master.context(master.node_certificate("bad"))
+        context.check_hostname = False
     assert master.process is not None
-    process, method = psutil.Process(master.process.pid), "/wherry.v1.Cluster/Create"
+    process = psutil.Process(master.process.pid)
     before = process.memory_info().rss
+    calls = [
+        UnendingCalls(port, method, calls=100, message_bytes=2_000_000, context=context)
+        for _ in range(4)
+    ]
     async with AsyncExitStack() as stack:
-        calls = [
-            UnendingCalls(master.script_port, method, calls=100, message_bytes=4_000_000)
-            for _ in range(4)
-        ]
         for one in calls:
             await stack.enter_async_context(one)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not all(one.refused for one in calls):
                 await asyncio.sleep(0.1)
         assert sum(one.sent_bytes for one in calls) > 4 * HEARING_OF_A_CALLER_MAX * 65535
