@@ -112,9 +112,9 @@ def _idle_rows(cluster: Cluster) -> Iterator[Row]:
         ("node1", "wherry-kubelet"),
         ("node1", "podman"),
     ):
-        before = _figures(cluster, machine, name)
+        before = figures(cluster, machine, name)
         time.sleep(IDLE_SECONDS)
-        after = _figures(cluster, machine, name)
+        after = figures(cluster, machine, name)
         percent = (after[0] - before[0]) / IDLE_SECONDS
         yield Row(
             f"{name}, idle with {IDLE_PODS} pods",
@@ -123,7 +123,7 @@ def _idle_rows(cluster: Cluster) -> Iterator[Row]:
         )
 
 
-def _figures(cluster: Cluster, machine: str, name: str) -> tuple[float, float, float]:
+def figures(cluster: Cluster, machine: str, name: str) -> tuple[float, float, float]:
     """(CPU in hundredths of a second, RSS in MiB, PSS in MiB) of the process of that name."""
     script = (
         f"p=$(pgrep -o -f '^{name}( |$)'); cut -d' ' -f14,15 /proc/$p/stat; "
