@@ -11,6 +11,7 @@ from msgspec import Meta
 from common.api import names
 from common.runtime import config, flags
 from common.runtime.config import ConfigError
+from common.runtime.reasons import reason
 from common.runtime.values import Address, Form, MasterUrl, Port
 
 FILE = "/etc/wherry/kubelet.yaml"
@@ -75,7 +76,7 @@ def own_address(master: str) -> str:
         try:
             probe.connect((host, 9))
         except OSError as error:
-            raise ConfigError(f"node-ip is not set, and {host} cannot be reached: {error}") from (
-                error
-            )
+            raise ConfigError(
+                f"node-ip is not set, and {host} cannot be reached: {reason(error)}"
+            ) from (error)
         return str(probe.getsockname()[0])

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from common.runtime.offload import Offload
+from common.runtime.reasons import reason
 from node.runtime.base import SandboxFailed
 
 log = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ def forward() -> None:
             FORWARDING.write_text("1")
             log.info("forwarding of IPv4 is switched on")
     except OSError as error:
-        raise SandboxFailed(f"forwarding cannot be switched on: {error}") from error
+        raise SandboxFailed(f"forwarding cannot be switched on: {reason(error)}") from error
 
 
 def parse_routes(listed: str) -> dict[str, Route]:
@@ -246,7 +247,7 @@ def _run(command: list[str], text: str = "", lines: Sequence[str] = ()) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise SandboxFailed(f"{command[0]}: {error}") from error
+        raise SandboxFailed(f"{command[0]}: {reason(error)}") from error
     if ended.returncode:
         said = ended.stderr.decode("utf-8", "replace").strip()
         named = _FAILED_LINE.sub(lambda found: f"({lines[int(found[1]) - 1]})", said)

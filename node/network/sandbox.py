@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from common.runtime.offload import Offload
+from common.runtime.reasons import reason
 from node.files.mounts import mount_tmpfs, points
 from node.files.removal import remove_tree
 from node.network.routes import LINK_PREFIX, forward
@@ -88,7 +89,9 @@ class NamespaceSandbox:
         try:
             await self._offload(self._make_files, directory, spec)
         except OSError as error:
-            raise SandboxFailed(f"the files of a sandbox cannot be made: {error}") from error
+            raise SandboxFailed(
+                f"the files of a sandbox cannot be made: {reason(error)}"
+            ) from error
         values = {
             "DIRECTORY": str(directory),
             "NAME": spec.hostname,
@@ -141,7 +144,7 @@ class NamespaceSandbox:
             while not await self._offload(remove_tree, directory):
                 pass
         except OSError as error:
-            raise SandboxFailed(f"{directory} cannot be deleted: {error}") from error
+            raise SandboxFailed(f"{directory} cannot be deleted: {reason(error)}") from error
 
     async def _disconnect(self, link: str) -> None:
         """Delete a veth pair. The kernel may be doing so already, its namespace having ended."""
@@ -215,6 +218,6 @@ def _run_now(command: Sequence[str], values: Mapping[str, str]) -> None:
             check=False,
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise SandboxFailed(f"{command[0]}: {error}") from error
+        raise SandboxFailed(f"{command[0]}: {reason(error)}") from error
     if ended.returncode:
         raise SandboxFailed(f"{command[0]}: {ended.stderr.decode('utf-8', 'replace').strip()}")

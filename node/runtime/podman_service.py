@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from common.runtime.offload import Offload
+from common.runtime.reasons import reason
 from node.runtime.base import RuntimeUnavailable
 
 CALL_TIMEOUT_SECONDS = 60.0
@@ -86,7 +87,7 @@ class PodmanService:
         try:
             answer = calls[method](path, params=params, data=content, headers=headers)
         except (RequestException, OSError) as error:
-            raise RuntimeUnavailable(f"Podman does not answer: {error}") from error
+            raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
         if answer.status_code >= 400:
             raise PodmanError(answer.status_code, _message(answer.content))
         return None if answer.status_code in _NO_CONTENT else _decode(answer.content)
@@ -105,7 +106,7 @@ class PodmanService:
             ):
                 return _decode(await reader.read())
         except (OSError, EOFError) as error:
-            raise RuntimeUnavailable(f"Podman does not answer: {error}") from error
+            raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
 
     @asynccontextmanager
     async def frames(
@@ -119,7 +120,7 @@ class PodmanService:
             async with self._open("POST", path, body=body) as (_, reader):
                 yield reader
         except (OSError, EOFError) as error:
-            raise RuntimeUnavailable(f"Podman ended a stream: {error}") from error
+            raise RuntimeUnavailable(f"Podman ended a stream: {reason(error)}") from error
 
     async def lines(
         self,
@@ -138,7 +139,7 @@ class PodmanService:
                 while line := await reader.readline():
                     yield _decode(line)
         except (OSError, EOFError) as error:
-            raise RuntimeUnavailable(f"Podman ended a stream: {error}") from error
+            raise RuntimeUnavailable(f"Podman ended a stream: {reason(error)}") from error
 
     @asynccontextmanager
     async def _open(

@@ -19,6 +19,7 @@ from common.client.https import (
     unverified_context,
     verified_context,
 )
+from common.runtime.reasons import reason
 from common.security.ca import CertificateError, first_certificate, pin
 from common.security.csr import (
     MACHINE_ID,
@@ -86,7 +87,7 @@ def _token(token_file: str) -> JoinToken:
     try:
         return parse_token(Path(token_file).read_text("utf-8"))
     except OSError as error:
-        raise JoinFailed(f"the join token cannot be read: {error}") from error
+        raise JoinFailed(f"cannot read the join token {token_file}: {reason(error)}") from error
     except InvalidToken as error:
         raise JoinFailed(f"{token_file}: {error}") from error
 

@@ -179,7 +179,9 @@ class OwnFile:
         except SyntaxError as error:
             line = f", line {error.lineno}" if error.lineno else ""
             raise OwnError(f"{self.path}{line}: {type(error).__name__}: {error.msg}") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise OwnError(f"cannot read {self.path}: {(error.strerror or '').lower()}") from error
+        except ValueError as error:
             raise OwnError(f"{self.path}: {_short(error)}") from error
         self.call(exec, code, module.__dict__)
         return module

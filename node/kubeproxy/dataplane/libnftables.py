@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 
+from common.runtime.reasons import reason
 from node.kubeproxy.dataplane.base import DataplaneError
 
 _SUBSYSTEM, _GET_GENERATION = 10, 16
@@ -97,7 +98,7 @@ def _run_program(text: bytes) -> str:
     try:
         ended = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, check=False)
     except OSError as error:
-        raise DataplaneError(f"neither libnftables nor nft is there: {error}") from error
+        raise DataplaneError(f"neither libnftables nor nft is there: {reason(error)}") from error
     if ended.returncode:
         raise DataplaneError(ended.stderr.decode("utf-8", "replace").strip())
     return ended.stdout.decode()

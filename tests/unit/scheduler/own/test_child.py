@@ -201,7 +201,7 @@ def test_no_file(tmp_path: Path) -> None:
     path = str(tmp_path / "gone.py")
     with pytest.raises(OwnError) as caught:
         OwnFile(path)
-    assert str(caught.value) == f"{path}: [Errno 2] No such file or directory: '{path}'"
+    assert str(caught.value) == f"cannot read {path}: no such file or directory"
 
 
 def test_where_it_took_too_long(tmp_path: Path) -> None:
