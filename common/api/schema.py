@@ -18,7 +18,7 @@ SPECIAL = {
     "Quantity": "quantity",
     "IntOrString": "int-or-string",
     "RawExtension": "any",
-    "FieldsV1": "any",
+    "FieldsV1": "fields",
 }
 _SCALARS = {9: "string", 8: "boolean", 5: "int32", 3: "int64", 1: "double", 12: "bytes"}
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from common.api.scheme import SCHEME
-from master.apiserver.rest.openapi import OpenAPI
-from master.apiserver.rest.openapipaths import path_of
+from master.apiserver.rest.openapi.documents import OpenAPI
+from master.apiserver.rest.openapi.operations import path_of
 
 OPENAPI = OpenAPI(SCHEME)
 NAMES = sorted({path_of(resource) for resource in SCHEME.resources()})
@@ -87,12 +87,12 @@ def test_what_kubectl_asks_for() -> None:
 
 def test_types_that_explain_names() -> None:
     schemas = document("apis/apps/v1")["components"]["schemas"]
-    limits = schemas["wherry.core.v1.ResourceRequirements"]["properties"]["limits"]
+    limits = schemas["io.k8s.api.core.v1.ResourceRequirements"]["properties"]["limits"]
     assert limits["additionalProperties"]["$ref"].endswith(QUANTITY)
-    surge = schemas["wherry.apps.v1.RollingUpdateDeployment"]["properties"]["maxSurge"]
+    surge = schemas["io.k8s.api.apps.v1.RollingUpdateDeployment"]["properties"]["maxSurge"]
     assert surge["allOf"][0]["$ref"].endswith(INT_OR_STRING)
     assert schemas[QUANTITY]["description"]
-    claim = schemas["wherry.core.v1.PersistentVolumeClaim"]
+    claim = schemas["io.k8s.api.core.v1.PersistentVolumeClaim"]
     assert claim["properties"]["kind"]["description"]
     assert claim["x-kubernetes-group-version-kind"] == [
         {"group": "", "version": "v1", "kind": "PersistentVolumeClaim"}
