@@ -97,3 +97,38 @@ def test_types_that_explain_names() -> None:
     assert claim["x-kubernetes-group-version-kind"] == [
         {"group": "", "version": "v1", "kind": "PersistentVolumeClaim"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "expected"),
+    [
+        ("PodSpec", "restartPolicy", ["Always", "Never", "OnFailure"]),
+        ("ServiceSpec", "type", ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]),
+        ("Toleration", "operator", ["Equal", "Exists", "Gt", "Lt"]),
+        ("ContainerPort", "protocol", ["SCTP", "TCP", "UDP"]),
+        ("Secret", "type", None),
+    ],
+)
+def test_what_a_text_may_be(name: str, member: str, expected: list[str] | None) -> None:
+    """As Kubernetes' pkg/generated/openapi has it."""
+    schemas = document("api/v1")["components"]["schemas"]
+    assert schemas[f"io.k8s.api.core.v1.{name}"]["properties"][member].get("enum") == expected
+
+
+def test_what_the_items_of_a_list_may_be() -> None:
+    schemas = document("api/v1")["components"]["schemas"]
+    modes = schemas["io.k8s.api.core.v1.PersistentVolumeSpec"]["properties"]["accessModes"]
+    assert modes["items"]["enum"] == [
+        "ReadOnlyMany",
+        "ReadWriteMany",
+        "ReadWriteOnce",
+        "ReadWriteOncePod",
+    ]
+    assert "enum" not in modes
+
+
+def test_members_of_an_inlined_message_are_as_complete() -> None:
+    schemas = document("api/v1")["components"]["schemas"]
+    container = schemas["io.k8s.api.core.v1.EphemeralContainer"]
+    assert container["required"] == ["name"]
+    assert container["properties"]["env"]["x-kubernetes-list-map-keys"] == ["name"]

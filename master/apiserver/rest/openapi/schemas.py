@@ -175,6 +175,8 @@ def _property(field: Field) -> dict[str, Any]:
             one = {"allOf": [one]}
     else:
         one = dict(_SCALARS[field.type])
+        if field.choices:
+            one["enum"] = list(field.choices)
     if field.is_map:
         value = {"type": "array", "items": one} if field.repeated else one
         made: dict[str, Any] = {"type": "object", "additionalProperties": value}
