@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.api.resource import Resource
+from master.apiserver.registry import deletion
 
 MERGES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
@@ -174,7 +175,8 @@ def _responses(
         case "deletecollection":
             found = {"200": _content("OK", refer.listed)}
         case "delete":
-            found = {"200": _content("OK", own if resource.kind == "Pod" else refer.status)}
+            answer = own if resource.kind in deletion.ANSWERS_OBJECT else refer.status
+            found = {"200": _content("OK", answer)}
         case _:
             found = {"200": _content("OK", own, BODIES)}
     return {**found, "401": {"description": "Unauthorized"}}
