@@ -211,6 +211,7 @@ def test_members_say_how_patches_merge_them() -> None:
     assert DEFINITIONS[f"{CORE}.PodSpec"]["required"] == ["containers"]
 
 
+POD = "/api/v1/namespaces/{namespace}/pods/{name}"
 BASE = "/apis/apps/v1/namespaces/{namespace}/deployments"
 
 
@@ -228,6 +229,9 @@ BASE = "/apis/apps/v1/namespaces/{namespace}/deployments"
         (f"{BASE}/{{name}}/scale", "put", "replaceAppsV1NamespacedDeploymentScale", "put"),
         ("/apis/apps/v1/deployments", "get", "listAppsV1DeploymentForAllNamespaces", "list"),
         ("/api/v1/nodes/{name}", "patch", "patchCoreV1Node", "patch"),
+        ("/api/v1/namespaces/{name}/finalize", "put", "replaceCoreV1NamespaceFinalize", "put"),
+        (f"{POD}/log", "get", "readCoreV1NamespacedPodLog", "get"),
+        (f"{POD}/binding", "post", "createCoreV1NamespacedPodBinding", "post"),
         (
             "/apis/certificates.k8s.io/v1/certificatesigningrequests",
             "get",
@@ -243,6 +247,52 @@ def test_operations_have_the_names_of_kubernetes(
     assert operation["operationId"] == name
     assert operation["x-kubernetes-action"] == action
     assert operation["schemes"] == ["https"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "description", "group", "kind"),
+    [
+        (f"{BASE}/{{name}}", "get", "read the specified Deployment", "apps", "Deployment"),
+        (f"{BASE}/{{name}}", "delete", "delete a Deployment", "apps", "Deployment"),
+        (
+            f"{BASE}/{{name}}/scale",
+            "patch",
+            "partially update scale of the specified Deployment",
+            "autoscaling",
+            "Scale",
+        ),
+        (f"{POD}/log", "get", "read log of the specified Pod", "", "Pod"),
+        (f"{POD}/binding", "post", "create binding of a Pod", "", "Binding"),
+        (
+            "/api/v1/namespaces/{namespace}/endpoints/{name}",
+            "delete",
+            "delete Endpoints",
+            "",
+            "Endpoints",
+        ),
+        (
+            "/apis/apps/v1/deployments",
+            "get",
+            "list or watch objects of kind Deployment",
+            "apps",
+            "Deployment",
+        ),
+    ],
+)
+def test_operations_say_what_they_do_and_to_which_kind(
+    path: str, method: str, description: str, group: str, kind: str
+) -> None:
+    operation = DOCUMENT["paths"][path][method]
+    assert operation["description"] == description
+    expected = {"group": group, "version": "v1", "kind": kind}
+    assert operation["x-kubernetes-group-version-kind"] == expected
+
+
+def test_a_log_is_text() -> None:
+    operation = DOCUMENT["paths"][f"{POD}/log"]["get"]
+    assert operation["produces"] == ["text/plain"]
+    assert operation["responses"]["200"] == {"description": "OK", "schema": {"type": "string"}}
+    assert "tailLines" in [parameter["name"] for parameter in operation["parameters"]]
 
 
 def test_an_operation_is_that_of_kubernetes() -> None:

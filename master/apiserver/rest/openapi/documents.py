@@ -9,12 +9,12 @@ from typing import Any
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
+from master.apiserver.rest.discovery import SUBRESOURCE_VERBS, served_subresources
 from master.apiserver.rest.openapi import operations, version2
 from master.apiserver.rest.openapi.operations import path_of
 from master.apiserver.rest.openapi.schemas import Collector
 
 INFO = {"title": "Wherry", "version": "v1.36.2"}
-_SERVED_BELOW = ("status", "scale")
 
 
 class OpenAPI:
@@ -67,15 +67,10 @@ class OpenAPI:
         found = Collector(self._scheme)
         paths: dict[str, Any] = {}
         for resource in served:
-            below = {
-                sub.name: found.kind(_api_version(resource, sub.name), sub.kind)
-                for sub in resource.subresources
-                if sub.name in _SERVED_BELOW
-            }
             refer = operations.References(
                 own=found.kind(resource.api_version, resource.kind),
                 listed=found.kind(resource.api_version, f"{resource.kind}List"),
-                below=below,
+                below=[_below(found, resource, *sub) for sub in served_subresources(resource)],
                 options=found.kind("v1", "DeleteOptions"),
                 status=found.kind("v1", "Status"),
                 patch=found.patch(),
@@ -89,5 +84,9 @@ class OpenAPI:
         }
 
 
-def _api_version(resource: Resource, subresource: str) -> str:
-    return "autoscaling/v1" if subresource == "scale" else resource.api_version
+def _below(found: Collector, resource: Resource, name: str, kind: str) -> operations.Below:
+    api_version = "autoscaling/v1" if name == "scale" else resource.api_version
+    schema = operations.TEXT_SCHEMA if name == "log" else found.kind(api_version, kind)
+    return operations.Below(
+        name, SUBRESOURCE_VERBS[name], operations.gvk(api_version, kind), schema
+    )

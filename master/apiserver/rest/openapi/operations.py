@@ -5,6 +5,7 @@ Operations are named as Kubernetes names them, for client libraries are generate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +14,23 @@ from master.apiserver.registry import deletion
 
 MERGES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+TEXT = ("text/plain",)
+TEXT_SCHEMA = {"type": "string"}
 STREAMS = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
 _OF_ONE = (("get", "get"), ("put", "update"), ("delete", "delete"), ("patch", "patch"))
 _OF_ALL = (("get", "list"), ("post", "create"), ("delete", "deletecollection"))
-_OF_SUBRESOURCE = (("get", "get"), ("put", "update"), ("patch", "patch"))
+_METHODS = {"get": "get", "update": "put", "patch": "patch", "create": "post"}
 _ACTIONS = {"create": "post", "update": "put"}
 """What x-kubernetes-action calls a verb, where it is another word."""
 _NAMES = {"update": "replace", "get": "read", "deletecollection": "delete"}
 """What the name of an operation calls a verb, where it is another word."""
 _ABOUT = {
-    "create": "create {a} {kind}",
-    "update": "replace the specified {kind}",
-    "get": "read the specified {kind}",
+    "create": "create {part}{a}{kind}",
+    "update": "replace {part}the specified {kind}",
+    "get": "read {part}the specified {kind}",
     "list": "list or watch objects of kind {kind}",
-    "patch": "partially update the specified {kind}",
-    "delete": "delete {a} {kind}",
+    "patch": "partially update {part}the specified {kind}",
+    "delete": "delete {a}{kind}",
     "deletecollection": "delete collection of {kind}",
 }
 _WRITES = ("dryRun", "fieldManager", "fieldValidation")
@@ -49,19 +52,36 @@ _DELETES = (
     ("propagationPolicy", "string"),
     ("dryRun", "string"),
 )
+_LOGS = (
+    ("container", "string"),
+    ("follow", "boolean"),
+    ("limitBytes", "integer"),
+    ("previous", "boolean"),
+    ("sinceSeconds", "integer"),
+    ("sinceTime", "string"),
+    ("tailLines", "integer"),
+    ("timestamps", "boolean"),
+)
 Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Below:
+    """A subresource that is served: its verbs, its kind as extensions name it, and its schema."""
+
+    name: str
+    verbs: Sequence[str]
+    kind: dict[str, str]
+    schema: Schema
 
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """Where the schemas stand that the operations of a resource take and answer.
-
-    `below` are the subresources that are served, with theirs.
-    """
+    """Where the schemas stand that the operations of a resource take and answer."""
 
     own: Schema
     listed: Schema
-    below: dict[str, Schema]
+    below: Sequence[Below]
     options: Schema
     status: Schema
     patch: Schema
@@ -84,12 +104,12 @@ def paths(resource: Resource, refer: References) -> dict[str, Any]:
         one: _operations(resource, _OF_ONE, refer),
     }
     if resource.namespaced and "list" in resource.verbs:
-        everywhere = _operation(resource, "list", refer, suffix="ForAllNamespaces")
+        everywhere = _operation(resource, "list", refer)
+        everywhere["operationId"] = _name(resource, "list", "ForAllNamespaces")
         found[f"{root}/{resource.plural}"] = {"get": everywhere}
-    for name, schema in refer.below.items():
-        found[f"{one}/{name}"] = {
-            method: _operation(resource, verb, refer, own=schema, suffix=name.capitalize())
-            for method, verb in _OF_SUBRESOURCE
+    for below in refer.below:
+        found[f"{one}/{below.name}"] = {
+            _METHODS[verb]: _operation(resource, verb, refer, below) for verb in below.verbs
         }
     return {path: {**_places(path), **made} for path, made in found.items() if made}
 
@@ -117,28 +137,25 @@ def _operations(
     }
 
 
+def gvk(api_version: str, kind: str) -> dict[str, str]:
+    """A kind as extensions name it."""
+    group, _, version = api_version.rpartition("/")
+    return {"group": group, "version": version, "kind": kind}
+
+
 def _operation(
-    resource: Resource,
-    verb: str,
-    refer: References,
-    *,
-    own: Schema | None = None,
-    suffix: str = "",
+    resource: Resource, verb: str, refer: References, below: Below | None = None
 ) -> dict[str, Any]:
-    own = own or refer.own
-    about = _ABOUT[verb].format(kind=resource.kind, a="an" if resource.kind[0] in "AEIO" else "a")
+    own = below.schema if below else refer.own
+    kind = below.kind if below else gvk(resource.api_version, resource.kind)
     made: dict[str, Any] = {
         "tags": [f"{_group(resource).lower()}_{resource.version}"],
-        "description": about,
-        "operationId": _name(resource, verb, suffix),
-        "parameters": _parameters(verb),
+        "description": _about(resource, verb, f"{below.name} of " if below else ""),
+        "operationId": _name(resource, verb, below.name.capitalize() if below else ""),
+        "parameters": _parameters("log" if below and below.name == "log" else verb),
         "responses": _responses(resource, verb, own, refer),
         "x-kubernetes-action": _ACTIONS.get(verb, verb),
-        "x-kubernetes-group-version-kind": {
-            "group": resource.group,
-            "version": resource.version,
-            "kind": resource.kind,
-        },
+        "x-kubernetes-group-version-kind": kind,
     }
     if verb in ("create", "update"):
         made["requestBody"] = {"required": True, **_content("", own, BODIES)}
@@ -148,6 +165,12 @@ def _operation(
     elif verb in ("delete", "deletecollection"):
         made["requestBody"] = _content("", refer.options, BODIES)
     return made
+
+
+def _about(resource: Resource, verb: str, part: str) -> str:
+    """What an operation does, of the object or of a part of it."""
+    article = "" if resource.kind.endswith("s") else "an " if resource.kind[0] in "AEIO" else "a "
+    return _ABOUT[verb].format(kind=resource.kind, a=article, part=part)
 
 
 def _group(resource: Resource) -> str:
@@ -178,7 +201,8 @@ def _responses(
             answer = own if resource.kind in deletion.ANSWERS_OBJECT else refer.status
             found = {"200": _content("OK", answer)}
         case _:
-            found = {"200": _content("OK", own, BODIES)}
+            types = TEXT if own == TEXT_SCHEMA else BODIES
+            found = {"200": _content("OK", own, types)}
     return {**found, "401": {"description": "Unauthorized"}}
 
 
@@ -195,10 +219,12 @@ def _parameters(verb: str) -> list[dict[str, Any]]:
             wanted = [(name, "string") for name in _WRITES]
         case "list":
             wanted = list(_LISTS)
+        case "log":
+            wanted = list(_LOGS)
         case "delete":
             wanted = list(_DELETES)
         case "deletecollection":
-            wanted = [*dict([*_LISTS[:6], *_DELETES]).items()]
+            wanted = [*_LISTS[:6], *_DELETES]
         case _:
             wanted = []
     return [{"name": name, "in": "query", "schema": {"type": kind}} for name, kind in wanted]
