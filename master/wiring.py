@@ -137,19 +137,7 @@ def build(
     rest = RestServer(
         authenticator=authenticator,
         authorizer=authorizer,
-        paths=Paths(
-            scheme=SCHEME,
-            ca_pem=pki.server_ca.certificate_pem,
-            address=f"{config.advertise_address}:{config.secure_port}",
-            version=metadata.version("wherry"),
-            checks={
-                "ping": lambda: "",
-                "etcd": lambda: "" if cache.ready else "the watch cache is not ready",
-                "informers": lambda: _unsynced(informers),
-                "parts": lambda: _in_words(parts.problems(essential=True)),
-            },
-            degraded=lambda: parts.problems(essential=False),
-        ),
+        paths=_paths(config, pki, registry, cache, informers, parts),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock, unread=unread),
         clock=clock,
         unread=unread,
@@ -157,6 +145,31 @@ def build(
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
     gateway = Gateway(cache, trust.problem, clock=clock)
     return Master(rest, nodes, scripts, access, gateway, registry, parts)
+
+
+def _paths(
+    config: MasterConfig,
+    pki: Pki,
+    registry: Registry,
+    cache: WatchCache,
+    informers: Mapping[str, Informer],
+    parts: Parts,
+) -> Paths:
+    """What is served outside of the resources."""
+    return Paths(
+        scheme=SCHEME,
+        ca_pem=pki.server_ca.certificate_pem,
+        address=f"{config.advertise_address}:{config.secure_port}",
+        version=metadata.version("wherry"),
+        checks={
+            "ping": lambda: "",
+            "etcd": lambda: "" if cache.ready else "the watch cache is not ready",
+            "informers": lambda: _unsynced(informers),
+            "parts": lambda: _in_words(parts.problems(essential=True)),
+        },
+        degraded=lambda: parts.problems(essential=False),
+        heavy=registry.pipeline.heavy,
+    )
 
 
 def _controllers(

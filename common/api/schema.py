@@ -18,7 +18,7 @@ SPECIAL = {
     "Quantity": "quantity",
     "IntOrString": "int-or-string",
     "RawExtension": "any",
-    "FieldsV1": "any",
+    "FieldsV1": "fields",
 }
 _SCALARS = {9: "string", 8: "boolean", 5: "int32", 3: "int64", 1: "double", 12: "bytes"}
 
@@ -41,6 +41,7 @@ class Field:
     list_type: str
     list_map_keys: tuple[str, ...]
     map_type: str
+    choices: tuple[str, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -126,4 +127,5 @@ def _field(proto: Any) -> Field:
         list_type=option(proto, "list_type"),
         list_map_keys=tuple(option(proto, "list_map_keys")),
         map_type=option(proto, "map_type"),
+        choices=tuple(option(proto, "choices").split(",")) if option(proto, "choices") else (),
     )

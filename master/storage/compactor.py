@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from common.runtime.clock import Clock
-from master.storage.store import Store, StoreError
+from master.storage.keys import COMPACTION
+from master.storage.store import Conflict, KeyExists, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,23 @@ class Compactor:
             await self._clock.sleep(INTERVAL_SECONDS)
 
     async def step(self) -> int:
-        """Compact what is due and note the present revision. The revision compacted, or 0."""
+        """Compact what is due and note a new revision. The revision compacted, or 0."""
         now_seconds = self._clock.monotonic()
         revision = compactable(self._samples, now_seconds, RETENTION_SECONDS)
         if revision:
             await self._store.compact(revision)
             log.info("store compacted", extra={"revision": revision})
         self._samples = [sample for sample in self._samples if sample[1] > revision]
-        self._samples.append((now_seconds, await self._store.revision()))
+        self._samples.append((now_seconds, await self._mark()))
         return revision
+
+    async def _mark(self) -> int:
+        """A revision that is new: otherwise the present one would stay readable while nothing is
+        written, and a list that is continued would never expire, as it does in Kubernetes."""
+        marked, revision = await self._store.get(COMPACTION)
+        try:
+            if marked is None:
+                return await self._store.create(COMPACTION, b"")
+            return await self._store.update(COMPACTION, b"", expected_revision=marked.revision)
+        except (Conflict, KeyExists):  # another master has just done it
+            return revision

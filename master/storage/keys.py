@@ -7,6 +7,8 @@ REGISTRY = f"{ROOT}/registry/"
 """The objects: one a key, and at most one is changed by a transaction."""
 ALLOCATIONS = f"{ROOT}/alloc/"
 """Addresses, ports and the like, outside the objects' prefix."""
+COMPACTION = f"{ROOT}/compaction"
+"""Written before each compaction, so that history ends also where nothing else is written."""
 
 MAX_SEGMENT = 253
 

@@ -24,7 +24,7 @@ from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context, ListOptions
 from master.apiserver.registry.strategies import strategies
 from master.apiserver.rest import discovery, tables
-from master.apiserver.rest.openapi import OpenAPI
+from master.apiserver.rest.openapi.documents import OpenAPI
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
-from master.apiserver.rest.openapipaths import path_of
+from master.apiserver.rest.openapi.operations import path_of
 from tests.fakes.master import RunningMaster
 from tests.fuzz.grammar import WORDS, Grammar
 

@@ -222,6 +222,7 @@ _SPECIAL_READERS: dict[str, Reader] = {
     "quantity": lambda message: message.string,
     "int-or-string": lambda message: message.strVal if message.type == 1 else message.intVal,
     "any": _read_raw,
+    "fields": _read_raw,
 }
 
 
@@ -334,4 +335,5 @@ _SPECIAL_WRITERS: dict[str, Callable[[Any, Any], None]] = {
     "quantity": _write_quantity,
     "int-or-string": _write_int_or_string,
     "any": _write_raw,
+    "fields": _write_raw,
 }

@@ -17,6 +17,19 @@ from master.apiserver.registry.strategy import Strategy
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 POLICIES = ("Foreground", "Background", "Orphan")
+ANSWERS_OBJECT = frozenset(
+    (
+        "Namespace",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "Pod",
+        "PodTemplate",
+        "ResourceQuota",
+        "Service",
+        "ServiceAccount",
+    )
+)
+"""Kinds whose deletion answers the object as it last was; that of others answers a Status."""
 
 
 class Plan(NamedTuple):

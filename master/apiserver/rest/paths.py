@@ -11,8 +11,9 @@ from aiohttp import web
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.scheme import Scheme
-from master.apiserver.rest import discovery, negotiate, openapi
-from master.apiserver.rest.openapi import OpenAPI
+from master.apiserver.registry.heavy import LARGE_BYTES, Heavy
+from master.apiserver.rest import discovery, negotiate
+from master.apiserver.rest.openapi.documents import OpenAPI
 
 KUBERNETES_VERSION = "v1.36.2"
 Checks = dict[str, Callable[[], str]]
@@ -21,6 +22,16 @@ Problems = Callable[[], Mapping[str, str]]
 """What is wrong with parts without which the master is still of use, by name."""
 _DISCOVERY = ("APIGroupDiscoveryList",)
 _YEAR_SECONDS = 31_536_000
+# As a Content-Type the @ would not be a media type.
+_GNOSTIC = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_VERSION_2 = {
+    "application/json": negotiate.JSON,
+    "application/*": negotiate.JSON,
+    "*/*": negotiate.JSON,
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf": _GNOSTIC,
+    _GNOSTIC: _GNOSTIC,
+}
+"""The Content-Type of OpenAPI v2 by what a client accepts."""
 
 
 class Paths:
@@ -35,6 +46,7 @@ class Paths:
         version: str,
         checks: Checks,
         degraded: Problems,
+        heavy: Heavy,
     ) -> None:
         self._scheme = scheme
         self._openapi = OpenAPI(scheme)
@@ -44,6 +56,7 @@ class Paths:
         self._version = version
         self._checks = checks
         self._degraded = degraded
+        self._heavy = heavy
 
     async def public(
         self, request: web.Request, parts: list[str], parameters: dict[str, str]
@@ -101,6 +114,7 @@ class Paths:
                             "/apis",
                             "/cacerts",
                             "/livez",
+                            "/openapi/v2",
                             "/openapi/v3",
                             "/readyz",
                             "/version",
@@ -124,7 +138,7 @@ class Paths:
             case ["openapi", "v3", *rest]:
                 return self._document(request, "/".join(rest))
             case ["openapi", "v2"]:
-                return _version_2(request)
+                return await self._version_2(request)
         return web.Response(status=404, text="404 page not found\n")
 
     def _groups(self, request: web.Request, *, core: bool) -> web.Response:
@@ -155,6 +169,19 @@ class Paths:
         }
         return _cached(request, body, headers)
 
+    async def _version_2(self, request: web.Request) -> web.Response:
+        """OpenAPI v2. Few clients ask for it, so it is made when the first one does."""
+        asked = request.headers.get("Accept", "") or "*/*"
+        wanted = (clause.partition(";")[0].strip() for clause in asked.split(","))
+        form = next((_VERSION_2[clause] for clause in wanted if clause in _VERSION_2), None)
+        if form is None:
+            return web.Response(status=406, headers={"Vary": "Accept"})
+        make = (
+            self._openapi.version_2 if form == negotiate.JSON else self._openapi.version_2_gnostic
+        )
+        body = await self._heavy(LARGE_BYTES, make)
+        return _cached(request, body, {"Vary": "Accept", "Content-Type": form})
+
 
 def _cached(request: web.Request, body: bytes, headers: dict[str, str]) -> web.Response:
     """The document, or 304 when the client has it already."""
@@ -164,15 +191,6 @@ def _cached(request: web.Request, body: bytes, headers: dict[str, str]) -> web.R
         headers.pop("Content-Type")
         return web.Response(status=304, headers=headers)
     return web.Response(body=body, headers=headers)
-
-
-def _version_2(request: web.Request) -> web.Response:
-    """OpenAPI v2 without definitions: kubectl asks for it when a manifest is a `kind: List`."""
-    if openapi.V2_ACCEPT in request.headers.get("Accept", ""):
-        return web.Response(
-            body=openapi.version_2_protobuf(), headers={"Content-Type": openapi.V2_PROTOBUF}
-        )
-    return _json(openapi.version_2())
 
 
 def _json(plain: Any) -> web.Response:

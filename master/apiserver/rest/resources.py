@@ -20,7 +20,7 @@ from common.runtime.offload import Offload
 from common.runtime.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import MASTERS
-from master.apiserver.registry import bodies
+from master.apiserver.registry import bodies, deletion
 from master.apiserver.registry.patches import patcher
 from master.apiserver.registry.registry import ObjectPage, Registry
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions
@@ -244,7 +244,7 @@ class Resources:
         data, gone = await self._registry.delete(
             ctx, info.resource, info.namespace, info.name, asked
         )
-        if gone and info.resource.kind != "Pod":
+        if gone and info.resource.kind not in deletion.ANSWERS_OBJECT:
             return _json(_deleted(info.resource, codec.decode_plain(data)))
         return await self._object(info.resource, data, form, parameters)
 

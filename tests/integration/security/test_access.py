@@ -21,7 +21,7 @@ from common.client.grpc import channel
 from common.client.https import ConnectionFailed
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
-from master.apiserver.rest.openapipaths import path_of
+from master.apiserver.rest.openapi.operations import path_of
 from node.session import join
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.master import RunningMaster

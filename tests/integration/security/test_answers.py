@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from common.security.csr import make_key, make_request
+from protos import openapi_v2_pb2 as v2
 from tests.fakes.master import RunningMaster
 
 SPACE = "/api/v1/namespaces/default"
@@ -246,3 +248,37 @@ def test_pods_of_a_namespace_go_first(master: RunningMaster) -> None:
     assert admin.request("GET", f"{base}/configmaps/c")[0] == 200
     patch(master, f"{base}/pods/p", {"metadata": {"finalizers": None}})
     until(lambda: admin.request("GET", base)[0] == 404)
+
+
+@pytest.mark.parametrize(
+    ("collection", "spec", "answered"),
+    [
+        ("podtemplates", {"template": TEMPLATE}, "PodTemplate"),
+        ("serviceaccounts", {}, "ServiceAccount"),
+        ("services", {"spec": {"ports": [{"port": 80}]}}, "Service"),
+        ("resourcequotas", {"spec": {}}, "ResourceQuota"),
+        ("configmaps", {}, "Status"),
+        ("secrets", {}, "Status"),
+    ],
+)
+def test_a_deletion_answers_what_kubernetes_answers(
+    master: RunningMaster, collection: str, spec: Any, answered: str
+) -> None:
+    """ReturnDeletedObject of upstream's registries: these kinds' own object, of others a Status."""
+    admin, objects = master.admin(), f"{SPACE}/{collection}"
+    uid = admin.json("POST", objects, {"metadata": {"name": "gone"}, **spec})["metadata"]["uid"]
+    answer = admin.json("DELETE", f"{objects}/gone")
+    assert answer["kind"] == answered
+    assert (answer["details"] if answered == "Status" else answer["metadata"])["uid"] == uid
+
+
+def test_openapi_v2_comes_in_both_forms_and_once(master: RunningMaster) -> None:
+    protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    status, body = send(master, "GET", "/openapi/v2", Accept=protobuf)
+    assert status == 200
+    assert len(v2.Document.FromString(body).definitions.additionalProperties) > 200
+    status, body = send(master, "GET", "/openapi/v2")
+    assert status == 200
+    assert json.loads(body)["swagger"] == "2.0"
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"'
+    assert send(master, "GET", "/openapi/v2", If_None_Match=tag) == (304, b"")

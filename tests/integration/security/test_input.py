@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from common.api.scheme import SCHEME
-from master.apiserver.rest.openapipaths import path_of
+from master.apiserver.rest.openapi.operations import path_of
 from tests.fakes.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]

@@ -28,7 +28,8 @@ SCALARS: dict[str, Any] = {
     "duration": "1.5s",
     "quantity": "1536Mi",
     "int-or-string": "25%",
-    "any": {"f:metadata": {"f:name": {}}},
+    "any": {"a": {"b": [1, "c"]}},
+    "fields": {"f:metadata": {"f:name": {}}},
 }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from common.api.scheme import SCHEME
-from master.apiserver.rest.openapi import OpenAPI
-from master.apiserver.rest.openapipaths import path_of
+from master.apiserver.rest.openapi.documents import OpenAPI
+from master.apiserver.rest.openapi.operations import path_of
 
 OPENAPI = OpenAPI(SCHEME)
 NAMES = sorted({path_of(resource) for resource in SCHEME.resources()})
@@ -87,13 +87,48 @@ def test_what_kubectl_asks_for() -> None:
 
 def test_types_that_explain_names() -> None:
     schemas = document("apis/apps/v1")["components"]["schemas"]
-    limits = schemas["wherry.core.v1.ResourceRequirements"]["properties"]["limits"]
+    limits = schemas["io.k8s.api.core.v1.ResourceRequirements"]["properties"]["limits"]
     assert limits["additionalProperties"]["$ref"].endswith(QUANTITY)
-    surge = schemas["wherry.apps.v1.RollingUpdateDeployment"]["properties"]["maxSurge"]
+    surge = schemas["io.k8s.api.apps.v1.RollingUpdateDeployment"]["properties"]["maxSurge"]
     assert surge["allOf"][0]["$ref"].endswith(INT_OR_STRING)
     assert schemas[QUANTITY]["description"]
-    claim = schemas["wherry.core.v1.PersistentVolumeClaim"]
+    claim = schemas["io.k8s.api.core.v1.PersistentVolumeClaim"]
     assert claim["properties"]["kind"]["description"]
     assert claim["x-kubernetes-group-version-kind"] == [
         {"group": "", "version": "v1", "kind": "PersistentVolumeClaim"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "expected"),
+    [
+        ("PodSpec", "restartPolicy", ["Always", "Never", "OnFailure"]),
+        ("ServiceSpec", "type", ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]),
+        ("Toleration", "operator", ["Equal", "Exists", "Gt", "Lt"]),
+        ("ContainerPort", "protocol", ["SCTP", "TCP", "UDP"]),
+        ("Secret", "type", None),
+    ],
+)
+def test_what_a_text_may_be(name: str, member: str, expected: list[str] | None) -> None:
+    """As Kubernetes' pkg/generated/openapi has it."""
+    schemas = document("api/v1")["components"]["schemas"]
+    assert schemas[f"io.k8s.api.core.v1.{name}"]["properties"][member].get("enum") == expected
+
+
+def test_what_the_items_of_a_list_may_be() -> None:
+    schemas = document("api/v1")["components"]["schemas"]
+    modes = schemas["io.k8s.api.core.v1.PersistentVolumeSpec"]["properties"]["accessModes"]
+    assert modes["items"]["enum"] == [
+        "ReadOnlyMany",
+        "ReadWriteMany",
+        "ReadWriteOnce",
+        "ReadWriteOncePod",
+    ]
+    assert "enum" not in modes
+
+
+def test_members_of_an_inlined_message_are_as_complete() -> None:
+    schemas = document("api/v1")["components"]["schemas"]
+    container = schemas["io.k8s.api.core.v1.EphemeralContainer"]
+    assert container["required"] == ["name"]
+    assert container["properties"]["env"]["x-kubernetes-list-map-keys"] == ["name"]

@@ -99,11 +99,40 @@ async def test_compactor_keeps_five_minutes() -> None:
     second = await store.update("/wherry/registry/pods/a/a", b"2", expected_revision=first)
     await clock.advance(99)
     assert (await store.list("/wherry/registry/", revision=first)).revision == first
-    await clock.advance(300)
-    await store.list("/wherry/registry/", revision=first)
     await clock.advance(1)
     with pytest.raises(Compacted):
         await store.list("/wherry/registry/", revision=first)
-    await store.list("/wherry/registry/", revision=second)
+    await clock.advance(299)
+    assert (await store.list("/wherry/registry/", revision=second)).revision == second
+    await clock.advance(1)
+    with pytest.raises(Compacted):
+        await store.list("/wherry/registry/", revision=second)
+    now = await store.list("/wherry/registry/", revision=second + 1)  # as of five minutes ago
+    assert [item.revision for item in now.items] == [second]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_history_ends_also_where_nothing_is_written() -> None:
+    """A list that is continued expires within ten minutes, as kube-apiserver's does."""
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    running = asyncio.create_task(Compactor(store, clock).run())
+    await clock.advance(1)
+    last = await store.create("/wherry/registry/pods/a/a", b"1")
+    await clock.advance(300)
+    await store.list("/wherry/registry/", revision=last)
+    await clock.advance(300)
+    with pytest.raises(Compacted):
+        await store.list("/wherry/registry/", revision=last)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_two_masters_compact_one_store() -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    compactors = [Compactor(store, clock), Compactor(store, clock)]
+    await asyncio.gather(*(one.step() for one in compactors))
+    await clock.advance(300)
+    assert all(await asyncio.gather(*(one.step() for one in compactors)))
