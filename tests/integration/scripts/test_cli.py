@@ -274,6 +274,19 @@ def test_version(wherry: Run) -> None:
     assert re.fullmatch(r"wherry [0-9.]+\n", wherry("--version").stdout)
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [(["lo"], "logs"), (["token", "de"], "delete"), (["get", "--all-n"], "--all-namespaces")],
+)
+def test_a_shell_completes_verbs_and_options(wherry: Run, words: list[str], completed: str) -> None:
+    script = wherry("completion", "bash").stdout
+    line = f"COMP_WORDS=(wherry {' '.join(words)}); COMP_CWORD={len(words)}"
+    function = re.findall(r"^complete .*-F (\S+) wherry$", script, re.MULTILINE)[0]
+    ask = f"{script}\n{line}\n{function}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [completed]
+
+
 @pytest.mark.parametrize("words", [["get", "pods", "--all"], ["--kube", "x", "get", "pods"]])
 def test_a_flag_is_written_in_full(wherry: Run, words: list[str]) -> None:
     assert wherry(*words).returncode == 2
