@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ class Door(grpc.aio.ServerInterceptor):
         if handler.unary_stream:
             behavior = self._stream(handler.unary_stream, lambda first, rest: first)
         else:
-            behavior = self._stream(handler.stream_stream, _chained)
+            behavior = self._stream(handler.stream_stream, _Chained)
         return grpc.stream_stream_rpc_method_handler(behavior, *coders)
 
     def _unary(self, method: Any) -> Any:
@@ -161,7 +161,18 @@ class Door(grpc.aio.ServerInterceptor):
         context.add_done_callback(read)
 
 
-async def _chained(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    yield first
-    async for request in rest:
-        yield request
+class _Chained:
+    """The first request of a stream, and then the others, without a generator in between."""
+
+    def __init__(self, first: Any, rest: AsyncIterator[Any]) -> None:
+        self._first = [first]
+        self._next = aiter(rest).__anext__
+
+    def __aiter__(self) -> _Chained:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        return self._heard() if self._first else self._next()
+
+    async def _heard(self) -> Any:
+        return self._first.pop()
