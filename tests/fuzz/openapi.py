@@ -60,8 +60,9 @@ class Fuzzer:
             done = subprocess.run(
                 command, cwd=directory, env=environment, capture_output=True, text=True, check=False
             )
-            for status, count in json.loads(statuses.read_text()).items():
-                self.report.requests += count
-                self.report.statuses[int(status)] += count
+            if statuses.exists():  # it could not even begin otherwise
+                for status, count in json.loads(statuses.read_text()).items():
+                    self.report.requests += count
+                    self.report.statuses[int(status)] += count
             if done.returncode:
                 self.report.faults.append(f"{path}: {done.stdout[-SHOWN:]}{done.stderr[-SHOWN:]}")
