@@ -23,9 +23,9 @@ unit:           ## pure tests, a few seconds
 test:           ## the CI set
 	tests/run
 
-fuzz:           ## random and hostile input, for long; FUZZ="--seed 7 rest" and the like choose
+fuzz:           ## random and hostile input, for long; FUZZ="--seed 7 rest" and the like choose; FUZZ=--help
 	$(BIN)/pip install --quiet -e '.[test,fuzz]'
-	$(BIN)/python -m tests.fuzz --inputs 200000 --requests 1000000 $(FUZZ)
+	$(BIN)/python -m tests.fuzz --inputs 200000 --requests 1000000 --examples 50 $(FUZZ)
 
 bench:          ## the performance report, with the targets beside
 	$(BIN)/python -m tests.bench

@@ -53,7 +53,7 @@ An error has one of these codes, a message, and Kubernetes' Status in `wherry-st
 | 410 | OUT_OF_RANGE |
 | 413, 429 | RESOURCE_EXHAUSTED |
 | 500 | INTERNAL |
-| 503 | UNAVAILABLE |
+| 502, 503 | UNAVAILABLE |
 | 504 | DEADLINE_EXCEEDED |
 """
 

@@ -23,9 +23,9 @@ Amounts = dict[str, int]
 
 
 def amounts(quantities: Mapping[str, str]) -> Amounts:
-    """Quantities as whole numbers, rounded up, to AMOUNT_MAX at the most."""
+    """Quantities as whole numbers, rounded up, from 0 to AMOUNT_MAX."""
     return {
-        name: min(quantity.milli(text) if name == CPU else quantity.whole(text), AMOUNT_MAX)
+        name: min(max(quantity.milli(text) if name == CPU else quantity.whole(text), 0), AMOUNT_MAX)
         for name, text in quantities.items()
     }
 

@@ -173,8 +173,7 @@ class _WatchStream:
         await asyncio.gather(*self.watches.values(), return_exceptions=True)
 
     async def _create(self, request: Any) -> None:
-        watch_id = request.watch_id or self.next_id
-        self.next_id = max(self.next_id, watch_id + 1)
+        watch_id = request.watch_id or self._free_id()
         prefix = _prefix_of(request.key, request.range_end)
         now = self.cache.revision
         if prefix is None or watch_id in self.watches or len(self.watches) >= WATCHES_MAX:
@@ -190,6 +189,13 @@ class _WatchStream:
             return
         task = asyncio.create_task(self._follow(watch_id, request, subscription))
         self.watches[watch_id] = task
+
+    def _free_id(self) -> int:
+        """As etcd chooses one for a reader who leaves it to the server."""
+        while self.next_id in self.watches:
+            self.next_id += 1
+        self.next_id += 1
+        return self.next_id - 1
 
     async def _cancel(self, watch_id: int) -> None:
         task = self.watches.pop(watch_id, None)
@@ -346,7 +352,7 @@ def _range_problem(request: Any) -> str:
 
 
 def _range_response(request: Any, entries: Sequence[Entry], revision: int) -> Any:
-    limit = request.limit or len(entries)
+    limit = request.limit if request.limit > 0 else len(entries)
     items = [] if request.count_only else [_key_value(entry) for entry in entries[:limit]]
     if request.keys_only:
         for item in items:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
-import time
-from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from master.apiserver.rest.openapi.operations import path_of
 from tests.fakes.master import RunningMaster
+from tests.fuzz.connection import Connection
 from tests.fuzz.grammar import WORDS, Grammar
+from tests.fuzz.report import Report, watched
 
 METHODS = ("GET", "GET", "POST", "POST", "PUT", "PATCH", "PATCH", "DELETE", "HEAD", "OPTIONS", "X")
 BODIES = (
@@ -59,17 +57,6 @@ PARAMETERS = (
     *("allowWatchBookmarks", "sendInitialEvents", "includeObject", "container", "previous"),
 )
 UNAVAILABLE = (503, 504)
-ANSWER_SECONDS = 60.0
-
-
-@dataclass
-class Report:
-    """What came of a run."""
-
-    requests: int = 0
-    statuses: dict[int, int] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-    livez_worst_seconds: float = 0.0
 
 
 class Fuzzer:
@@ -82,14 +69,9 @@ class Fuzzer:
 
     async def run(self, requests: int, connections: int = 4) -> Report:
         """Send that many requests."""
-        watching = asyncio.create_task(self._watch_livez())
         each = requests // connections
-        await asyncio.gather(*(self._client(self._seed + n, each) for n in range(connections)))
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        for line in self._master.log.read_text(errors="replace").splitlines():
-            if "Traceback" in line:
-                self.report.faults.append(f"a traceback: {line[-1500:]}")
+        async with watched(self._master, self.report):
+            await asyncio.gather(*(self._client(self._seed + n, each) for n in range(connections)))
         return self.report
 
     async def _client(self, seed: int, requests: int) -> None:
@@ -102,74 +84,12 @@ class Fuzzer:
                 self.report.faults.append(f"no answer ({error!r}) to {_shown(request)}")
                 status, alive = 0, False
             self.report.requests += 1
-            self.report.statuses[status] = self.report.statuses.get(status, 0) + 1
+            self.report.statuses[status] += 1
             if status >= 500 and status not in UNAVAILABLE:
                 self.report.faults.append(f"{status} to {_shown(request)}")
             if not alive:
                 connection.close()
         connection.close()
-
-    async def _watch_livez(self) -> None:
-        connection = Connection(self._master)
-        try:
-            while True:
-                start = time.monotonic()
-                _, alive = await connection.send("GET", "/livez", {}, b"")
-                took = time.monotonic() - start
-                self.report.livez_worst_seconds = max(self.report.livez_worst_seconds, took)
-                if not alive:
-                    connection.close()
-                await asyncio.sleep(0.02)
-        finally:
-            connection.close()
-
-
-class Connection:
-    """A small HTTP/1.1 client that sends what it is told to, however wrong."""
-
-    def __init__(self, master: RunningMaster) -> None:
-        self._master = master
-        self._context: ssl.SSLContext | None = None
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def send(
-        self, method: str, target: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, bool]:
-        """(status, whether the connection goes on); reads the answer to its end."""
-        if self._streams is None:
-            if self._context is None:
-                self._context = self._master.context(self._master.kubeconfig.certificate)
-            self._streams = await asyncio.open_connection(
-                "127.0.0.1", self._master.port, ssl=self._context
-            )
-        reader, writer = self._streams
-        lines = [f"{method} {target} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in headers.items() if value]
-        async with asyncio.timeout(ANSWER_SECONDS):
-            writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-            return await _answer(reader, method)
-
-    def close(self) -> None:
-        """Forget the connection."""
-        if self._streams is not None:
-            self._streams[1].transport.abort()
-            self._streams = None
-
-
-async def _answer(reader: asyncio.StreamReader, method: str) -> tuple[int, bool]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    status = int(head.split(" ", 2)[1])
-    alive = head.startswith("http/1.1") and "connection: close" not in head
-    if method == "HEAD" or status in (204, 304):
-        return status, alive
-    if "transfer-encoding: chunked" in head:
-        while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
-            await reader.readexactly(size + 2)
-        await reader.readexactly(2)
-    else:
-        length = next((x for x in head.split("\r\n") if x.startswith("content-length:")), ":0")
-        await reader.readexactly(int(length.partition(":")[2]))
-    return status, alive
 
 
 def _request(grammar: Grammar) -> tuple[str, str, dict[str, str], bytes]:
@@ -216,13 +136,3 @@ def _query(grammar: Grammar) -> str:
 def _shown(request: tuple[str, str, dict[str, str], bytes]) -> str:
     method, target, headers, body = request
     return json.dumps([method, target[:300], headers, repr(body[:1500])])
-
-
-def summary(report: Report) -> dict[str, Any]:
-    """For people."""
-    return {
-        "requests": report.requests,
-        "statuses": dict(sorted(report.statuses.items())),
-        "longest wait for /livez": f"{report.livez_worst_seconds * 1e3:.0f} ms",
-        "faults": len(report.faults),
-    }

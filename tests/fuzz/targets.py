@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from common.api import fields, labels, patch, quantity, schema, times
 from common.api.codec import json as codec
@@ -25,12 +32,15 @@ from master.apiserver.rpc import intake
 from node.kubelet.logs import LogQuery, Reader
 from protos import node_v1_pb2
 from tests.fuzz.grammar import Grammar, seed_of
+from tests.fuzz.messages import Messages
 
 Target = Callable[[bytes], None]
 found = SCHEME.resource("", "v1", "pods")
 assert found is not None
 PODS = found
 POD = {"apiVersion": "v1", "kind": "Pod", **seed_of("Pod")}
+KEY = ec.derive_private_key(20_261_129, ec.SECP256R1())
+SIGNS = ("=", "==", "!=", ",", " in (", " notin (", ")", "!", ">", ";", "/", "?", "&", "::", ".")
 MESSAGE = schema.message("core_v1", "Pod")
 
 
@@ -180,13 +190,39 @@ def sample(name: str, grammar: Grammar) -> bytes:
         case "patch" | "merge":
             return grammar.encoded(grammar.one(grammar.value, grammar.object, _operations(grammar)))
         case "texts":
-            return grammar.word().encode("utf-8", "surrogatepass")
+            return _text(grammar).encode("utf-8", "surrogatepass")
+        case "csr":
+            return _request(grammar)
         case "intake":
             return _node_message(grammar)
         case "log":
             line = b"2026-01-01T00:00:00.000000000Z stdout F text\n"
             return grammar.damaged(line * grammar.random.randrange(1, 40))
     return grammar.one(grammar.bytes, lambda: grammar.word().encode("utf-8", "surrogatepass"))
+
+
+def _text(grammar: Grammar) -> str:
+    """Words, and signs between them that mean something in selectors, paths and tokens."""
+    between = [grammar.random.choice(SIGNS) for _ in range(grammar.random.choice((0, 1, 2, 4)))]
+    return grammar.word() + "".join(sign + grammar.word() for sign in between)
+
+
+def _request(grammar: Grammar) -> bytes:
+    """A request of a node for its certificate; every other one broken below its armour."""
+    names = grammar.one(lambda: ["system:node:n1"], lambda: [f"system:node:{grammar.word()}"], list)
+    groups = grammar.one(lambda: ["system:nodes"], lambda: ["system:nodes"], list)
+    try:
+        attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names]
+        attributes += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    except (ValueError, UnicodeError):  # a name that no request can say
+        return grammar.bytes()
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(attributes))
+    signed = builder.sign(KEY, hashes.SHA256(), ecdsa_deterministic=True)
+    if grammar.random.random() < 0.5:
+        return signed.public_bytes(Encoding.PEM)
+    der = grammar.damaged(signed.public_bytes(Encoding.DER))
+    head, foot = b"-----BEGIN CERTIFICATE REQUEST-----", b"-----END CERTIFICATE REQUEST-----"
+    return head + b"\n" + base64.encodebytes(der) + foot + b"\n"
 
 
 def _envelope(grammar: Grammar) -> bytes:
@@ -208,29 +244,5 @@ def _operations(grammar: Grammar) -> Callable[[], Any]:
 
 
 def _node_message(grammar: Grammar) -> bytes:
-    words = [grammar.word()[:300].replace("\ud800", "") for _ in range(4)]
-    status = grammar.encoded(grammar.value())
-    number = int(grammar.random.choice((0, 1, -1, 2**62, 2**63 - 1, -(2**63))))
-    usage = node_v1_pb2.NodeUsage(timestamp_ms=number, window_ms=number, load_1m=1e308)
-    message = node_v1_pb2.FromNode()
-    match grammar.random.randrange(5):
-        case 0:
-            message.heartbeat.usage.CopyFrom(usage)
-        case 1:
-            message.node.status = status
-        case 2:
-            message.pod.CopyFrom(
-                node_v1_pb2.PodReport(
-                    namespace=words[0], name=words[1], uid=words[2], status=status
-                )
-            )
-        case 3:
-            message.gone.CopyFrom(node_v1_pb2.PodGone(namespace=words[0], name=words[1]))
-        case _:
-            message.event.CopyFrom(
-                node_v1_pb2.EventReport(
-                    involved_object=status, type=words[0], reason=words[1], message=words[2]
-                )
-            )
-    data = message.SerializeToString()
-    return grammar.damaged(data) if grammar.random.random() < 0.3 else bytes(data)
+    messages = Messages(grammar, {"namespace": lambda: "default", "type": lambda: "Normal"})
+    return messages.encoded(node_v1_pb2.FromNode(), damage=0.3)

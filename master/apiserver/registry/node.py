@@ -10,11 +10,13 @@ from itertools import chain
 from common.api import errors, times
 from common.api.errors import FieldError
 from common.api.resource import Resource
-from common.api.types.core_v1 import Node, Taint
+from common.api.types import Quantity
+from common.api.types.core_v1 import Node, NodeStatus, Taint
 from common.runtime.clock import Clock
 from common.security.csr import NODE_CERTIFICATE
 from master.apiserver.auth.nodetrust import REJOIN
 from master.apiserver.registry.checks import Findings, one_of
+from master.apiserver.registry.containerresources import validate_amount
 from master.apiserver.registry.nodeaddresses import validate_addresses
 from master.apiserver.registry.strategy import Strategy
 from master.storage.keys import allocation_key
@@ -132,14 +134,20 @@ class NodeStrategy(Strategy):
         return super().already_taken(obj, key)
 
     def validate(self, obj: Node) -> list[FieldError]:
-        """Taints: known effects, each key and effect once. Pod addresses: blocks."""
-        return errors.first(chain(_block_problems(obj), _taint_problems(obj)))
+        """Taints: known effects, each key and effect once. Pod addresses: blocks. Amounts."""
+        return errors.first(
+            chain(_block_problems(obj), _taint_problems(obj), _amount_problems(obj.status))
+        )
 
     def validate_status_update(self, new: Node, old: Node) -> list[FieldError]:
-        """Addresses of a machine, where they have changed: what is stored already may stay."""
-        if new.status.addresses == old.status.addresses:
-            return []
-        return errors.first(validate_addresses(new.status.addresses, self._ranges))
+        """Addresses of a machine and what it has, where they have changed: what is stored already
+        may stay."""
+        found: Findings = iter(())
+        if new.status.addresses != old.status.addresses:
+            found = validate_addresses(new.status.addresses, self._ranges)
+        if _amounts(new.status) != _amounts(old.status):
+            found = chain(found, _amount_problems(new.status))
+        return errors.first(found)
 
     def validate_update(self, new: Node, old: Node) -> list[FieldError]:
         """Pod addresses never change."""
@@ -159,6 +167,17 @@ def _taint_problems(obj: Node) -> Findings:
         if (taint.key, taint.effect) in seen:
             yield errors.duplicate(path, f"{taint.key}:{taint.effect}")
         seen.add((taint.key, taint.effect))
+
+
+def _amounts(status: NodeStatus) -> dict[str, dict[str, Quantity]]:
+    return {"capacity": status.capacity, "allocatable": status.allocatable}
+
+
+def _amount_problems(status: NodeStatus) -> Findings:
+    """What of the resources of a machine is less than nothing, or half a pod."""
+    for field, amounts in _amounts(status).items():
+        for name, amount in sorted(amounts.items()):
+            yield from validate_amount(f"status.{field}.{name}", name, amount)
 
 
 def _block_problems(obj: Node) -> Findings:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
+from master.apiserver.rpc.requests import Requests, refuse_broken, tolerant
+
 HEARING_MAX = 32
 """Requests that are being read at once: so many of those who are known, and so many of others."""
 HEARING_OF_A_CALLER_MAX = 4
@@ -63,7 +65,7 @@ class Door(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        coders = handler.request_deserializer, handler.response_serializer
+        coders = tolerant(handler.request_deserializer), handler.response_serializer
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(self._unary(handler.unary_unary), *coders)
         if handler.unary_stream:
@@ -77,7 +79,7 @@ class Door(grpc.aio.ServerInterceptor):
             caller = self._who(context)
             with self._call(caller) as account:
                 await self._refuse_greed(caller, account, context)
-                request = await self._heard(caller, account, requests, context)
+                request = await self._heard(caller, account, Requests(requests), context)
                 reply = await method(request, context)
                 await self._count_unread(caller, account, reply.ByteSize(), context)
                 return reply
@@ -90,21 +92,27 @@ class Door(grpc.aio.ServerInterceptor):
         `asked` makes what it takes of the first request and those that follow.
         """
 
-        async def ask(stack: AsyncExitStack, requests: AsyncIterator[Any], context: Any) -> Any:
+        async def ask(stack: AsyncExitStack, requests: Requests, context: Any) -> Any:
             caller = self._who(context)
             account = stack.enter_context(self._call(caller))
             await self._refuse_greed(caller, account, context)
             first = await self._heard(caller, account, requests, context)
             return method(asked(first, requests), context)
 
-        async def yielding(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def yielding(coming: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            requests = Requests(coming)
             async with AsyncExitStack() as stack:
                 async for answer in await ask(stack, requests, context):
                     yield answer
+            if requests.broken:
+                await refuse_broken(context)
 
-        async def writing(requests: AsyncIterator[Any], context: Any) -> None:
+        async def writing(coming: AsyncIterator[Any], context: Any) -> None:
+            requests = Requests(coming)
             async with AsyncExitStack() as stack:
                 await (await ask(stack, requests, context))
+            if requests.broken:
+                await refuse_broken(context)
 
         return yielding if inspect.isasyncgenfunction(method) else writing
 
@@ -133,14 +141,16 @@ class Door(grpc.aio.ServerInterceptor):
             await context.abort(Code.RESOURCE_EXHAUSTED, "too many answers are unread")
 
     async def _heard(
-        self, caller: Caller, account: _Account, requests: AsyncIterator[Any], context: Any
+        self, caller: Caller, account: _Account, requests: Requests, context: Any
     ) -> Any:
         """The first request of a call, when it is its turn; aborts one that sends none in time."""
         async with account.hearing, self._hearing[caller.known]:
             try:
                 async with asyncio.timeout(HEARING_SECONDS):
-                    return await anext(aiter(requests))
+                    return await anext(requests)
             except StopAsyncIteration:
+                if requests.broken:
+                    await refuse_broken(context)
                 await context.abort(Code.INVALID_ARGUMENT, "the call has no request")
             except TimeoutError:
                 await context.abort(Code.DEADLINE_EXCEEDED, "the request did not come in time")

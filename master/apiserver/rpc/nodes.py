@@ -13,7 +13,6 @@ from typing import Any
 
 import grpc
 
-from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.api.types.core_v1 import Node
 from common.client.events import EventRecorder
@@ -68,11 +67,10 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             await self._check_trust(identity, context)
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
-            node = await self._reports.register(identity, name, hello.node)
+            node, status = await self._reports.register(identity, name, hello.node)
         except StatusError as error:
             await context.abort(code_of(error), error.message[:MESSAGE_MAX])
             raise
-        status = codec.encode(codec.decode(hello.node, Node).status)
         stream = self._hub.open(name, identity)
         stream.status = status
         log.info("node connected", extra={"object": name, "epoch": stream.epoch})

@@ -49,8 +49,9 @@ class Reports:
         self._pods = pipeline.scheme.require("", "v1", "pods")
         self._leases = pipeline.scheme.require("coordination.k8s.io", "v1", "leases")
 
-    async def register(self, identity: Identity, name: str, data: bytes) -> Node:
-        """Create or refresh the Node object of a kubelet; answers it with its pod CIDR."""
+    async def register(self, identity: Identity, name: str, data: bytes) -> tuple[Node, bytes]:
+        """Create or refresh the Node object of a kubelet: (it, with its pod CIDR; its status as it
+        was reported)."""
         reported, _ = codec.decode_request(data, Node)
         status = codec.encode(reported.status)
         labels, said = own_labels(reported.metadata.labels), {NODE_CERTIFICATE: identity.serial}
@@ -64,7 +65,7 @@ class Reports:
             node = await self._join(ctx, reported)
         await self.node_status(identity, name, status)
         await self._ensure_lease(ctx, node)
-        return node
+        return node, status
 
     async def _join(self, ctx: Context, reported: Node) -> Node:
         """Create the Node of a machine that has none. Of its spec it may say one thing: the block

@@ -10,13 +10,14 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from common.api import errors
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
+from master.apiserver.rpc.status import CODES
 from protos import node_v1_pb2
 
 OPEN_TIMEOUT_SECONDS = 10.0
@@ -146,7 +147,7 @@ class NodeSessions:
 class _Status(msgspec.Struct):
     """The members of a Status that a node may choose."""
 
-    code: Annotated[int, msgspec.Meta(ge=400, le=599)]
+    code: int
     reason: str = ""
     message: str = ""
 
@@ -157,6 +158,8 @@ def _status_error(node: str, data: bytes) -> errors.StatusError:
         status = msgspec.json.decode(data[:ERROR_MAX_BYTES], type=_Status)
     except (msgspec.DecodeError, ValueError) as error:
         return _misbehaved(node, f"an error that is no Status: {error}")
+    if status.code not in CODES:
+        return _misbehaved(node, f"an error of code {status.code}")
     return errors.StatusError(status.code, status.reason[:64], status.message)
 
 

@@ -225,6 +225,33 @@ async def test_a_watch_can_be_cancelled_and_others_go_on(
     call.cancel()
 
 
+async def test_the_ids_of_watches_are_chosen_as_etcd_does(
+    served: Served, reader: EtcdClient
+) -> None:
+    """0 asks for one, and the largest that a reader may choose leaves the others as they are."""
+    call = rpc_pb2_grpc.WatchStub(reader._channel).Watch()
+    found = []
+    async with asyncio.timeout(20):
+        for watch_id in (1, 2**63 - 1, -5, 0, 0):
+            create = rpc_pb2.WatchCreateRequest(
+                key=SERVICES, range_end=prefix_end(SERVICES), watch_id=watch_id
+            )
+            await call.write(rpc_pb2.WatchRequest(create_request=create))
+            found.append((await call.read()).watch_id)
+    assert found == [1, 2**63 - 1, -5, 0, 2]
+    call.cancel()
+
+
+async def test_a_limit_below_one_is_none(served: Served, reader: EtcdClient) -> None:
+    for name in ("a", "b"):
+        await put(served, name)
+    stub = rpc_pb2_grpc.KVStub(reader._channel)
+    for limit in (0, -1, -(2**63)):
+        request = rpc_pb2.RangeRequest(key=SERVICES, range_end=prefix_end(SERVICES), limit=limit)
+        answer = await stub.Range(request)
+        assert (len(answer.kvs), answer.count, answer.more) == (2, 2, False)
+
+
 async def test_nothing_but_services_and_endpoints_is_shown(
     served: Served, gateway: EtcdClient
 ) -> None:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from common.client.grpc import channel
-from protos import node_v1_pb2
-from protos.node_v1_pb2_grpc import NodeServiceStub
+from tests.fakes.good_node import hold, is_ready
 from tests.fakes.hostile_node import HostileNode
 from tests.fakes.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
-FromNode = node_v1_pb2.FromNode
 ROUNDS = 1
 GROWTH_MAX_BYTES = 150 << 20
 LOG_MAX_BYTES = 500_000
@@ -35,32 +32,11 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMaster]:
         made.stop()
 
 
-async def heartbeats() -> AsyncIterator[FromNode]:
-    """What a well-behaved node says."""
-    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
-    node = {"metadata": {"name": "good"}, "status": {"conditions": [ready]}}
-    data = json.dumps(node).encode()
-    yield FromNode(hello=node_v1_pb2.Hello(node_name="good", node=data))
-    while True:
-        yield FromNode(heartbeat=node_v1_pb2.Heartbeat())
-        await asyncio.sleep(1)
-
-
-async def hold(stub: NodeServiceStub) -> None:
-    async for _ in stub.Control(heartbeats()):
-        pass
-
-
-def is_ready(master: RunningMaster, name: str) -> bool:
-    conditions = master.admin().json("GET", f"/api/v1/nodes/{name}")["status"]["conditions"]
-    return {"type": "Ready", "status": "True"}.items() <= conditions[0].items()
-
-
 async def test_a_hostile_node_harms_nobody(master: RunningMaster) -> None:
     bad = master.with_certificate(master.node_certificate("bad"))
     good = master.with_certificate(master.node_certificate("good"))
     async with channel(bad) as first, channel(good) as second:
-        holding = asyncio.create_task(hold(NodeServiceStub(second)))
+        holding = asyncio.create_task(hold(second, "good"))
         hostile = HostileNode(first, "bad")
         harming = asyncio.create_task(hostile.run())
         try:

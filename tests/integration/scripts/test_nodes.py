@@ -92,6 +92,38 @@ async def test_node_usage(client: GrpcClient, node: FakeNode) -> None:
     assert nobody.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+async def test_bytes_that_are_no_message_end_a_nodes_stream(master: RunningMaster) -> None:
+    """With a word to the node, and without a traceback."""
+    node = json.dumps({"metadata": {"name": "broken"}}).encode()
+    hello = FromNode(hello=node_v1_pb2.Hello(node_name="broken", node=node))
+    wanted = master.with_certificate(master.node_certificate("broken"))
+    async with channel(wanted) as opened:
+        call = opened.stream_stream("/wherry.node.v1.NodeService/Control")()
+        await call.write(hello.SerializeToString())
+        await call.read()
+        await call.write(b"\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            while await call.read() is not grpc.aio.EOF:
+                pass
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "Traceback" not in master.log.read_text(errors="replace")
+
+
+async def test_a_hello_says_null_where_it_says_nothing(master: RunningMaster) -> None:
+    """As Go reads JSON; the Node is as the rest of the hello says."""
+    status = {"conditions": None, "capacity": {"cpu": "3"}, "addresses": None}
+    node = json.dumps({"metadata": {"name": None, "labels": None}, "status": status}).encode()
+    hello = FromNode(hello=node_v1_pb2.Hello(node_name="nulls", node=node))
+    wanted = master.with_certificate(master.node_certificate("nulls"))
+    async with channel(wanted) as opened:
+        call = NodeServiceStub(opened).Control()
+        await call.write(hello)
+        assert (await call.read()).HasField("welcome")
+        call.cancel()
+    made = master.admin().json("GET", "/api/v1/nodes/nulls")
+    assert made["status"]["capacity"] == {"cpu": "3"}
+
+
 def running_pod(master: RunningMaster, name: str) -> None:
     """A pod on n1 whose container runs, as far as the API knows."""
     spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]}

@@ -65,3 +65,30 @@ async def test_reflection_needs_credentials(master: RunningMaster) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.ServerReflectionInfo(iter([ask])).read()
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+METHODS = {
+    "/wherry.v1.Cluster/Get": "unary_unary",
+    "/wherry.v1.Cluster/Watch": "unary_stream",
+    "/grpc.health.v1.Health/Check": "unary_unary",
+    "/grpc.health.v1.Health/Watch": "unary_stream",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "stream_stream",
+    "/etcdserverpb.KV/Range": "unary_unary",
+    "/etcdserverpb.Watch/Watch": "stream_stream",
+}
+
+
+@pytest.mark.parametrize("path", METHODS)
+@pytest.mark.parametrize("who", ["administrator", "stranger"])
+async def test_bytes_that_are_no_message(master: RunningMaster, path: str, who: str) -> None:
+    """They are the sender's mistake on every method, for strangers too, and leave no traceback."""
+    if who == "stranger" and path.startswith("/etcdserverpb"):
+        pytest.skip("a method of the nodes' port")
+    settings = master.with_token("wrong") if who == "stranger" else master.with_certificate()
+    form, data = METHODS[path], b"\xff\xff"
+    async with channel(settings) as opened:
+        call = getattr(opened, form)(path)(iter([data]) if form == "stream_stream" else data)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await (call if form == "unary_unary" else call.read())
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "Traceback" not in master.log.read_text(errors="replace")

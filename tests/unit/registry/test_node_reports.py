@@ -36,7 +36,8 @@ async def bound_pod(pipeline: Pipeline) -> Pod:
 async def register(pipeline: Pipeline, **fields: Any) -> Node:
     """As a kubelet does."""
     plain = {"metadata": {"name": "n1"}, **fields}
-    return await Reports(pipeline).register(NODE, "n1", codec.encode(plain))
+    node, _ = await Reports(pipeline).register(NODE, "n1", codec.encode(plain))
+    return node
 
 
 async def test_amounts_of_a_node_are_quantities(pipeline: Pipeline) -> None:

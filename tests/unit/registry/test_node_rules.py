@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.registry.conftest import Writer
+from tests.unit.registry.conftest import STRATEGIES, Writer
 
 
 def test_taints_have_effects_that_exist(writer: Writer) -> None:
@@ -15,6 +15,21 @@ def test_taints_have_effects_that_exist(writer: Writer) -> None:
         '"PreferNoSchedule", "NoExecute"',
         "spec.taints[1].effect: Required value",
     ]
+
+
+def test_a_machine_has_no_less_than_nothing(writer: Writer) -> None:
+    """Source: ValidateNodeResources in pkg/apis/core/validation of Kubernetes."""
+    status = {"capacity": {"cpu": "-1"}, "allocatable": {"example.com/gpu": "500m", "cpu": "1"}}
+    body = {"metadata": {"name": "n"}, "status": status}
+    problems = [
+        'status.capacity.cpu: Invalid value: "-1": must be greater than or equal to 0',
+        'status.allocatable.example.com/gpu: Invalid value: "500m": must be an integer',
+    ]
+    assert writer.create_problems("nodes", body) == problems
+    old, new = writer.create("nodes", {"metadata": {"name": "n"}}), writer.decode("nodes", body)
+    strategy = STRATEGIES["nodes"]
+    assert [str(found) for found in strategy.validate_status_update(new, old)] == problems
+    assert strategy.validate_status_update(new, new) == [], "what is there may stay"
 
 
 def test_pod_addresses_are_blocks(writer: Writer) -> None:

@@ -123,7 +123,7 @@ async def test_who_says_nothing_keeps_none_but_itself_waiting(
 ) -> None:
     silent = [await world.silent("mallory") for _ in range(door.HEARING_OF_A_CALLER_MAX)]
     async with asyncio.timeout(20):
-        while world.door._accounts[Caller("mallory", True, False)].calls < len(silent):
+        while sum(account.calls for account in world.door._accounts.values()) < len(silent):
             await asyncio.sleep(0.01)
     assert (await world.echoed(b"mine", "alice")).value == b"mine"
     waiting = asyncio.ensure_future(world.echoed(b"late", "mallory"))
@@ -175,7 +175,9 @@ async def test_unread_answers_are_counted_until_they_are_read(
     monkeypatch.setattr(door, "UNREAD_OF_A_CALLER_MAX_BYTES", 10 << 20)
     asked = BytesValue(value=b"%d" % (8 << 20))
     assert len((await world.call("unary_unary", "large", asked, name="mallory")).value) == 8 << 20
-    assert not world.door._accounts, "what has been read counts no more"
+    async with asyncio.timeout(20):  # what has been read counts no more
+        while world.door._accounts:
+            await asyncio.sleep(0.01)
     account = world.door._accounts.setdefault(Caller("mallory", True, False), door._Account())
     account.unread_bytes = 5 << 20
     refused = world.call("unary_unary", "large", asked, name="mallory")
@@ -184,3 +186,22 @@ async def test_unread_answers_are_counted_until_they_are_read(
     account.unread_bytes = 11 << 20
     assert await code_of(world.echoed(b"small", "mallory")) == Code.RESOURCE_EXHAUSTED
     assert await code_of(world.call("unary_unary", "large", asked, name="alice")) == Code.OK
+
+
+async def test_what_is_no_message_is_refused_before_the_method_hears_it(world: World) -> None:
+    single = world.channel.unary_unary("/t/echo")(b"\xff\xff", timeout=20)
+    stream = world.channel.unary_stream("/t/wait")(b"\xff\xff", timeout=20)
+    for answer in (single, stream.read()):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await answer
+        assert refused.value.code() == Code.INVALID_ARGUMENT
+    assert world.heard == []
+
+
+async def test_what_is_no_message_ends_a_stream_after_what_came_before(world: World) -> None:
+    good = BytesValue(value=b"x").SerializeToString()
+    call = world.channel.stream_stream("/t/write")(iter([good, b"\xff\xff", good]), timeout=20)
+    assert await call.read() == good
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call.read()
+    assert refused.value.code() == Code.INVALID_ARGUMENT

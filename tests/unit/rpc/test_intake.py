@@ -188,6 +188,7 @@ async def error_of(frame: node_v1_pb2.SessionFrame) -> Any:
         b"{",
         b'{"code": 0}',
         b'{"code": 99999}',
+        b'{"code": 418}',
         b'{"code": "404"}',
         b'{"code": true}',
         b'{"code": 404, "message": 5}',

@@ -33,6 +33,7 @@ PODS = SCHEME.find("pods")
         (errors.unprocessable("x"), "INVALID_ARGUMENT"),
         (errors.too_many_requests("x", retry_after_seconds=1), "RESOURCE_EXHAUSTED"),
         (errors.internal("x"), "INTERNAL"),
+        (StatusError(502, "InternalError", "x"), "UNAVAILABLE"),
         (errors.unavailable("x"), "UNAVAILABLE"),
         (errors.timeout("x"), "DEADLINE_EXCEEDED"),
         (StatusError(418, "Teapot", "x"), "UNKNOWN"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from master.scheduler.columns import Columns
+from master.scheduler.requests import AMOUNT_MAX
 from tests.examples import examples
 from tests.unit.scheduler.world import node_item, pod
 
@@ -104,3 +105,15 @@ def test_amounts_beyond_all_machines_are_as_much_as_there_can_be(cpu: str) -> No
     free = columns.free("cpu")
     assert free is not None
     assert free[columns.nodes["small"].row] < 0 < free[columns.nodes["huge"].row]
+
+
+@pytest.mark.parametrize("amount", [str(10**30), str(-(10**30)), "-1"])
+def test_a_node_may_say_of_itself_what_cannot_be(amount: str) -> None:
+    """What it has is something between nothing and AMOUNT_MAX, and others' rows are true."""
+    columns = Columns()
+    columns.put_node(node_item("good", cpu="2"))
+    columns.put_node(node_item("odd", cpu=amount, memory=amount, pods=amount))
+    free = columns.free("cpu")
+    assert free is not None
+    assert free[columns.nodes["good"].row] == 2000
+    assert 0 <= free[columns.nodes["odd"].row] <= AMOUNT_MAX
