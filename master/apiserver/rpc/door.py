@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -69,9 +69,9 @@ class Door(grpc.aio.ServerInterceptor):
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(self._unary(handler.unary_unary), *coders)
         if handler.unary_stream:
-            behavior = self._stream(handler.unary_stream, lambda first, rest: first)
+            behavior = self._stream(handler.unary_stream, lambda requests, first: first)
         else:
-            behavior = self._stream(handler.stream_stream, _Chained)
+            behavior = self._stream(handler.stream_stream, Requests.beginning_with)
         return grpc.stream_stream_rpc_method_handler(behavior, *coders)
 
     def _unary(self, method: Any) -> Any:
@@ -86,10 +86,10 @@ class Door(grpc.aio.ServerInterceptor):
 
         return answer
 
-    def _stream(self, method: Any, asked: Callable[[Any, AsyncIterator[Any]], Any]) -> Any:
+    def _stream(self, method: Any, asked: Callable[[Requests, Any], Any]) -> Any:
         """A method that yields its answers, or one that writes them to its context.
 
-        `asked` makes what it takes of the first request and those that follow.
+        `asked` makes what it takes of its requests and the first of them, which has been read.
         """
 
         async def ask(stack: AsyncExitStack, requests: Requests, context: Any) -> Any:
@@ -97,7 +97,7 @@ class Door(grpc.aio.ServerInterceptor):
             account = stack.enter_context(self._call(caller))
             await self._refuse_greed(caller, account, context)
             first = await self._heard(caller, account, requests, context)
-            return method(asked(first, requests), context)
+            return method(asked(requests, first), context)
 
         async def yielding(coming: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             requests = Requests(coming)
@@ -169,20 +169,3 @@ class Door(grpc.aio.ServerInterceptor):
 
         account.unread_bytes += size_bytes
         context.add_done_callback(read)
-
-
-class _Chained:
-    """The first request of a stream, and then the others, without a generator in between."""
-
-    def __init__(self, first: Any, rest: AsyncIterator[Any]) -> None:
-        self._first = [first]
-        self._next = aiter(rest).__anext__
-
-    def __aiter__(self) -> _Chained:
-        return self
-
-    def __anext__(self) -> Awaitable[Any]:
-        return self._heard() if self._first else self._next()
-
-    async def _heard(self) -> Any:
-        return self._first.pop()

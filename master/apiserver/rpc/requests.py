@@ -33,6 +33,7 @@ class Requests:
 
     def __init__(self, requests: AsyncIterator[Any]) -> None:
         self._requests = aiter(requests)
+        self._read: list[Any] = []
         self.broken = False
         """Whether there was one."""
 
@@ -40,8 +41,15 @@ class Requests:
         """Itself."""
         return self
 
+    def beginning_with(self, first: Any) -> Requests:
+        """The same requests, with one in front that has been read."""
+        self._read.append(first)
+        return self
+
     async def __anext__(self) -> Any:
         """The next one."""
+        if self._read:
+            return self._read.pop()
         message = await anext(self._requests)
         if message is BROKEN:
             self.broken = True
