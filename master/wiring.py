@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.api.scheme import SCHEME
-from common.api.types.core_v1 import Namespace
+from common.api.types.core_v1 import Namespace, Pod
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
@@ -291,7 +292,11 @@ def _registry(
 
 
 async def bootstrap(registry: Registry) -> None:
-    """Create what every cluster has: the system's namespaces."""
+    """Create what every cluster has: the system's namespaces, and the decoder of a Pod.
+
+    It is the largest, and its making would hold up whoever asks while the first Pod comes.
+    """
+    codec.decode_request(b"{}", Pod)
     resource = SCHEME.require("", "v1", "namespaces")
     for name in SYSTEM_NAMESPACES:
         ctx = Context(user=Identity("system:apiserver", ("system:masters",)))

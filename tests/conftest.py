@@ -1,12 +1,29 @@
-"""Random examples are the same in every run: a run is red because of its change, or not at all.
+"""A running master for whoever asks for one, and the same random examples in every run.
 
-`tests/run full` looks for new ones (`--hypothesis-profile=long`); what it finds becomes a test.
+A run is red because of its change, or not at all. `tests/run full` looks for new examples
+(`--hypothesis-profile=long`); what it finds becomes a test.
 """
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.fakes.master import RunningMaster
 
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile(
     "long", derandomize=False, deadline=None, print_blob=True, max_examples=5000
 )
 settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMaster]:
+    """A running master, with its etcd, for the tests of one file."""
+    made = RunningMaster(tmp_path_factory.mktemp("master"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()

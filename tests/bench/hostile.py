@@ -109,9 +109,10 @@ class _Watching:
         """Every node but the hostile one, and the memory of every part."""
         self._samples += 1
         for node in self._client.json("GET", "/api/v1/nodes")["items"]:
-            ready = [c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready"]
-            if node["metadata"]["name"] != "hostile" and ready != ["True"]:
-                self._not_ready.append(node["metadata"]["name"])
+            name, conditions = node["metadata"]["name"], node["status"].get("conditions", [])
+            ready = any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
+            if name != "hostile" and not ready:
+                self._not_ready.append(name)
         for name, mib in _memory(self._cluster).items():
             self.memory[name] = max(mib, self.memory.get(name, 0.0))
 
@@ -241,7 +242,7 @@ def _token(cluster: Cluster) -> str:
 
 def _joined(cluster: Cluster, directory: Path) -> Path:
     """Credentials of a machine that has joined as a node."""
-    token, own = directory / "token", directory / "hostile"
+    token, own = directory / "token", directory / "joined"
     token.write_text(_token(cluster))
     token.chmod(0o600)
     machine = Machine("hostile", "0123456789abcdef")

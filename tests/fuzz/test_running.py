@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.fakes.master import RunningMaster
@@ -14,16 +12,6 @@ from tests.integration.security.test_stalls import CPU_MS_MAX
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 SEED = 20_261_129
 GROWTH_MAX_MIB = 60.0
-
-
-@pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMaster]:
-    made = RunningMaster(tmp_path_factory.mktemp("master"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 def check(report: Report) -> None:

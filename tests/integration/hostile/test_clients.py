@@ -20,9 +20,8 @@ from master.apiserver.rpc.tools import HEALTH_WATCHERS_MAX
 from tests.fakes.hostile_client import watch_health
 from tests.fakes.hostile_grpc import UnendingCalls, anybody
 from tests.fakes.master import ROOT, RunningMaster
-from tests.integration.hostile.test_node import LOG_MAX_BYTES, master
+from tests.integration.hostile.test_node import LOG_MAX_BYTES
 
-__all__ = ["master"]
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 SECONDS = 8.0
 GROWTH_MAX_BYTES = 200 << 20

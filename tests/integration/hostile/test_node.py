@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,16 +19,6 @@ pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 ROUNDS = 1
 GROWTH_MAX_BYTES = 150 << 20
 LOG_MAX_BYTES = 500_000
-
-
-@pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMaster]:
-    made = RunningMaster(tmp_path_factory.mktemp("master"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 async def test_a_hostile_node_harms_nobody(master: RunningMaster) -> None:

@@ -1,25 +1,14 @@
-"""One master for all tests of this room, and clients of it."""
+"""Clients of a running master."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from common.client.grpc import GrpcClient, channel
 from tests.fakes.master import RunningMaster
-
-
-@pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMaster]:
-    """A running master."""
-    made = RunningMaster(tmp_path_factory.mktemp("master"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest_asyncio.fixture(params=["certificate", "token"])
