@@ -7,14 +7,16 @@ import ctypes
 from common.runtime.clock import Clock
 
 TRIM_SECONDS = 15.0
-LARGE_BYTES = 256 << 10
+LARGE_BYTES = 512 << 10
+"""More than the buffer of 256 KiB that uvloop takes for each read of a TLS connection: to map one
+and unmap it takes as long as all the rest of a small request's way through Python."""
 ARENAS = 2
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
 
 def prepare() -> None:
-    """Blocks of a quarter of a megabyte and more are mapped, and unmapped when they are freed.
+    """Blocks of half a megabyte and more are mapped, and unmapped when they are freed.
 
     By itself glibc raises that limit to what was last freed, and then keeps such blocks. Does
     nothing on another C library.

@@ -1,15 +1,17 @@
-"""What holds the event loop up: callbacks that run longer than 50 ms are logged, with their place.
+"""What holds the event loop up: turns that run longer than 50 ms are logged, with their place.
 
-A timer of the loop says that it runs; a thread notices when that has not been said for too long,
-and looks at what the loop's thread is doing. Both wake forty times a second, for a thousandth of a
-core. A process that the machine itself keeps waiting has spent no CPU time: `cpu_ms` tells.
+A timer of the process's CPU time interrupts it a hundred times a second, and not at all while it
+rests: who looks whether the loop is well must not keep it awake. Each time a callback is left for
+the loop's next turn. What comes late there has waited for a long turn. A turn that waits, for a
+disk say, takes no CPU time; a slow beat of the loop notices those that it meets. So does it when
+the machine itself keeps the process waiting: `cpu_ms` tells.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
+import signal
 import threading
 import time
 import traceback
@@ -18,58 +20,79 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 LIMIT_SECONDS = 0.050
-BEAT_SECONDS = 0.025
+SAMPLE_SECONDS = 0.010
+"""Of CPU time: so much of what was before a turn may be taken for a part of it."""
+BEAT_SECONDS = 0.5
 FRAMES = 6
 _OURS = ("/common/", "/master/", "/node/", "/protos/")
 
 
 class StallWatch:
-    """Watches the loop that it runs on."""
+    """Watches the loop that it runs on, which must be the main thread's. One in a process."""
 
     def __init__(self) -> None:
-        self._beat = 0.0
         self._cpu_then = 0.0
+        """The loop's CPU time at the last callback: the current turn has not begun before."""
+        self._since = 0.0
+        """When the turn that was interrupted began."""
+        self._told = 0.0
+        self._waiting = False
         self._place = ""
-        self._stop = threading.Event()
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        loop_thread = threading.get_ident()
-        clock = time.pthread_getcpuclockid(loop_thread)
-        self._stop.clear()
-        self._note(clock)
-        watcher = threading.Thread(
-            target=self._look, args=(loop_thread,), name="stall watch", daemon=True
-        )
-        watcher.start()
+        self._loop = asyncio.get_running_loop()
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._begin()
+        former = signal.signal(signal.SIGPROF, self._sample)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE_SECONDS, SAMPLE_SECONDS)
         try:
             while True:
+                due = _now() + BEAT_SECONDS
                 await asyncio.sleep(BEAT_SECONDS)
-                self._tell(clock)
-                self._note(clock)
+                if _now() - due > LIMIT_SECONDS and self._told < due:
+                    self._tell(due)
         finally:
-            self._stop.set()
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
+            signal.signal(signal.SIGPROF, former)
 
-    def _note(self, clock: int) -> None:
+    def _begin(self) -> None:
+        self._cpu_then = time.clock_gettime(self._clock)
         self._place = ""
-        self._cpu_then = time.clock_gettime(clock)
-        self._beat = time.monotonic()  # noqa: TID251 - real time is what is watched
 
-    def _tell(self, clock: int) -> None:
+    def _spent(self) -> float:
+        """CPU time since the last callback: that of the current turn, and at most a sample more."""
+        return time.clock_gettime(self._clock) - self._cpu_then
+
+    def _sample(self, _: int, frame: FrameType | None) -> None:
+        """In the midst of a turn: where it is, if it is long already."""
+        spent = self._spent()
+        if spent > LIMIT_SECONDS / 2 and not self._place:
+            self._place = _place(frame)
+        if not self._waiting:
+            self._waiting = True
+            self._since = _now() - spent
+            self._loop.call_soon_threadsafe(self._next_turn)
+
+    def _next_turn(self) -> None:
+        """The turn that was interrupted is over."""
+        self._waiting = False
+        if self._spent() - SAMPLE_SECONDS > LIMIT_SECONDS:
+            self._tell(self._since)
+        self._begin()
+
+    def _tell(self, since: float) -> None:
         """Log a stall that is over; on the loop, so that the line is whole."""
-        late = time.monotonic() - self._beat - BEAT_SECONDS  # noqa: TID251 - as above
-        if late > LIMIT_SECONDS:
-            cpu_ms = round((time.clock_gettime(clock) - self._cpu_then) * 1e3)
-            extra = {"ms": round(late * 1e3), "cpu_ms": cpu_ms, "place": self._place}
-            log.warning("the event loop was held up", extra=extra)
+        ms = round((_now() - since) * 1e3)
+        cpu_ms = round(max(0.0, self._spent() - SAMPLE_SECONDS) * 1e3)
+        extra = {"ms": ms, "cpu_ms": cpu_ms, "place": self._place}
+        log.warning("the event loop was held up", extra=extra)
+        self._told = _now()
+        self._begin()
 
-    def _look(self, loop_thread: int) -> None:
-        """In a thread of its own: where the loop is when it is late."""
-        while not self._stop.wait(BEAT_SECONDS):
-            late = time.monotonic() - self._beat - BEAT_SECONDS  # noqa: TID251 - as above
-            if late > LIMIT_SECONDS / 2 and not self._place:
-                frame = sys._current_frames().get(loop_thread)
-                self._place = _place(frame)
+
+def _now() -> float:
+    return time.monotonic()  # noqa: TID251 - real time is what is watched
 
 
 def _place(frame: FrameType | None) -> str:

@@ -168,8 +168,8 @@ def _repeated(path: str, spec: PodSpec) -> Texts:
 
 
 def _fraction(path: str, name: str, amounts: Mapping[str, Quantity]) -> Texts:
-    amount = amounts.get(name, Quantity("0"))
-    if quantity.parse(amount) % 1:
+    amount = amounts.get(name)
+    if amount is not None and quantity.parse(amount) % 1:
         text = f'fractional byte value "{amount}" is invalid, must be an integer'
         yield f"{path}[{name}]: {text}"
 

@@ -25,6 +25,8 @@ RENDERED_MAX_BYTES = 128 << 20
 WAIT_SECONDS = 10.0
 
 R = TypeVar("R", bound=web.StreamResponse)
+Render = Callable[[bytes], bytes]
+"""Makes an item of a list of an object as it is stored."""
 
 
 class Asked(NamedTuple):
@@ -58,11 +60,14 @@ class Lists:
             return await self._protobuf(request, asked, found, size, holding)
         if asked.form.media_type == negotiate.YAML:
             return await self._yaml(request, asked, found, holding)
-        parts = _table(asked, found) if asked.form.kind == "Table" else _objects(asked, found)
+        start, render = (
+            _table(asked, found) if asked.form.kind == "Table" else _objects(asked, found)
+        )
         if size < SMALL_BYTES:
-            body = b"".join(parts)
+            body = b"%b%b]}" % (start, b",".join(map(render, found.items)))
             return _with_warnings(asked, web.Response(body=body, content_type=negotiate.JSON))
         response = web.StreamResponse(headers={"Content-Type": negotiate.JSON})
+        parts = _joined(start, found.items, render)
         return await outflow.send(request, _with_warnings(asked, response), parts, holding)
 
     async def _protobuf(
@@ -132,31 +137,31 @@ def _metadata(found: ObjectPage) -> dict[str, Any]:
     return metadata
 
 
-def _objects(asked: Asked, found: ObjectPage) -> Iterator[bytes]:
-    """A list of objects, or of their metadata."""
-    item = _partial_item if asked.form.kind else without_type
-    return _joined(codec.encode(_head(asked, found)), b"items", found.items, item)
+def _objects(asked: Asked, found: ObjectPage) -> tuple[bytes, Render]:
+    """The start of a list of objects, or of their metadata, and how each is rendered."""
+    head = codec.encode(_head(asked, found))
+    return b'%b,"items":[' % head[:-1], _partial_item if asked.form.kind else without_type
 
 
-def _table(asked: Asked, found: ObjectPage) -> Iterator[bytes]:
+def _table(asked: Asked, found: ObjectPage) -> tuple[bytes, Render]:
+    """The start of a Table, and how each row is rendered."""
+
     def row(data: bytes) -> bytes:
         return codec.encode(tables.row(asked.resource, data, asked.now, asked.include))
 
     head = tables.table(asked.resource, [], _metadata(found))
     del head["rows"]
-    return _joined(codec.encode(head), b"rows", found.items, row)
+    return b'%b,"rows":[' % codec.encode(head)[:-1], row
 
 
-def _joined(
-    head: bytes, member: bytes, items: Sequence[bytes], render: Callable[[bytes], bytes]
-) -> Iterator[bytes]:
-    """A JSON object with one more member, a list whose items are rendered one by one."""
-    comma = b'%b,"%b":[' % (head[:-1], member)
+def _joined(start: bytes, items: Sequence[bytes], render: Render) -> Iterator[bytes]:
+    """A JSON object from its start to its end, with items that are rendered one by one."""
+    comma = start
     for data in items:
         yield comma
         yield render(data)
         comma = b","
-    yield b"]}" if items else comma + b"]}"
+    yield b"]}" if items else start + b"]}"
 
 
 def without_type(data: bytes) -> bytes:

@@ -32,6 +32,7 @@ from master.apiserver.rest.requestinfo import RequestInfo
 
 BODY_MAX_BYTES = 3 << 20
 BODY_SECONDS = 60.0
+SMALL_BODY_BYTES = 32 << 10
 BODIES_MAX_BYTES = 64 << 20
 """All bodies together that are being read or worked on."""
 HISTORY_READS_MAX = 2
@@ -94,8 +95,12 @@ class Resources:
         """Memory for a body and for what is made of it; raises StatusError 429 without any.
 
         Whoever sends slowly holds it for long: one user may have an eighth, administrators all.
+        Small ones are not counted: the number of connections bounds them.
         """
         declared = request.content_length
+        if declared is not None and declared <= SMALL_BODY_BYTES:
+            yield
+            return
         size = BODY_MAX_BYTES if declared is None else min(declared, BODY_MAX_BYTES)
         share = BODIES_MAX_BYTES if MASTERS in user.groups else BODIES_MAX_BYTES // 8
         if self._held[user.user] + size > share:

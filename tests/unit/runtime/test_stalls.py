@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import AsyncIterator
 
@@ -60,3 +61,25 @@ async def test_many_short_ones_are_none(watched: pytest.LogCaptureFixture) -> No
         await asyncio.sleep(0)
     await asyncio.sleep(0.1)
     assert all(vars(record)["cpu_ms"] < 50 for record in held_up(watched))
+
+
+async def test_a_turn_that_waits_is_seen_when_the_beat_meets_it(
+    watched: pytest.LogCaptureFixture,
+) -> None:
+    """Such as one that reads from a slow disk: without CPU time, and without a place."""
+    time.sleep(0.7)
+    async with asyncio.timeout(5):
+        while not held_up(watched):
+            await asyncio.sleep(0.01)
+    found = vars(held_up(watched)[0])
+    assert found["ms"] >= 100
+    assert found["cpu_ms"] < 50
+
+
+async def test_nothing_is_left_of_it(watch: StallWatch) -> None:
+    task = asyncio.create_task(watch.run())
+    await asyncio.sleep(0)
+    assert signal.getitimer(signal.ITIMER_PROF)[1] > 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
