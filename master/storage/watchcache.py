@@ -52,17 +52,21 @@ class _Resource:
         self.history_bytes = 0
         self.subscriptions: set[Subscription] = set()
 
-    def drop_oldest(self, count: int) -> None:
-        """Forget the `count` oldest events."""
+    def drop_oldest(self, count: int) -> int:
+        """Forget the `count` oldest events; returns their bytes."""
+        before = self.history_bytes
         for _ in range(count):
             event = self.history.popleft()
             self.floor_revision = event.entry.revision
             self.history_bytes -= _size(event)
+        return before - self.history_bytes
 
-    def remember(self, events: Sequence[CacheEvent]) -> None:
-        """Add the newest events."""
+    def remember(self, events: Sequence[CacheEvent]) -> int:
+        """Add the newest events; returns their bytes."""
         self.history += events
-        self.history_bytes += sum(map(_size, events))
+        size_bytes = sum(map(_size, events))
+        self.history_bytes += size_bytes
+        return size_bytes
 
     def forget(self, revision: int) -> None:
         """Begin the history anew behind a revision."""
@@ -86,6 +90,7 @@ class WatchCache:
         self._entries: dict[str, Entry] = {}
         self._resources: dict[str, _Resource] = {}
         self._history_events = 0
+        self._history_bytes = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._current_read: asyncio.Task[int] | None = None
         self._next_read: asyncio.Task[int] | None = None
@@ -267,30 +272,25 @@ class WatchCache:
     def _remember(self, events: Events) -> None:
         for name, of_resource in events.items():
             resource = self._resources[name]
-            resource.remember(of_resource)
-            excess = max(0, len(resource.history) - RESOURCE_HISTORY_EVENTS)
-            resource.drop_oldest(excess)
-            self._history_events += len(of_resource) - excess
+            self._history_bytes += resource.remember(of_resource)
+            self._history_events += len(of_resource)
+            self._drop(resource, max(0, len(resource.history) - RESOURCE_HISTORY_EVENTS))
         while self._history_bytes > TOTAL_HISTORY_BYTES:
             largest = max(self._resources.values(), key=lambda one: one.history_bytes)
-            count = len(largest.history) // 4 + 1
-            largest.drop_oldest(count)
-            self._history_events -= count
+            self._drop(largest, len(largest.history) // 4 + 1)
         while self._history_events > TOTAL_HISTORY_EVENTS:
             longest = max(self._resources.values(), key=lambda one: len(one.history))
-            count = len(longest.history) // 4 + 1
-            longest.drop_oldest(count)
-            self._history_events -= count
+            self._drop(longest, len(longest.history) // 4 + 1)
+
+    def _drop(self, resource: _Resource, count: int) -> None:
+        self._history_bytes -= resource.drop_oldest(count)
+        self._history_events -= count
 
     def _forget_history(self, revision: int) -> None:
         """After a list nobody can tell in which steps its differences came about."""
         for resource in self._resources.values():
             resource.forget(revision)
-        self._history_events = 0
-
-    @property
-    def _history_bytes(self) -> int:
-        return sum(resource.history_bytes for resource in self._resources.values())
+        self._history_events = self._history_bytes = 0
 
     def _resource(self, name: str) -> _Resource:
         if name not in self._resources:
