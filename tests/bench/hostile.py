@@ -59,7 +59,9 @@ def rows(seconds: float = SECONDS) -> Iterator[Row]:
 
 def _measured(cluster: Cluster, directory: Path, seconds: float) -> Iterator[Row]:
     cluster.apply(deployment("quiet", NODES), _hostile_pods())
-    cluster.kubectl("rollout", "status", "deploy/quiet", "--timeout=120s", timeout_seconds=130)
+    for name in ("quiet", "hostile"):
+        waiting = ["rollout", "status", f"deploy/{name}", "--timeout=120s"]
+        cluster.kubectl(*waiting, timeout_seconds=130)
     joined = _joined(cluster, directory)
     before = _memory(cluster)
     watching = _Watching(cluster)
@@ -71,6 +73,8 @@ def _measured(cluster: Cluster, directory: Path, seconds: float) -> Iterator[Row
         for status in pod["status"]["containerStatuses"]
     ]
     yield Row("restarts of other pods on the same nodes", f"{restarts}", "none")
+    hostile = [pod["status"]["phase"] for pod in cluster.get("pods", "-l", "app=hostile")["items"]]
+    assert hostile == ["Running"] * NODES
     start = time.monotonic()
     cluster.kubectl("delete", "deploy", "hostile", "--cascade=foreground", timeout_seconds=300)
     until(lambda: not cluster.get("pods", "-l", "app=hostile")["items"], what="their end")
