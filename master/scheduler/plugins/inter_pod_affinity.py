@@ -6,8 +6,9 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,26 @@ REQUIRED_WEIGHT = 1
 """What a required term of a pod that is there adds for the pods that it wants near."""
 
 Terms = tuple[PodAffinityTerm, ...]
+
+
+class _Term(NamedTuple):
+    """A term, read: in which domain, about the pods of which namespaces, with which labels."""
+
+    topology_key: str
+    names: frozenset[str]
+    namespaces: Selector | None
+    selector: Selector
+    weight: float
+
+
+class _Terms(NamedTuple):
+    """All that a class of pods says about pods beside it."""
+
+    near: tuple[_Term, ...]
+    apart: tuple[_Term, ...]
+    preferred: tuple[_Term, ...]
+    opinions: tuple[_Term, ...]
+    """What counts for and against others' nodes once the pod is there."""
 
 
 class InterPodAffinity:
@@ -63,59 +84,97 @@ class InterPodAffinity:
 
 
 def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
-    if near := _required(_affinity(pod)):
-        yield NOT_NEAR, ~_is_near(near, pod, columns)
-    for term in _required(_anti_affinity(pod)):
-        meant = [other for other in columns.crowds if _means(term, pod, other, columns)]
-        yield TOO_NEAR, of_domain(term.topologyKey, columns, _crowd(meant, columns)) > 0
+    own, others = _terms(pod), _Others(columns)
+    if own.near:
+        yield NOT_NEAR, ~_is_near(own.near, pod, others)
+    for term in own.apart:
+        yield TOO_NEAR, of_domain(term.topology_key, columns, others.meant(term)) > 0
+    labels_of_pod = dict(pod.labels)
     for other in columns.attached:
-        for term in _required(_anti_affinity(other)):
-            if _means(term, other, pod, columns):
+        for term in _terms(other).apart:
+            if _means(term, pod.namespace, labels_of_pod, columns):
                 crowd = _crowd([other], columns)
-                yield KEPT_AWAY, of_domain(term.topologyKey, columns, crowd) > 0
+                yield KEPT_AWAY, of_domain(term.topology_key, columns, crowd) > 0
 
 
 def _opinions(pod: PodClass, columns: Columns) -> Iterator[Floats]:
     """What each preferred term, of the pod or of one that is there, says for and against nodes."""
-    for weight, term in _preferred(pod):
-        meant = [other for other in columns.crowds if _means(term, pod, other, columns)]
-        yield weight * of_domain(term.topologyKey, columns, _crowd(meant, columns))
+    others = _Others(columns)
+    for term in _terms(pod).preferred:
+        yield term.weight * of_domain(term.topology_key, columns, others.meant(term))
+    labels_of_pod = dict(pod.labels)
     for other in columns.attached:
-        for weight, term in (*_preferred(other), *_wanted_near(other)):
-            if _means(term, other, pod, columns):
-                yield weight * of_domain(term.topologyKey, columns, _crowd([other], columns))
+        for term in _terms(other).opinions:
+            if _means(term, pod.namespace, labels_of_pod, columns):
+                crowd = _crowd([other], columns)
+                yield term.weight * of_domain(term.topology_key, columns, crowd)
 
 
-def _is_near(terms: Terms, pod: PodClass, columns: Columns) -> Bools:
+class _Others:
+    """The classes of pods that are there, their labels read once for all terms."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+
+    @cached_property
+    def _labels(self) -> list[tuple[PodClass, dict[str, str]]]:
+        return [(other, dict(other.labels)) for other in self.columns.crowds]
+
+    def meant(self, *terms: _Term) -> Floats:
+        """How many pods that all of some terms are about are on each node."""
+        found = [
+            other
+            for other, its in self._labels
+            if all(_means(term, other.namespace, its, self.columns) for term in terms)
+        ]
+        return _crowd(found, self.columns)
+
+
+def _is_near(terms: tuple[_Term, ...], pod: PodClass, others: _Others) -> Bools:
     """The nodes in whose domains, by each of the terms, are pods that all of them mean.
 
     The first pod of a group that wants to be together may go anywhere.
     """
-    meant = [o for o in columns.crowds if all(_means(term, pod, o, columns) for term in terms)]
-    crowd = _crowd(meant, columns)
-    there = [of_domain(term.topologyKey, columns, crowd) > 0 for term in terms]
-    if not np.any(there) and all(_means(term, pod, pod, columns) for term in terms):
-        there = [columns.label(term.topologyKey) > 0 for term in terms]
+    columns, own = others.columns, dict(pod.labels)
+    crowd = others.meant(*terms)
+    there = [of_domain(term.topology_key, columns, crowd) > 0 for term in terms]
+    if not np.any(there) and all(_means(term, pod.namespace, own, columns) for term in terms):
+        there = [columns.label(term.topology_key) > 0 for term in terms]
     near: Bools = np.logical_and.reduce(there)
     return near
 
 
-def _means(term: PodAffinityTerm, owner: PodClass, other: PodClass, columns: Columns) -> bool:
-    """Whether pods of a class are among those that a term of another one's pods is about."""
-    if other.namespace not in _namespaces(term, owner, columns):
-        return False
-    return _selector(term, owner).matches(dict(other.labels))
+def _means(term: _Term, namespace: str, own: Mapping[str, str], columns: Columns) -> bool:
+    """Whether pods of a namespace, with labels of their own, are among those it is about."""
+    if namespace not in term.names:
+        its = columns.namespaces.get(namespace)
+        if term.namespaces is None or its is None or not term.namespaces.matches(its):
+            return False
+    return term.selector.matches(own)
 
 
-def _namespaces(term: PodAffinityTerm, owner: PodClass, columns: Columns) -> set[str]:
-    """Those that are named or selected; the owner's own without a word of either."""
-    found = set(term.namespaces)
+@lru_cache(maxsize=4096)
+def _terms(pod: PodClass) -> _Terms:
+    """The terms of a class of pods, read once: each is asked about again with every other pod."""
+    near, apart = _required(_affinity(pod)), _required(_anti_affinity(pod))
+    wanted = ((REQUIRED_WEIGHT, term) for term in near)
+    preferred = tuple(_term(term, pod, weight) for weight, term in _preferred(pod))
+    return _Terms(
+        near=tuple(_term(term, pod) for term in near),
+        apart=tuple(_term(term, pod) for term in apart),
+        preferred=preferred,
+        opinions=(*preferred, *(_term(term, pod, weight) for weight, term in wanted)),
+    )
+
+
+def _term(term: PodAffinityTerm, owner: PodClass, weight: float = 0) -> _Term:
+    """Namespaces are those that are named or selected; the owner's own without a word of either."""
+    names, selected = frozenset(term.namespaces), None
     if term.namespaceSelector is not None:
-        selector = labels.from_label_selector(term.namespaceSelector)
-        found |= {name for name, its in columns.namespaces.items() if selector.matches(its)}
-    elif not found:
-        found.add(owner.namespace)
-    return found
+        selected = labels.from_label_selector(term.namespaceSelector)
+    elif not names:
+        names = frozenset({owner.namespace})
+    return _Term(term.topologyKey, names, selected, _selector(term, owner), weight)
 
 
 def _selector(term: PodAffinityTerm, owner: PodClass) -> Selector:
@@ -157,8 +216,3 @@ def _preferred(pod: PodClass) -> Iterator[tuple[float, PodAffinityTerm]]:
         weighted = affinity.preferredDuringSchedulingIgnoredDuringExecution if affinity else ()
         for one in weighted:
             yield sign * one.weight, one.podAffinityTerm
-
-
-def _wanted_near(pod: PodClass) -> Iterator[tuple[float, PodAffinityTerm]]:
-    for term in _required(_affinity(pod)):
-        yield REQUIRED_WEIGHT, term
