@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp.web_protocol import _ErrInfo
 
 from common.api import errors
 from common.api.codec import json as codec
@@ -104,13 +105,23 @@ class Doorman:
 class Connection(web.RequestHandler):
     """One connection; closed when its client takes too long to say what it wants."""
 
-    __slots__ = ("_body", "_doorman", "_expiry", "_head_bytes", "_inside", "source", "user")
+    __slots__ = (
+        "_body",
+        "_doorman",
+        "_expiry",
+        "_head_bytes",
+        "_inside",
+        "_malformed",
+        "source",
+        "user",
+    )
 
     def __init__(self, manager: web.Server, doorman: Doorman, **options: Any) -> None:
         super().__init__(manager, **options)
         self._doorman = doorman
         self._inside = False
         self._expiry: asyncio.TimerHandle | None = None
+        self._malformed = False
         self._head_bytes = 0
         self._body: StreamReader = EMPTY_PAYLOAD
         self.source = ""
@@ -131,12 +142,18 @@ class Connection(web.RequestHandler):
         self._expiry = self._loop.call_later(STRANGER_SECONDS, self.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Read; the head of a request is not without end, as aiohttp would take it."""
+        """Read; the head of a request is not without end, as aiohttp would take it.
+
+        What follows a malformed request is dropped: aiohttp would keep all of it until its turn.
+        """
+        if self._malformed:
+            return
         in_head, waiting = self._body.is_eof(), len(self._messages)
         super().data_received(data)
         if len(self._messages) > waiting:
             self._count_head(-self._head_bytes)
-            self._body = self._messages[-1][1]
+            message, self._body = self._messages[-1]
+            self._malformed = isinstance(message, _ErrInfo)
         elif in_head:
             self._count_head(len(data))
             if self._head_bytes > HEAD_MAX_BYTES or self._doorman.heads_bytes > HEADS_MAX_BYTES:

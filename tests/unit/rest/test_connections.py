@@ -33,12 +33,16 @@ class Server:
         log = SparingLog(logging.getLogger("test"), SystemClock(), per_second=0.001, burst=3)
         self.doorman = Doorman(log, descriptors=1000)
         self.port = 0
+        self.hold: asyncio.Event | None = None
+        """What the answer to /node waits for."""
         self._open: list[asyncio.StreamWriter] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         protocol = request.protocol
         assert isinstance(protocol, Connection)
         try:
+            if request.path == "/node" and self.hold is not None:
+                await self.hold.wait()
             if request.path == "/node":
                 protocol.belongs_to(NODE)
             if request.path == "/admin":
@@ -253,3 +257,22 @@ async def test_a_long_body_is_no_head(server: Server) -> None:
     writer.write(GET % b"node")
     assert b"200 OK" in await reader.readuntil(b"\r\n\r\nok")
     assert server.doorman.heads_bytes == 0
+
+
+async def test_what_follows_a_malformed_request_is_not_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further piece would be another malformed request, and wait with all of its bytes."""
+    made: list[Connection] = []
+    enter = server.doorman.enter
+    monkeypatch.setattr(server.doorman, "enter", lambda one: made.append(one) or enter(one))
+    free = asyncio.Event()
+    server.hold = free
+    _, writer = await server.connect(GET % b"node" + b"GET /")
+    await server.ask(b"now")
+    for _ in range(40):
+        writer.write(b"x" * 20_000)
+        await writer.drain()
+        await server.ask(b"now")
+    assert len(made[0]._messages) <= 1
+    free.set()
