@@ -135,22 +135,22 @@ def test_what_no_node_has_costs_nothing_whoever_asks_for_it() -> None:
 
 
 def test_resources_that_come_and_go_count_the_pods_that_are_there() -> None:
-    random = Random(7)
+    chance = Random(7)
     columns = Columns()
     offers: dict[str, dict[str, str]] = {}
     where: dict[str, tuple[str, dict[str, str]]] = {}
     kinds = [f"e.com/r{number}" for number in range(9)]
     for _ in range(600):
-        name, kind = f"n{random.randrange(4)}", random.randrange(4)
+        name, kind = f"n{chance.randrange(4)}", chance.randrange(4)
         if kind == 0:
-            offers[name] = dict.fromkeys(random.sample(kinds, random.randrange(5)), "100")
+            offers[name] = dict.fromkeys(chance.sample(kinds, chance.randrange(5)), "100")
             columns.put_node(node_item(name, **offers[name]))
-        elif kind == 1 and random.random() < 0.3:
+        elif kind == 1 and chance.random() < 0.3:
             columns.remove_node(name)
             offers.pop(name, None)
         else:
-            who = f"p{random.randrange(12)}"
-            asked = dict.fromkeys(random.sample(kinds, 3), "3")
+            who = f"p{chance.randrange(12)}"
+            asked = dict.fromkeys(chance.sample(kinds, 3), "3")
             columns.put_pod(pod(who, requests=asked), name)
             where[who] = (name, asked)
         assert set(columns.resources) - {"cpu", "memory", "ephemeral-storage", "pods"} == {

@@ -174,3 +174,18 @@ def test_terms_are_read_once_however_many_pods_they_are_compared_with(
         assert rejected(PLUGIN, pod(f"p{number}", labels={"app": f"a{number}"}), columns)
         assert not rejected(PLUGIN, pod(f"q{number}"), columns)
     assert len(read) == 50
+
+
+def test_many_terms_of_pods_that_are_there_are_one_answer() -> None:
+    """They are counted together, and not kept one by one: there may be thousands."""
+    columns = with_db()
+    labels_of_pod = {f"l{number}": "x" for number in range(40)}
+    terms = tuple(
+        PodAffinityTerm(labelSelector=LabelSelector(matchLabels={key: "x"}), topologyKey=ZONE)
+        for key in labels_of_pod
+    )
+    for number in range(5):
+        columns.put_pod(apart(f"there{number}", *terms, labels={"n": str(number)}), "b1")
+    wanted = pod("p", labels=labels_of_pod)
+    assert len(PLUGIN.filter(wanted.shape, columns)) == 1
+    assert rejected(PLUGIN, wanted, columns) == {KEPT_AWAY: {"b1"}}
