@@ -32,9 +32,13 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 TERMS_MAX = 64
-"""Of each list of affinity and spreading. Each term is compared with every other pod and node."""
+"""Of each list about nodes. Each is compared with every node."""
 REQUIREMENTS_MAX = 64
-"""Of each term."""
+"""Of each of them."""
+POD_TERMS_MAX = 16
+"""Of each list about pods. Each is compared with every pod, again for each that comes later."""
+POD_REQUIREMENTS_MAX = 16
+"""Of each of them."""
 TOLERATIONS_MAX = 256
 """Each is compared with every taint."""
 
@@ -93,7 +97,7 @@ def validate_affinity(path: str, affinity: Affinity) -> Findings:
     ):
         if pods is not None:
             terms = pods.requiredDuringSchedulingIgnoredDuringExecution
-            yield from few(f"{path}.{name}.{_REQUIRED}", terms, TERMS_MAX)
+            yield from few(f"{path}.{name}.{_REQUIRED}", terms, POD_TERMS_MAX)
             for number, term in enumerate(terms):
                 yield from _pod_term(f"{path}.{name}.{_REQUIRED}[{number}]", term)
             weighted = pods.preferredDuringSchedulingIgnoredDuringExecution
@@ -101,7 +105,7 @@ def validate_affinity(path: str, affinity: Affinity) -> Findings:
 
 
 def _weighted(path: str, terms: tuple[WeightedPodAffinityTerm, ...]) -> Findings:
-    yield from few(path, terms, TERMS_MAX)
+    yield from few(path, terms, POD_TERMS_MAX)
     for number, term in enumerate(terms):
         yield from _weight(f"{path}[{number}]", term.weight)
         yield from _pod_term(f"{path}[{number}].podAffinityTerm", term.podAffinityTerm)
@@ -178,13 +182,13 @@ def _pod_term(path: str, term: PodAffinityTerm) -> Findings:
 
 def _selector(path: str, selector: LabelSelector | None) -> Findings:
     if selector is not None:
-        yield from few(f"{path}.matchLabels", selector.matchLabels, REQUIREMENTS_MAX)
-        yield from few(f"{path}.matchExpressions", selector.matchExpressions, REQUIREMENTS_MAX)
+        yield from few(f"{path}.matchLabels", selector.matchLabels, POD_REQUIREMENTS_MAX)
+        yield from few(f"{path}.matchExpressions", selector.matchExpressions, POD_REQUIREMENTS_MAX)
     yield from label_selector(path, selector)
 
 
 def _label_keys(path: str, keys: tuple[str, ...], selector: object) -> Findings:
-    yield from few(path, keys, REQUIREMENTS_MAX)
+    yield from few(path, keys, POD_REQUIREMENTS_MAX)
     if keys and selector is None:
         yield errors.forbidden(path, "must not be specified when labelSelector is not set")
     for number, key in enumerate(keys):
@@ -193,7 +197,7 @@ def _label_keys(path: str, keys: tuple[str, ...], selector: object) -> Findings:
 
 def validate_spreading(path: str, constraints: tuple[TopologySpreadConstraint, ...]) -> Findings:
     """How evenly pods spread over the values of a node label."""
-    yield from few(path, constraints, TERMS_MAX)
+    yield from few(path, constraints, POD_TERMS_MAX)
     seen: set[tuple[str, str]] = set()
     for number, constraint in enumerate(constraints):
         here, policy = f"{path}[{number}]", constraint.whenUnsatisfiable

@@ -46,9 +46,9 @@ def selecting(count: int) -> dict[str, Any]:
 CASES = {
     "nodeSelector": (64, lambda n: pod(nodeSelector={f"k{i}": "v" for i in range(n)})),
     "tolerations": (256, lambda n: pod(tolerations=[{"operator": "Exists"}] * n)),
-    "spread": (64, spread),
+    "spread": (16, spread),
     "spread's selector": (
-        64,
+        16,
         lambda n: spread(1, labelSelector={"matchLabels": {f"k{i}": "v" for i in range(n)}}),
     ),
     "node terms": (64, lambda n: fits(n, {"matchExpressions": exists(1)})),
@@ -57,13 +57,13 @@ CASES = {
         64,
         lambda n: affinity("nodeAffinity", SOFT, [{"weight": 1, "preference": {}}] * n),
     ),
-    "near": (64, lambda n: affinity("podAffinity", HARD, [term()] * n)),
-    "apart": (64, lambda n: affinity("podAntiAffinity", HARD, [term()] * n)),
+    "near": (16, lambda n: affinity("podAffinity", HARD, [term()] * n)),
+    "apart": (16, lambda n: affinity("podAntiAffinity", HARD, [term()] * n)),
     "rather apart": (
-        64,
+        16,
         lambda n: affinity("podAntiAffinity", SOFT, [{"weight": 1, "podAffinityTerm": term()}] * n),
     ),
-    "a pod term's selector": (64, selecting),
+    "a pod term's selector": (16, selecting),
 }
 
 
