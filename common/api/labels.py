@@ -16,6 +16,7 @@ from common.api.types.meta_v1 import LabelSelector
 TEXT_MAX_CHARACTERS = 16_384
 REQUIREMENTS_MAX = 256
 """More than people write; each is compared with every object of a list."""
+FEW = 8
 Tokens = deque[str]
 _TOKEN = re.compile(r"\s*(==|!=|=|!|\(|\)|,|>|<|[^\s=!(),<>]+)")
 
@@ -98,9 +99,15 @@ def from_label_selector(selector: LabelSelector | None) -> Selector:
     operators = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
     pairs = from_map(selector.matchLabels).requirements
     expressions = tuple(
-        Requirement(e.key, operators[e.operator], e.values) for e in selector.matchExpressions
+        Requirement(e.key, operators[e.operator], _lookup(e.values))
+        for e in selector.matchExpressions
     )
     return Selector(pairs + expressions)
+
+
+def _lookup(values: tuple[str, ...]) -> tuple[str, ...] | frozenset[str]:
+    """As they are found fastest: there may be thousands."""
+    return frozenset(values) if len(values) > FEW else values
 
 
 def parse(text: str) -> Selector:

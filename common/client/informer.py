@@ -139,6 +139,7 @@ class Lister:
         self._items: dict[str, Item] = {}
         self._namespaces: dict[str, dict[str, Item]] = defaultdict(dict)
         self._owned: dict[str, dict[str, Item]] = defaultdict(dict)
+        self._uids: dict[str, Item] = {}
 
     def get(self, namespace: str, name: str) -> Item | None:
         """The object of that name, or None."""
@@ -147,6 +148,10 @@ class Lister:
     def by_key(self, key: str) -> Item | None:
         """The object with that `namespace/name`, or None."""
         return self._items.get(key)
+
+    def by_uid(self, uid: str) -> Item | None:
+        """The object with that uid, or None."""
+        return self._uids.get(uid)
 
     def list(self, namespace: str = "", selector: Selector = labels.EVERYTHING) -> Items:
         """Objects of a namespace (all when empty) whose labels match, by key."""
@@ -165,7 +170,7 @@ class Lister:
         old = self._items.get(new.key)
         if old is not None:
             self._unlink(old)
-        self._items[new.key] = new
+        self._items[new.key] = self._uids[new.uid] = new
         self._namespaces[new.namespace][new.key] = new
         for owner in new.owners:
             self._owned[owner.uid][new.key] = new
@@ -192,6 +197,7 @@ class Lister:
 
     def _unlink(self, old: Item) -> None:
         """Take an object out of the indexes, and drop indexes that are empty."""
+        self._uids.pop(old.uid, None)
         for index, name in [(self._namespaces, old.namespace)] + [
             (self._owned, owner.uid) for owner in old.owners
         ]:

@@ -62,6 +62,10 @@ class Reader(Protocol):
         """The object with that `namespace/name`, or None."""
         ...
 
+    def by_uid(self, uid: str) -> Item | None:
+        """The object with that uid, or None."""
+        ...
+
     def list(self, namespace: str = "", selector: Selector = labels.EVERYTHING) -> Items:
         """Objects of a namespace (all when empty) whose labels match, by key."""
         ...

@@ -122,13 +122,17 @@ def _subsets(
 ) -> tuple[EndpointSubset, ...]:
     """Addresses by the ports that they serve; `early` counts pods as ready that are not."""
     found: dict[bytes, EndpointSubset] = {}
+    keys: dict[int, bytes] = {}
     addresses: dict[bytes, tuple[list[EndpointAddress], list[EndpointAddress]]] = {}
     for backend in pods:
-        ports = tuple(sorted(map(_port, backend.ports), key=lambda p: (p.name, p.port)))
-        if service.spec.ports and not ports:
+        if service.spec.ports and not backend.ports:
             continue
-        key = codec.encode(ports)
-        found.setdefault(key, EndpointSubset(ports=ports))
+        shared = id(backend.ports)
+        if shared not in keys:
+            ports = tuple(sorted(map(_port, backend.ports), key=lambda p: (p.name, p.port)))
+            keys[shared] = codec.encode(ports)
+            found.setdefault(keys[shared], EndpointSubset(ports=ports))
+        key = keys[shared]
         ready, unready = addresses.setdefault(key, ([], []))
         address = EndpointAddress(
             ip=backend.address,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
+from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node, Service, ServicePort
 from common.api.types.discovery_v1 import (
@@ -62,15 +63,15 @@ class EndpointSliceController:
 
 def _groups(view: View, service: Service) -> list[Group]:
     """Endpoints by the numbers of their ports: a name may stand for another one in each pod."""
-    found: dict[tuple[object, ...], tuple[Ports, list[Endpoint]]] = {}
+    found: dict[bytes, tuple[Ports, list[Endpoint]]] = {}
+    made: dict[int, list[Endpoint]] = {}
     zones: dict[str, str | None] = {}
     for backend in backends(view, service):
-        numbers = tuple(port.targetPort for port in backend.ports)
-        named = tuple(port.name for port in backend.ports)
-        group = found.get((named, numbers))
-        if group is None:
-            group = found[named, numbers] = (tuple(map(_port, backend.ports)), [])
-        group[1].append(_endpoint(backend, service, view, zones))
+        shared = id(backend.ports)
+        if shared not in made:
+            ports = tuple(map(_port, backend.ports))
+            _, made[shared] = found.setdefault(codec.encode(ports), (ports, []))
+        made[shared].append(_endpoint(backend, service, view, zones))
     return [("IPv4", ports, endpoints) for ports, endpoints in found.values()]
 
 

@@ -5,6 +5,7 @@ Source: KEP-752 and pkg/controller/endpointslice/reconciler of Kubernetes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from common.api.codec import json as codec
@@ -33,25 +34,28 @@ def plan(
     readers can tell "none" from "not known yet".
     """
     slices = sorted(existing, key=lambda s: s.metadata.name)
+    known: dict[tuple[str, bytes], list[EndpointSlice]] = {}
+    for one in slices:
+        known.setdefault(_identity(one.addressType, one.ports), []).append(one)
     kept: list[tuple[EndpointSlice, EndpointSlice]] = []
-    made: list[EndpointSlice] = []
-    spare = list(slices)
+    made: deque[EndpointSlice] = deque()
+    used: set[str] = set()
     for address_type, ports, endpoints in wanted:
-        identity = _identity(address_type, ports)
-        mine = [s for s in slices if _identity(s.addressType, s.ports) == identity]
+        mine = known.get(_identity(address_type, ports), [])
         contents = _assign(mine, endpoints)
         for found, content in zip(mine, contents, strict=False):
             if content:
-                spare.remove(found)
+                used.add(found.metadata.name)
                 kept.append((found, _with(template, found, address_type, ports, content)))
         for content in contents[len(mine) :]:
             made.append(_with(template, None, address_type, ports, content))
+    spare = deque(one for one in slices if one.metadata.name not in used)
     if not kept and not made:
         made.append(_with(template, None, "IPv4", (), []))
     while made and spare:  # a slice that is no longer needed becomes a new one, in one write
-        found, new = spare.pop(0), made.pop(0)
+        found, new = spare.popleft(), made.popleft()
         if found.addressType != new.addressType:
-            made.insert(0, new)
+            made.appendleft(new)
             break
         kept.append((found, _with(template, found, new.addressType, new.ports, new.endpoints)))
     return [

@@ -20,7 +20,7 @@ from common.api.types.meta_v1 import ObjectMeta, OwnerReference, PartialObjectMe
 from common.client.commands import Command, Delete, Event, Patch, Requeue
 from common.client.events import reference
 from common.client.informer import Item
-from master.controllers.base import View
+from master.controllers.base import Reader, View
 from master.controllers.claims import set_owners
 
 FOREGROUND = "foregroundDeletion"
@@ -145,7 +145,7 @@ def _classify(it: _Object, meta: ObjectMeta, view: View) -> _Owners:
             finalizers = found.deleting and found.decode(PartialObjectMetadata).metadata.finalizers
             waiting = finalizers and FOREGROUND in finalizers
             (owners.waiting if waiting else owners.solid).append(ref)
-        elif resource.namespaced and _is_elsewhere(view, resource, ref, it.item.namespace):
+        elif resource.namespaced and _is_elsewhere(reader, ref, it.item.namespace):
             owners.solid.append(ref)
             owners.elsewhere.append(ref)
         elif reader.revision < it.item.revision:
@@ -155,12 +155,10 @@ def _classify(it: _Object, meta: ObjectMeta, view: View) -> _Owners:
     return owners._replace(unclear=unclear)
 
 
-def _is_elsewhere(view: View, resource: Resource, ref: OwnerReference, namespace: str) -> bool:
+def _is_elsewhere(reader: Reader, ref: OwnerReference, namespace: str) -> bool:
     """Whether an owner is in another namespace than the object that names it."""
-    reader = view[resource.group_resource]
-    others = [found.name for found in view["namespaces"].list() if found.name != namespace]
-    found = [reader.get(other, ref.name) for other in others]
-    return any(item is not None and item.uid == ref.uid for item in found)
+    found = reader.by_uid(ref.uid)
+    return found is not None and found.name == ref.name and found.namespace != namespace
 
 
 def _invalid(it: _Object, meta: ObjectMeta, ref: OwnerReference) -> Command:

@@ -118,7 +118,8 @@ class Backend(msgspec.Struct, gc=False):
 
     pod: BackendPod
     ports: tuple[ServicePort, ...]
-    """The service's ports; `targetPort` is the number in this pod."""
+    """The service's ports; `targetPort` is the number in this pod. One tuple is shared by all pods
+    with the same numbers, so that what is made of it is made once."""
 
     @property
     def address(self) -> str:
@@ -148,14 +149,14 @@ class Backend(msgspec.Struct, gc=False):
 
 def backends(view: View, service: Service) -> list[Backend]:
     """Every pod with an address that a service leads to and that has not finished, by key."""
-    selector = labels.from_map(service.spec.selector)
+    selector, ports = labels.from_map(service.spec.selector), _TargetPorts(service)
     found = []
     for item in view["pods"].list(service.metadata.namespace, selector):
         if item.phase in FINISHED or not item.node:
             continue
         pod = _pod_decoder.decode(item.data)
         if _can_serve(pod.status.podIP):
-            found.append(Backend(pod, tuple(_target_ports(service, pod))))
+            found.append(Backend(pod, ports.of(pod)))
     return found
 
 
@@ -170,10 +171,46 @@ def _can_serve(address: str) -> bool:
     return not (special or parsed.is_unspecified)
 
 
-def _target_ports(service: Service, pod: BackendPod) -> Iterator[ServicePort]:
-    """The service's ports that a pod has; one with a name that no container knows is left out."""
-    for port in service.spec.ports:
-        number = _number(port, pod)
+Offered = tuple[tuple[tuple[str, str], int], ...]
+"""((name, protocol), number) of each port that a pod's containers name."""
+
+
+class _TargetPorts:
+    """The ports of a service in its pods, made once for all pods that name theirs alike."""
+
+    def __init__(self, service: Service) -> None:
+        self._ports = service.spec.ports
+        self._named = any(not isinstance(port.targetPort, int) for port in self._ports)
+        self._made: dict[Offered, tuple[ServicePort, ...]] = {}
+
+    def of(self, pod: BackendPod) -> tuple[ServicePort, ...]:
+        """Those that a pod has; one with a name that no container knows is left out."""
+        offered = _offered(pod) if self._named else ()
+        found = self._made.get(offered)
+        if found is None:
+            found = self._made[offered] = tuple(_target_ports(self._ports, dict(offered)))
+        return found
+
+
+def _offered(pod: BackendPod) -> Offered:
+    """Of ports with the same name the first one counts."""
+    found: dict[tuple[str, str], int] = {}
+    sidecars = (c for c in pod.spec.initContainers if c.restartPolicy == "Always")
+    for container in (*pod.spec.containers, *sidecars):
+        for port in container.ports:
+            if port.name:
+                found.setdefault((port.name, port.protocol), port.containerPort)
+    return tuple(found.items())
+
+
+def _target_ports(
+    ports: Iterable[ServicePort], offered: Mapping[tuple[str, str], int]
+) -> Iterator[ServicePort]:
+    for port in ports:
+        if isinstance(port.targetPort, int):
+            number = port.targetPort or port.port
+        else:
+            number = offered.get((port.targetPort or "", port.protocol), 0)
         if number:
             yield ServicePort(
                 name=port.name,
@@ -182,15 +219,3 @@ def _target_ports(service: Service, pod: BackendPod) -> Iterator[ServicePort]:
                 port=port.port,
                 targetPort=number,
             )
-
-
-def _number(port: ServicePort, pod: BackendPod) -> int:
-    """The number of a target port in a pod; 0 when the pod does not have it."""
-    if isinstance(port.targetPort, int):
-        return port.targetPort or port.port
-    sidecars = [c for c in pod.spec.initContainers if c.restartPolicy == "Always"]
-    for container in [*pod.spec.containers, *sidecars]:
-        for offered in container.ports:
-            if offered.name == port.targetPort and offered.protocol == port.protocol:
-                return offered.containerPort
-    return 0

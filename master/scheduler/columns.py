@@ -15,7 +15,7 @@ is as long as `size`; arrays that are handed out are views and must not be chang
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,9 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 FIRST_ROWS = 64
+FIRST_RESOURCES = 4
+OLD_VALUES = 256
+"""So many values that no node has any longer are kept before what is numbered is read anew."""
 Taints = tuple[tuple[str, str, str], ...]
 """(key, value, effect) of each taint."""
 
@@ -89,10 +92,16 @@ class Columns:
         self.namespaces: dict[str, Mapping[str, str]] = {}
         """The labels of each namespace."""
         self.ports: dict[int, dict[tuple[str, str, int], int]] = defaultdict(dict)
+        self._offers: Counter[str] = Counter()
+        """How many nodes offer each resource: what none offers has no row, whoever asks for it."""
+        self._label_keys: Counter[str] = Counter()
+        """How many nodes have each label: what none has is no column, whoever asks for it."""
+        self._free_resources: list[int] = []
         self._holes: list[int] = []
         self._placed: dict[str, _Placed] = {}
         self._homeless: dict[str, tuple[str, PodInfo]] = {}
         self._labels: dict[str, _Label] = {}
+        self._unlabelled = _Label(np.zeros(FIRST_ROWS, np.intp))
         self._taint_sets: dict[Taints, int] = {}
         self._class_totals: list[int] = []
         self._free_classes: list[int] = []
@@ -124,7 +133,7 @@ class Columns:
 
     @property
     def taint_sets(self) -> list[Taints]:
-        """Every set of taints that some node has or had, by number."""
+        """Every set of taints that some node has, or had of late, by number."""
         return list(self._taint_sets)
 
     @property
@@ -174,12 +183,14 @@ class Columns:
         )
         self.nodes[item.name] = new
         if old is None or old.allocatable != new.allocatable:
+            self._count_offers(old.allocatable if old else {}, new.allocatable)
             self._set_allocatable(new)
         if old is None or (old.labels, old.taints, old.unschedulable) != (
             new.labels,
             new.taints,
             new.unschedulable,
         ):
+            self._count_labels(old.labels if old else {}, new.labels)
             self._set_static(new)
         if old is None:
             for name, pod in list(self._homeless.values()):
@@ -199,6 +210,8 @@ class Columns:
             if placed.row == row:
                 self.remove_pod(key)
                 self._homeless[key] = (name, placed.pod)
+        self._count_offers(old.allocatable, {})
+        self._count_labels(old.labels, {})
         self._free[:, row] = 0
         self.ports.pop(row, None)
         self._holes.append(row)
@@ -259,11 +272,10 @@ class Columns:
         self._counts = wider(self._counts)
         for column in self._labels.values():
             column.ids = wider(column.ids)
+        self._unlabelled.ids = wider(self._unlabelled.ids)
 
     def _set_allocatable(self, node: NodeRow) -> None:
         row = node.row
-        for name in node.allocatable:
-            self._resource(name)
         for name, index in self.resources.items():
             given = node.allocatable.get(name, 0)
             self._free[index, row] = given - self._requested[index, row]
@@ -286,11 +298,54 @@ class Columns:
         self._valid[row] = True
         self._unschedulable[row] = node.unschedulable
         self._taints[row] = self._taint_sets.setdefault(node.taints, len(self._taint_sets))
-        for key, column in self._labels.items():
+        if self._has_many_old(self._taint_sets):
+            self._taint_sets.clear()
+            for one in self.nodes.values():
+                number = self._taint_sets.setdefault(one.taints, len(self._taint_sets))
+                self._taints[one.row] = number
+        for key, column in list(self._labels.items()):
             column.ids[row] = _value(column, node.labels.get(key))
+            if self._has_many_old(column.values):
+                del self._labels[key]
+
+    def _has_many_old(self, numbers: Sized) -> bool:
+        """Whether most values that have a number are no longer any node's: time to begin anew."""
+        return len(numbers) > 2 * len(self.nodes) + OLD_VALUES
+
+    def _count_labels(self, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+        for key in _counted(self._label_keys, old, new):
+            self._labels.pop(key, None)
+
+    def _count_offers(self, old: Mapping[str, int], new: Mapping[str, int]) -> None:
+        """Give resources a row when the first node offers them, and take it with the last one."""
+        for name in _counted(self._offers, old, new):
+            index = self.resources.get(name, 0)
+            if index >= FIRST_RESOURCES:
+                del self.resources[name]
+                self._free[index] = self._requested[index] = 0
+                self._free_resources.append(index)
+        if fresh := {name: self._new_resource(name) for name in new.keys() - self.resources.keys()}:
+            for placed in self._placed.values():
+                for name, amount in placed.pod.shape.requests:
+                    if name in fresh:
+                        self._requested[fresh[name], placed.row] += amount
+            rows = list(fresh.values())
+            self._free[rows] = -self._requested[rows]
+
+    def _new_resource(self, name: str) -> int:
+        """A row of zeros."""
+        if not self._free_resources:
+            count = len(self._free)
+            self._free_resources = list(reversed(range(count, 2 * count)))
+            self._free = np.concatenate([self._free, np.zeros_like(self._free)])
+            self._requested = np.concatenate([self._requested, np.zeros_like(self._requested)])
+        self.resources[name] = self._free_resources.pop()
+        return self.resources[name]
 
     def _label(self, key: str) -> _Label:
         """The column of a label; made when somebody asks for it first."""
+        if not self._label_keys[key]:
+            return self._unlabelled
         column = self._labels.get(key)
         if column is None:
             column = _Label(np.zeros(len(self._valid), np.intp))
@@ -299,18 +354,11 @@ class Columns:
             self._labels[key] = column
         return column
 
-    def _resource(self, name: str) -> int:
-        """The number of a resource; new ones get a row of zeros."""
-        if name not in self.resources:
-            self.resources[name] = len(self.resources)
-            none = np.zeros((1, len(self._valid)), np.int64)
-            self._free = np.concatenate([self._free, none])
-            self._requested = np.concatenate([self._requested, none])
-        return self.resources[name]
-
     def _take_room(self, shape: PodClass, row: int, sign: int) -> None:
         for name, amount in shape.requests:
-            index = self._resource(name)
+            index = self.resources.get(name)
+            if index is None:
+                continue
             self._requested[index, row] += sign * amount
             self._free[index, row] -= sign * amount
         self._nonzero[0, row] += sign * shape.nonzero[0]
@@ -356,6 +404,16 @@ class Columns:
                     self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
             self.classes[key] = index
         return index
+
+
+def _counted(counts: Counter[str], old: Iterable[str], new: Iterable[str]) -> list[str]:
+    """Count a node's names; answers those that no node has any longer."""
+    counts.update(list(new))
+    counts.subtract(list(old))
+    gone = [name for name in old if not counts[name]]
+    for name in gone:
+        del counts[name]
+    return gone
 
 
 def _value(column: _Label, value: str | None) -> int:

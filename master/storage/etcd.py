@@ -31,6 +31,11 @@ from master.storage.store import (
 )
 
 PAGE_SIZE = 500
+FIRST_PAGE_SIZE = 8
+PAGE_BYTES = 2 << 20
+"""Of the keys of one answer, as far as those of the one before tell: gRPC reads it in one piece, on
+the event loop, and holds it several times meanwhile."""
+GROWTH = 4
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,21 +88,23 @@ class EtcdStore:
     ) -> Page:
         """The keys below `prefix` behind `start_after`, now or as of `revision`.
 
-        A list without limit is read in pages at one revision, so that no answer is huge.
+        It is read in pages at one revision, so that no answer is huge.
         """
         start = check_prefix(prefix).encode()
         end = prefix_end(start)
         if start_after >= prefix:
             start = start_after.encode() + b"\0"
         items: list[KeyValue] = []
+        size = FIRST_PAGE_SIZE
         while True:
-            size = limit or PAGE_SIZE
+            size = min(size, limit - len(items)) if limit else size
             page = await self._client.range(start, end, limit=size, revision=revision)
             revision = revision or page.revision
             items += map(_key_value, page.items)
-            if limit or not page.more:
+            if not page.more or len(items) == limit:
                 return Page(items, revision, page.more, page.count - len(page.items))
             start = page.items[-1].key + b"\0"
+            size = _next_size(page.items)
 
     @_translated
     async def create(
@@ -237,6 +244,12 @@ def _compare(guard: Guard) -> types.Compare:
         return types.Compare(guard.key.encode(), 0, equal=False)
     revision = 0 if guard.state == "absent" else int(guard.state)
     return types.Compare(guard.key.encode(), revision)
+
+
+def _next_size(items: Sequence[types.KeyValue]) -> int:
+    """How many keys to read next, after a page of these."""
+    fitting = PAGE_BYTES * len(items) // (1 + sum(len(item.value) for item in items))
+    return max(1, min(PAGE_SIZE, GROWTH * len(items), fitting))
 
 
 def _key_value(item: types.KeyValue) -> KeyValue:

@@ -5,7 +5,7 @@ Messages are Kubernetes' own (k8s.io/apimachinery pkg/util/validation and field)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Sized
 from typing import Any
 
 from common.api import errors, labels, names
@@ -66,6 +66,12 @@ def immutable(path: str, new: Any, old: Any) -> Findings:
     """A value that an update must not change."""
     if new != old:
         yield errors.invalid(path, new, IMMUTABLE)
+
+
+def few(path: str, items: Sized, limit: int) -> Findings:
+    """No more of something than a bound of ours allows (docs/decisions/0012-bounds.md)."""
+    if len(items) > limit:
+        yield errors.too_many(path, len(items), limit)
 
 
 def label_selector(path: str, selector: LabelSelector | None) -> Findings:

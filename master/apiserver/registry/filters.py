@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,6 +10,24 @@ from common.api import errors, fields, labels
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from master.storage.entry import Entry
+
+WORK_OF_A_REQUIREMENT = 32
+TURN_WORK = 1 << 18
+"""Takes three milliseconds or so."""
+
+
+class Turns:
+    """Gives others their turn on the event loop after each few milliseconds of work."""
+
+    def __init__(self) -> None:
+        self._work = 0
+
+    async def spent(self, work: int) -> None:
+        """So much has been done."""
+        self._work += work
+        if self._work >= TURN_WORK:
+            self._work = 0
+            await asyncio.sleep(0)
 
 
 class Filter(NamedTuple):
@@ -22,6 +41,11 @@ class Filter(NamedTuple):
     def empty(self) -> bool:
         """Whether everything matches."""
         return not self.labels.requirements and not self.fields
+
+    def work(self, entry: Entry) -> int:
+        """What it takes to tell, as bytes of JSON that are read in the same time."""
+        data = len(entry.data) if self.fields else 0
+        return data + WORK_OF_A_REQUIREMENT * (1 + len(self.labels.requirements))
 
     def matches(self, entry: Entry) -> bool:
         """Whether the object satisfies both selectors."""

@@ -15,7 +15,7 @@ from common.api.types.core_v1 import Node, NodeStatus, Taint
 from common.runtime.clock import Clock
 from common.security.csr import NODE_CERTIFICATE
 from master.apiserver.auth.nodetrust import REJOIN
-from master.apiserver.registry.checks import Findings, one_of
+from master.apiserver.registry.checks import Findings, few, one_of
 from master.apiserver.registry.containerresources import validate_amount
 from master.apiserver.registry.nodeaddresses import validate_addresses
 from master.apiserver.registry.strategy import Strategy
@@ -28,6 +28,8 @@ _SERIAL = re.compile("[0-9a-f]{1,40}")
 NOT_READY = "node.kubernetes.io/not-ready"
 NODE_PREFIX_LENGTH = 24
 FULL_SECONDS = 10.0
+TAINTS_MAX = 128
+"""Each is compared with every toleration of every pod."""
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -158,6 +160,7 @@ class NodeStrategy(Strategy):
 
 
 def _taint_problems(obj: Node) -> Findings:
+    yield from few("spec.taints", obj.spec.taints, TAINTS_MAX)
     seen = set()
     for number, taint in enumerate(obj.spec.taints):
         path = f"spec.taints[{number}]"

@@ -8,10 +8,11 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from common.api import errors
 from common.api.resource import Resource
-from common.api.types.meta_v1 import ObjectMeta
+from common.api.types.core_v1 import Node, NodeStatus, Pod, PodStatus
 from common.security.identity import Identity
 from master.apiserver.auth.authorizer import node_name
 
@@ -33,6 +34,25 @@ _OWN = frozenset(
 )
 
 
+NODE_ITEMS_MAX = {
+    "addresses": 32,
+    "allocatable": 64,
+    "capacity": 64,
+    "conditions": 64,
+    "images": 200,
+    "volumesAttached": 1024,
+    "volumesInUse": 1024,
+}
+POD_ITEMS_MAX = {
+    "conditions": 64,
+    "containerStatuses": 1024,
+    "ephemeralContainerStatuses": 1024,
+    "hostIPs": 32,
+    "initContainerStatuses": 1024,
+    "podIPs": 32,
+}
+
+
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """Those of `labels` that a kubelet may give its Node."""
     return {key: value for key, value in labels.items() if key in _OWN or not _is_reserved(key)}
@@ -50,14 +70,27 @@ def _is_within(namespace: str, domains: tuple[str, ...]) -> bool:
     return any(namespace == domain or namespace.endswith(f".{domain}") for domain in domains)
 
 
-def check_status_update(
-    user: Identity, resource: Resource, new: ObjectMeta, old: ObjectMeta
-) -> None:
-    """Raise StatusError 403 for a node that changes more than a status in its name."""
+def check_status_update(user: Identity, resource: Resource, new: Any, old: Any) -> None:
+    """Raise StatusError 403 for a node that changes more than a status in its name, 400 for one
+    that says too much there.
+    """
     node = node_name(user)
     if node is None:
         return
     for field in ("labels", "annotations", "finalizers"):
-        if getattr(new, field) != getattr(old, field):
+        if getattr(new.metadata, field) != getattr(old.metadata, field):
             text = f'node "{node}" cannot update {field} through {resource.kind.lower()} status'
-            raise errors.forbidden_request(resource, new.name, text)
+            raise errors.forbidden_request(resource, new.metadata.name, text)
+    if isinstance(new, Node | Pod):
+        check_items(new.status, old.status)
+
+
+def check_items(status: NodeStatus | PodStatus, old: NodeStatus | PodStatus | None = None) -> None:
+    """Every later step takes time by their number. Raises StatusError 400 for a list that is too
+    long, unless it was as long before.
+    """
+    limits = NODE_ITEMS_MAX if isinstance(status, NodeStatus) else POD_ITEMS_MAX
+    for field, limit in limits.items():
+        count = len(getattr(status, field))
+        if count > max(limit, len(getattr(old, field)) if old is not None else 0):
+            raise errors.bad_request(f"status.{field}: Too many: {count}: at most {limit} items")

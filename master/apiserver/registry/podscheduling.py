@@ -17,8 +17,10 @@ from common.api.types.core_v1 import (
     TopologySpreadConstraint,
     WeightedPodAffinityTerm,
 )
+from common.api.types.meta_v1 import LabelSelector
 from master.apiserver.registry.checks import (
     Findings,
+    few,
     label_selector,
     named,
     one_of,
@@ -29,9 +31,21 @@ EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
+TERMS_MAX = 64
+"""Of each list about nodes. Each is compared with every node."""
+REQUIREMENTS_MAX = 64
+"""Of each of them."""
+POD_TERMS_MAX = 16
+"""Of each list about pods. Each is compared with every pod, again for each that comes later."""
+POD_REQUIREMENTS_MAX = 16
+"""Of each of them."""
+TOLERATIONS_MAX = 256
+"""Each is compared with every taint."""
+
 
 def validate_tolerations(path: str, tolerations: tuple[Toleration, ...]) -> Findings:
     """A key, what its value must be, and for how long the pod may stay."""
+    yield from few(path, tolerations, TOLERATIONS_MAX)
     for number, toleration in enumerate(tolerations):
         here = f"{path}[{number}]"
         if toleration.key:
@@ -72,6 +86,7 @@ def validate_affinity(path: str, affinity: Affinity) -> Findings:
         if required is not None:
             yield from validate_node_selector(f"{here}.{_REQUIRED}", required)
         preferred = nodes.preferredDuringSchedulingIgnoredDuringExecution
+        yield from few(f"{here}.{_PREFERRED}", preferred, TERMS_MAX)
         for number, preference in enumerate(preferred):
             where = f"{here}.{_PREFERRED}[{number}]"
             yield from _weight(where, preference.weight)
@@ -82,6 +97,7 @@ def validate_affinity(path: str, affinity: Affinity) -> Findings:
     ):
         if pods is not None:
             terms = pods.requiredDuringSchedulingIgnoredDuringExecution
+            yield from few(f"{path}.{name}.{_REQUIRED}", terms, POD_TERMS_MAX)
             for number, term in enumerate(terms):
                 yield from _pod_term(f"{path}.{name}.{_REQUIRED}[{number}]", term)
             weighted = pods.preferredDuringSchedulingIgnoredDuringExecution
@@ -89,6 +105,7 @@ def validate_affinity(path: str, affinity: Affinity) -> Findings:
 
 
 def _weighted(path: str, terms: tuple[WeightedPodAffinityTerm, ...]) -> Findings:
+    yield from few(path, terms, POD_TERMS_MAX)
     for number, term in enumerate(terms):
         yield from _weight(f"{path}[{number}]", term.weight)
         yield from _pod_term(f"{path}[{number}].podAffinityTerm", term.podAffinityTerm)
@@ -104,12 +121,15 @@ def validate_node_selector(path: str, selector: NodeSelector) -> Findings:
     where = f"{path}.nodeSelectorTerms"
     if not selector.nodeSelectorTerms:
         yield errors.required(where, "must have at least one node selector term")
+    yield from few(where, selector.nodeSelectorTerms, TERMS_MAX)
     for number, term in enumerate(selector.nodeSelectorTerms):
         yield from _node_term(f"{where}[{number}]", term)
 
 
 def _node_term(path: str, term: NodeSelectorTerm, *, values: bool = True) -> Findings:
     """A term; what no node can have as a label's value does harm only where it must fit."""
+    yield from few(f"{path}.matchExpressions", term.matchExpressions, REQUIREMENTS_MAX)
+    yield from few(f"{path}.matchFields", term.matchFields, REQUIREMENTS_MAX)
     for number, requirement in enumerate(term.matchExpressions):
         yield from _node_label(f"{path}.matchExpressions[{number}]", requirement, values=values)
     for number, requirement in enumerate(term.matchFields):
@@ -144,8 +164,8 @@ def _node_field(path: str, requirement: NodeSelectorRequirement) -> Findings:
 
 
 def _pod_term(path: str, term: PodAffinityTerm) -> Findings:
-    yield from label_selector(f"{path}.labelSelector", term.labelSelector)
-    yield from label_selector(f"{path}.namespaceSelector", term.namespaceSelector)
+    yield from _selector(f"{path}.labelSelector", term.labelSelector)
+    yield from _selector(f"{path}.namespaceSelector", term.namespaceSelector)
     for name in term.namespaces:
         yield from named(f"{path}.namespace", name, names.dns_label)
     for member in ("matchLabelKeys", "mismatchLabelKeys"):
@@ -160,7 +180,15 @@ def _pod_term(path: str, term: PodAffinityTerm) -> Findings:
     yield from named(f"{path}.topologyKey", term.topologyKey, names.qualified_name)
 
 
+def _selector(path: str, selector: LabelSelector | None) -> Findings:
+    if selector is not None:
+        yield from few(f"{path}.matchLabels", selector.matchLabels, POD_REQUIREMENTS_MAX)
+        yield from few(f"{path}.matchExpressions", selector.matchExpressions, POD_REQUIREMENTS_MAX)
+    yield from label_selector(path, selector)
+
+
 def _label_keys(path: str, keys: tuple[str, ...], selector: object) -> Findings:
+    yield from few(path, keys, POD_REQUIREMENTS_MAX)
     if keys and selector is None:
         yield errors.forbidden(path, "must not be specified when labelSelector is not set")
     for number, key in enumerate(keys):
@@ -169,6 +197,7 @@ def _label_keys(path: str, keys: tuple[str, ...], selector: object) -> Findings:
 
 def validate_spreading(path: str, constraints: tuple[TopologySpreadConstraint, ...]) -> Findings:
     """How evenly pods spread over the values of a node label."""
+    yield from few(path, constraints, POD_TERMS_MAX)
     seen: set[tuple[str, str]] = set()
     for number, constraint in enumerate(constraints):
         here, policy = f"{path}[{number}]", constraint.whenUnsatisfiable
@@ -189,7 +218,7 @@ def validate_spreading(path: str, constraints: tuple[TopologySpreadConstraint, .
         yield from _label_keys(
             f"{here}.matchLabelKeys", constraint.matchLabelKeys, constraint.labelSelector
         )
-        yield from label_selector(f"{here}.labelSelector", constraint.labelSelector)
+        yield from _selector(f"{here}.labelSelector", constraint.labelSelector)
 
 
 def _min_domains(path: str, constraint: TopologySpreadConstraint) -> Findings:

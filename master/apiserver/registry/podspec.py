@@ -7,10 +7,11 @@ import re
 from common.api import errors, names
 from common.api.types.core_v1 import PodDNSConfig, PodSecurityContext, PodSpec, PodTemplateSpec
 from master.apiserver.registry import addresses
-from master.apiserver.registry.checks import INT32_MAX, Findings, between, named, one_of
+from master.apiserver.registry.checks import INT32_MAX, Findings, between, few, named, one_of
 from master.apiserver.registry.container import validate_containers
 from master.apiserver.registry.containerresources import validate_amount, validate_resources
 from master.apiserver.registry.podscheduling import (
+    REQUIREMENTS_MAX,
     validate_affinity,
     validate_spreading,
     validate_tolerations,
@@ -48,6 +49,7 @@ def validate_pod_spec(path: str, spec: PodSpec, *, is_pod: bool = False) -> Find
     yield from _host_network(f"{path}.containers", spec, is_pod)
     yield from one_of(f"{path}.restartPolicy", spec.restartPolicy, RESTART_POLICIES)
     yield from one_of(f"{path}.dnsPolicy", spec.dnsPolicy, _DNS_POLICIES)
+    yield from few(f"{path}.nodeSelector", spec.nodeSelector, REQUIREMENTS_MAX)
     yield from validate_labels(spec.nodeSelector, f"{path}.nodeSelector")
     if spec.securityContext is not None:
         yield from _security_context(f"{path}.securityContext", spec.securityContext)

@@ -15,7 +15,7 @@ import msgspec
 from common.api import errors
 from common.api.resource import Resource
 from common.api.types import Int64
-from master.apiserver.registry.filters import Filter, parse
+from master.apiserver.registry.filters import Filter, Turns, parse
 from master.apiserver.registry.freshness import RESOURCE_TOO_LARGE, fresh, parse_revision
 from master.apiserver.registry.request import ListOptions, WatchOptions
 from master.storage import store as storage
@@ -95,21 +95,20 @@ class Reads:
             token = decode_token(options.continue_token, prefix)
             if token.rv > 0:
                 return await self._page_at(prefix, wanted, options.limit, token.rv, token.start)
-            return self._page_now(prefix, wanted, options.limit, token.start)
+            return await self._page_now(prefix, wanted, options.limit, token.start)
         if options.resource_version_match == "Exact":
             revision = parse_revision(options.resource_version)
             return await self._page_at(prefix, wanted, options.limit, revision, "")
         await fresh(self._cache, options.resource_version)
-        return self._page_now(prefix, wanted, options.limit, "")
+        return await self._page_now(prefix, wanted, options.limit, "")
 
-    def _page_now(self, prefix: str, wanted: Filter, limit: int, start: str) -> ListResult:
+    async def _page_now(self, prefix: str, wanted: Filter, limit: int, start: str) -> ListResult:
         """A page of the present state, from the cache."""
         revision = self._cache.revision
         entries = self._cache.list(prefix)
         if start:
             entries = [entry for entry in entries if entry.key > start]
-        if not wanted.empty:
-            entries = [entry for entry in entries if wanted.matches(entry)]
+        entries = await _fitting(entries, wanted)
         if not limit or len(entries) <= limit:
             return ListResult(entries, revision, "", None)
         page = entries[:limit]
@@ -135,7 +134,7 @@ class Reads:
                 ) from error
             except storage.StoreError as error:
                 raise errors.unavailable(f"etcd cannot be reached: {error}") from error
-            found += _matching(page.items, wanted)
+            found += await _fitting(await _entries(page.items), wanted)
             if limit and (len(found) > limit or (page.more and len(found) == limit)):
                 found = found[:limit]
                 remaining = page.remaining if wanted.empty else None
@@ -166,8 +165,7 @@ class Reads:
             since = self._cache.revision
             yield [  # and nothing of this frame keeps them: what they show may change soon
                 Event("ADDED", entry.revision, entry)
-                for entry in self._cache.list(prefix)
-                if wanted.matches(entry)
+                for entry in await _fitting(self._cache.list(prefix), wanted)
             ]
             if options.send_initial_events and options.allow_bookmarks:
                 yield [Event("BOOKMARK", since, None, initial_end=True)]
@@ -196,7 +194,13 @@ async def _next(subscription: Subscription, wanted: Filter) -> list[Event]:
     events = await subscription.within(BOOKMARK_SECONDS)
     if not events:
         return [Event("BOOKMARK", subscription.revision, None)]
-    return _fit_all(events, wanted)
+    made: list[Event] = []
+    turns = Turns()
+    for event in events:
+        if (fitting := _fit(event, wanted)) is not None:
+            made.append(fitting)
+        await turns.spent(wanted.work(event.entry))
+    return made
 
 
 class _Fitting:
@@ -217,9 +221,25 @@ class _Fitting:
         self._receiver.queued(_fit_all(events, self._wanted))
 
 
-def _matching(items: Sequence[KeyValue], wanted: Filter) -> list[Entry]:
-    entries = [make_entry(item, item.key.removeprefix(REGISTRY).split("/")[1:]) for item in items]
-    return entries if wanted.empty else [entry for entry in entries if wanted.matches(entry)]
+async def _fitting(entries: Sequence[Entry], wanted: Filter) -> Sequence[Entry]:
+    """Those that fit; others have their turns meanwhile."""
+    if wanted.empty:
+        return entries
+    found, turns = [], Turns()
+    for entry in entries:
+        if wanted.matches(entry):
+            found.append(entry)
+        await turns.spent(wanted.work(entry))
+    return found
+
+
+async def _entries(items: Sequence[KeyValue]) -> list[Entry]:
+    """What the store has kept, read as the cache reads it."""
+    found, turns = [], Turns()
+    for item in items:
+        found.append(make_entry(item, item.key.removeprefix(REGISTRY).split("/")[1:]))
+        await turns.spent(len(item.value))
+    return found
 
 
 def _fit_all(events: Sequence[CacheEvent], wanted: Filter) -> list[Event]:

@@ -19,7 +19,7 @@ def check(user: Identity, resource: Resource, new: Any, old: Any) -> None:
     The controller that signs requests of nodes decides and signs in one write: no request is ever
     approved without the certificate that it was approved for.
     """
-    noderestriction.check_status_update(user, resource, new.metadata, old.metadata)
+    noderestriction.check_status_update(user, resource, new, old)
     if isinstance(new, CertificateSigningRequest) and user.user != SIGNING_CONTROLLER:
         found = errors.first(csrrules.added_decisions(new, old))
         if found:

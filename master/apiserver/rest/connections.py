@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp.web_protocol import _ErrInfo
 
 from common.api import errors
 from common.api.codec import json as codec
@@ -31,6 +32,10 @@ STRANGERS_MAX = 2000
 STRANGERS_OF_A_SOURCE_MAX = 1000
 OF_A_USER_MAX = 500
 """Connections of one user who is no administrator."""
+HEAD_MAX_BYTES = 64 << 10
+"""Of a request's first line and headers; read before anybody has said who they are."""
+HEADS_MAX_BYTES = 8 << 20
+"""Of all heads that are not whole yet. Those that come in one piece are not among them."""
 DESCRIPTORS_RESERVED = 200
 """For etcd, gRPC, files: connections never take the last ones."""
 
@@ -44,6 +49,8 @@ class Doorman:
         self._strangers_max = min(STRANGERS_MAX, max(1, self._room // 2))
         self._of_a_source_max = min(STRANGERS_OF_A_SOURCE_MAX, max(1, self._strangers_max // 2))
         self._count = 0
+        self.heads_bytes = 0
+        """Of heads that are not whole yet."""
         self._strangers: dict[str, OrderedDict[Connection, None]] = defaultdict(OrderedDict)
         self._strangers_count = 0
         self._of_users: Counter[str] = Counter()
@@ -98,13 +105,25 @@ class Doorman:
 class Connection(web.RequestHandler):
     """One connection; closed when its client takes too long to say what it wants."""
 
-    __slots__ = ("_doorman", "_expiry", "_inside", "source", "user")
+    __slots__ = (
+        "_body",
+        "_doorman",
+        "_expiry",
+        "_head_bytes",
+        "_inside",
+        "_malformed",
+        "source",
+        "user",
+    )
 
     def __init__(self, manager: web.Server, doorman: Doorman, **options: Any) -> None:
         super().__init__(manager, **options)
         self._doorman = doorman
         self._inside = False
         self._expiry: asyncio.TimerHandle | None = None
+        self._malformed = False
+        self._head_bytes = 0
+        self._body: StreamReader = EMPTY_PAYLOAD
         self.source = ""
         self.user: str | None = None
         """Whom it is counted for: '' for administrators, None for strangers."""
@@ -122,8 +141,32 @@ class Connection(web.RequestHandler):
             return
         self._expiry = self._loop.call_later(STRANGER_SECONDS, self.abort)
 
+    def data_received(self, data: bytes) -> None:
+        """Read; the head of a request is not without end, as aiohttp would take it.
+
+        What follows a malformed request is dropped: aiohttp would keep all of it until its turn.
+        """
+        if self._malformed:
+            return
+        in_head, waiting = self._body.is_eof(), len(self._messages)
+        super().data_received(data)
+        if len(self._messages) > waiting:
+            self._count_head(-self._head_bytes)
+            message, self._body = self._messages[-1]
+            self._malformed = isinstance(message, _ErrInfo)
+        elif in_head:
+            self._count_head(len(data))
+            if self._head_bytes > HEAD_MAX_BYTES or self._doorman.heads_bytes > HEADS_MAX_BYTES:
+                self._doorman.log.warning("the head of a request is too long", source=self.source)
+                self.abort()
+
+    def _count_head(self, more: int) -> None:
+        self._head_bytes += more
+        self._doorman.heads_bytes += more
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """The end of it."""
+        self._count_head(-self._head_bytes)
         if self._expiry is not None:
             self._expiry.cancel()
         if self._inside:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from common.api import conditions, errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
@@ -14,30 +12,13 @@ from common.security.csr import NODE_CERTIFICATE
 from common.security.identity import Identity
 from master.apiserver.auth.nodetrust import REJOIN
 from master.apiserver.registry.node import NodeStrategy
-from master.apiserver.registry.noderestriction import own_labels
+from master.apiserver.registry.noderestriction import check_items, own_labels
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
 from protos import node_v1_pb2
 
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
-NODE_ITEMS_MAX = {
-    "addresses": 32,
-    "allocatable": 64,
-    "capacity": 64,
-    "conditions": 64,
-    "images": 200,
-    "volumesAttached": 1024,
-    "volumesInUse": 1024,
-}
-POD_ITEMS_MAX = {
-    "conditions": 64,
-    "containerStatuses": 1024,
-    "ephemeralContainerStatuses": 1024,
-    "hostIPs": 32,
-    "initContainerStatuses": 1024,
-    "podIPs": 32,
-}
 
 
 class Reports:
@@ -122,7 +103,7 @@ class Reports:
 
         def change(node: Node) -> Node:
             reported, _ = codec.decode_request(data, NodeStatus)
-            _check_items(reported, NODE_ITEMS_MAX)
+            check_items(reported)
             reported.conditions = conditions.put_all(node.status.conditions, reported.conditions)
             node.status = reported
             return node
@@ -146,7 +127,7 @@ class Reports:
                 why = f"node {node} is not where this pod is bound"
                 raise errors.forbidden_request(self._pods, report.name, why)
             reported, _ = codec.decode_request(report.status, PodStatus)
-            _check_items(reported, POD_ITEMS_MAX)
+            check_items(reported)
             reported.conditions = conditions.put_all(pod.status.conditions, reported.conditions)
             reported.nominatedNodeName = pod.status.nominatedNodeName
             pod.status = reported
@@ -172,11 +153,3 @@ class Reports:
             return
         ctx, options = Context(user=identity), DeleteOptions(grace_period_seconds=0, uid=gone.uid)
         await self._pipeline.delete(ctx, self._pods, gone.namespace, gone.name, options)
-
-
-def _check_items(status: NodeStatus | PodStatus, limits: Mapping[str, int]) -> None:
-    """Every later step takes time by their number. Raises StatusError 400."""
-    for field, limit in limits.items():
-        count = len(getattr(status, field))
-        if count > limit:
-            raise errors.bad_request(f"status.{field}: Too many: {count}: at most {limit} items")

@@ -6,26 +6,21 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from common.api import labels
-from common.api.labels import Requirement, Selector
-from common.api.types.core_v1 import PodAffinity, PodAffinityTerm, PodAntiAffinity
 from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent, Rejections
 from master.scheduler.pod import PodClass
+from master.scheduler.podterms import Term, terms_of
 from master.scheduler.topology import of_domain
 
 NOT_NEAR = "node(s) didn't match pod affinity rules"
 TOO_NEAR = "node(s) didn't match pod anti-affinity rules"
 KEPT_AWAY = "node(s) didn't satisfy existing pods anti-affinity rules"
-REQUIRED_WEIGHT = 1
-"""What a required term of a pod that is there adds for the pods that it wants near."""
-
-Terms = tuple[PodAffinityTerm, ...]
 
 
 class InterPodAffinity:
@@ -53,81 +48,97 @@ class InterPodAffinity:
 
     def score(self, pod: PodClass, columns: Columns, feasible: Bools) -> Floats | None:
         """By the weights of preferred terms: of the pod's own, and of pods that are there."""
-        parts = list(_opinions(pod, columns))
-        if not parts:
+        raw: Floats | None = None
+        for part in _opinions(pod, columns):
+            raw = part if raw is None else raw + part
+        if raw is None:
             return None
-        raw: Floats = np.add.reduce(parts)
         seen = raw[feasible]
         low, high = float(seen.min()), float(seen.max())
         return None if low == high else (raw - low) * (100.0 / (high - low))
 
 
 def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
-    if near := _required(_affinity(pod)):
-        yield NOT_NEAR, ~_is_near(near, pod, columns)
-    for term in _required(_anti_affinity(pod)):
-        meant = [other for other in columns.crowds if _means(term, pod, other, columns)]
-        yield TOO_NEAR, of_domain(term.topologyKey, columns, _crowd(meant, columns)) > 0
-    for other in columns.attached:
-        for term in _required(_anti_affinity(other)):
-            if _means(term, other, pod, columns):
-                crowd = _crowd([other], columns)
-                yield KEPT_AWAY, of_domain(term.topologyKey, columns, crowd) > 0
+    """For each reason all nodes, once: there may be thousands of terms of pods that are there."""
+    if pod.attached:
+        own, others = terms_of(pod), _Others(columns)
+        if own.near:
+            yield NOT_NEAR, ~_is_near(own.near, pod, others)
+        near = np.zeros(columns.size, np.bool_)
+        for term in own.apart:
+            near |= of_domain(term.topology_key, columns, others.meant(term)) > 0
+        if near.any():
+            yield TOO_NEAR, near
+    if columns.attached:
+        kept = np.zeros(columns.size, np.bool_)
+        for term, other in _of_others("apart", pod, columns):
+            kept |= of_domain(term.topology_key, columns, _crowd([other], columns)) > 0
+        if kept.any():
+            yield KEPT_AWAY, kept
 
 
 def _opinions(pod: PodClass, columns: Columns) -> Iterator[Floats]:
     """What each preferred term, of the pod or of one that is there, says for and against nodes."""
-    for weight, term in _preferred(pod):
-        meant = [other for other in columns.crowds if _means(term, pod, other, columns)]
-        yield weight * of_domain(term.topologyKey, columns, _crowd(meant, columns))
+    if pod.attached:
+        others = _Others(columns)
+        for term in terms_of(pod).preferred:
+            yield term.weight * of_domain(term.topology_key, columns, others.meant(term))
+    for term, other in _of_others("opinions", pod, columns):
+        yield term.weight * of_domain(term.topology_key, columns, _crowd([other], columns))
+
+
+def _of_others(
+    which: Literal["apart", "opinions"], pod: PodClass, columns: Columns
+) -> Iterator[tuple[Term, PodClass]]:
+    """The terms about a pod of pods that are there, and whose they are."""
+    own = dict(pod.labels)
     for other in columns.attached:
-        for weight, term in (*_preferred(other), *_wanted_near(other)):
-            if _means(term, other, pod, columns):
-                yield weight * of_domain(term.topologyKey, columns, _crowd([other], columns))
+        for term in getattr(terms_of(other), which):
+            if _means(term, pod.namespace, own, columns):
+                yield term, other
 
 
-def _is_near(terms: Terms, pod: PodClass, columns: Columns) -> Bools:
+class _Others:
+    """The classes of pods that are there, their labels read once for all terms."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+
+    @cached_property
+    def _labels(self) -> list[tuple[PodClass, dict[str, str]]]:
+        return [(other, dict(other.labels)) for other in self.columns.crowds]
+
+    def meant(self, *terms: Term) -> Floats:
+        """How many pods that all of some terms are about are on each node."""
+        found = [
+            other
+            for other, its in self._labels
+            if all(_means(term, other.namespace, its, self.columns) for term in terms)
+        ]
+        return _crowd(found, self.columns)
+
+
+def _is_near(terms: tuple[Term, ...], pod: PodClass, others: _Others) -> Bools:
     """The nodes in whose domains, by each of the terms, are pods that all of them mean.
 
     The first pod of a group that wants to be together may go anywhere.
     """
-    meant = [o for o in columns.crowds if all(_means(term, pod, o, columns) for term in terms)]
-    crowd = _crowd(meant, columns)
-    there = [of_domain(term.topologyKey, columns, crowd) > 0 for term in terms]
-    if not np.any(there) and all(_means(term, pod, pod, columns) for term in terms):
-        there = [columns.label(term.topologyKey) > 0 for term in terms]
+    columns, own = others.columns, dict(pod.labels)
+    crowd = others.meant(*terms)
+    there = [of_domain(term.topology_key, columns, crowd) > 0 for term in terms]
+    if not np.any(there) and all(_means(term, pod.namespace, own, columns) for term in terms):
+        there = [columns.label(term.topology_key) > 0 for term in terms]
     near: Bools = np.logical_and.reduce(there)
     return near
 
 
-def _means(term: PodAffinityTerm, owner: PodClass, other: PodClass, columns: Columns) -> bool:
-    """Whether pods of a class are among those that a term of another one's pods is about."""
-    if other.namespace not in _namespaces(term, owner, columns):
-        return False
-    return _selector(term, owner).matches(dict(other.labels))
-
-
-def _namespaces(term: PodAffinityTerm, owner: PodClass, columns: Columns) -> set[str]:
-    """Those that are named or selected; the owner's own without a word of either."""
-    found = set(term.namespaces)
-    if term.namespaceSelector is not None:
-        selector = labels.from_label_selector(term.namespaceSelector)
-        found |= {name for name, its in columns.namespaces.items() if selector.matches(its)}
-    elif not found:
-        found.add(owner.namespace)
-    return found
-
-
-def _selector(term: PodAffinityTerm, owner: PodClass) -> Selector:
-    """The term's selector, narrowed by the owner's own values of (mis)matchLabelKeys."""
-    selector, own = labels.from_label_selector(term.labelSelector), dict(owner.labels)
-    more = tuple(
-        Requirement(key, operator, (own[key],))
-        for keys, operator in ((term.matchLabelKeys, "in"), (term.mismatchLabelKeys, "notin"))
-        for key in keys
-        if key in own
-    )
-    return Selector(selector.requirements + more) if more else selector
+def _means(term: Term, namespace: str, own: Mapping[str, str], columns: Columns) -> bool:
+    """Whether pods of a namespace, with labels of their own, are among those it is about."""
+    if namespace not in term.names:
+        its = columns.namespaces.get(namespace)
+        if term.namespaces is None or its is None or not term.namespaces.matches(its):
+            return False
+    return term.selector.matches(own)
 
 
 def _crowd(classes: Iterable[PodClass], columns: Columns) -> Floats:
@@ -137,28 +148,3 @@ def _crowd(classes: Iterable[PodClass], columns: Columns) -> Floats:
         for row, count in columns.crowds[one].items():
             found[row] += count
     return found
-
-
-def _affinity(pod: PodClass) -> PodAffinity | None:
-    return pod.affinity.podAffinity if pod.affinity is not None else None
-
-
-def _anti_affinity(pod: PodClass) -> PodAntiAffinity | None:
-    return pod.affinity.podAntiAffinity if pod.affinity is not None else None
-
-
-def _required(affinity: PodAffinity | PodAntiAffinity | None) -> Terms:
-    return affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else ()
-
-
-def _preferred(pod: PodClass) -> Iterator[tuple[float, PodAffinityTerm]]:
-    """(weight, term); the weight of a place to avoid is below zero."""
-    for sign, affinity in ((1, _affinity(pod)), (-1, _anti_affinity(pod))):
-        weighted = affinity.preferredDuringSchedulingIgnoredDuringExecution if affinity else ()
-        for one in weighted:
-            yield sign * one.weight, one.podAffinityTerm
-
-
-def _wanted_near(pod: PodClass) -> Iterator[tuple[float, PodAffinityTerm]]:
-    for term in _required(_affinity(pod)):
-        yield REQUIRED_WEIGHT, term

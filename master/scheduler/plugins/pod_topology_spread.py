@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -53,10 +54,10 @@ class PodTopologySpread:
         hard = [c for c in pod.spread if c.whenUnsatisfiable == "DoNotSchedule"]
         if not hard:
             return []
-        keyed = _with_all_keys(hard, columns)
+        keyed, eligible = _with_all_keys(hard, columns), _Eligible(pod, columns)
         skewed = np.zeros(columns.size, np.bool_)
         for constraint in hard:
-            skewed |= _skewed(constraint, pod, columns, keyed)
+            skewed |= _skewed(constraint, pod, columns, keyed & eligible.of(constraint))
         missing = f"{NOT_MATCHED} (missing required label)"
         return [(missing, ~keyed), (NOT_MATCHED, skewed & keyed)]
 
@@ -111,22 +112,36 @@ def _matching(selector: Selector, pod: PodClass, columns: Columns) -> Floats:
     return pods
 
 
-def _eligible(constraint: TopologySpreadConstraint, pod: PodClass, columns: Columns) -> Bools:
-    """The nodes that count, by nodeAffinityPolicy (Honor) and nodeTaintsPolicy (Ignore)."""
-    found = columns.valid.copy()
-    if constraint.nodeAffinityPolicy != "Ignore":
-        found &= affinity.required(pod, columns)
-    if constraint.nodeTaintsPolicy == "Honor":
-        found &= ~untolerated(pod.tolerations, columns)
-    return found
+class _Eligible:
+    """The nodes that count for a pod; what its constraints have in common is found once."""
+
+    def __init__(self, pod: PodClass, columns: Columns) -> None:
+        self._pod = pod
+        self._columns = columns
+
+    def of(self, constraint: TopologySpreadConstraint) -> Bools:
+        """By nodeAffinityPolicy (Honor) and nodeTaintsPolicy (Ignore)."""
+        found = self._columns.valid.copy()
+        if constraint.nodeAffinityPolicy != "Ignore":
+            found &= self._allowed
+        if constraint.nodeTaintsPolicy == "Honor":
+            found &= self._tolerated
+        return found
+
+    @cached_property
+    def _allowed(self) -> Bools:
+        return affinity.required(self._pod, self._columns)
+
+    @cached_property
+    def _tolerated(self) -> Bools:
+        return ~untolerated(self._pod.tolerations, self._columns)
 
 
 def _skewed(
-    constraint: TopologySpreadConstraint, pod: PodClass, columns: Columns, keyed: Bools
+    constraint: TopologySpreadConstraint, pod: PodClass, columns: Columns, among: Bools
 ) -> Bools:
-    """The nodes where one more pod would break a hard constraint."""
+    """The nodes where one more pod would break a hard constraint, of those that count."""
     selector = _selector(constraint, pod)
-    among = keyed & _eligible(constraint, pod, columns)
     key = constraint.topologyKey
     pods = domains(key, columns, _matching(selector, pod, columns) * among)
     present = domains(key, columns, among) > 0
@@ -139,13 +154,12 @@ def _skewed(
 
 
 def _explicit(soft: list[TopologySpreadConstraint], pod: PodClass, columns: Columns) -> list[_Soft]:
-    keyed = _with_all_keys(soft, columns)
+    keyed, eligible = _with_all_keys(soft, columns), _Eligible(pod, columns)
     return [
         _Soft(
             constraint.topologyKey,
             constraint.maxSkew,
-            _matching(_selector(constraint, pod), pod, columns)
-            * (keyed & _eligible(constraint, pod, columns)),
+            _matching(_selector(constraint, pod), pod, columns) * (keyed & eligible.of(constraint)),
         )
         for constraint in soft
     ]

@@ -11,6 +11,7 @@ import pytest
 
 from common.api import fields, labels
 from common.api.scheme import SCHEME
+from common.api.types.meta_v1 import LabelSelector, LabelSelectorRequirement
 
 TABLE = Path(__file__).parent / "golden" / "selectors.jsonl"
 CASES = [json.loads(line) for line in TABLE.read_text().splitlines()]
@@ -109,3 +110,13 @@ def test_too_many_fields_are_refused() -> None:
     for asked in (text, "metadata.name=" + "x" * 16_384):
         with pytest.raises(fields.InvalidFieldSelector):
             fields.parse(asked, RESOURCES["pods"])
+
+
+def test_a_value_among_thousands_is_found_at_once() -> None:
+    """A tuple would be compared value by value, for each pod."""
+    values = tuple(f"v{number}" for number in range(5000))
+    expressions = (LabelSelectorRequirement(key="a", operator="NotIn", values=values),)
+    selector = labels.from_label_selector(LabelSelector(matchExpressions=expressions))
+    assert isinstance(selector.requirements[0].values, frozenset)
+    assert selector.matches({"a": "w"})
+    assert not selector.matches({"a": "v4999"})

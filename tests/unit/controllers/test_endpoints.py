@@ -13,11 +13,13 @@ from common.api.types.core_v1 import Endpoints, Pod, Service
 from common.api.types.discovery_v1 import Endpoint, EndpointPort, EndpointSlice
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Create, Delete, Update
+from master.controllers import endpointslices
 from master.controllers.endpoints import EndpointsController
 from master.controllers.endpointslice import EndpointSliceController
 from master.controllers.endpointslicemirroring import EndpointSliceMirroringController
 from master.controllers.endpointslices import plan
 from master.controllers.kubernetesservice import KEY, KubernetesServiceController
+from master.controllers.services import backends
 from tests.examples import examples
 from tests.unit.controllers.sim import Cluster
 
@@ -311,3 +313,37 @@ def test_one_endpoint_more_or_less_is_one_write(numbers: frozenset[int], one: in
     changed = numbers ^ {one}
     _, writes = carry_out(held, changed)
     assert writes == 1
+
+
+def test_what_pods_have_in_common_is_made_once(cluster: Cluster) -> None:
+    """A service may have ten thousand ports, and hundreds of pods."""
+    ports = [{"name": f"p{n}", "port": n, "protocol": "TCP", "targetPort": n} for n in (1, 2, 3)]
+    named = {"name": "named", "port": 9, "protocol": "TCP", "targetPort": "http"}
+    for number in range(6):
+        pod = a_pod(number)
+        pod["spec"]["containers"][0]["ports"][0]["containerPort"] = 8000 + number // 3
+        cluster.put(pod)
+    for wanted, expected in ((ports, 1), ([*ports, named], 2)):
+        cluster.put(a_service(ports=wanted))
+        found = backends(cluster.view, cluster.get(Service, "web"))
+        assert len({id(backend.ports) for backend in found}) == expected
+        assert [len(backend.ports) for backend in found] == [len(wanted)] * 6
+
+
+def test_slices_are_read_once_however_many_groups_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each subset of somebody's own Endpoints with ports of its own is a group, and a slice."""
+    count, encoded = 100, []
+    real = endpointslices.codec.encode
+    monkeypatch.setattr(endpointslices.codec, "encode", lambda o: encoded.append(o) or real(o))
+    groups = [
+        ("IPv4", (EndpointPort(port=n + 1),), [Endpoint(addresses=("10.0.0.1",))])
+        for n in range(count)
+    ]
+    made = [command.body for command in plan([], groups, EndpointSlice())]
+    for number, found in enumerate(made):
+        found.metadata.name = f"s{number}"
+    encoded.clear()
+    assert [type(command) for command in plan(made, groups[1:], EndpointSlice())] == [Delete]
+    assert len(encoded) <= 8 * count

@@ -9,7 +9,7 @@ from common.api.types.apps_v1 import ReplicaSet
 from common.api.types.core_v1 import ConfigMap, Namespace, Node, Pod
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 from common.client.commands import Command, Delete, Event, Requeue
-from common.client.informer import Item
+from common.client.informer import Item, Lister
 from master.controllers.garbagecollector import FOREGROUND, ORPHAN, GarbageCollector
 from tests.unit.controllers.sim import Cluster
 
@@ -168,6 +168,25 @@ def test_an_owner_in_another_namespace_is_told_and_nothing_deleted(cluster: Clus
     commands = collect(cluster)
     assert {type(command) for command in commands} == {Event}
     assert cluster.events[0].reason == "OwnerRefInvalidNamespace"
+
+
+def test_an_owner_is_not_looked_for_in_every_namespace(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object may name ten thousand owners, and there may be a thousand namespaces."""
+    for number in range(50):
+        cluster.put(Namespace(metadata=ObjectMeta(name=f"n{number}")))
+    owners = [
+        OwnerReference(apiVersion="v1", kind="ConfigMap", name=f"c{n}", uid=f"u{n}")
+        for n in range(50)
+    ]
+    put(cluster, ConfigMap, "child", *owners)
+    catch_up(cluster)
+    asked = []
+    real = Lister.get
+    monkeypatch.setattr(Lister, "get", lambda *args: asked.append(args) or real(*args))
+    assert cluster.reconcile(GC, "configmaps:default/child")
+    assert len(asked) <= 2 * len(owners)
 
 
 def test_cluster_scoped_owners(cluster: Cluster) -> None:

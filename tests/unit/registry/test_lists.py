@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from random import Random
 
 import pytest
 
 from common.api.codec import json as codec
 from common.api.scheme import SCHEME
-from common.api.types.core_v1 import ConfigMap
+from common.api.types.core_v1 import ConfigMap, Container, EnvVar, Pod, PodSpec
 from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
-from master.apiserver.registry.request import ListOptions
+from master.apiserver.registry.request import ListOptions, WatchOptions
 from master.storage.keys import registry_key
 
 found = SCHEME.resource("", "v1", "configmaps")
@@ -43,3 +44,46 @@ async def test_pages_of_a_filtered_list_are_the_list(pipeline: Pipeline, seed: i
     assert [name for page in pages for name in page] == wanted
     assert all(len(page) == limit for page in pages[:-1])
     assert len(pages[-1]) <= limit
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"field_selector": "status.phase!=Running"},
+        {"label_selector": ",".join(f"l{number}!=x" for number in range(200))},
+    ],
+    ids=["fields", "labels"],
+)
+async def test_others_have_their_turns_while_a_selector_is_compared(
+    pipeline: Pipeline, selector: dict[str, str]
+) -> None:
+    """A field selector reads every byte of each object of a list."""
+    pods = SCHEME.resource("", "v1", "pods")
+    assert pods is not None
+    for number in range(200):
+        env = tuple(EnvVar(name=f"E{n}") for n in range(400))
+        value = Pod(
+            metadata=ObjectMeta(name=f"p{number}", namespace="n"),
+            spec=PodSpec(containers=(Container(name="c", image="x", env=env),)),
+        )
+        key = registry_key("pods", f"p{number}", "n")
+        revision = await pipeline.store.create(key, codec.encode(value))
+    await pipeline.cache.wait_for(revision, 5.0)
+    reads, turns = Reads(pipeline.store, pipeline.cache), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    page = await reads.list(pods, "n", ListOptions(**selector))
+    assert (len(page.entries), page.revision) == (200, revision)
+    assert turns >= 4
+    turns = 0
+    watching = reads.watch(pods, "n", WatchOptions(**selector))
+    assert len(await anext(watching)) == 200
+    await watching.aclose()
+    assert turns >= 4
+    counting.cancel()

@@ -147,3 +147,25 @@ async def test_a_node_does_not_choose_the_labels_that_choose_its_pods(pipeline: 
     assert own_labels({"k8s.io/x": "", "y.kubernetes.io/x": "", "kubernetes.io": ""}) == {
         "kubernetes.io": ""
     }
+
+
+async def test_a_node_says_as_little_of_itself_through_the_api_as_through_its_stream(
+    pipeline: Pipeline,
+) -> None:
+    await register(pipeline)
+
+    def change(count: int) -> Callable[[Node], Node]:
+        def changed(node: Node) -> Node:
+            node.status.capacity = {f"e.com/r{number}": "1" for number in range(count)}
+            return node
+
+        return changed
+
+    ctx = Context(user=NODE)
+    await pipeline.update(ctx, NODES, "", "n1", change(64), subresource="status")
+    with pytest.raises(errors.StatusError, match=r"status.capacity: Too many: 65") as raised:
+        await pipeline.update(ctx, NODES, "", "n1", change(65), subresource="status")
+    assert raised.value.code == 400
+    admin = Context(user=ADMIN)
+    await pipeline.update(admin, NODES, "", "n1", change(65), subresource="status")
+    await pipeline.update(ctx, NODES, "", "n1", change(65), subresource="status")

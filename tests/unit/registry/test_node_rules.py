@@ -71,3 +71,9 @@ def test_a_writer_that_leaves_the_time_of_a_taint_out_does_not_begin_it_anew(
     kept, added = writer.update("nodes", tainted(evicting, other), tainted(former)).spec.taints
     assert kept.timeAdded == "2020-01-01T00:00:00Z"
     assert added.timeAdded not in (None, kept.timeAdded)
+
+
+def test_taints_are_few_enough_to_be_compared_with_every_toleration(writer: Writer) -> None:
+    taints = [{"key": f"k{n}", "effect": "NoExecute"} for n in range(127)]
+    assert writer.create_problems("nodes", tainted(*taints)) == []
+    assert writer.create_problems("nodes", tainted(*taints, {"key": "more", "effect": "NoExecute"}))

@@ -33,12 +33,16 @@ class Server:
         log = SparingLog(logging.getLogger("test"), SystemClock(), per_second=0.001, burst=3)
         self.doorman = Doorman(log, descriptors=1000)
         self.port = 0
+        self.hold: asyncio.Event | None = None
+        """What the answer to /node waits for."""
         self._open: list[asyncio.StreamWriter] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         protocol = request.protocol
         assert isinstance(protocol, Connection)
         try:
+            if request.path == "/node" and self.hold is not None:
+                await self.hold.wait()
             if request.path == "/node":
                 protocol.belongs_to(NODE)
             if request.path == "/admin":
@@ -211,3 +215,64 @@ async def test_malformed_requests_do_not_fill_the_log(
         await closed(reader)
     assert len(caplog.records) == 3
     assert all(len(str(vars(record))) < 3000 for record in caplog.records)
+
+
+@pytest.mark.parametrize("part", [b"X-%d: " + b"y" * 4000 + b"\r\n", b"x" * 4000])
+async def test_the_head_of_a_request_is_not_without_end(server: Server, part: bytes) -> None:
+    """Headers, and the path in the first line."""
+    start = GET[:-4] % b"" + b"\r\n" if part.endswith(b"\n") else b"GET /"
+    reader, writer = await server.connect(start)
+    sent = 0
+    with suppress(ConnectionError):
+        for number in range(1000):
+            writer.write(part % number if b"%d" in part else part)
+            await writer.drain()
+            sent += len(part)
+            await asyncio.sleep(0)
+            if reader.at_eof():
+                break
+    assert await closed(reader)
+    assert server.doorman.heads_bytes == 0
+
+
+async def test_heads_together_are_bounded_and_whole_ones_still_welcome(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEADS_MAX_BYTES", 20_000)
+    half = b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 4000
+    for _ in range(8):
+        await server.connect(half)
+    assert await server.ask(b"node") == b"HTTP/1.1 200 OK\r\n"
+    assert 0 < server.doorman.heads_bytes <= 20_000
+
+
+async def test_a_long_body_is_no_head(server: Server) -> None:
+    many = 300_000
+    head = b"GET /node HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % many
+    reader, writer = await server.connect(head)
+    for _ in range(30):
+        writer.write(b"z" * (many // 30))
+        await writer.drain()
+    assert b"200 OK" in await reader.readuntil(b"\r\n\r\nok")
+    writer.write(GET % b"node")
+    assert b"200 OK" in await reader.readuntil(b"\r\n\r\nok")
+    assert server.doorman.heads_bytes == 0
+
+
+async def test_what_follows_a_malformed_request_is_not_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further piece would be another malformed request, and wait with all of its bytes."""
+    made: list[Connection] = []
+    enter = server.doorman.enter
+    monkeypatch.setattr(server.doorman, "enter", lambda one: made.append(one) or enter(one))
+    free = asyncio.Event()
+    server.hold = free
+    _, writer = await server.connect(GET % b"node" + b"GET /")
+    await server.ask(b"now")
+    for _ in range(40):
+        writer.write(b"x" * 20_000)
+        await writer.drain()
+        await server.ask(b"now")
+    assert len(made[0]._messages) <= 1
+    free.set()

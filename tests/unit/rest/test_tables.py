@@ -12,7 +12,7 @@ from common.api import times
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from master.apiserver.rest import tables
-from master.apiserver.rest.printers import PRINTERS
+from master.apiserver.rest.printers import PRINTERS, core
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -458,3 +458,11 @@ def test_rows_include_what_was_asked_for() -> None:
     assert "object" not in tables.row(of, data, NOW, "None")
     assert tables.row(of, data, NOW, "Metadata")["object"]["kind"] == "PartialObjectMetadata"
     assert tables.row(of, data, NOW, "Object")["object"] == msgspec.Raw(data)
+
+
+def test_of_a_long_list_only_what_is_shown_is_looked_at() -> None:
+    """Endpoints are addresses times ports."""
+    address = {"ip": "10.0.0.1"}
+    many = {"subsets": [{"addresses": [address] * 20_000, "ports": [{"port": 1}] * 10_000}]}
+    made = core.endpoints(many, NOW)
+    assert made == {"Endpoints": "10.0.0.1:1,10.0.0.1:1,10.0.0.1:1 + 199999997 more..."}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.api.types.core_v1 import Taint
 from master.scheduler.columns import Columns
 from master.scheduler.requests import AMOUNT_MAX
 from tests.examples import examples
@@ -117,3 +120,63 @@ def test_a_node_may_say_of_itself_what_cannot_be(amount: str) -> None:
     assert free is not None
     assert free[columns.nodes["good"].row] == 2000
     assert 0 <= free[columns.nodes["odd"].row] <= AMOUNT_MAX
+
+
+def test_what_no_node_has_costs_nothing_whoever_asks_for_it() -> None:
+    columns = Columns()
+    columns.put_node(node_item("n0"))
+    asked = {f"e.com/r{number}": "1" for number in range(1000)}
+    columns.put_pod(pod("greedy", requests=asked), "n0")
+    assert columns.free("e.com/r7") is None
+    assert list(columns.resources) == ["cpu", "memory", "ephemeral-storage", "pods"]
+    assert columns.label("l1").base is columns.label("l2").base
+    assert not columns.label("l1").any()
+    assert columns.label_values("l1") == {}
+
+
+def test_resources_that_come_and_go_count_the_pods_that_are_there() -> None:
+    chance = Random(7)
+    columns = Columns()
+    offers: dict[str, dict[str, str]] = {}
+    where: dict[str, tuple[str, dict[str, str]]] = {}
+    kinds = [f"e.com/r{number}" for number in range(9)]
+    for _ in range(600):
+        name, kind = f"n{chance.randrange(4)}", chance.randrange(4)
+        if kind == 0:
+            offers[name] = dict.fromkeys(chance.sample(kinds, chance.randrange(5)), "100")
+            columns.put_node(node_item(name, **offers[name]))
+        elif kind == 1 and chance.random() < 0.3:
+            columns.remove_node(name)
+            offers.pop(name, None)
+        else:
+            who = f"p{chance.randrange(12)}"
+            asked = dict.fromkeys(chance.sample(kinds, 3), "3")
+            columns.put_pod(pod(who, requests=asked), name)
+            where[who] = (name, asked)
+        assert set(columns.resources) - {"cpu", "memory", "ephemeral-storage", "pods"} == {
+            one for these in offers.values() for one in these
+        }
+        for node, these in offers.items():
+            for one in these:
+                free = columns.free(one)
+                assert free is not None
+                here = sum(at == node and one in asked for at, asked in where.values())
+                assert free[columns.nodes[node].row] == 100 - 3 * here
+    assert len(columns._free) <= 16
+
+
+def test_values_that_no_node_has_any_longer_are_forgotten() -> None:
+    """Autoscalers write the time into a taint."""
+    columns = Columns()
+    columns.put_node(node_item("still", labels={"l": "same"}, taints=(Taint(key="a"),)))
+    for number in range(2000):
+        taint = Taint(key="t", value=str(number), effect="NoSchedule")
+        columns.put_node(node_item("n", labels={"l": str(number)}, taints=(taint,)))
+        still, changed = columns.nodes["still"].row, columns.nodes["n"].row
+        assert columns.taint_sets[columns.taint_set[changed]] == (("t", str(number), "NoSchedule"),)
+        assert columns.taint_sets[columns.taint_set[still]] == (("a", "", ""),)
+        values = columns.label_values("l")
+        assert columns.label("l")[changed] == values[str(number)]
+        assert columns.label("l")[still] == values["same"]
+    assert len(columns.taint_sets) < 300
+    assert len(columns.label_values("l")) < 300

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.api import labels
 from common.api.types.core_v1 import (
     Affinity,
     PodAffinity,
@@ -158,3 +159,33 @@ def test_replicas_that_want_a_node_each() -> None:
     assert place(made, replicas[2]) == (
         "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules."
     )
+
+
+def test_terms_are_read_once_however_many_pods_they_are_compared_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each pod that is there with terms is compared with each pod that is to be placed."""
+    read = []
+    real = labels.from_label_selector
+    monkeypatch.setattr(labels, "from_label_selector", lambda s: read.append(s) or real(s))
+    columns = with_db()
+    columns.put_pod(apart("there", *(term(f"a{n}") for n in range(50))), "b1")
+    for number in range(10):
+        assert rejected(PLUGIN, pod(f"p{number}", labels={"app": f"a{number}"}), columns)
+        assert not rejected(PLUGIN, pod(f"q{number}"), columns)
+    assert len(read) == 50
+
+
+def test_many_terms_of_pods_that_are_there_are_one_answer() -> None:
+    """They are counted together, and not kept one by one: there may be thousands."""
+    columns = with_db()
+    labels_of_pod = {f"l{number}": "x" for number in range(40)}
+    terms = tuple(
+        PodAffinityTerm(labelSelector=LabelSelector(matchLabels={key: "x"}), topologyKey=ZONE)
+        for key in labels_of_pod
+    )
+    for number in range(5):
+        columns.put_pod(apart(f"there{number}", *terms, labels={"n": str(number)}), "b1")
+    wanted = pod("p", labels=labels_of_pod)
+    assert len(PLUGIN.filter(wanted.shape, columns)) == 1
+    assert rejected(PLUGIN, wanted, columns) == {KEPT_AWAY: {"b1"}}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -44,12 +45,12 @@ def selector(value: Mapping[str, Any] | None) -> str:
         return "<error>"
 
 
-def listed(items: Sequence[str]) -> str:
-    """At most three of a list, and how many more there are."""
-    if not items:
+def listed(items: Iterable[str], count: int) -> str:
+    """At most three of `count` items, and how many more there are; the rest is not looked at."""
+    if not count:
         return NONE
-    shown = ",".join(items[:_LISTED_MAX])
-    more = len(items) - _LISTED_MAX
+    shown = ",".join(islice(items, _LISTED_MAX))
+    more = count - _LISTED_MAX
     return f"{shown} + {more} more..." if more > 0 else shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -110,15 +111,17 @@ def _external(obj: dict[str, Any]) -> str:
 
 def endpoints(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Cells of Endpoints."""
-    found = []
-    for subset in obj.get("subsets", []):
-        addresses = [address.get("ip", "") for address in subset.get("addresses", [])]
-        ports = subset.get("ports", [])
-        if not ports:
-            found += addresses
-        for port in ports:
-            found += [_host_port(address, port.get("port", 0)) for address in addresses]
-    return {"Endpoints": cells.listed(found)}
+    subsets = obj.get("subsets", [])
+    count = sum(len(s.get("addresses", [])) * max(1, len(s.get("ports", []))) for s in subsets)
+    return {"Endpoints": cells.listed(_endpoints(subsets), count)}
+
+
+def _endpoints(subsets: list[dict[str, Any]]) -> Iterator[str]:
+    for subset in subsets:
+        for port in subset.get("ports", []) or [None]:
+            for address in subset.get("addresses", []):
+                ip = address.get("ip", "")
+                yield ip if port is None else _host_port(ip, port.get("port", 0))
 
 
 def _host_port(address: str, port: int) -> str:

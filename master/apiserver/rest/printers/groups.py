@@ -54,6 +54,6 @@ def endpoint_slice(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
     ports = [str(port.get("port", port.get("name", "*"))) for port in obj.get("ports") or []]
     found = [a for endpoint in obj.get("endpoints") or [] for a in endpoint.get("addresses", [])]
     return {
-        "Ports": cells.listed(ports) if ports else "<unset>",
-        "Endpoints": cells.listed(found) if found else "<unset>",
+        "Ports": cells.listed(ports, len(ports)) if ports else "<unset>",
+        "Endpoints": cells.listed(found, len(found)) if found else "<unset>",
     }

@@ -1,0 +1,94 @@
+"""What a class of pods says about pods beside it, read once. Pure.
+
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from common.api import labels
+from common.api.labels import Requirement, Selector
+from common.api.types.core_v1 import PodAffinity, PodAffinityTerm, PodAntiAffinity
+from master.scheduler.pod import PodClass
+
+REQUIRED_WEIGHT = 1
+"""What a required term of a pod that is there adds for the pods that it wants near."""
+
+
+class Term(NamedTuple):
+    """A term, read: in which domain, about the pods of which namespaces, with which labels."""
+
+    topology_key: str
+    names: frozenset[str]
+    namespaces: Selector | None
+    selector: Selector
+    weight: float
+
+
+class Terms(NamedTuple):
+    """All that a class of pods says about pods beside it."""
+
+    near: tuple[Term, ...]
+    apart: tuple[Term, ...]
+    preferred: tuple[Term, ...]
+    opinions: tuple[Term, ...]
+    """What counts for and against others' nodes once the pod is there."""
+
+
+@lru_cache(maxsize=4096)
+def terms_of(pod: PodClass) -> Terms:
+    """The terms of a class of pods, read once: each is asked about again with every other pod."""
+    near, apart = _required(_affinity(pod)), _required(_anti_affinity(pod))
+    wanted = ((REQUIRED_WEIGHT, term) for term in near)
+    preferred = tuple(_term(term, pod, weight) for weight, term in _preferred(pod))
+    return Terms(
+        near=tuple(_term(term, pod) for term in near),
+        apart=tuple(_term(term, pod) for term in apart),
+        preferred=preferred,
+        opinions=(*preferred, *(_term(term, pod, weight) for weight, term in wanted)),
+    )
+
+
+def _term(term: PodAffinityTerm, owner: PodClass, weight: float = 0) -> Term:
+    """Namespaces are those that are named or selected; the owner's own without a word of either."""
+    names, selected = frozenset(term.namespaces), None
+    if term.namespaceSelector is not None:
+        selected = labels.from_label_selector(term.namespaceSelector)
+    elif not names:
+        names = frozenset({owner.namespace})
+    return Term(term.topologyKey, names, selected, _selector(term, owner), weight)
+
+
+def _selector(term: PodAffinityTerm, owner: PodClass) -> Selector:
+    """The term's selector, narrowed by the owner's own values of (mis)matchLabelKeys."""
+    selector, own = labels.from_label_selector(term.labelSelector), dict(owner.labels)
+    more = tuple(
+        Requirement(key, operator, (own[key],))
+        for keys, operator in ((term.matchLabelKeys, "in"), (term.mismatchLabelKeys, "notin"))
+        for key in keys
+        if key in own
+    )
+    return Selector(selector.requirements + more) if more else selector
+
+
+def _affinity(pod: PodClass) -> PodAffinity | None:
+    return pod.affinity.podAffinity if pod.affinity is not None else None
+
+
+def _anti_affinity(pod: PodClass) -> PodAntiAffinity | None:
+    return pod.affinity.podAntiAffinity if pod.affinity is not None else None
+
+
+def _required(affinity: PodAffinity | PodAntiAffinity | None) -> tuple[PodAffinityTerm, ...]:
+    return affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else ()
+
+
+def _preferred(pod: PodClass) -> Iterator[tuple[float, PodAffinityTerm]]:
+    """(weight, term); the weight of a place to avoid is below zero."""
+    for sign, affinity in ((1, _affinity(pod)), (-1, _anti_affinity(pod))):
+        weighted = affinity.preferredDuringSchedulingIgnoredDuringExecution if affinity else ()
+        for one in weighted:
+            yield sign * one.weight, one.podAffinityTerm
