@@ -226,6 +226,7 @@ def _hostile_pods() -> dict[str, Any]:
         {
             "name": "c",
             "image": IMAGE,
+            "imagePullPolicy": "IfNotPresent",
             "command": ["/bin/sh", "-c", script],
             "securityContext": {"runAsUser": 1000},
             "resources": {"limits": {"cpu": "200m", "memory": "64Mi"}},
