@@ -4,6 +4,7 @@ A run is red because of its change, or not at all. `tests/run full` looks for ne
 (`--hypothesis-profile=long`); what it finds becomes a test.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,10 @@ settings.register_profile(
     "long", derandomize=False, deadline=None, print_blob=True, max_examples=5000
 )
 settings.load_profile("fixed")
+
+# A shell starts what it puts into the background deaf to Ctrl-C, and whatever the tests start would
+# be so, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
