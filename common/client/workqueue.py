@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from common.api.errors import StatusError
-from common.runtime.clock import Clock
+from common.runtime.clock import Clock, sleep_or_event
 
 log = logging.getLogger(__name__)
 BACKOFF_FIRST_SECONDS = 0.005
@@ -55,7 +55,8 @@ class WorkQueue:
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
             heapq.heappush(self._timers, (due, key))
-            self._timer_moved.set()
+            if self._timers[0] == (due, key):
+                self._timer_moved.set()
 
     def add_rate_limited(self, key: str) -> None:
         """Ask again after a failure; the delay doubles with each one in a row."""
@@ -95,7 +96,7 @@ class WorkQueue:
                 continue
             wait_seconds = self._timers[0][0] - self._clock.monotonic()
             if wait_seconds > 0:
-                await self._sleep_or_move(wait_seconds)
+                await sleep_or_event(self._clock, wait_seconds, self._timer_moved)
                 continue
             due, key = heapq.heappop(self._timers)
             if self._due.get(key) == due:
@@ -122,13 +123,3 @@ class WorkQueue:
                     self.done(key)
         finally:
             timers.cancel()
-
-    async def _sleep_or_move(self, seconds: float) -> None:
-        """Wait until a time has passed or an earlier timer was set."""
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        moved = asyncio.ensure_future(self._timer_moved.wait())
-        try:
-            await asyncio.wait({sleeping, moved}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            moved.cancel()

@@ -62,6 +62,28 @@ async def test_mistakes_end_the_work() -> None:
         await queue.work(reconcile)
 
 
+async def test_timers_set_while_one_runs() -> None:
+    """Each comes when it is due, also one that is due before the one that was waited for."""
+    clock = FakeClock()
+    queue = WorkQueue(clock)
+    came: list[tuple[str, float]] = []
+    start = clock.monotonic()
+
+    async def reconcile(key: str) -> None:
+        came.append((key, clock.monotonic() - start))
+
+    working = asyncio.create_task(queue.work(reconcile))
+    for key, delay_seconds in (("middle", 5), ("late", 9), ("soon", 2), ("late", 8), ("late", 12)):
+        queue.add_after(key, delay_seconds)
+        await clock.advance(0)
+    for _ in range(20):
+        await clock.advance(1)
+    assert came == [("soon", 2), ("middle", 5), ("late", 8)]
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+
 async def test_handlers_find_keys() -> None:
     """The object's own key, or that of the owner that controls it, before and after."""
     assert MAPS is not None
