@@ -57,6 +57,8 @@ class NodeLifecycleController:
     def __init__(self, signs: SignsOfLife) -> None:
         self._signs = signs
         self._silence = signs.silence_seconds
+        self._settled: dict[str, int] = {}
+        """Nodes whose taints are right while they live, with their revision."""
 
     def keys(
         self, view: View, resource: Resource, old: Item | None, new: Item | None
@@ -91,6 +93,7 @@ class NodeLifecycleController:
             return
         if new is None:
             self._signs.forget(old.name)
+            self._settled.pop(old.key, None)
         elif _heartbeat(old) != _heartbeat(new):
             self._signs.posted(new.name)
 
@@ -99,13 +102,18 @@ class NodeLifecycleController:
         item = view["nodes"].by_key(key)
         if item is None:
             return []
-        node = item.decode(Node)
         silence = self._silence(key)
-        status = _ready_status(node)
         rest = max(0.5, GRACE_SECONDS - silence)
         again = Requeue(after_seconds=rest, reason="to see if it lives")
+        if silence < GRACE_SECONDS and self._settled.get(key) == item.revision:
+            return [again]
+        node = item.decode(Node)
+        status = _ready_status(node)
         if silence < GRACE_SECONDS:
-            return [*self._taints(item, node, view, now), again]
+            changes = self._taints(item, node, view, now)
+            if not changes and status != "Unknown":
+                self._settled[key] = item.revision
+            return [*changes, again]
         if status != "Unknown" and conditions.find(node.status.conditions, "Ready") is not None:
             return [_lost(item, node, now), *_not_ready_pods(key, view, now)]
         again = Requeue(after_seconds=GRACE_SECONDS, reason="it is lost")
