@@ -281,14 +281,14 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 )
             sent: dict[str, Any] = {}
             while True:
-                turn = self._hub.usage_turn
+                reported = self._hub.next_usage()
                 for node, usage in sorted(self._hub.usage.items()):
                     if request.node in ("", node) and sent.get(node) is not usage:
                         sent[node] = usage
                         yield pb.NodeUsageReply(node=node, usage=usage)
                 if request.once:
                     return
-                await turn.wait()
+                await reported.wait()
 
     def _reply(
         self, resource: Resource, data: bytes, encoding: Any, ctx: Context

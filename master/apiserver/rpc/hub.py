@@ -130,7 +130,7 @@ class NodeHub:
         self._clock = clock
         self.streams: dict[str, NodeStream] = {}
         self.usage = usages
-        self.usage_turn = asyncio.Event()
+        self._next_usage: asyncio.Event | None = None
         self.heartbeats = heartbeats
         self._epochs: dict[str, int] = defaultdict(int)
         self._by_node: dict[str, set[str]] = defaultdict(set)
@@ -241,8 +241,14 @@ class NodeHub:
             del usage.pods[:]
             usage.pods.extend(own)
         self.usage[node] = usage
-        turn, self.usage_turn = self.usage_turn, asyncio.Event()
-        turn.set()
+        if self._next_usage is not None:
+            self._next_usage.set()
+            self._next_usage = None
+
+    def next_usage(self) -> asyncio.Event:
+        """Set when the next usage of a node is reported."""
+        self._next_usage = self._next_usage or asyncio.Event()
+        return self._next_usage
 
     def open(self, node: str, identity: Identity) -> NodeStream:
         """Begin a stream; a former one of the same node ends."""
