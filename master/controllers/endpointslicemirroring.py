@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from ipaddress import ip_address
+from itertools import islice
 from typing import ClassVar
 
 from common.api.resource import Resource
@@ -32,6 +32,8 @@ LEADER = "control-plane.alpha.kubernetes.io/leader"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ADDRESSES_MAX = 1000
 """Addresses of one subset; more are not mirrored."""
+ALL_ADDRESSES_MAX = 4000
+"""Of all subsets: the work is done in one turn of the event loop."""
 
 
 class EndpointSliceMirroringController:
@@ -91,16 +93,18 @@ def _delete(item: Item) -> Command:
 
 def _groups(endpoints: Endpoints) -> Iterator[Group]:
     """Each subset, its IPv4 and its IPv6 addresses apart."""
+    room = ALL_ADDRESSES_MAX
     for subset in endpoints.subsets:
         ports = tuple(
             EndpointPort(name=p.name, protocol=p.protocol, port=p.port, appProtocol=p.appProtocol)
             for p in subset.ports
         )
-        members = list(_endpoints(subset))[:ADDRESSES_MAX]
-        for version in (4, 6):
-            of_kind = [e for e in members if ip_address(e.addresses[0]).version == version]
+        members = list(islice(_endpoints(subset), min(room, ADDRESSES_MAX)))
+        room -= len(members)
+        for kind, colons in (("IPv4", False), ("IPv6", True)):
+            of_kind = [e for e in members if (":" in e.addresses[0]) is colons]
             if of_kind:
-                yield f"IPv{version}", ports, of_kind
+                yield kind, ports, of_kind
 
 
 def _endpoints(subset: EndpointSubset) -> Iterator[Endpoint]:

@@ -75,9 +75,14 @@ def few(path: str, items: Sized, limit: int) -> Findings:
 
 
 def label_selector(path: str, selector: LabelSelector | None) -> Findings:
-    """A selector of labels, if it is set."""
+    """A selector of labels, if it is set; no larger than that of a query may be."""
     if selector is None:
         return
+    requirements = [*selector.matchLabels, *selector.matchExpressions]
+    yield from few(path, requirements, labels.REQUIREMENTS_MAX)
+    values = (value for one in selector.matchExpressions for value in one.values)
+    if sum(map(len, values)) > labels.TEXT_MAX_CHARACTERS:
+        yield errors.too_long(path, labels.TEXT_MAX_CHARACTERS)
     yield from validate_labels(selector.matchLabels, f"{path}.matchLabels")
     for number, requirement in enumerate(selector.matchExpressions):
         here = f"{path}.matchExpressions[{number}]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.core_v1 import EndpointAddress, EndpointPort, Endpoints, EndpointSubset
@@ -9,6 +11,9 @@ from master.apiserver.registry import addresses, checks
 from master.apiserver.registry.checks import Findings
 from master.apiserver.registry.servicerules import PROTOCOLS
 from master.apiserver.registry.strategy import Strategy
+
+SUBSETS_MAX = 128
+"""Each becomes an EndpointSlice of its own, at least."""
 
 
 class EndpointsStrategy(Strategy):
@@ -22,11 +27,9 @@ class EndpointsStrategy(Strategy):
 
     def validate(self, obj: Endpoints) -> list[FieldError]:
         """Every subset, address and port."""
-        return errors.first(
-            finding
-            for number, subset in enumerate(obj.subsets)
-            for finding in _subset(f"subsets[{number}]", subset)
-        )
+        subsets = (_subset(f"subsets[{n}]", subset) for n, subset in enumerate(obj.subsets))
+        few = checks.few("subsets", obj.subsets, SUBSETS_MAX)
+        return errors.first(chain(few, chain.from_iterable(subsets)))
 
 
 def _subset(path: str, subset: EndpointSubset) -> Findings:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.api import errors
+from common.api import errors, labels
 from common.api.errors import FieldError
 from common.api.types.core_v1 import ReplicationController, ReplicationControllerSpec
-from master.apiserver.registry.checks import Findings
+from master.apiserver.registry.checks import Findings, few
 from master.apiserver.registry.poddefaults import default_template
 from master.apiserver.registry.workload import (
     WorkloadStrategy,
@@ -25,6 +25,7 @@ def validate_spec(spec: ReplicationControllerSpec) -> Findings:
     yield from validate_replicas(spec)
     if not spec.selector:
         yield errors.required("spec.selector")
+    yield from few("spec.selector", spec.selector, labels.REQUIREMENTS_MAX)
     if spec.template is None:
         yield errors.required("spec.template")
         return

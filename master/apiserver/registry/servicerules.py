@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 
-from common.api import errors, names
+from common.api import errors, labels, names
 from common.api.types.core_v1 import ServicePort, ServiceSpec
 from master.apiserver.registry import addresses, checks
 from master.apiserver.registry.checks import Findings
@@ -52,6 +52,7 @@ def validate_spec(spec: ServiceSpec) -> Findings:
     for number, port in enumerate(spec.ports):
         yield from _port(f"spec.ports[{number}]", port, named=len(spec.ports) > 1)
     yield from checks.unique("spec.ports[{}].name", [port.name for port in spec.ports])
+    yield from checks.few("spec.selector", spec.selector, labels.REQUIREMENTS_MAX)
     yield from validate_labels(spec.selector, "spec.selector")
     yield from _affinity(spec)
     if spec.type != "ExternalName":

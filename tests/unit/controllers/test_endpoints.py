@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -239,6 +240,26 @@ def test_endpoints_of_a_service_without_selector_are_mirrored() -> None:
     cluster.put(service)
     commands = cluster.reconcile(mirror, "default/web")
     assert [type(command) for command in commands] == [Delete, Delete]
+
+
+def test_so_many_addresses_are_mirrored_and_no_more() -> None:
+    """A thousand of a subset, as in Kubernetes, and four thousand in all: it is one turn's work."""
+    cluster, mirror = Cluster(), EndpointSliceMirroringController()
+    cluster.put(a_service(selector={}))
+    subsets = [
+        {
+            "addresses": [{"ip": f"10.{number}.{n // 250}.{n % 250}"} for n in range(1001)],
+            "ports": [{"name": "", "port": 80 + number, "protocol": "TCP"}],
+        }
+        for number in range(5)
+    ]
+    meta = {"name": "web", "namespace": "default"}
+    cluster.put({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": subsets})
+    cluster.settle(mirror)
+    counts = Counter[int]()
+    for one in slices(cluster):
+        counts[one.ports[0].port or 0] += len(one.endpoints)
+    assert counts == {80: 1000, 81: 1000, 82: 1000, 83: 1000}
 
 
 def test_the_service_of_the_api_is_made_and_put_right() -> None:
