@@ -67,7 +67,9 @@ def _slow(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     """Name every finding with its path; accept what Go accepts (null, bare numbers)."""
     plain = decode_plain(data)
     value, findings = convert_request(plain, cls)
-    return value, findings + outside(findings, _duplicates(data))
+    if len(findings) < errors.FINDINGS_MAX:
+        findings += outside(findings, _duplicates(data))
+    return value, findings
 
 
 def outside(unknown: list[str], repeated: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
+from json.scanner import py_make_scanner  # type: ignore[attr-defined] # unknown to typeshed
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -20,6 +21,8 @@ from common.api.codec import tolerance
 from common.api.errors import FINDINGS_MAX
 from common.api.types import Int32, Int64, MicroTime, Quantity, Time
 
+C_MAX_BYTES = 512 * 1024
+"""Of more, C would hold the interpreter's lock for longer than the event loop can wait."""
 DEPTH_MAX = 100
 PART_MAX = 256
 """How much of a key stands in a finding."""
@@ -74,7 +77,10 @@ def duplicates(data: bytes) -> list[str]:
         repeating.repeated = tuple(key for key, times in counts.items() if times > 1)
         return repeating
 
-    document = json.loads(data, object_pairs_hook=pairs, parse_int=len)
+    decoder = json.JSONDecoder(object_pairs_hook=pairs, parse_int=len)
+    if len(data) > C_MAX_BYTES:
+        decoder.scan_once = py_make_scanner(decoder)  # type: ignore[attr-defined]
+    document = decoder.decode(data.decode(errors="surrogatepass"))
     places = _repeated(document, None) if found else iter(())
     return [f'duplicate field "{_text(place)}"' for place in islice(places, FINDINGS_MAX)]
 

@@ -8,6 +8,7 @@ import pytest
 
 from common.api import errors
 from common.api.codec import json as codec
+from common.api.codec import strict
 from common.api.types.core_v1 import ConfigMap, Pod, Secret
 
 POD = b'{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[]}'
@@ -153,6 +154,14 @@ def test_a_body_that_ends_too_early() -> None:
 )
 def test_findings(data: bytes, findings: list[str]) -> None:
     assert codec.decode_request(data, ConfigMap)[1] == findings
+    large = data + b" " * strict.C_MAX_BYTES
+    assert codec.decode_request(large, ConfigMap)[1] == findings, "read another way"
+
+
+def test_of_too_many_findings_the_first_are_told() -> None:
+    plain = b",".join(b'"u%d":1' % n for n in range(errors.FINDINGS_MAX + 50))
+    findings = codec.decode_request(b"{" + plain + b',"data":{},"data":{}}', ConfigMap)[1]
+    assert findings == [f'unknown field "u{n}"' for n in range(errors.FINDINGS_MAX)]
 
 
 def test_the_last_of_duplicates_counts() -> None:
