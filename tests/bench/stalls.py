@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from tests.bench.measure import Row
@@ -20,9 +21,13 @@ from tests.fakes.master import RunningMaster
 
 DEFAULT = "/api/v1/namespaces/default"
 SERVICES, CONFIG_MAPS, PODS = f"{DEFAULT}/services", f"{DEFAULT}/configmaps", f"{DEFAULT}/pods"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+ENDPOINTS = f"{DEFAULT}/endpoints"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 STRATEGIC = "application/strategic-merge-patch+json"
 YAML = "application/yaml"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 Send = Callable[[], tuple[int, bytes]]
 http.client._MAXHEADERS = 10_000  # type: ignore[attr-defined] # one for each Warning
 _HELD_UP = re.compile(r'held up".* ms=(\d+) cpu_ms=(\d+) place=("[^"]*"|\S*)')
@@ -55,12 +60,12 @@ def requests(master: RunningMaster) -> Iterator[tuple[str, Send]]:
     yield "Pod of 20 000 env", send("POST", PODS, pod)
     small = {"containers": [{"name": "c", "image": "x", "env": env[:10_000]}]}
     _send(master, "POST", PODS, json.dumps({**_named("p"), "spec": small}).encode(), "")
-    conditions = [{"type": f"T{n}", "status": "True"} for n in range(20_000)]
+    conditions = [{"type": f"T{n}", "status": "True"} for n in range(10_000)]
     patch = {"status": {"conditions": conditions}}
-    yield "patch of 20 000 conditions", send("PATCH", f"{PODS}/p/status", patch, STRATEGIC)
-    ports = [{"name": f"p{n}", "port": n % 65535 + 1} for n in range(40_000)]
+    yield "patch of 10 000 conditions", send("PATCH", f"{PODS}/p/status", patch, STRATEGIC)
+    ports = [{"name": f"p{n}", "port": n + 1} for n in range(15_000)]
     yield (
-        "Service of 40 000 ports",
+        "Service of 15 000 ports",
         send("POST", SERVICES, {**_named("s"), "spec": {"ports": ports}}),
     )
     endpoints = [{"addresses": [f"10.0.{n // 250}.{n % 250}"]} for n in range(50_000)]
@@ -68,6 +73,24 @@ def requests(master: RunningMaster) -> Iterator[tuple[str, Send]]:
     yield "EndpointSlice of 50 000", send("POST", SLICES, slices)
     yield "JSON nested 100 000 deep", send("POST", CONFIG_MAPS, b"[" * 100_000)
     yield "body of 3 MiB of zeros", send("POST", CONFIG_MAPS, b"[" + b"0," * 1_500_000 + b"0]")
+    yield from _followed(send, env)
+    for accept in (TABLE, YAML, PROTOBUF):
+        yield f"pods as {accept[:32]}", partial(_send, master, "GET", PODS, b"", accept=accept)
+    yield "end of all pods", partial(_send, master, "DELETE", f"{PODS}?gracePeriodSeconds=0", b"")
+
+
+def _followed(send: Callable[..., Send], env: list[dict[str, str]]) -> Iterator[tuple[str, Send]]:
+    """What controllers act on: whatever they do within a second is measured, too."""
+    yield "Service", send("POST", SERVICES, {**_named("m"), "spec": {"ports": [{"port": 80}]}})
+    hosts = [{"ip": f"10.1.0.{n + 1}"} for n in range(220)]
+    subsets = [{"addresses": hosts, "ports": [{"port": n + 1}]} for n in range(128)]
+    yield "Endpoints of 28 160", send("POST", ENDPOINTS, {**_named("m"), "subsets": subsets})
+    absent = [{"key": f"k{n}", "operator": "DoesNotExist"} for n in range(255)]
+    labels, big = {"a": "b"}, {"containers": [{"name": "c", "image": "x", "env": env}]}
+    selector = {"matchLabels": labels, "matchExpressions": absent}
+    template = {"metadata": {"labels": labels}, "spec": big}
+    spec = {"selector": selector, "template": template, "replicas": 3}
+    yield "Deployment of such pods", send("POST", DEPLOYMENTS, {**_named("d"), "spec": spec})
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -78,12 +101,20 @@ def _yaml(lines: str) -> bytes:
     return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: y\ndata:\n{lines}".encode()
 
 
-def _send(master: RunningMaster, method: str, path: str, data: bytes, kind: str) -> Any:
+def _send(
+    master: RunningMaster,
+    method: str,
+    path: str,
+    data: bytes,
+    kind: str = "",
+    accept: str = "application/json",
+) -> tuple[int, bytes]:
     """A request with a Content-Type: (status, body)."""
     context = master.context(master.kubeconfig.certificate)
     connection = http.client.HTTPSConnection("127.0.0.1", master.port, timeout=120, context=context)
+    headers = {"Content-Type": kind or "application/json"}
     try:
-        connection.request(method, path, data, {"Content-Type": kind or "application/json"})
+        connection.request(method, path, data, {**headers, "Accept": accept})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -107,7 +138,7 @@ def _measure(master: RunningMaster, name: str, send: Send) -> Row:
     seconds = time.monotonic() - start
     stop.set()
     looking.join()
-    time.sleep(0.2)
+    time.sleep(1.0)
     worst = max(stalls(master, seen), default=(0, ""))
     text = f"{status} in {seconds:.2f} s; /livez at most {max(waits) * 1e3:.0f} ms"
     loop = f"loop {worst[0]} ms of CPU {worst[1][:90]}" if worst[0] else "loop below 50 ms"
