@@ -115,11 +115,12 @@ class Podman:
             await self.process.wait()
 
     async def remove_all(self) -> None:
-        """Containers, the service, mounts and files go, in this order."""
+        """The service, containers, mounts and files go, in this order: what the service is still
+        asked to do would come between a container and its removal."""
+        await self.kill(signal.SIGTERM)
         try:
             await self.run("rm", "--all", "--force", "--time", "0")
         finally:
-            await self.kill(signal.SIGTERM)
             await self._end_the_rest()
             for point in reversed(_mounts_below(self.directory)):
                 await (await asyncio.create_subprocess_exec("umount", "-l", point)).wait()

@@ -22,6 +22,7 @@ from master.apiserver.rest.openapi import gnostic
 from master.apiserver.rest.openapi.documents import OpenAPI
 from master.apiserver.rest.paths import Paths
 from protos import openapi_v2_pb2 as v2
+from tests.unit.rest.test_openapi import references
 
 OPENAPI = OpenAPI(SCHEME)
 DOCUMENT: Any = json.loads(OPENAPI.version_2())
@@ -112,18 +113,6 @@ CgtCZWFyZXJUb2tlbhIAajoKOAoLQmVhcmVyVG9rZW4SKRInCgZhcGlLZXkSDWF1dGhvcml6YXRpb24a
 IGQmVhcmVy
 """
 )
-
-
-def references(plain: Any) -> Iterator[str]:
-    """Every $ref of a document."""
-    if isinstance(plain, dict):
-        if isinstance(plain.get("$ref"), str):
-            yield plain["$ref"]
-        for value in plain.values():
-            yield from references(value)
-    elif isinstance(plain, list):
-        for value in plain:
-            yield from references(value)
 
 
 def test_the_document_is_whole() -> None:
