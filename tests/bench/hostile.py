@@ -21,7 +21,7 @@ from typing import Any
 
 import grpc.aio
 
-from common.client.https import KubeConfig
+from common.client.https import ConnectionFailed, KubeConfig
 from node.session.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from node.session.join import Machine, join
 from tests.bench.cluster import figures
@@ -104,7 +104,10 @@ class _Watching:
         for method, path, body in CALLS:
             data = None if body is None else json.dumps(body).encode()
             start = time.monotonic()
-            status, answer = self._client.request(method, path, data)
+            try:
+                status, answer = self._client.request(method, path, data)
+            except ConnectionFailed as error:
+                status, answer = 503, str(error).encode()
             self._waits.setdefault(f"{method} {path}", []).append(time.monotonic() - start)
             if status >= 300:
                 self._wrong.append(f"{method} {path} {status} {answer[:200]!r}")

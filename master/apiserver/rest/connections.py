@@ -58,19 +58,30 @@ class Doorman:
     def enter(self, connection: Connection) -> bool:
         """Take a new connection, a stranger's; False when there is no room for it.
 
-        When there are too many strangers, the oldest of the source that has most of them goes.
+        When its source has too many strangers, the oldest of them goes: who has something to say
+        does so at once, and others may share the address. When there are too many in all, it is
+        the oldest of the source that has most of them.
         """
         source = connection.source
-        if self._count >= self._room or len(self._strangers[source]) >= self._of_a_source_max:
+        if self._count >= self._room:
             self.log.warning("a connection was refused", source=source, connections=self._count)
             return False
-        if self._strangers_count >= self._strangers_max:
-            crowd = max(self._strangers.values(), key=len)
-            next(iter(crowd)).abort()
+        if len(self._strangers[source]) >= self._of_a_source_max:
+            self._close_oldest(self._strangers[source])
+        elif self._strangers_count >= self._strangers_max:
+            self._close_oldest(max(self._strangers.values(), key=len))
         self._count += 1
         self._strangers[source][connection] = None
         self._strangers_count += 1
         return True
+
+    def _close_oldest(self, crowd: OrderedDict[Connection, None]) -> None:
+        oldest = next(iter(crowd))
+        self.log.warning(
+            "a silent connection was closed", source=oldest.source, strangers=len(crowd)
+        )
+        self._no_stranger(oldest)
+        oldest.abort()
 
     def knows(self, connection: Connection, user: str) -> bool:
         """Somebody has said on it who they are; False when they have too many others.
