@@ -78,7 +78,7 @@ class Doorman:
     def _close_oldest(self, crowd: OrderedDict[Connection, None]) -> None:
         oldest = next(iter(crowd))
         self.log.warning(
-            "a silent connection was closed", source=oldest.source, strangers=len(crowd)
+            "an unknown client's connection was closed", source=oldest.source, strangers=len(crowd)
         )
         self._no_stranger(oldest)
         oldest.abort()
@@ -180,6 +180,8 @@ class Connection(web.RequestHandler):
         self._count_head(-self._head_bytes)
         if self._expiry is not None:
             self._expiry.cancel()
+            # What it said in the same breath may come to be handled now, and counts for nobody.
+            self._expiry = None
         if self._inside:
             self._inside = False
             self._doorman.leave(self)

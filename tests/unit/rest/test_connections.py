@@ -35,11 +35,13 @@ class Server:
         self.port = 0
         self.hold: asyncio.Event | None = None
         """What the answer to /node waits for."""
+        self.asked, self.answered = asyncio.Event(), asyncio.Event()
         self._open: list[asyncio.StreamWriter] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         protocol = request.protocol
         assert isinstance(protocol, Connection)
+        self.asked.set()
         try:
             if request.path == "/node" and self.hold is not None:
                 await self.hold.wait()
@@ -49,6 +51,8 @@ class Server:
                 protocol.belongs_to(ADMIN)
         except StatusError as error:
             return status_response(error)
+        finally:
+            self.answered.set()
         return web.Response(text="ok")
 
     async def connect(self, first: bytes = b"") -> tuple[asyncio.StreamReader, Any]:
@@ -157,6 +161,20 @@ async def test_who_is_known_is_no_stranger_and_leaves_no_trace(server: Server) -
             await asyncio.sleep(0.01)
     assert not server.doorman._of_users
     assert not server.doorman._strangers
+
+
+async def test_who_is_known_too_late_is_not_counted(server: Server) -> None:
+    """A connection that is lost before its request is handled must not count for ever."""
+    server.hold = asyncio.Event()
+    async with asyncio.timeout(10):
+        _, writer = await server.connect(GET % b"node")
+        await server.asked.wait()
+        writer.transport.abort()
+        while server.doorman._count:
+            await asyncio.sleep(0.01)
+        server.hold.set()
+        await server.answered.wait()
+    assert not server.doorman._of_users
 
 
 async def test_a_user_has_so_many_connections_and_an_administrator_any(
