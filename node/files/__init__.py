@@ -1,1 +1,2 @@
-"""Directories that containers write into: removed, mounted and unmounted without trusting them."""
+"""Directories that containers write into: removed, measured, mounted and unmounted without
+trusting them."""

@@ -18,7 +18,7 @@ from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from node.files.removal import remove_tree
-from node.kubelet import hook_runner, hooks, planner, pullsecrets, termination
+from node.kubelet import eviction, hook_runner, hooks, planner, pullsecrets, termination
 from node.kubelet.containers import Surroundings, container_spec, log_path
 from node.kubelet.env import Config, HostFacts
 from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
@@ -41,6 +41,7 @@ from node.runtime.base import (
 
 log = logging.getLogger(__name__)
 PULLS_AT_ONCE = 4
+MEASUREMENTS_AT_ONCE = 2
 RETRY_SECONDS = 2.0
 LOST_EXIT_CODE = 137
 LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
@@ -69,6 +70,9 @@ class Tools:
     checks: Checks
     rng: Rng
     pulls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PULLS_AT_ONCE))
+    measurements: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MEASUREMENTS_AT_ONCE)
+    )
 
 
 class Executor:
@@ -81,6 +85,7 @@ class Executor:
         self._wake = wake
         self._hooks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._measuring: asyncio.Task[None] | None = None
         self.observed = observed
         self.memory = memory
 
@@ -108,8 +113,44 @@ class Executor:
             case planner.RemoveFiles():
                 await self._remove_files(pod)
             case planner.FailPod():
-                self.memory.failed = (step.failure, step.message)
-                self._tools.record(pod, "", "Normal", step.failure, step.message)
+                self._fail(step, pod)
+            case planner.MeasureVolumes():
+                self._begin_measuring(pod)
+
+    def _fail(self, step: planner.FailPod, pod: Pod) -> None:
+        self.memory.failed = (step.failure, step.message)
+        if step.grace_seconds is not None:
+            self.memory.kill_at = self._tools.clock.monotonic() + step.grace_seconds
+        self._tools.record(pod, "", step.event, step.failure, step.message)
+
+    def _begin_measuring(self, pod: Pod) -> None:
+        """Count what volumes take beside everything else."""
+        self.memory.measuring = True
+        self._measuring = asyncio.create_task(self._measure(pod), name="volumes' sizes")
+
+    async def _measure(self, pod: Pod) -> None:
+        """Count what volumes with limits take; the end wakes the pod's worker."""
+        tools, memory = self._tools, self.memory
+        async with tools.measurements:
+            start = tools.clock.monotonic()
+            try:
+                for name in eviction.limits(pod):
+                    found = await tools.offload(tools.volumes.used_bytes, pod.metadata.uid, name)
+                    if found is None:
+                        extra = {"object": _named(pod), "volume": name}
+                        log.warning("a volume was not measured", extra=extra)
+                    else:
+                        memory.volume_bytes[name] = found
+            finally:
+                end = tools.clock.monotonic()
+                memory.measuring = False
+                memory.measure_at = end + eviction.rest_seconds(end - start)
+        self._wake()
+
+    def end_measuring(self) -> None:
+        """Leave volumes alone that are about to go."""
+        if self._measuring is not None:
+            self._measuring.cancel()
 
     async def _make_volumes(self, pod: Pod, config: Config, version: str) -> None:
         tools = self._tools

@@ -128,6 +128,11 @@ class PodMemory:
     volumes_version: str = ""
     volumes_made: bool = False
     """Whether every volume has been made, of whatever version."""
+    volume_bytes: dict[str, int] = field(default_factory=dict)
+    """What was counted last of each volume that has a limit."""
+    measuring: bool = False
+    measure_at: float = 0.0
+    """When volumes are measured next."""
     images: dict[str, Ensured] = field(default_factory=dict)
     """Container -> what was ensured for it last."""
     pulls: dict[str, str] = field(default_factory=dict)
@@ -161,7 +166,7 @@ class PodMemory:
     kill_at: float | None = None
     """When what still runs of a pod that is ending is killed; None before its end begins."""
     failed: tuple[str, str] | None = None
-    """(reason, message) of a pod that the kubelet ends: DeadlineExceeded."""
+    """(reason, message) of a pod that the kubelet ends: DeadlineExceeded, Evicted."""
 
     def forget(self, container_id: str) -> None:
         """A container is gone, and with it what is known by its id."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
-from node.kubelet import hooks, probing
+from node.kubelet import eviction, hooks, probing
 from node.kubelet.memory import (
     STABLE_SECONDS,
     Moment,
@@ -38,6 +38,11 @@ class Step:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MakeVolumes(Step):
     """Make the pod's volumes, or bring them up to date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureVolumes(Step):
+    """Begin to count what the pod's volumes take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,9 @@ class FailPod(Step):
 
     failure: str
     message: str
+    event: Literal["Normal", "Warning"] = "Normal"
+    grace_seconds: int | None = None
+    """In place of the pod's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +153,18 @@ def plan(
                 message="Pod was active on the node longer than the specified deadline",
             )
         ]
+    if message := eviction.exceeded(pod, memory.volume_bytes):
+        return [
+            FailPod(
+                reason="a volume is larger than its limit",
+                failure=eviction.REASON,
+                message=message,
+                event="Warning",
+                grace_seconds=eviction.GRACE_SECONDS,
+            )
+        ]
     steps = _plan_run(pod, observed, memory, now, volumes_version)
+    steps = [*steps, *_plan_measuring(pod, memory, now.monotonic)]
     if deadline is not None:
         left = (deadline - now.wall).total_seconds()
         steps = [*steps, Wait(reason="activeDeadlineSeconds", seconds=left)]
@@ -181,6 +200,16 @@ def _deadline(pod: Pod, memory: PodMemory) -> datetime | None:
         return start + timedelta(seconds=seconds)
     except OverflowError:  # anybody may write a status: a start in the year 9999, say
         return None
+
+
+def _plan_measuring(pod: Pod, memory: PodMemory, monotonic: float) -> list[Step]:
+    """Count now and then what a pod has written into volumes that have limits."""
+    if not memory.volumes_made or memory.measuring or not eviction.limits(pod):
+        return []
+    left = memory.measure_at - monotonic
+    if left > 0:
+        return [Wait(reason="volumes are measured now and then", seconds=left)]
+    return [MeasureVolumes(reason="a volume has a limit")]
 
 
 def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float) -> list[Step]:

@@ -141,6 +141,7 @@ class PodWorker:
             self._prober.close()
             self._executor.end_hooks(all_=True)
             self._executor.end_pulls()
+            self._executor.end_measuring()
             for stop in self._watched.values():
                 stop()
 
@@ -220,6 +221,7 @@ class PodWorker:
         ending = planner.is_ending(pod, self.memory)
         if ending:
             self._executor.end_pulls()
+            self._executor.end_measuring()
         self._prober.follow(pod, probing.targets(pod, self.observed, self.memory, ending=ending))
 
     def _now(self) -> Moment:

@@ -197,10 +197,7 @@ def _of_volume(volume: Volume) -> list[str]:
 
 
 def _of_empty_dir(source: EmptyDirVolumeSource) -> list[str]:
-    """Memory has a size of its own; of a disk nothing is set aside."""
-    if source.medium not in ("", "Memory"):
-        return ["medium"]
-    return ["sizeLimit"] if source.sizeLimit and not source.medium else []
+    return [] if source.medium in ("", "Memory") else ["medium"]
 
 
 def _of_container(container: Container, spec: PodSpec, selinux: bool) -> list[str]:

@@ -29,6 +29,7 @@ from common.api.types.core_v1 import (
 )
 from node.files.mounts import mount_tmpfs
 from node.files.removal import remove_tree
+from node.files.usage import used_bytes
 from node.kubelet import env, texts
 from node.kubelet.env import Config, HostFacts
 from node.kubelet.texts import ConfigError
@@ -64,7 +65,14 @@ class Volumes:
         """Where a volume's content is on this machine."""
         if volume.hostPath is not None:
             return volume.hostPath.path
-        return str(self._root / pod_uid / "volumes" / volume.name)
+        return str(self._directory(pod_uid, volume.name))
+
+    def _directory(self, pod_uid: str, name: str) -> Path:
+        return self._root / pod_uid / "volumes" / name
+
+    def used_bytes(self, pod_uid: str, name: str) -> int | None:
+        """What a volume takes of the disk; None where that is not known."""
+        return used_bytes(self._directory(pod_uid, name))
 
     def make(self, pod: Pod, config: Config, host: HostFacts, pod_address: str) -> None:
         """Make every volume of a pod, or bring it up to date, whatever becomes of the others.

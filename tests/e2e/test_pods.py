@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -39,6 +40,13 @@ def test_every_end(clean: Cluster) -> None:
             ["sleep", "1000"],
             container={"ports": [{"containerPort": 80, "hostPort": 80}]},
         ),
+        pod(
+            "grown",
+            ["sh", "-c", "dd if=/dev/zero of=/v/big bs=1M count=3; sleep 1000"],
+            container={"volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+            volumes=[{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}],
+            terminationGracePeriodSeconds=600,
+        ),
     )
     until(lambda: shown(clean, "running") == "Running")
     until(lambda: shown(clean, "succeeded") == "Completed")
@@ -64,6 +72,10 @@ def test_every_end(clean: Cluster) -> None:
     until(lambda: clean.kubectl("logs", "crash", "--previous", check=False) == "once\n")
     until(lambda: "hostPort" in clean.kubectl("describe", "pod", "hosted"))
     assert clean.get("pod", "hosted")["status"]["phase"] == "Pending"
+    until(lambda: clean.get("pod", "grown")["status"]["phase"] == "Failed")
+    described = clean.kubectl("describe", "pod", "grown")
+    assert re.search(r"\nReason: +Evicted\n", described)
+    assert 'Usage of EmptyDir volume "v" exceeds the limit "1Mi".' in described
 
 
 def test_terminating_takes_its_grace(clean: Cluster) -> None:

@@ -9,6 +9,7 @@ import pytest
 from common.api import conditions, times
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Secret
+from node.kubelet import volumes
 from node.runtime.base import ImagePullFailed, RuntimeUnavailable
 from node.runtime.fake import Program
 from protos import node_v1_pb2
@@ -138,6 +139,30 @@ async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> N
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert [s.state for s in (await node.containers()).values()] == ["exited"]
+
+
+async def test_a_pod_that_outgrows_its_volume_is_evicted(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catalogue row F23: what it writes is counted while it runs."""
+    sizes = iter([1 << 20, None, (1 << 20) + 1])
+    monkeypatch.setattr(volumes, "used_bytes", lambda path: next(sizes))
+    await node.assign(
+        pod(
+            volumes=[{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}],
+            terminationGracePeriodSeconds=600,
+        )
+    )
+    await node.wait(19)
+    assert node.master.last(UID).phase == "Running"
+    await node.wait(1)
+    assert node.runtime.changes()[-1].endswith("TERM")
+    await node.wait(2)
+    status = node.master.last(UID)
+    message = 'Usage of EmptyDir volume "v" exceeds the limit "1Mi".'
+    assert (status.phase, status.reason, status.message) == ("Failed", "Evicted", message)
+    assert ("Evicted", message) in node.events
+    assert next(sizes, "none is left") == "none is left"
 
 
 async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNode) -> None:

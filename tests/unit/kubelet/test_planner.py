@@ -300,6 +300,28 @@ def test_the_active_deadline_fails_the_pod() -> None:
     assert wait_of(plan(one, observed(ran()), later=-6)) == 1
 
 
+LIMITED = [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]
+
+
+def test_volumes_with_limits_are_measured_now_and_then() -> None:
+    one = pod(volumes=LIMITED)
+    known = memory(volumes_made=True)
+    assert kinds(plan(one, observed(ran()), known)) == ["MeasureVolumes"]
+    known.measuring = True
+    assert kinds(plan(one, observed(ran()), known)) == []
+    known.measuring, known.measure_at = False, SECONDS + 10
+    assert wait_of(plan(one, observed(ran()), known, later=4)) == 6
+    assert kinds(plan(one, observed(ran()), known, later=10)) == ["MeasureVolumes"]
+    assert kinds(plan(pod(), observed(ran()), memory(volumes_made=True))) == []
+
+
+def test_a_volume_beyond_its_limit_fails_the_pod_within_a_second() -> None:
+    known = memory(volumes_made=True, volume_bytes={"v": (1 << 20) + 1})
+    [step] = plan(pod(volumes=LIMITED), observed(ran()), known)
+    assert isinstance(step, planner.FailPod)
+    assert (step.failure, step.event, step.grace_seconds) == ("Evicted", "Warning", 1)
+
+
 def test_a_pod_that_ran_too_long_has_its_grace_period_before_the_kill() -> None:
     known = memory(
         failed=("DeadlineExceeded", "too long"),

@@ -161,7 +161,6 @@ def test_probes_and_hooks_are_carried_out(name: str) -> None:
             "projected.sources[0].serviceAccountToken",
         ),
         ({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}, "emptyDir.medium"),
-        ({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}]}, "emptyDir.sizeLimit"),
         ({"securityContext": {"supplementalGroupsPolicy": "Strict"}}, "supplementalGroupsPolicy"),
         ({"ephemeralContainers": [{"name": "debug"}]}, "spec.ephemeralContainers"),
     ],
