@@ -4,6 +4,9 @@ Whoever may write endpoints could otherwise reach what nodes offer to each other
 proxy's address as the source. The controllers write addresses of pods, which for pods on the
 node's network are the node's. Source: CVE-2021-25740 and
 https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/.
+
+A machine that names an address and calls from another has not shown that it is its own: it must not
+keep it from those to whom it belongs.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.types.core_v1 import Endpoints, NodeAddress
 from common.api.types.discovery_v1 import EndpointSlice
+from master.apiserver.registry.nodeaddresses import CALLS_FROM, CHECKED
 from master.apiserver.registry.request import Context
 from master.storage.keys import registry_prefix
 from master.storage.watchcache import WatchCache
@@ -31,10 +35,24 @@ class _Status(msgspec.Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    annotations: dict[str, str] = {}
+
+
 class _Node(msgspec.Struct):
     """So much of a Node as is asked for here: a thousand of them are read in one turn."""
 
+    metadata: _Metadata = _Metadata()
     status: _Status = _Status()
+
+    def addresses(self) -> list[str]:
+        """Those that are its own, as far as its machine, if it has one, has shown."""
+        shown = self.metadata.annotations.get(CALLS_FROM)
+        return [
+            one.address
+            for one in self.status.addresses
+            if one.type in CHECKED and shown in (None, one.address)
+        ]
 
 
 class EndpointAddresses:
@@ -69,10 +87,9 @@ class EndpointAddresses:
     def _nodes(self) -> dict[str, str]:
         """The nodes' names by their addresses."""
         return {
-            address.address: entry.name
+            address: entry.name
             for entry in self._cache.list(registry_prefix("nodes"))
-            for address in codec.decode(entry.data, _Node).status.addresses
-            if address.type in ("InternalIP", "ExternalIP")
+            for address in codec.decode(entry.data, _Node).addresses()
         }
 
 

@@ -15,6 +15,8 @@ from master.apiserver.registry import addresses
 from master.apiserver.registry.checks import Findings
 
 CHECKED = ("InternalIP", "ExternalIP")
+CALLS_FROM = "wherry.dev/calls-from"
+"""The annotation of a Node: the address that its machine's stream came from last."""
 _BROADCAST = IPv4Address("255.255.255.255")
 
 

@@ -22,6 +22,7 @@ from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizer import node_name
 from master.apiserver.auth.nodetrust import NodeTrust
 from master.apiserver.rpc import intake
+from master.apiserver.rpc.access import source
 from master.apiserver.rpc.hub import NodeHub, NodeStream
 from master.apiserver.rpc.reports import Reports
 from master.apiserver.rpc.sessions import NodeSessions
@@ -67,7 +68,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             await self._check_trust(identity, context)
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
-            node, status = await self._reports.register(identity, name, hello.node)
+            came_from = source(context.peer())
+            node, status = await self._reports.register(identity, name, hello.node, came_from)
         except StatusError as error:
             await context.abort(code_of(error), error.message[:MESSAGE_MAX])
             raise

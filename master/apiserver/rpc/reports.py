@@ -12,6 +12,7 @@ from common.security.csr import NODE_CERTIFICATE
 from common.security.identity import Identity
 from master.apiserver.auth.nodetrust import REJOIN
 from master.apiserver.registry.node import NodeStrategy
+from master.apiserver.registry.nodeaddresses import CALLS_FROM
 from master.apiserver.registry.noderestriction import check_items, own_labels
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
@@ -30,12 +31,16 @@ class Reports:
         self._pods = pipeline.scheme.require("", "v1", "pods")
         self._leases = pipeline.scheme.require("coordination.k8s.io", "v1", "leases")
 
-    async def register(self, identity: Identity, name: str, data: bytes) -> tuple[Node, bytes]:
-        """Create or refresh the Node object of a kubelet: (it, with its pod CIDR; its status as it
-        was reported)."""
+    async def register(
+        self, identity: Identity, name: str, data: bytes, source: str
+    ) -> tuple[Node, bytes]:
+        """Create or refresh the Node object of a kubelet that calls from the address `source`:
+        (it, with its pod CIDR; its status as it was reported).
+        """
         reported, _ = codec.decode_request(data, Node)
         status = codec.encode(reported.status)
-        labels, said = own_labels(reported.metadata.labels), {NODE_CERTIFICATE: identity.serial}
+        labels = own_labels(reported.metadata.labels)
+        said = {NODE_CERTIFICATE: identity.serial, CALLS_FROM: source}
         reported.metadata = ObjectMeta(name=name, labels=labels, annotations=said)
         ctx = Context(user=identity)
         try:
@@ -68,7 +73,7 @@ class Reports:
         raise AssertionError
 
     async def _refresh(self, ctx: Context, name: str, reported: Node) -> Node:
-        """Bring the labels of a known node up to date; its own choice of others stays.
+        """Bring labels and address of a known node up to date; its own choice of labels stays.
 
         Raises StatusError 403 when it was registered with another certificate.
         """
@@ -79,6 +84,7 @@ class Reports:
             if node.metadata.annotations.setdefault(NODE_CERTIFICATE, serial) != serial:
                 why = f"it belongs to another certificate; to take it over, {REJOIN}"
                 raise errors.forbidden_request(self._nodes, name, why)
+            node.metadata.annotations[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
             return node
 
         return codec.decode(await self._pipeline.update(ctx, self._nodes, "", name, change), Node)

@@ -30,7 +30,7 @@ async def join(pipeline: Pipeline, name: str, **spec: Any) -> Node:
     """Register as a kubelet does."""
     identity = Identity(f"system:node:{name}", ("system:nodes",))
     made = Node(metadata=ObjectMeta(name=name), spec=NodeSpec(**spec))
-    node, _ = await Reports(pipeline).register(identity, name, codec.encode(made))
+    node, _ = await Reports(pipeline).register(identity, name, codec.encode(made), "10.0.0.1")
     return node
 
 
@@ -67,7 +67,9 @@ async def test_a_node_says_nothing_else_of_its_spec(pipeline: Pipeline) -> None:
 async def register(pipeline: Pipeline, serial: str) -> Node:
     """Register n1 with the certificate of that number."""
     identity = Identity("system:node:n1", ("system:nodes",), serial)
-    node, _ = await Reports(pipeline).register(identity, "n1", b'{"metadata":{"name":"n1"}}')
+    node, _ = await Reports(pipeline).register(
+        identity, "n1", b'{"metadata":{"name":"n1"}}', "10.0.0.1"
+    )
     return node
 
 

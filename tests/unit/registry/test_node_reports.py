@@ -36,7 +36,7 @@ async def bound_pod(pipeline: Pipeline) -> Pod:
 async def register(pipeline: Pipeline, **fields: Any) -> Node:
     """As a kubelet does."""
     plain = {"metadata": {"name": "n1"}, **fields}
-    node, _ = await Reports(pipeline).register(NODE, "n1", codec.encode(plain))
+    node, _ = await Reports(pipeline).register(NODE, "n1", codec.encode(plain), "10.0.0.1")
     return node
 
 

@@ -15,6 +15,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.rpc.reports import Reports
 from master.storage.keys import registry_key
 from tests.unit.registry.test_service import service
 
@@ -127,6 +128,9 @@ async def test_an_update_of_anything_else_keeps_what_is_allocated(pipeline: Pipe
     assert after.spec.ports == before.spec.ports
 
 
+ENDPOINTS = SCHEME.require("", "v1", "endpoints")
+
+
 async def test_only_controllers_lead_services_to_nodes(pipeline: Pipeline) -> None:
     node = Node(
         metadata=ObjectMeta(name="node1"),
@@ -134,14 +138,33 @@ async def test_only_controllers_lead_services_to_nodes(pipeline: Pipeline) -> No
     )
     revision = await pipeline.store.create(registry_key("nodes", "node1"), codec.encode(node))
     await pipeline.cache.wait_for(revision, 5.0)
-    found = SCHEME.resource("", "v1", "endpoints")
-    assert found is not None
     subset = {"addresses": [{"ip": "192.168.7.1"}], "ports": [{"port": 80}]}
     plain = {"metadata": {"name": "web"}, "subsets": [subset]}
     obj, _ = codec.convert_request(plain, Endpoints)
     with pytest.raises(errors.StatusError) as raised:
-        await pipeline.create(context(), found, "n", obj)
+        await pipeline.create(context(), ENDPOINTS, "n", obj)
     assert "may not be the address of a node (node1)" in raised.value.message
     obj, _ = codec.convert_request(plain, Endpoints)
     user = context("system:controller:endpoints")
-    assert await pipeline.create(user, found, "n", obj)
+    assert await pipeline.create(user, ENDPOINTS, "n", obj)
+
+
+async def lead_to(pipeline: Pipeline, address: str) -> None:
+    """Write endpoints as a user."""
+    subset = {"addresses": [{"ip": address}], "ports": [{"port": 80}]}
+    plain = {"metadata": {"generateName": "web-"}, "subsets": [subset]}
+    obj, _ = codec.convert_request(plain, Endpoints)
+    await pipeline.create(context(), ENDPOINTS, "n", obj)
+
+
+async def test_an_address_that_a_node_only_names_is_free_for_services(pipeline: Pipeline) -> None:
+    """It has shown that it has the one that it calls from."""
+    identity = Identity("system:node:n1", ("system:nodes",))
+    addresses = [{"type": "InternalIP", "address": text} for text in ("10.0.0.1", "10.0.0.7")]
+    hello = codec.encode({"metadata": {"name": "n1"}, "status": {"addresses": addresses}})
+    for own, other in (("10.0.0.1", "10.0.0.7"), ("10.0.0.7", "10.0.0.1")):
+        await Reports(pipeline).register(identity, "n1", hello, own)
+        await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
+        await lead_to(pipeline, other)
+        with pytest.raises(errors.StatusError, match="may not be the address of a node"):
+            await lead_to(pipeline, own)
