@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,7 @@ encode = msgspec.json.Encoder().encode
 """A Struct or plain value as compact JSON bytes."""
 
 _RAW = msgspec.json.Decoder()
+GIVE_WAY_SECONDS = 0.002
 
 
 @cache
@@ -53,7 +55,9 @@ def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     try:
         value = decoder(cls).decode(data)
         canonical.normalise(value)
+        _give_way(data)
         kept = encode(_twin_decoder(cls).decode(data))
+        _give_way(data)
     except RecursionError as error:
         raise errors.too_deep() from error
     except (msgspec.DecodeError, ValueError):
@@ -61,6 +65,14 @@ def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     # Of a key that is there twice one is lost, with its quotes. Only \u0022 can make up for them.
     every_key_once = kept.count(b'"') == data.count(b'"') and rb"\u0022" not in data
     return value, [] if every_key_once else _duplicates(data)
+
+
+def _give_way(data: bytes) -> None:
+    """Let the event loop have the interpreter: a large body is read in a thread, by calls of C that
+    keep it for 15 ms each, and one answer takes the loop several turns.
+    """
+    if len(data) > strict.C_MAX_BYTES:
+        time.sleep(GIVE_WAY_SECONDS)
 
 
 def _slow(data: bytes, cls: type[T]) -> tuple[T, list[str]]:

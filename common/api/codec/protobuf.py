@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -65,19 +65,18 @@ def encode(plain: dict[str, Any], scheme: Scheme = SCHEME) -> bytes:
     return MAGIC + bytes(envelope.SerializeToString())
 
 
-def list_items(head: Mapping[str, Any], items: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """The items of a list of the kind that `head` says, each as its field of the list's message."""
+def list_item(head: Mapping[str, Any], plain: dict[str, Any]) -> bytes:
+    """An item of a list of the kind that `head` says, as a field of the list's message."""
     kind = SCHEME.kind(head["apiVersion"], head["kind"])
     assert kind is not None
     field = _message_class(kind.module, kind.name).DESCRIPTOR.fields_by_name["items"]
-    for plain in items:
-        message = _message_class(kind.module, kind.name.removesuffix("List"))()
-        write_object(plain, message)
-        yield _field(field.number, message.SerializeToString())
+    message = _message_class(kind.module, kind.name.removesuffix("List"))()
+    write_object(plain, message)
+    return _field(field.number, message.SerializeToString())
 
 
 def list_envelope(head: dict[str, Any], items: Sequence[bytes]) -> list[bytes]:
-    """The parts of an envelope around a list: `head` without items, and what `list_items` made."""
+    """The parts of an envelope around a list: `head` without items, and what `list_item` made."""
     kind = SCHEME.kind(head["apiVersion"], head["kind"])
     assert kind is not None
     message = _message_class(kind.module, kind.name)()

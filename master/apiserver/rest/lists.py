@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from common.api.resource import Resource
 from common.runtime.budget import BudgetExceeded, MemoryBudget
 from common.runtime.offload import Offload
 from common.runtime.unread import Holding
+from master.apiserver.registry.heavy import Heavy
 from master.apiserver.registry.registry import ObjectPage
 from master.apiserver.rest import negotiate, outflow, tables, warnings
 
@@ -44,7 +46,7 @@ class Lists:
 
     def __init__(self, offload: Offload) -> None:
         self._budget = MemoryBudget(RENDERED_MAX_BYTES)
-        self._offload = offload
+        self._offload, self._heavy = offload, Heavy(offload)
 
     async def answer(
         self, request: web.Request, asked: Asked, found: ObjectPage, holding: Holding
@@ -82,8 +84,7 @@ class Lists:
         try:
             async with self._budget.hold(size, timeout_seconds=WAIT_SECONDS):
                 head = _head(asked, found)
-                items = protobuf.list_items(head, map(codec.decode_plain, found.items))
-                parts = protobuf.list_envelope(head, await outflow.rendered(items))
+                parts = protobuf.list_envelope(head, await self._protobuf_items(head, found.items))
                 holding.clear()
                 await holding.fit(parts, timeout_seconds=WAIT_SECONDS)
         except BudgetExceeded as error:
@@ -92,6 +93,22 @@ class Lists:
         response = _with_warnings(asked, web.StreamResponse(headers=headers))
         response.content_length = sum(map(len, parts))
         return await outflow.send(request, response, parts, holding)
+
+    async def _protobuf_items(self, head: dict[str, Any], items: Sequence[bytes]) -> list[bytes]:
+        """The items in batches, with turns for others; what is large is made in a thread."""
+
+        def render(data: bytes) -> bytes:
+            return protobuf.list_item(head, codec.decode_plain(data))
+
+        made, waiting, size = [], [], 0
+        for data in items:
+            waiting.append(await self._heavy(len(data), render, data))
+            size += len(data)
+            if size >= outflow.PIECE_BYTES:
+                made.append(b"".join(waiting))
+                waiting, size = [], 0
+                await asyncio.sleep(0)
+        return [*made, *waiting]
 
     async def _yaml(
         self, request: web.Request, asked: Asked, found: ObjectPage, holding: Holding

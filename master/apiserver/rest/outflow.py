@@ -104,12 +104,3 @@ async def paced(
     made.content_length = len(body)
     holding.add([body])
     return await send(request, made, [body], holding)
-
-
-async def rendered(parts: Iterable[bytes]) -> list[bytes]:
-    """Batches of an answer that must be whole before it can be sent, with turns for others."""
-    made = []
-    for batch in batches(parts):
-        made.append(batch)
-        await asyncio.sleep(0)
-    return made

@@ -164,6 +164,16 @@ def test_of_too_many_findings_the_first_are_told() -> None:
     assert findings == [f'unknown field "u{n}"' for n in range(errors.FINDINGS_MAX)]
 
 
+@pytest.mark.parametrize(("size", "pauses"), [(1000, 0), (1 << 20, 2)])
+def test_who_reads_a_large_body_gives_way(
+    monkeypatch: pytest.MonkeyPatch, size: int, pauses: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(codec.time, "sleep", slept.append)
+    codec.decode_request(b'{"data":{"a":"%b"}}' % (b"x" * size), ConfigMap)
+    assert len(slept) == pauses
+
+
 def test_the_last_of_duplicates_counts() -> None:
     value, _ = codec.decode_request(b'{"data":{"a":"1","a":"2"}}', ConfigMap)
     assert value.data == {"a": "2"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -130,6 +131,23 @@ async def test_protobuf_is_the_same_as_encoded_at_once(world: World, size: str) 
     body, headers = await world.ask("protobuf")
     assert protobuf.decode(body) == protobuf.decode(protobuf.encode(expected(world)))
     assert int(headers["Content-Length"]) == len(body)
+
+
+@pytest.mark.parametrize(("size", "in_loop"), [("many", True), ("large items", False)])
+async def test_large_items_are_no_work_of_the_loops(
+    world: World, monkeypatch: pytest.MonkeyPatch, size: str, in_loop: bool
+) -> None:
+    """A pod of 1.5 MB takes longer than others may wait."""
+    threads, real = [], protobuf.list_item
+
+    def noted(head: dict[str, Any], plain: dict[str, Any]) -> bytes:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return real(head, plain)
+
+    monkeypatch.setattr(protobuf, "list_item", noted)
+    world.found = page(*LARGE[size])
+    await world.ask("protobuf")
+    assert threads == [in_loop] * len(world.found.items)
 
 
 @pytest.mark.parametrize("size", LARGE)
