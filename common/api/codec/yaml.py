@@ -1,6 +1,6 @@
-"""YAML in: documents to plain values, without aliases, dates or surprises in size.
+"""YAML in and out, as the plain values of JSON: no aliases, no dates, no surprises in size.
 
-Made in one pass over the parser's events, with a stack of our own. Scalars and keys are read as
+Read in one pass over the parser's events, with a stack of our own. Scalars and keys are read as
 sigs.k8s.io/yaml reads them: see tolerance.
 """
 
@@ -16,6 +16,7 @@ from common.api.codec import tolerance
 
 SIZE_MAX_BYTES = 1 << 20
 DEPTH_MAX = 100
+_TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
 _VERSION = (1, 1)
 
@@ -39,6 +40,67 @@ def decode_request(data: bytes) -> tuple[Any, list[str]]:
 def decode_all(data: bytes) -> list[Any]:
     """Plain values of every document of a file, empty ones left out; raises like decode."""
     return [document for document in _decode(data)[0] if document is not None]
+
+
+def encode(plain: Any) -> bytes:
+    """Plain values in block style, keys in their order; takes half a second for a megabyte.
+
+    Event by event, without PyYAML's graph of nodes: the garbage collector would walk all of it
+    again and again, for up to 80 ms in which no other thread has a turn.
+    """
+    pieces = _Pieces()
+    out: Any = pieces
+    dumper = yaml.CSafeDumper(out, encoding="utf-8")
+    dumper.emit(yaml.StreamStartEvent(encoding="utf-8"))
+    dumper.emit(yaml.DocumentStartEvent(explicit=False))
+    _emit(dumper, plain)
+    dumper.emit(yaml.DocumentEndEvent(explicit=False))
+    dumper.emit(yaml.StreamEndEvent())
+    return b"".join(pieces.made)
+
+
+class _Pieces:
+    """Takes what a dumper writes."""
+
+    def __init__(self) -> None:
+        self.made: list[bytes] = []
+
+    def write(self, piece: bytes) -> None:
+        """Take a piece."""
+        self.made.append(piece)
+
+
+def _emit(dumper: yaml.CSafeDumper, value: Any) -> None:
+    if isinstance(value, dict):
+        dumper.emit(_OBJECT)
+        for key, member in value.items():
+            dumper.emit(_scalar(dumper, key))
+            _emit(dumper, member)
+        dumper.emit(_OBJECT_END)
+    elif isinstance(value, list):
+        dumper.emit(_LIST)
+        for item in value:
+            _emit(dumper, item)
+        dumper.emit(_LIST_END)
+    else:
+        dumper.emit(_scalar(dumper, value))
+
+
+_OBJECT = yaml.MappingStartEvent(None, f"{_TAG}map", True, flow_style=False)
+_OBJECT_END = yaml.MappingEndEvent()
+_LIST = yaml.SequenceStartEvent(None, f"{_TAG}seq", True, flow_style=False)
+_LIST_END = yaml.SequenceEndEvent()
+
+
+def _scalar(dumper: yaml.CSafeDumper, value: Any) -> yaml.ScalarEvent:
+    """A scalar; a text that PyYAML or Go would read as another type (`1e3`) is quoted."""
+    node: Any = dumper.represent_data(value)
+    resolve: Any = dumper.resolve
+    as_it_is = resolve(yaml.ScalarNode, node.value, (True, False)) == node.tag
+    if isinstance(value, str):
+        as_it_is = as_it_is and tolerance.yaml_scalar(value, None, plain=True) is value
+    is_text = node.tag == f"{_TAG}str"
+    return yaml.ScalarEvent(None, node.tag, (as_it_is, is_text), node.value, style=node.style)
 
 
 def _refused(why: object) -> errors.StatusError:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from common.api import errors
 from common.api.codec import json as codec
-from common.api.codec import protobuf
+from common.api.codec import protobuf, yaml
 from common.api.resource import Resource
 from common.runtime.budget import BudgetExceeded, MemoryBudget
 from common.runtime.offload import Offload
@@ -119,7 +119,7 @@ class Lists:
         )
         await response.prepare(request)
         try:
-            head = negotiate.to_yaml(_head(asked, found))
+            head = yaml.encode(_head(asked, found))
             head += b"items:\n" if found.items else b"items: []\n"
             await outflow.write(request, response, head, holding=holding)
             for data in found.items:
@@ -192,4 +192,4 @@ def _partial_item(data: bytes) -> bytes:
 
 
 def _yaml_item(data: bytes) -> bytes:
-    return negotiate.to_yaml([codec.decode_plain(without_type(data))])
+    return yaml.encode([codec.decode_plain(without_type(data))])

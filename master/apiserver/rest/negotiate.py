@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from common.api import errors
 from common.api.codec import json as codec
-from common.api.codec import protobuf
+from common.api.codec import protobuf, yaml
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -63,18 +63,10 @@ def _clause(text: str) -> tuple[str, dict[str, str]]:
     return media_type.lower(), dict(part.split("=", 1) for part in rest if "=" in part)
 
 
-def to_yaml(plain: Any) -> bytes:
-    """Plain values as YAML; takes long, so that what is large belongs off the event loop."""
-    import yaml as pyyaml  # most masters never need it
-
-    made: str = pyyaml.dump(plain, Dumper=pyyaml.CSafeDumper, sort_keys=False)
-    return made.encode()
-
-
 def encode_answer(plain: dict[str, Any], form: Accepted) -> tuple[bytes, str]:
     """(body, Content-Type) of an answer that is at hand as plain values."""
     if form.media_type == YAML:
-        return to_yaml(plain), YAML
+        return yaml.encode(plain), YAML
     if form.media_type == PROTOBUF:
         return protobuf.encode(plain), PROTOBUF
     return codec.encode(plain), JSON

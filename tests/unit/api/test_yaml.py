@@ -6,6 +6,9 @@ import time
 from typing import Any
 
 import pytest
+import yaml as pyyaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.api import errors
 from common.api.codec import yaml
@@ -92,3 +95,65 @@ def test_files_have_several_documents() -> None:
     assert yaml.decode_all(b"a: 1\n---\n---\nb: 2\n") == [{"a": 1}, {"b": 2}]
     with pytest.raises(errors.StatusError, match="aliases"):
         yaml.decode_all(b"a: 1\n---\na: &x [1]\nb: *x\n")
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(-1e15, 1e15)
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"])) | st.sampled_from(
+    [
+        "",
+        "1",
+        "010",
+        "1e3",
+        "yes",
+        "~",
+        "null",
+        "2020-01-01",
+        "- a",
+        "a: b",
+        " a",
+        "a\nb\n",
+        "#",
+        "=",
+        "<<",
+    ]
+)
+PLAIN = st.recursive(
+    SCALARS | TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=20
+)
+
+
+@given(st.dictionaries(TEXTS, PLAIN))
+def test_what_is_written_is_read_as_it_was(plain: dict[str, Any]) -> None:
+    written = yaml.encode(plain)
+    assert pyyaml.safe_load(written) == plain
+    assert yaml.decode(written) == plain
+
+
+def test_a_text_that_could_be_another_type_is_quoted() -> None:
+    plain = {
+        "b": [{"x": 1, "y": "1"}, []],
+        "a": {},
+        "t": "a\nb",
+        "n": None,
+        "l": ["yes", True, "1e3", "0x10", "0o10", "1:30"],
+    }
+    lines = (
+        "b:",
+        "- x: 1",
+        "  'y': '1'",
+        "- []",
+        "a: {}",
+        "t: 'a",
+        "",
+        "  b'",
+        "'n': null",
+        "l:",
+        "- 'yes'",
+        "- true",
+        "- '1e3'",
+        "- '0x10'",
+        "- '0o10'",
+        "- '1:30'",
+        "",
+    )
+    assert yaml.encode(plain).decode() == "\n".join(lines)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from common.api.codec import json as codec
-from master.apiserver.rest import negotiate
+from common.api.codec import yaml
 from protos import openapi_v2_pb2 as v2
 
 Plain = dict[str, Any]
@@ -109,4 +109,4 @@ def _any(value: Any) -> v2.Any:
 @cache
 def _yaml(data: bytes) -> str:
     """JSON as YAML, as far as the few values of a document go."""
-    return negotiate.to_yaml(codec.decode_plain(data)).decode()
+    return yaml.encode(codec.decode_plain(data)).decode()
