@@ -78,5 +78,5 @@ def own_address(master: str) -> str:
         except OSError as error:
             raise ConfigError(
                 f"node-ip is not set, and {host} cannot be reached: {reason(error)}"
-            ) from (error)
+            ) from error
         return str(probe.getsockname()[0])

@@ -12,6 +12,10 @@ from master.apiserver.rpc.door import Door
 
 KEEPALIVE_MS = 10_000
 HANDSHAKE_MS = 10_000
+IDLE_MS = 15_000
+"""A connection without calls is closed after that where anybody can connect: clients that have
+another call connect again by themselves.
+"""
 STREAMS_MAX = 256
 """Calls at once on one connection; further ones wait in the client."""
 REQUEST_MAX_BYTES = 2 << 20
@@ -62,6 +66,7 @@ async def serve(
             ("grpc.so_reuseport", 0),
             # Otherwise what arrives for a call that is not read yet grows with the line's speed.
             ("grpc.http2.bdp_probe", 0),
+            *([("grpc.max_connection_idle_ms", IDLE_MS)] if listener.client_ca is None else []),
         ],
     )
     for add in services:
