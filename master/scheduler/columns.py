@@ -15,7 +15,7 @@ is as long as `size`; arrays that are handed out are views and must not be chang
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from common.api.types.core_v1 import Node
 from common.client.informer import Item
+from master.scheduler.meetings import Meetings, Met
 from master.scheduler.pod import PodClass, PodInfo
 from master.scheduler.requests import CPU, MEMORY, PODS, STORAGE, amounts
 
@@ -89,6 +90,7 @@ class Columns:
         """How many pods of each class are on which rows, those on their way out among them."""
         self.attached: dict[PodClass, None] = {}
         """The classes among them whose pods want to be near pods, or away from them."""
+        self.meetings = Meetings()
         self.namespaces: dict[str, Mapping[str, str]] = {}
         """The labels of each namespace."""
         self.ports: dict[int, dict[tuple[str, str, int], int]] = defaultdict(dict)
@@ -168,6 +170,17 @@ class Columns:
     def label_values(self, key: str) -> Mapping[str, int]:
         """The number of each value of a label."""
         return self._label(key).values
+
+    def met(self, pod: PodClass) -> Iterator[tuple[PodClass, Met]]:
+        """The classes of pods that are there and that a pod has to do with, as it meets them."""
+        return self.meetings.of(pod, self._to_meet(pod))
+
+    def prepare(self, pod: PodClass) -> Iterator[None]:
+        """Let a pod meet them ahead, in small pieces between which the columns may change."""
+        return self.meetings.prepare(pod, self._to_meet(pod))
+
+    def _to_meet(self, pod: PodClass) -> Mapping[PodClass, object]:
+        return self.crowds if pod.attached else self.attached
 
     def put_node(self, item: Item) -> NodeRow | None:
         """Add or change a node; answers what it was before."""
@@ -379,6 +392,7 @@ class Columns:
         if not crowd:
             del self.crowds[shape]
             self.attached.pop(shape, None)
+            self.meetings.forget(shape)
         elif shape.attached:
             self.attached[shape] = None
 

@@ -1,4 +1,4 @@
-"""What a class of pods says about pods beside it, read once. Pure.
+"""What a class of pods says about pods beside it. Pure.
 
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 """
@@ -6,7 +6,6 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from common.api import labels
@@ -15,7 +14,7 @@ from common.api.types.core_v1 import PodAffinity, PodAffinityTerm, PodAntiAffini
 from master.scheduler.pod import PodClass
 
 REQUIRED_WEIGHT = 1
-"""What a required term of a pod that is there adds for the pods that it wants near."""
+"""Of a required term of a pod that is there, for the pods that it wants near."""
 
 
 class Term(NamedTuple):
@@ -26,30 +25,26 @@ class Term(NamedTuple):
     namespaces: Selector | None
     selector: Selector
     weight: float
+    """What it adds to the score of a node: its own, and others' once the pod is there."""
 
 
 class Terms(NamedTuple):
-    """All that a class of pods says about pods beside it."""
+    """All that a class of pods says about pods beside it: ranges of one list."""
 
-    near: tuple[Term, ...]
-    apart: tuple[Term, ...]
-    preferred: tuple[Term, ...]
-    opinions: tuple[Term, ...]
-    """What counts for and against others' nodes once the pod is there."""
+    all: tuple[Term, ...]
+    near: range
+    apart: range
+    preferred: range
 
 
-@lru_cache(maxsize=4096)
 def terms_of(pod: PodClass) -> Terms:
-    """The terms of a class of pods, read once: each is asked about again with every other pod."""
-    near, apart = _required(_affinity(pod)), _required(_anti_affinity(pod))
-    wanted = ((REQUIRED_WEIGHT, term) for term in near)
-    preferred = tuple(_term(term, pod, weight) for weight, term in _preferred(pod))
-    return Terms(
-        near=tuple(_term(term, pod) for term in near),
-        apart=tuple(_term(term, pod) for term in apart),
-        preferred=preferred,
-        opinions=(*preferred, *(_term(term, pod, weight) for weight, term in wanted)),
-    )
+    """The terms of a class of pods."""
+    near = [_term(term, pod, REQUIRED_WEIGHT) for term in _required(_affinity(pod))]
+    apart = [_term(term, pod) for term in _required(_anti_affinity(pod))]
+    preferred = [_term(term, pod, weight) for weight, term in _preferred(pod)]
+    first, second = len(near), len(near) + len(apart)
+    terms = (*near, *apart, *preferred)
+    return Terms(terms, range(first), range(first, second), range(second, len(terms)))
 
 
 def _term(term: PodAffinityTerm, owner: PodClass, weight: float = 0) -> Term:

@@ -6,16 +6,15 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 
 from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent, Rejections
 from master.scheduler.pod import PodClass
-from master.scheduler.podterms import Term, terms_of
+from master.scheduler.podterms import Term, Terms
 from master.scheduler.topology import of_domain
 
 NOT_NEAR = "node(s) didn't match pod affinity rules"
@@ -48,103 +47,107 @@ class InterPodAffinity:
 
     def score(self, pod: PodClass, columns: Columns, feasible: Bools) -> Floats | None:
         """By the weights of preferred terms: of the pod's own, and of pods that are there."""
-        raw: Floats | None = None
-        for part in _opinions(pod, columns):
-            raw = part if raw is None else raw + part
-        if raw is None:
+        opinions = _opinions(pod, columns)
+        if not opinions:
             return None
+        raw: Floats = np.add.reduce(opinions)
         seen = raw[feasible]
         low, high = float(seen.min()), float(seen.max())
         return None if low == high else (raw - low) * (100.0 / (high - low))
 
 
-def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
-    """For each reason all nodes, once: there may be thousands of terms of pods that are there."""
-    if pod.attached:
-        own, others = terms_of(pod), _Others(columns)
-        if own.near:
-            yield NOT_NEAR, ~_is_near(own.near, pod, others)
-        near = np.zeros(columns.size, np.bool_)
-        for term in own.apart:
-            near |= of_domain(term.topology_key, columns, others.meant(term)) > 0
-        if near.any():
-            yield TOO_NEAR, near
-    if columns.attached:
-        kept = np.zeros(columns.size, np.bool_)
-        for term, other in _of_others("apart", pod, columns):
-            kept |= of_domain(term.topology_key, columns, _crowd([other], columns)) > 0
-        if kept.any():
-            yield KEPT_AWAY, kept
-
-
-def _opinions(pod: PodClass, columns: Columns) -> Iterator[Floats]:
-    """What each preferred term, of the pod or of one that is there, says for and against nodes."""
-    if pod.attached:
-        others = _Others(columns)
-        for term in terms_of(pod).preferred:
-            yield term.weight * of_domain(term.topology_key, columns, others.meant(term))
-    for term, other in _of_others("opinions", pod, columns):
-        yield term.weight * of_domain(term.topology_key, columns, _crowd([other], columns))
-
-
-def _of_others(
-    which: Literal["apart", "opinions"], pod: PodClass, columns: Columns
-) -> Iterator[tuple[Term, PodClass]]:
-    """The terms about a pod of pods that are there, and whose they are."""
-    own = dict(pod.labels)
-    for other in columns.attached:
-        for term in getattr(terms_of(other), which):
-            if _means(term, pod.namespace, own, columns):
-                yield term, other
-
-
-class _Others:
-    """The classes of pods that are there, their labels read once for all terms."""
+class _Crowds:
+    """Pods on their nodes, weighed, by the key of the domains that they count in."""
 
     def __init__(self, columns: Columns) -> None:
-        self.columns = columns
+        self._columns = columns
+        self._of: dict[str, Floats] = {}
 
-    @cached_property
-    def _labels(self) -> list[tuple[PodClass, dict[str, str]]]:
-        return [(other, dict(other.labels)) for other in self.columns.crowds]
+    def add(self, key: str, pods: PodClass, weight: float = 1.0) -> None:
+        """Count the pods of a class in."""
+        found = self._of.get(key)
+        if found is None:
+            found = self._of[key] = np.zeros(self._columns.size, np.float64)
+        for row, count in self._columns.crowds[pods].items():
+            found[row] += weight * count
 
-    def meant(self, *terms: Term) -> Floats:
-        """How many pods that all of some terms are about are on each node."""
-        found = [
-            other
-            for other, its in self._labels
-            if all(_means(term, other.namespace, its, self.columns) for term in terms)
-        ]
-        return _crowd(found, self.columns)
+    def domains(self) -> list[Floats]:
+        """For each node the weight of its domain, by one key after the other."""
+        return [of_domain(key, self._columns, found) for key, found in self._of.items()]
 
 
-def _is_near(terms: tuple[Term, ...], pod: PodClass, others: _Others) -> Bools:
+def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
+    """For each reason all nodes, once: there may be thousands of terms of pods that are there."""
+    if not pod.attached and not columns.attached:
+        return
+    own = columns.meetings.terms_in_hand(pod)
+    near, apart, kept = (_Crowds(columns) for _ in range(3))
+    for other, met in columns.met(pod):
+        meant = set(_reaching(own, met.own, other.namespace, columns))
+        if own.near and meant.issuperset(own.near):
+            for key in {own.all[number].topology_key for number in own.near}:
+                near.add(key, other)
+        for number in meant.intersection(own.apart):
+            apart.add(own.all[number].topology_key, other)
+        if met.others:
+            its = columns.meetings.terms(other)
+            away = met.others.intersection(its.apart)
+            for number in _reaching(its, away, pod.namespace, columns):
+                kept.add(its.all[number].topology_key, other)
+    if own.near:
+        yield NOT_NEAR, ~_is_near(pod, own, near, columns)
+    for reason, crowds in ((TOO_NEAR, apart), (KEPT_AWAY, kept)):
+        if found := crowds.domains():
+            rejected = np.logical_or.reduce([weights > 0 for weights in found])
+            if rejected.any():
+                yield reason, rejected
+
+
+def _is_near(pod: PodClass, own: Terms, near: _Crowds, columns: Columns) -> Bools:
     """The nodes in whose domains, by each of the terms, are pods that all of them mean.
 
     The first pod of a group that wants to be together may go anywhere.
     """
-    columns, own = others.columns, dict(pod.labels)
-    crowd = others.meant(*terms)
-    there = [of_domain(term.topology_key, columns, crowd) > 0 for term in terms]
-    if not np.any(there) and all(_means(term, pod.namespace, own, columns) for term in terms):
+    there = [weights > 0 for weights in near.domains()]
+    if not np.any(there):
+        terms, labels = [own.all[number] for number in own.near], dict(pod.labels)
+        if not all(
+            term.selector.matches(labels) and _reaches(term, pod.namespace, columns)
+            for term in terms
+        ):
+            return np.zeros(columns.size, np.bool_)
         there = [columns.label(term.topology_key) > 0 for term in terms]
-    near: Bools = np.logical_and.reduce(there)
-    return near
-
-
-def _means(term: Term, namespace: str, own: Mapping[str, str], columns: Columns) -> bool:
-    """Whether pods of a namespace, with labels of their own, are among those it is about."""
-    if namespace not in term.names:
-        its = columns.namespaces.get(namespace)
-        if term.namespaces is None or its is None or not term.namespaces.matches(its):
-            return False
-    return term.selector.matches(own)
-
-
-def _crowd(classes: Iterable[PodClass], columns: Columns) -> Floats:
-    """How many pods of some classes are on each node."""
-    found = np.zeros(columns.size, np.float64)
-    for one in classes:
-        for row, count in columns.crowds[one].items():
-            found[row] += count
+    found: Bools = np.logical_and.reduce(there)
     return found
+
+
+def _opinions(pod: PodClass, columns: Columns) -> list[Floats]:
+    """What the preferred terms, of the pod and of those that are there, say of nodes."""
+    if not pod.attached and not columns.attached:
+        return []
+    own, found = columns.meetings.terms_in_hand(pod), _Crowds(columns)
+    for other, met in columns.met(pod):
+        wanted = met.own.intersection(own.preferred)
+        for number in _reaching(own, wanted, other.namespace, columns):
+            found.add(own.all[number].topology_key, other, own.all[number].weight)
+        if met.others:
+            its = columns.meetings.terms(other)
+            about = met.others.difference(its.apart)
+            for number in _reaching(its, about, pod.namespace, columns):
+                found.add(its.all[number].topology_key, other, its.all[number].weight)
+    return found.domains()
+
+
+def _reaching(
+    terms: Terms, numbers: Iterable[int], namespace: str, columns: Columns
+) -> Iterator[int]:
+    """Those of some terms that are about pods of a namespace."""
+    return (number for number in numbers if _reaches(terms.all[number], namespace, columns))
+
+
+def _reaches(term: Term, namespace: str, columns: Columns) -> bool:
+    """Whether a term is about pods of a namespace."""
+    if namespace in term.names:
+        return True
+    its = columns.namespaces.get(namespace)
+    return term.namespaces is not None and its is not None and term.namespaces.matches(its)

@@ -1,0 +1,96 @@
+"""What pods say of each other by their terms of affinity, as far as labels tell. Pure.
+
+A pod meets every class of pods that is there. What comes of a meeting never changes, so that it is
+worked out once for each pod in hand, and ahead of its cycle in small pieces: a thousand classes of
+sixteen terms each would hold the event loop up for long.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from master.scheduler.pod import PodClass
+from master.scheduler.podterms import Terms, terms_of
+
+PODS_KEPT = 8
+"""Pods in hand: one of each lane, and what a ReplicaSet has more of."""
+
+
+class Met(NamedTuple):
+    """What a pod and a class of pods that is there say of each other."""
+
+    own: frozenset[int]
+    """The numbers, in `Terms.all`, of the pod's terms that are about the class."""
+    others: frozenset[int]
+    """The same of the class's terms that are about the pod."""
+
+
+class _Known(NamedTuple):
+    """A pod in hand, and those whom it has met."""
+
+    terms: Terms
+    met: dict[PodClass, Met]
+
+
+class Meetings:
+    """Of the pods in hand. Whoever is not there any more must be forgotten."""
+
+    def __init__(self) -> None:
+        self._pods: OrderedDict[PodClass, _Known] = OrderedDict()
+        self._terms: dict[PodClass, Terms] = {}
+
+    def prepare(self, pod: PodClass, others: Mapping[PodClass, object]) -> Iterator[None]:
+        """Let a pod meet others, one between two turns; `others` may change meanwhile."""
+        known = self._known(pod)
+        for other in list(others):
+            if other in others and other not in known.met:
+                self._meet(pod, known, other)
+                yield
+
+    def of(self, pod: PodClass, others: Iterable[PodClass]) -> Iterator[tuple[PodClass, Met]]:
+        """Each of the others, with what comes of meeting it."""
+        known = self._known(pod)
+        for other in others:
+            yield other, known.met.get(other) or self._meet(pod, known, other)
+
+    def terms(self, pod: PodClass) -> Terms:
+        """The terms of a class of pods that is there, read once."""
+        found = self._terms.get(pod)
+        if found is None:
+            found = self._terms[pod] = terms_of(pod)
+        return found
+
+    def terms_in_hand(self, pod: PodClass) -> Terms:
+        """The terms of a pod that is to be placed."""
+        return self._known(pod).terms
+
+    def forget(self, gone: PodClass) -> None:
+        """No pod of that class is there any more."""
+        self._terms.pop(gone, None)
+        for known in self._pods.values():
+            known.met.pop(gone, None)
+
+    def _known(self, pod: PodClass) -> _Known:
+        known = self._pods.get(pod)
+        if known is None:
+            known = self._pods[pod] = _Known(terms_of(pod), {})
+            if len(self._pods) > PODS_KEPT:
+                self._pods.popitem(last=False)
+        self._pods.move_to_end(pod)
+        return known
+
+    def _meet(self, pod: PodClass, known: _Known, other: PodClass) -> Met:
+        its = self.terms(other) if other.attached else None
+        met = Met(_about(known.terms, other), _about(its, pod) if its is not None else frozenset())
+        known.met[other] = met
+        return met
+
+
+def _about(terms: Terms, pod: PodClass) -> frozenset[int]:
+    """The numbers of the terms whose selectors the labels of a class of pods match."""
+    if not terms.all:
+        return frozenset()
+    own = dict(pod.labels)
+    return frozenset(n for n, term in enumerate(terms.all) if term.selector.matches(own))

@@ -1,0 +1,66 @@
+"""Pods that meet ahead of a cycle: nothing is done twice, and nobody is remembered who left."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.api.labels import Selector
+from master.scheduler.columns import Columns
+from master.scheduler.meetings import PODS_KEPT
+from tests.unit.scheduler.test_inter_pod_affinity import PLUGIN, apart, near, term, with_db
+from tests.unit.scheduler.test_plugins import rejected
+from tests.unit.scheduler.world import pod
+
+CROWD = 50
+
+
+def crowded() -> Columns:
+    """Fifty classes of pods that keep a pod of theirs away."""
+    columns = with_db()
+    for number in range(CROWD):
+        columns.put_pod(apart(f"there{number}", term(f"a{number}")), "b1")
+    return columns
+
+
+def matches(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One item for each time that labels are matched."""
+    seen: list[None] = []
+    real = Selector.matches
+    monkeypatch.setattr(Selector, "matches", lambda s, own: seen.append(None) or real(s, own))
+    return seen
+
+
+def test_a_cycle_that_was_prepared_matches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns, wanted = crowded(), near("p", term(), labels={"app": "a7"})
+    unprepared = rejected(PLUGIN, wanted, columns)
+    columns = crowded()
+    pieces = sum(1 for _ in columns.prepare(wanted.shape))
+    assert pieces == CROWD + 1
+    seen = matches(monkeypatch)
+    assert rejected(PLUGIN, wanted, columns) == unprepared
+    assert unprepared
+    assert not seen
+    assert not list(columns.prepare(wanted.shape)), "all are met"
+
+
+def test_who_comes_and_goes_meanwhile_is_met_and_not_remembered() -> None:
+    columns, wanted = crowded(), pod("p", labels={"app": "new"})
+    pieces = columns.prepare(wanted.shape)
+    next(pieces)
+    for number in range(CROWD):
+        columns.remove_pod(f"default/there{number}")
+    columns.put_pod(apart("late", term("new")), "a1")
+    assert not list(pieces)
+    assert rejected(PLUGIN, wanted, columns), "the late one keeps it away"
+    columns.remove_pod("default/late")
+    assert not rejected(PLUGIN, wanted, columns)
+    known = columns.meetings
+    assert not known._terms
+    assert not any(one.met for one in known._pods.values())
+
+
+def test_few_pods_in_hand_are_kept() -> None:
+    columns = crowded()
+    for number in range(PODS_KEPT + 5):
+        rejected(PLUGIN, pod(f"p{number}", labels={"app": f"x{number}"}), columns)
+    assert len(columns.meetings._pods) == PODS_KEPT
