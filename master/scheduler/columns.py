@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from common.api.types.core_v1 import Node
 from common.client.informer import Item
-from master.scheduler.meetings import Meetings, Met
+from master.scheduler.meetings import LabelClass, Meetings, Met
 from master.scheduler.pod import PodClass, PodInfo
 from master.scheduler.requests import CPU, MEMORY, PODS, STORAGE, amounts
 
@@ -85,7 +85,7 @@ class Columns:
         self.nodes: dict[str, NodeRow] = {}
         self.names: list[str] = []
         self.resources = {CPU: 0, MEMORY: 1, STORAGE: 2, PODS: 3}
-        self.classes: dict[tuple[str, tuple[tuple[str, str], ...], str], int] = {}
+        self.classes: dict[LabelClass, int] = {}
         self.crowds: dict[PodClass, Counter[int]] = {}
         """How many pods of each class are on which rows, those on their way out among them."""
         self.attached: dict[PodClass, None] = {}
@@ -175,9 +175,14 @@ class Columns:
         """The classes of pods that are there and that a pod has to do with, as it meets them."""
         return self.meetings.of(pod, self._to_meet(pod))
 
+    def counting(self, pod: PodClass) -> list[Floats]:
+        """For each of a pod's spread constraints how many pods it counts on each node."""
+        chosen = self.meetings.counting(pod, self.classes)
+        return [self.counts[indexes].sum(axis=0, dtype=np.float64) for indexes in chosen]
+
     def prepare(self, pod: PodClass) -> Iterator[None]:
         """Let a pod meet them ahead, in small pieces between which the columns may change."""
-        return self.meetings.prepare(pod, self._to_meet(pod))
+        return self.meetings.prepare(pod, self._to_meet(pod), self.classes)
 
     def _to_meet(self, pod: PodClass) -> Mapping[PodClass, object]:
         return self.crowds if pod.attached else self.attached
@@ -403,6 +408,7 @@ class Columns:
         if not self._class_totals[index]:
             del self.classes[(shape.namespace, shape.labels, shape.owner)]
             self._free_classes.append(index)
+            self.meetings.forget_class(index)
 
     def _class(self, shape: PodClass) -> int:
         """The number of a class; those without pods are used again."""

@@ -1,8 +1,9 @@
-"""What pods say of each other by their terms of affinity, as far as labels tell. Pure.
+"""What a pod and pods that are there have to do with each other, as far as labels tell. Pure.
 
-A pod meets every class of pods that is there. What comes of a meeting never changes, so that it is
-worked out once for each pod in hand, and ahead of its cycle in small pieces: a thousand classes of
-sixteen terms each would hold the event loop up for long.
+A pod meets every class of pods that is there: they are about each other by terms of affinity, and
+it counts them by its spread constraints. What comes of that never changes, so that it is worked out
+once for each pod in hand, and ahead of its cycle in small pieces: a thousand classes of sixteen
+terms each would hold the event loop up for long.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from master.scheduler.pod import PodClass
-from master.scheduler.podterms import Terms, terms_of
+from master.scheduler.podterms import Spread, Terms, spread_of, terms_of
 
 PODS_KEPT = 8
 """Pods in hand: one of each lane, and what a ReplicaSet has more of."""
+LabelClass = tuple[str, tuple[tuple[str, str], ...], str]
+"""Namespace, labels and owner of pods."""
 
 
 class Met(NamedTuple):
@@ -28,10 +31,13 @@ class Met(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A pod in hand, and those whom it has met."""
+    """A pod in hand, those whom it has met, and by which constraints it counts which."""
 
+    namespace: str
     terms: Terms
+    spread: tuple[Spread, ...]
     met: dict[PodClass, Met]
+    counted: dict[int, frozenset[int]]
 
 
 class Meetings:
@@ -41,9 +47,15 @@ class Meetings:
         self._pods: OrderedDict[PodClass, _Known] = OrderedDict()
         self._terms: dict[PodClass, Terms] = {}
 
-    def prepare(self, pod: PodClass, others: Mapping[PodClass, object]) -> Iterator[None]:
-        """Let a pod meet others, one between two turns; `others` may change meanwhile."""
+    def prepare(
+        self, pod: PodClass, others: Mapping[PodClass, object], classes: Mapping[LabelClass, int]
+    ) -> Iterator[None]:
+        """Let a pod meet others and count classes, one between two turns; both may change."""
         known = self._known(pod)
+        for key, index in list(classes.items()) if known.spread else ():
+            if classes.get(key) == index and index not in known.counted:
+                self._count(known, key, index)
+                yield
         for other in list(others):
             if other in others and other not in known.met:
                 self._meet(pod, known, other)
@@ -54,6 +66,20 @@ class Meetings:
         known = self._known(pod)
         for other in others:
             yield other, known.met.get(other) or self._meet(pod, known, other)
+
+    def counting(self, pod: PodClass, classes: Mapping[LabelClass, int]) -> list[list[int]]:
+        """For each of a pod's spread constraints the numbers of the classes that it counts."""
+        known = self._known(pod)
+        found: list[list[int]] = [[] for _ in known.spread]
+        for key, index in classes.items() if known.spread else ():
+            by = known.counted.get(index)
+            for number in self._count(known, key, index) if by is None else by:
+                found[number].append(index)
+        return found
+
+    def spread(self, pod: PodClass) -> tuple[Spread, ...]:
+        """The spread constraints of a pod that is to be placed."""
+        return self._known(pod).spread
 
     def terms(self, pod: PodClass) -> Terms:
         """The terms of a class of pods that is there, read once."""
@@ -72,10 +98,15 @@ class Meetings:
         for known in self._pods.values():
             known.met.pop(gone, None)
 
+    def forget_class(self, gone: int) -> None:
+        """The number of a class of labels is free for another."""
+        for known in self._pods.values():
+            known.counted.pop(gone, None)
+
     def _known(self, pod: PodClass) -> _Known:
         known = self._pods.get(pod)
         if known is None:
-            known = self._pods[pod] = _Known(terms_of(pod), {})
+            known = self._pods[pod] = _Known(pod.namespace, terms_of(pod), spread_of(pod), {}, {})
             if len(self._pods) > PODS_KEPT:
                 self._pods.popitem(last=False)
         self._pods.move_to_end(pod)
@@ -86,6 +117,15 @@ class Meetings:
         met = Met(_about(known.terms, other), _about(its, pod) if its is not None else frozenset())
         known.met[other] = met
         return met
+
+    def _count(self, known: _Known, key: LabelClass, index: int) -> frozenset[int]:
+        namespace, pairs, _ = key
+        own = dict(pairs)
+        by: frozenset[int] = frozenset()
+        if namespace == known.namespace:
+            by = frozenset(n for n, one in enumerate(known.spread) if one.selector.matches(own))
+        known.counted[index] = by
+        return by
 
 
 def _about(terms: Terms, pod: PodClass) -> frozenset[int]:

@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 from common.api import labels
 from common.api.labels import Requirement, Selector
-from common.api.types.core_v1 import PodAffinity, PodAffinityTerm, PodAntiAffinity
+from common.api.types.core_v1 import (
+    PodAffinity,
+    PodAffinityTerm,
+    PodAntiAffinity,
+    TopologySpreadConstraint,
+)
+from common.api.types.meta_v1 import LabelSelector
 from master.scheduler.pod import PodClass
 
 REQUIRED_WEIGHT = 1
@@ -47,6 +53,20 @@ def terms_of(pod: PodClass) -> Terms:
     return Terms(terms, range(first), range(first, second), range(second, len(terms)))
 
 
+class Spread(NamedTuple):
+    """A topology spread constraint, and the selector of the pods that it counts, read."""
+
+    constraint: TopologySpreadConstraint
+    selector: Selector
+
+
+def spread_of(pod: PodClass) -> tuple[Spread, ...]:
+    """The constraints of a class of pods, in their order."""
+    return tuple(
+        Spread(one, _narrowed(one.labelSelector, pod, one.matchLabelKeys)) for one in pod.spread
+    )
+
+
 def _term(term: PodAffinityTerm, owner: PodClass, weight: float = 0) -> Term:
     """Namespaces are those that are named or selected; the owner's own without a word of either."""
     names, selected = frozenset(term.namespaces), None
@@ -54,15 +74,21 @@ def _term(term: PodAffinityTerm, owner: PodClass, weight: float = 0) -> Term:
         selected = labels.from_label_selector(term.namespaceSelector)
     elif not names:
         names = frozenset({owner.namespace})
-    return Term(term.topologyKey, names, selected, _selector(term, owner), weight)
+    selector = _narrowed(term.labelSelector, owner, term.matchLabelKeys, term.mismatchLabelKeys)
+    return Term(term.topologyKey, names, selected, selector, weight)
 
 
-def _selector(term: PodAffinityTerm, owner: PodClass) -> Selector:
-    """The term's selector, narrowed by the owner's own values of (mis)matchLabelKeys."""
-    selector, own = labels.from_label_selector(term.labelSelector), dict(owner.labels)
+def _narrowed(
+    given: LabelSelector | None,
+    owner: PodClass,
+    match_keys: tuple[str, ...],
+    mismatch_keys: tuple[str, ...] = (),
+) -> Selector:
+    """A selector, narrowed by the owner's own values of (mis)matchLabelKeys."""
+    selector, own = labels.from_label_selector(given), dict(owner.labels)
     more = tuple(
         Requirement(key, operator, (own[key],))
-        for keys, operator in ((term.matchLabelKeys, "in"), (term.mismatchLabelKeys, "notin"))
+        for keys, operator in ((match_keys, "in"), (mismatch_keys, "notin"))
         for key in keys
         if key in own
     )

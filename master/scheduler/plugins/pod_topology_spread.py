@@ -11,8 +11,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from common.api import labels
-from common.api.labels import Requirement, Selector
+from common.api.labels import Selector
 from common.api.types.core_v1 import TopologySpreadConstraint
 from master.scheduler import affinity
 from master.scheduler.columns import Bools, Columns, Floats
@@ -24,6 +23,14 @@ from master.scheduler.topology import domains
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 NOT_MATCHED = "node(s) didn't match pod topology spread constraints"
+
+
+class _Counted(NamedTuple):
+    """A constraint of a pod's, and how many pods it counts on each node."""
+
+    constraint: TopologySpreadConstraint
+    selector: Selector
+    pods: Floats
 
 
 class _Soft(NamedTuple):
@@ -51,19 +58,19 @@ class PodTopologySpread:
 
     def filter(self, pod: PodClass, columns: Columns) -> Rejections:
         """Nodes whose domain would be ahead of the emptiest one by more than maxSkew."""
-        hard = [c for c in pod.spread if c.whenUnsatisfiable == "DoNotSchedule"]
+        hard = _counted("DoNotSchedule", pod, columns)
         if not hard:
             return []
         keyed, eligible = _with_all_keys(hard, columns), _Eligible(pod, columns)
         skewed = np.zeros(columns.size, np.bool_)
-        for constraint in hard:
-            skewed |= _skewed(constraint, pod, columns, keyed & eligible.of(constraint))
+        for one in hard:
+            skewed |= _skewed(one, pod, columns, keyed & eligible.of(one.constraint))
         missing = f"{NOT_MATCHED} (missing required label)"
         return [(missing, ~keyed), (NOT_MATCHED, skewed & keyed)]
 
     def score(self, pod: PodClass, columns: Columns, feasible: Bools) -> Floats | None:
         """Nodes in domains with fewer pods are better."""
-        soft = [c for c in pod.spread if c.whenUnsatisfiable == "ScheduleAnyway"]
+        soft = _counted("ScheduleAnyway", pod, columns)
         if pod.spread:
             wanted = _explicit(soft, pod, columns)
             counted = feasible & _with_all_keys(soft, columns)
@@ -84,32 +91,23 @@ class PodTopologySpread:
         return np.where(counted, scores, 0.0) if pod.spread else scores
 
 
-def _with_all_keys(constraints: list[TopologySpreadConstraint], columns: Columns) -> Bools:
-    found = columns.valid.copy()
-    for constraint in constraints:
-        found &= columns.label(constraint.topologyKey) > 0
-    return found
-
-
-def _selector(constraint: TopologySpreadConstraint, pod: PodClass) -> Selector:
-    """The constraint's selector, narrowed by the pod's own values of matchLabelKeys."""
-    selector = labels.from_label_selector(constraint.labelSelector)
-    own = dict(pod.labels)
-    more = tuple(
-        Requirement(key, "in", (own[key],)) for key in constraint.matchLabelKeys if key in own
-    )
-    return Selector(selector.requirements + more)
-
-
-def _matching(selector: Selector, pod: PodClass, columns: Columns) -> Floats:
-    """How many pods of the pod's namespace match, on each node."""
-    found = [
-        index
-        for (namespace, pairs, _), index in columns.classes.items()
-        if namespace == pod.namespace and selector.matches(dict(pairs))
+def _counted(kind: str, pod: PodClass, columns: Columns) -> list[_Counted]:
+    """The pod's constraints of one kind, with what they count."""
+    if not any(one.whenUnsatisfiable == kind for one in pod.spread):
+        return []
+    pairs = zip(columns.meetings.spread(pod), columns.counting(pod), strict=True)
+    return [
+        _Counted(one.constraint, one.selector, pods)
+        for one, pods in pairs
+        if one.constraint.whenUnsatisfiable == kind
     ]
-    pods: Floats = columns.counts[found].sum(axis=0, dtype=np.float64)
-    return pods
+
+
+def _with_all_keys(constraints: list[_Counted], columns: Columns) -> Bools:
+    found = columns.valid.copy()
+    for one in constraints:
+        found &= columns.label(one.constraint.topologyKey) > 0
+    return found
 
 
 class _Eligible:
@@ -137,31 +135,29 @@ class _Eligible:
         return ~untolerated(self._pod.tolerations, self._columns)
 
 
-def _skewed(
-    constraint: TopologySpreadConstraint, pod: PodClass, columns: Columns, among: Bools
-) -> Bools:
+def _skewed(hard: _Counted, pod: PodClass, columns: Columns, among: Bools) -> Bools:
     """The nodes where one more pod would break a hard constraint, of those that count."""
-    selector = _selector(constraint, pod)
+    constraint = hard.constraint
     key = constraint.topologyKey
-    pods = domains(key, columns, _matching(selector, pod, columns) * among)
+    pods = domains(key, columns, hard.pods * among)
     present = domains(key, columns, among) > 0
     few = int(present.sum()) < (constraint.minDomains or 1)
     least = 0.0 if few else float(pods[present].min(initial=math.inf))
-    own = 1 if selector.matches(dict(pod.labels)) else 0
+    own = 1 if hard.selector.matches(dict(pod.labels)) else 0
     there = pods[columns.label(key)]
     skewed: Bools = there + own - least > constraint.maxSkew
     return skewed
 
 
-def _explicit(soft: list[TopologySpreadConstraint], pod: PodClass, columns: Columns) -> list[_Soft]:
+def _explicit(soft: list[_Counted], pod: PodClass, columns: Columns) -> list[_Soft]:
     keyed, eligible = _with_all_keys(soft, columns), _Eligible(pod, columns)
     return [
         _Soft(
-            constraint.topologyKey,
-            constraint.maxSkew,
-            _matching(_selector(constraint, pod), pod, columns) * (keyed & eligible.of(constraint)),
+            one.constraint.topologyKey,
+            one.constraint.maxSkew,
+            one.pods * (keyed & eligible.of(one.constraint)),
         )
-        for constraint in soft
+        for one in soft
     ]
 
 

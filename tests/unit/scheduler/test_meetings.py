@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from common.api.labels import Selector
+from common.api.types.core_v1 import TopologySpreadConstraint
+from common.api.types.meta_v1 import LabelSelector
 from master.scheduler.columns import Columns
 from master.scheduler.meetings import PODS_KEPT
 from tests.unit.scheduler.test_inter_pod_affinity import PLUGIN, apart, near, term, with_db
-from tests.unit.scheduler.test_plugins import rejected
+from tests.unit.scheduler.test_plugins import ZONE, rejected, zones
 from tests.unit.scheduler.world import pod
 
 CROWD = 50
@@ -64,3 +66,28 @@ def test_few_pods_in_hand_are_kept() -> None:
     for number in range(PODS_KEPT + 5):
         rejected(PLUGIN, pod(f"p{number}", labels={"app": f"x{number}"}), columns)
     assert len(columns.meetings._pods) == PODS_KEPT
+
+
+def test_classes_are_counted_ahead_and_a_number_that_is_free_again_is_read_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns = zones()
+    constraint = TopologySpreadConstraint(
+        maxSkew=1,
+        topologyKey=ZONE,
+        whenUnsatisfiable="DoNotSchedule",
+        labelSelector=LabelSelector(matchLabels={"app": "x"}),
+    )
+    wanted = pod("p", labels={"app": "x"}, topologySpreadConstraints=(constraint,))
+    columns.put_pod(pod("other", labels={"app": "y"}), "a1")
+    columns.put_pod(pod("foreign", namespace="far", labels={"app": "x"}), "a1")
+    assert sum(1 for _ in columns.prepare(wanted.shape)) == 2
+    with monkeypatch.context() as patched:
+        seen = matches(patched)
+        [counted] = columns.counting(wanted.shape)
+        assert not seen
+    assert not counted.any()
+    columns.remove_pod("default/other")
+    columns.put_pod(pod("same", labels={"app": "x"}), "b1")
+    [counted] = columns.counting(wanted.shape)
+    assert counted.tolist() == [float(name == "b1") for name in columns.names]
