@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc.aio
 import uvloop
 
-from common.runtime import logs, memory, process
+from common.runtime import memory, process
 from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.parts import Part, PartFailed, Parts
@@ -22,6 +22,8 @@ from common.runtime.rng import SystemRng
 from common.security.ca import CertificateError
 from common.security.files import InsecurePath
 from common.security.keyring import KeyringError
+from common.systemd import exits, journal
+from common.systemd.notify import Notifier
 from master import config as configuration
 from master import pki as certificates
 from master import wiring
@@ -38,17 +40,12 @@ from protos.cluster_v1_pb2_grpc import add_ClusterServicer_to_server
 from protos.node_v1_pb2_grpc import add_NodeServiceServicer_to_server
 
 log = logging.getLogger("master")
+NAME = "wherry-master"
 START_TIMEOUT_SECONDS = 60.0
-FATAL = (
-    EmbeddedEtcdError,
-    CertificateError,
-    InsecurePath,
-    KeyringError,
-    PartFailed,
-    Unreadable,
-    OSError,
-)
-"""What ends the master with one line instead of a traceback."""
+UNFIT = (InsecurePath, KeyringError, Unreadable)
+"""What somebody must mend before the master can run."""
+FATAL = (EmbeddedEtcdError, CertificateError, PartFailed, OSError)
+"""What else ends the master with one line instead of a traceback."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop waits for its turn while a thread works on a large body: a tenth of
 Python's default, because one request is several turns."""
@@ -56,21 +53,23 @@ Python's default, because one request is several turns."""
 
 def main() -> None:
     """Entry point of the console script."""
-    process.set_title("wherry-master")
+    process.set_title(NAME)
     try:
         config = configuration.parse(sys.argv[1:])
     except ConfigError as error:
-        sys.exit(f"wherry-master: {error}")
+        exits.give_up(NAME, error, exits.CONFIGURATION)
     memory.prepare()
     sys.setswitchinterval(SWITCH_SECONDS)
-    logs.configure("wherry-master", encoding=config.log_format)
+    journal.configure(NAME, encoding=config.log_format)
     try:
-        uvloop.run(run(config))
+        uvloop.run(run(config, Notifier.take()))
+    except UNFIT as error:
+        exits.give_up(NAME, error, exits.CONFIGURATION)
     except FATAL as error:
-        sys.exit(f"wherry-master: {error}")
+        exits.give_up(NAME, error)
 
 
-async def run(config: MasterConfig) -> None:
+async def run(config: MasterConfig, notifier: Notifier) -> None:
     """Run a master until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,7 +96,7 @@ async def run(config: MasterConfig) -> None:
         master = wiring.build(config, pki, store, cache, clock=clock, rng=rng)
         await wiring.bootstrap(master.registry)
         gc.freeze()  # a collection need not look at what stays until the end
-        await serve(config, pki, master, stop, running)
+        await serve(config, pki, master, stop, running, notifier)
         running.cancel()
     finally:
         await client.close()
@@ -110,6 +109,7 @@ async def serve(
     master: wiring.Master,
     stop: asyncio.Event,
     following: asyncio.Task[None],
+    notifier: Notifier,
 ) -> None:
     """Listen, and run the master's parts, until `stop` is set or what is essential fails."""
     context = rest.tls_context(
@@ -125,15 +125,19 @@ async def serve(
         config.secure_port,
         descriptors=process.raise_descriptor_limit(),
     )
-    log.info("serving", extra={"address": f"{config.advertise_address}:{config.secure_port}"})
+    address = f"{config.advertise_address}:{config.secure_port}"
+    log.info("serving", extra={"address": address})
+    notifier.ready(f"serving https://{address}")
+    living = asyncio.create_task(notifier.keep_alive(SystemClock()), name="watchdog")
     try:
         await asyncio.wait({running, stopping, following}, return_when=asyncio.FIRST_COMPLETED)
         for task in (running, following):
             if task.done():
                 await task
     finally:
-        running.cancel()
-        stopping.cancel()
+        notifier.stopping()
+        for each in (running, stopping, living):
+            each.cancel()
         with contextlib.suppress(asyncio.CancelledError, PartFailed):
             await running
         await asyncio.gather(*(server.stop(grace=1.0) for server in servers))

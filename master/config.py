@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from functools import partial
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from common.runtime.values import Address, Cidr, Form, Port, cidr
 from master.controllers import registry
 
 FILE = "/etc/wherry/config.yaml"
+FORMER = Path("/var/lib/wherry/etcd")
 
 
 def _controller(text: str) -> str:
@@ -40,10 +42,9 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
         Port, Meta(description="gRPC with client certificates: nodes, and scripts that have one")
     ] = 6444
     script_port: Annotated[Port, Meta(description="gRPC with bearer tokens: scripts")] = 6445
-    data_dir: Annotated[str, Meta(description="etcd's data, and keys")] = "/var/lib/wherry"
-    config_dir: Annotated[
-        str, Meta(description="where the admin's kubeconfig and token are written")
-    ] = "/etc/wherry"
+    data_dir: Annotated[
+        str, Meta(description="etcd's data, keys, and the admin's kubeconfig and token")
+    ] = "/var/lib/wherry/master"
     cluster_cidr: Annotated[
         PodCidr, Meta(description="the addresses of pods, a /24 for each node")
     ] = "10.42.0.0/16"
@@ -92,6 +93,7 @@ def parse(arguments: list[str]) -> MasterConfig:
         raise ConfigError(
             f"cluster-cidr {made.cluster_cidr} and service-cidr {made.service_cidr} overlap"
         )
+    config.refuse_to_forget(FORMER, made.data_dir, FILE)
     if made.advertise_address:
         return made
     return msgspec.structs.replace(made, advertise_address=default_address())

@@ -63,7 +63,7 @@ class Pki:
 
 
 def prepare(config: MasterConfig, clock: Clock) -> Pki:
-    """Load or make everything below the data and configuration directories."""
+    """Load or make everything below the data directory."""
     directory = Path(config.data_dir) / "pki"
     make_private_directory(directory)
     server_ca = CertificateAuthority.load_or_create(
@@ -94,13 +94,12 @@ def prepare(config: MasterConfig, clock: Clock) -> Pki:
             )
         ),
     )
-    settings = Path(config.config_dir)
-    settings.mkdir(parents=True, exist_ok=True)
-    pki = Pki(directory, server_ca, client_ca, serving, _admin_token(settings / "admin.token"))
+    place = Path(config.data_dir)
+    pki = Pki(directory, server_ca, client_ca, serving, _admin_token(place / "admin.token"))
     write_private(pki.certificate_file, serving.certificate_pem)
     write_private(pki.key_file, serving.key_pem)
     write_private(pki.client_ca_file, client_ca.certificate_pem)
-    _write_kubeconfig(settings / "admin.kubeconfig", config, pki)
+    _write_kubeconfig(place / "admin.kubeconfig", config, pki)
     return pki
 
 

@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -21,12 +22,15 @@ import uvloop
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ObjectReference, Pod
 from common.api.types.meta_v1 import ObjectMeta
-from common.runtime import logs, process
+from common.runtime import process
+from common.runtime.backoff import Backoff
 from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
 from common.security.files import InsecurePath, write_private
+from common.systemd import exits, journal
+from common.systemd.notify import Notifier
 from node import config as configuration
 from node.config import KubeletConfig
 from node.kubelet import stats as usage
@@ -55,41 +59,57 @@ from node.session.writer import DiskWriter
 from protos import node_v1_pb2
 
 log = logging.getLogger("node")
+NAME = "wherry-kubelet"
 POLL_SECONDS = 0.2
+JOIN_RETRY = Backoff(initial_seconds=1.0, cap_seconds=10.0)
 SELINUX = Path("/sys/fs/selinux/enforce")
 
 
 def main() -> None:
     """Entry point of the console script."""
-    process.set_title("wherry-kubelet")
+    process.set_title(NAME)
     try:
         config = configuration.parse(sys.argv[1:])
-        logs.configure("wherry-kubelet", encoding=config.log_format)
+        journal.configure(NAME, encoding=config.log_format)
         machine = make_machine(config)
         directory = Path(config.data_dir) / "node-pki"
         found = credentials.load(directory)
         if found is None:
             _join(config, directory, machine)
         else:
-            uvloop.run(run(config, machine, found))
+            uvloop.run(run(config, machine, found, Notifier.take()))
+    except configuration.NoRoute as error:
+        exits.give_up(NAME, error)
     except (ConfigError, InsecurePath, ValueError) as error:
-        sys.exit(f"wherry-kubelet: {error}")
+        exits.give_up(NAME, error, exits.CONFIGURATION)
 
 
 def _join(config: KubeletConfig, directory: Path, machine: Machine) -> None:
-    """Join the cluster, and begin anew: what only joining needs takes 10 MiB of memory."""
+    """Join the cluster, and begin anew: what only joining needs takes 10 MiB of memory.
+
+    A master that is away is waited for; what it refuses, a person must mend.
+    """
     from node.session import join
 
-    try:
-        join.join(
-            directory,
-            config.master,
-            config.token_file,
-            join.Machine(machine.name, machine.machine_id),
-            lambda: time.sleep(POLL_SECONDS),
-        )
-    except join.JoinFailed as error:
-        sys.exit(f"wherry-kubelet: {error}")
+    notifier, failures = Notifier.of(), 0
+
+    def wait(seconds: float = POLL_SECONDS) -> None:
+        notifier.alive()
+        time.sleep(seconds)
+
+    who = join.Machine(machine.name, machine.machine_id)
+    while True:
+        try:
+            join.join(directory, config.master, config.token_file, who, wait)
+            break
+        except join.MasterAway as error:
+            failures += 1
+            seconds = JOIN_RETRY.delay_seconds(failures)
+            log.warning("cannot join yet", extra={"error": str(error), "again_in_s": seconds})
+            notifier.ready(f"waiting for {config.master}, to join")
+            wait(seconds)
+        except join.JoinFailed as error:
+            exits.give_up(NAME, error, exits.CONFIGURATION)
     again = [sys.executable, *sys.orig_argv[1:]]
     os.execv(sys.executable, again)  # noqa: S606 (the same program, no shell)
 
@@ -127,19 +147,25 @@ def _node_files() -> NodeFiles:
     return NodeFiles(_read("/etc/hosts") + "\n", _read("/etc/resolv.conf") + "\n")
 
 
-async def run(config: KubeletConfig, machine: Machine, own: Credentials) -> None:
+async def run(
+    config: KubeletConfig, machine: Machine, own: Credentials, notifier: Notifier
+) -> None:
     """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     node = Node(config, machine, own)
-    running = asyncio.create_task(node.run(), name="node")
+    ready = partial(notifier.ready, f"node {machine.name} of {config.master}")
+    running = asyncio.create_task(node.run(ready), name="node")
+    living = asyncio.create_task(notifier.keep_alive(SystemClock()), name="watchdog")
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if running.done():
         await running
+    notifier.stopping()
     running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    living.cancel()
+    await asyncio.gather(running, living, return_exceptions=True)
 
 
 class _Named(msgspec.Struct):
@@ -198,8 +224,11 @@ class Node:
             rng=SystemRng(),
         )
 
-    async def run(self) -> None:
-        """Take up what was assigned before, unless the machine has booted; serve the master."""
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Take up what was assigned before, unless the machine has booted; serve the master.
+
+        `ready` is called when pods are looked after, with a master or without.
+        """
         await self._kubelet.relist()
         for assignment in await self._offload(lambda: list(self._assigned.load())):
             self._kubelet.assign(assignment)
@@ -214,6 +243,7 @@ class Node:
             synced=self._synced,
             open_session=self._sessions.open,
         )
+        ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._writer.run())
             group.create_task(self._network.run())

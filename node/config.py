@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from common.runtime.reasons import reason
 from common.runtime.values import Address, Form, MasterUrl, Port
 
 FILE = "/etc/wherry/kubelet.yaml"
+FORMER = Path("/var/lib/wherry/node-pki")
 
 
 def _node_name(text: str) -> str:
@@ -44,7 +46,7 @@ class KubeletConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     ] = ""
     podman_socket: Annotated[str, Meta(description="Podman's service")] = "/run/podman/podman.sock"
     data_dir: Annotated[str, Meta(description="its certificate, assigned pods, volumes")] = (
-        "/var/lib/wherry"
+        "/var/lib/wherry/node"
     )
     run_dir: Annotated[str, Meta(description="sandboxes, Secrets")] = "/run/wherry"
     log_dir: Annotated[str, Meta(description="the logs of containers")] = "/var/log/pods"
@@ -62,6 +64,7 @@ def parse(arguments: list[str]) -> KubeletConfig:
     )
     if not made.master:
         raise ConfigError("master is not set: --master https://HOST:6443")
+    config.refuse_to_forget(FORMER, made.data_dir, FILE)
     return msgspec.structs.replace(
         made,
         node_name=made.node_name or socket.gethostname().lower(),
@@ -69,14 +72,18 @@ def parse(arguments: list[str]) -> KubeletConfig:
     )
 
 
+class NoRoute(Exception):
+    """Nothing leads to the master, yet; the message says so."""
+
+
 def own_address(master: str) -> str:
-    """The address of the interface that leads to the master."""
+    """The address of the interface that leads to the master. Raises NoRoute."""
     host = master.removeprefix("https://").rsplit(":", 1)[0]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((host, 9))
         except OSError as error:
-            raise ConfigError(
+            raise NoRoute(
                 f"node-ip is not set, and {host} cannot be reached: {reason(error)}"
             ) from error
         return str(probe.getsockname()[0])

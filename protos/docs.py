@@ -30,7 +30,7 @@ may do what are those of the REST API. Both serve `grpc.health.v1` (6445 without
 server reflection, so that grpcurl needs no files:
 
     # On the master; with deploy/local, put `deploy/local shell master` in front of `cat`.
-    TOKEN=$(cat /etc/wherry/admin.token)
+    TOKEN=$(cat /var/lib/wherry/master/admin.token)
     curl --insecure --silent https://MASTER:6443/cacerts > ca.crt
     grpcurl -cacert ca.crt -H "authorization: Bearer $TOKEN" \\
         -d '{{"resource": {{"kind": "Pod"}}}}' MASTER:6445 wherry.v1.Cluster/List

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.runtime.rng import SystemRng
 
-FILE = "/var/lib/wherry/pki/secret.keys"
+FILE = "/var/lib/wherry/master/pki/secret.keys"
 
 
 def add_parser(verbs: Any) -> None:

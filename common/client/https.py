@@ -18,7 +18,7 @@ from common.api.errors import StatusError
 from common.runtime.reasons import reason
 from common.security.ca import KeyPair
 
-ADMIN_KUBECONFIG = "/etc/wherry/admin.kubeconfig"
+ADMIN_KUBECONFIG = "/var/lib/wherry/master/admin.kubeconfig"
 PORTS_EXTENSION = "wherry.dev/grpc-ports"
 """A kubeconfig's cluster says under this name which ports gRPC has; kubectl passes over it."""
 TIMEOUT_SECONDS = 10.0

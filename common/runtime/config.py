@@ -52,6 +52,17 @@ def load(path: Path, config_type: type[ConfigT]) -> ConfigT:
     return made
 
 
+def refuse_to_forget(former: Path, data_dir: str, file: str) -> None:
+    """Raise ConfigError where `former`, an earlier version's, is beside a `data_dir` without it."""
+    place = Path(data_dir)
+    beside = former.parent == place.parent
+    if beside and former.exists() and not (place / former.name).exists():
+        raise ConfigError(
+            f"{former} is of an earlier version, which kept its data in {former.parent}: to go on "
+            f"with it, say `data-dir: {former.parent}` in {file}"
+        )
+
+
 def _files(path: Path) -> Iterator[Path]:
     if path.exists():
         yield path

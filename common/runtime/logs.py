@@ -11,13 +11,24 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 _BARE_VALUE = re.compile(r"[A-Za-z0-9_./:@%+,\-]+")
 
 
-def configure(
-    component: str, *, level: str = "INFO", encoding: Literal["text", "json"] = "text"
-) -> None:
+Encoding = Literal["text", "json"]
+
+
+def configure(component: str, *, level: str = "INFO", encoding: Encoding = "text") -> None:
     """Send all logs of this process to stderr; calling again replaces what was set up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(component, encoding))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What a record says beside its message: the `extra` fields, and what failed."""
+    found = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+    if record.exc_info:
+        found["exception"] = logging.Formatter().formatException(record.exc_info)
+    if record.stack_info:
+        found["stack"] = record.stack_info
+    return found
 
 
 class LineFormatter(logging.Formatter):
@@ -26,7 +37,7 @@ class LineFormatter(logging.Formatter):
     Control characters and line breaks are escaped, so that no value can forge a record.
     """
 
-    def __init__(self, component: str, encoding: Literal["text", "json"] = "text") -> None:
+    def __init__(self, component: str, encoding: Encoding = "text") -> None:
         super().__init__()
         self._component = component
         self._encode = _as_json if encoding == "json" else _as_text
@@ -41,14 +52,7 @@ class LineFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name, value in vars(record).items():
-            if name not in _STANDARD_FIELDS:
-                fields.setdefault(name, value)
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            fields["stack"] = record.stack_info
-        return self._encode(fields)
+        return self._encode({**fields, **fields_of(record), **fields})
 
 
 def _as_json(fields: dict[str, Any]) -> str:
@@ -57,15 +61,15 @@ def _as_json(fields: dict[str, Any]) -> str:
 
 
 def _as_text(fields: dict[str, Any]) -> str:
-    return " ".join(f"{_text_value(name)}={_text_value(value)}" for name, value in fields.items())
+    return " ".join(f"{text_value(name)}={text_value(value)}" for name, value in fields.items())
 
 
-def _text_value(value: Any) -> str:
+def text_value(value: Any) -> str:
+    """A value in one word, or in quotes."""
     text = str(value)
-    if _BARE_VALUE.fullmatch(text):
-        return text
-    return "".join(_escape(character) for character in json.dumps(text, ensure_ascii=False))
+    return text if _BARE_VALUE.fullmatch(text) else printable(json.dumps(text, ensure_ascii=False))
 
 
-def _escape(character: str) -> str:
-    return character if character.isprintable() else f"\\u{ord(character):04x}"
+def printable(text: str) -> str:
+    """A text without control characters and line breaks."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -19,11 +19,13 @@ import uvloop
 
 from common.etcd.client import EtcdClient
 from common.etcd.types import Tls
-from common.runtime import logs, process
+from common.runtime import process
 from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
+from common.systemd import exits, journal
+from common.systemd.notify import Notifier
 from node.kubeproxy import config as configuration
 from node.kubeproxy.config import KubeProxyConfig
 from node.kubeproxy.dataplane.nftables import NftablesDataplane
@@ -34,29 +36,33 @@ from node.session import credentials
 from node.session.credentials import Credentials
 
 log = logging.getLogger("kubeproxy")
+NAME = "wherry-kube-proxy"
 POLL_SECONDS = 0.5
 SERVER_NAME = "wherry-master"
 
 
 def main() -> None:
     """Entry point of the console script."""
-    process.set_title("wherry-kube-proxy")
+    process.set_title(NAME)
     try:
         config = configuration.parse(sys.argv[1:])
-        logs.configure("wherry-kube-proxy", encoding=config.log_format)
-        own = wait_for_certificate(Path(config.data_dir) / "node-pki")
-        uvloop.run(run(config, own))
+        journal.configure(NAME, encoding=config.log_format)
+        notifier = Notifier.take()
+        own = wait_for_certificate(Path(config.data_dir) / "node-pki", notifier)
+        uvloop.run(run(config, own, notifier))
     except (ConfigError, ValueError) as error:
-        sys.exit(f"wherry-kube-proxy: {error}")
+        exits.give_up(NAME, error, exits.CONFIGURATION)
 
 
-def wait_for_certificate(directory: Path) -> Credentials:
+def wait_for_certificate(directory: Path, notifier: Notifier) -> Credentials:
     """The node's credentials, once the kubelet has joined."""
     told = False
     while (found := credentials.load(directory)) is None:
         if not told:
             log.info("waiting for the kubelet to join", extra={"directory": str(directory)})
+            notifier.ready("waiting for the kubelet to join")
             told = True
+        notifier.alive()
         time.sleep(POLL_SECONDS)
     return found
 
@@ -78,7 +84,7 @@ def node_facts(config: KubeProxyConfig) -> NodeFacts:
     )
 
 
-async def run(config: KubeProxyConfig, own: Credentials) -> None:
+async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> None:
     """Run until SIGTERM or SIGINT; the rules stay in the kernel."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,12 +99,16 @@ async def run(config: KubeProxyConfig, own: Credentials) -> None:
     gc.freeze()
     async with serving(f"{config.run_dir}/kube-proxy.sock", table):
         running = asyncio.create_task(proxy.run(), name="proxy")
+        living = asyncio.create_task(notifier.keep_alive(clock), name="watchdog")
+        notifier.ready(f"node {config.node_name}, services of {config.master}")
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             await running
+        notifier.stopping()
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        living.cancel()
+        await asyncio.gather(running, living, return_exceptions=True)
     await client.close()
 
 

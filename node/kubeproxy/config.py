@@ -31,7 +31,7 @@ class KubeProxyConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
         Cidr, Meta(description="the addresses of services; those of no service refuse at once")
     ] = "10.43.0.0/16"
     data_dir: Annotated[str, Meta(description="where the kubelet keeps the node's certificate")] = (
-        "/var/lib/wherry"
+        "/var/lib/wherry/node"
     )
     run_dir: Annotated[str, Meta(description="the socket of `wherry proxy`")] = "/run/wherry"
     log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"

@@ -48,6 +48,10 @@ class JoinFailed(Exception):
     """The node cannot join; the message says why, in words for the operator."""
 
 
+class MasterAway(JoinFailed):
+    """The master does not answer, or cannot now: trying again may help."""
+
+
 def join(
     directory: Path, master: str, token_file: str, machine: Machine, wait: Callable[[], None]
 ) -> None:
@@ -59,9 +63,10 @@ def join(
     try:
         _join(directory, master, token_file, machine, wait)
     except ConnectionFailed as error:
-        raise JoinFailed(str(error)) from error
+        raise MasterAway(str(error)) from error
     except StatusError as error:
-        raise JoinFailed(f"the master refused: {error.message}") from error
+        kind = MasterAway if error.code in (429, 500, 503, 504) else JoinFailed
+        raise kind(f"the master refused: {error.message}") from error
 
 
 def _join(
@@ -99,7 +104,7 @@ def _authority(master: str, token: JoinToken) -> bytes:
     """
     status, body = HttpsClient(master, unverified_context()).request("GET", "/cacerts")
     if status != 200:
-        raise JoinFailed(f"{master}/cacerts answered {status}")
+        raise MasterAway(f"{master}/cacerts answered {status}")
     try:
         authority = first_certificate(body)
         found = pin(authority)
@@ -142,4 +147,4 @@ def _certificate(
             if condition["type"] in ("Denied", "Failed"):
                 raise JoinFailed(f"the master refused: {condition.get('message')}")
         wait()
-    raise JoinFailed("the master has not signed the certificate in time")
+    raise MasterAway("the master has not signed the certificate in time")

@@ -58,7 +58,6 @@ class RunningMaster:
         command = [sys.executable, "-m", "master"]
         for name, value in {
             "data-dir": self.directory / "data",
-            "config-dir": self.directory / "etc",
             "config": self.settings,
             "advertise-address": "127.0.0.1",
             "bind-address": "127.0.0.1",
@@ -98,7 +97,7 @@ class RunningMaster:
     @property
     def kubeconfig(self) -> KubeConfig:
         """The administrator's."""
-        return KubeConfig(self.directory / "etc/admin.kubeconfig")
+        return KubeConfig(self.directory / "data/admin.kubeconfig")
 
     def admin(self) -> HttpsClient:
         """A client of the administrator."""
@@ -126,14 +125,14 @@ class RunningMaster:
 
     def with_token(self, token: str = "") -> Settings:
         """gRPC with a bearer token; the administrator's when none is given."""
-        token = token or (self.directory / "etc/admin.token").read_text().strip()
+        token = token or (self.directory / "data/admin.token").read_text().strip()
         return Settings(f"127.0.0.1:{self.script_port}", self.kubeconfig.ca_pem, None, token)
 
     def environment(self, directory: Path, *, token: bool) -> dict[str, str]:
         """What a user sets to reach this master: a kubeconfig, or a token with the authority."""
         found = {k: v for k, v in os.environ.items() if not k.startswith(("WHERRY", "KUBE"))}
         if not token:
-            found["KUBECONFIG"] = str(self.directory / "etc/admin.kubeconfig")
+            found["KUBECONFIG"] = str(self.directory / "data/admin.kubeconfig")
             return found
         file = directory / "ca.crt"
         file.write_bytes(self.kubeconfig.ca_pem)

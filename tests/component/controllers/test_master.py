@@ -86,7 +86,6 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     config = MasterConfig(
         advertise_address="127.0.0.1",
         data_dir=str(tmp_path / "data"),
-        config_dir=str(tmp_path / "etc"),
     )
     pki = certificates.prepare(config, clock)
     store = MemoryStore(clock)

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from common.runtime.rng import SystemRng
+from common.security.tokens import new_token
+from common.systemd import exits
 from tests.fakes.joining import Master
+from tests.fakes.systemd import Systemd
 
 WAIT_SECONDS = 30.0
 
@@ -19,6 +23,7 @@ class Kubelet:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.systemd = Systemd(str(directory / "notify"))
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, *arguments: str) -> None:
@@ -35,6 +40,7 @@ class Kubelet:
             *("--node-name", "node1", "--node-ip", "127.0.0.1"),
             *arguments,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "NOTIFY_SOCKET": self.systemd.address},
         )
 
     async def said(self, words: str) -> str:
@@ -64,6 +70,7 @@ async def kubelet(tmp_path: Path) -> AsyncIterator[Kubelet]:
     if made.process is not None and made.process.returncode is None:
         made.process.kill()
         await made.process.wait()
+    made.systemd.close()
 
 
 @pytest.fixture
@@ -87,6 +94,22 @@ async def test_it_joins_begins_anew_without_what_joining_needs_and_ends_on_sigte
     assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"wherry-kubelet")
     kubelet.process.send_signal(signal.SIGTERM)
     assert await kubelet.ended() == 0
+    assert kubelet.systemd.heard() == [
+        f"READY=1\nSTATUS=node node1 of {master.url}",
+        "STOPPING=1\nSTATUS=stopping",
+    ]
+
+
+async def test_a_master_that_is_away_is_waited_for(kubelet: Kubelet, tmp_path: Path) -> None:
+    """A machine that boots beside its master's outage is up, and joins when it can."""
+    (tmp_path / "token").write_text(new_token("0" * 64, SystemRng()).text())
+    await kubelet.start("--master", "https://127.0.0.1:1", "--token-file", str(tmp_path / "token"))
+    assert "level=warning" in await kubelet.said("cannot join yet")
+    await kubelet.said("again_in_s=2")
+    told = "READY=1\nSTATUS=waiting for https://127.0.0.1:1, to join"
+    assert told in kubelet.systemd.heard()
+    assert kubelet.process is not None
+    assert kubelet.process.returncode is None
 
 
 @pytest.mark.parametrize(
@@ -112,5 +135,6 @@ async def test_what_is_wrong_is_said_in_one_line_and_nothing_is_started(
     await kubelet.start(*[str(tmp_path / "token") if a == "T" else a for a in arguments])
     line = await kubelet.said("wherry-kubelet:")
     assert message in line
-    assert await kubelet.ended() == 1
+    assert await kubelet.ended() == exits.CONFIGURATION
+    assert not kubelet.systemd.heard()
     assert not os.path.lexists(tmp_path / "run")

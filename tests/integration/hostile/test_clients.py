@@ -29,7 +29,7 @@ GROWTH_MAX_BYTES = 200 << 20
 
 def token(master: RunningMaster) -> str:
     """A join token's credential."""
-    kubeconfig = str(master.directory / "etc/admin.kubeconfig")
+    kubeconfig = str(master.directory / "data/admin.kubeconfig")
     code = "from common.cli.main import main; main()"
     command = [sys.executable, "-c", code, "--kubeconfig", kubeconfig, "token", "create"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -123,7 +123,7 @@ def test_a_file_of_the_settings(master: RunningMaster, file: Path) -> None:
     until(lambda: node_of(master, "builtin"))
     described = subprocess.run(
         ["kubectl", "describe", "pod", "y"],
-        env=os.environ | {"KUBECONFIG": str(master.directory / "etc/admin.kubeconfig")},
+        env=os.environ | {"KUBECONFIG": str(master.directory / "data/admin.kubeconfig")},
         capture_output=True,
         text=True,
         check=True,
@@ -139,7 +139,7 @@ def test_a_process_of_its_own(master: RunningMaster, tmp_path: Path) -> None:
     make_pod(master, "early", "mine")
     ca = tmp_path / "ca.crt"
     ca.write_bytes(master.kubeconfig.ca_pem)
-    token = master.directory / "etc/admin.token"
+    token = master.directory / "data/admin.token"
     command = [sys.executable, str(EXAMPLES / "own_process.py"), master.url, str(token), str(ca)]
     log = tmp_path / "log"
     with log.open("wb") as out:

@@ -368,6 +368,6 @@ async def test_tokens(master: RunningMaster) -> None:
 
 def test_kubeconfig_credentials(master: RunningMaster) -> None:
     """The administrator's kubeconfig has a certificate and no token."""
-    config = KubeConfig(master.directory / "etc/admin.kubeconfig")
+    config = KubeConfig(master.directory / "data/admin.kubeconfig")
     assert config.certificate is not None
     assert config.token == ""

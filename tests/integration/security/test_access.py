@@ -173,7 +173,7 @@ def wherry(master: RunningMaster, *arguments: str) -> str:
     """Run the `wherry` command as an administrator."""
     import sys
 
-    kubeconfig = str(master.directory / "etc/admin.kubeconfig")
+    kubeconfig = str(master.directory / "data/admin.kubeconfig")
     code = "from common.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "--kubeconfig", kubeconfig, *arguments],
@@ -209,7 +209,7 @@ def test_join_tokens(master: RunningMaster) -> None:
     guess = master.client(bearer="aaaaaa." + "b" * 26)
     answers = {guess.request("GET", "/api/v1/pods")[0] for _ in range(60)}
     assert answers == {401, 429}
-    token = (master.directory / "etc/admin.token").read_text().strip()
+    token = (master.directory / "data/admin.token").read_text().strip()
     rightful = master.client(bearer=token)
     assert rightful.request("GET", "/api/v1/pods")[0] == 200, "only the wrong ones are slowed down"
 

@@ -36,7 +36,7 @@ def test_private_files(tmp_path: Path, umask: int) -> None:
         check_private(tmp_path / "data")
         check_private(node_dir)
         for name in ("admin.token", "admin.kubeconfig"):
-            assert mode(tmp_path / "etc" / name) == 0o600
+            assert mode(tmp_path / "data" / name) == 0o600
     finally:
         master.stop()
 

@@ -235,7 +235,7 @@ def test_kubectl(
     master: RunningMaster, impostor: tuple[str, int, list[bytes]], tmp_path: Path
 ) -> None:
     """The real kubectl with the kubeconfig that the master writes."""
-    document = yaml.safe_load((master.directory / "etc/admin.kubeconfig").read_text())
+    document = yaml.safe_load((master.directory / "data/admin.kubeconfig").read_text())
     document["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{impostor[1]}"
     file = tmp_path / "kubeconfig"
     file.write_text(yaml.safe_dump(document))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from common.runtime import config
 from common.runtime.config import Config, ConfigError, load
 
 
@@ -89,3 +90,17 @@ def test_error_in_a_drop_in_names_that_file(tmp_path: Path) -> None:
     file = write(tmp_path, "name: x\n", local="\nlimits: {pods: -}\n")
     with pytest.raises(ConfigError, match=r"config\.yaml\.d/local\.yaml:2: limits\.pods: "):
         load(file, Settings)
+
+
+def test_data_of_an_earlier_version_is_not_forgotten(tmp_path: Path) -> None:
+    former, new = tmp_path / "etcd", tmp_path / "master"
+    config.refuse_to_forget(former, str(new), "f.yaml")
+    former.mkdir()
+    new.mkdir()
+    with pytest.raises(ConfigError) as raised:
+        config.refuse_to_forget(former, str(new), "/etc/f.yaml")
+    assert f"say `data-dir: {tmp_path}` in /etc/f.yaml" in str(raised.value)
+    config.refuse_to_forget(former, str(tmp_path), "f.yaml")
+    config.refuse_to_forget(former, "/elsewhere/master", "f.yaml")
+    (new / "etcd").mkdir()
+    config.refuse_to_forget(former, str(new), "f.yaml")
