@@ -9,7 +9,7 @@ HTTP/1.0, which needs no framing. Measured: docs/decisions/0003-podman-door.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -78,6 +78,9 @@ class PodmanService:
         from podman.api.client import APIClient
         from requests.exceptions import RequestException
 
+        def ask() -> Any:
+            return calls[method](path, params=params, data=content, headers=headers)
+
         if self._client is None:
             url = f"http+unix://{quote(self._socket_path, safe='')}"
             self._client = APIClient(base_url=url, timeout=CALL_TIMEOUT_SECONDS)
@@ -85,7 +88,7 @@ class PodmanService:
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
-            answer = calls[method](path, params=params, data=content, headers=headers)
+            answer = _asked_again(ask) if method == "GET" else ask()
         except (RequestException, OSError) as error:
             raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
         if answer.status_code >= 400:
@@ -165,6 +168,22 @@ class PodmanService:
             yield code, reader
         finally:
             writer.close()
+
+
+def _asked_again(ask: Callable[[], Any]) -> Any:
+    """What a request answers that may be repeated: once more when its connection has ended.
+
+    Podman closes connections that are idle for ten seconds, which may be just when they are used.
+    """
+    from requests.exceptions import ConnectionError as Ended
+    from requests.exceptions import RequestException, Timeout
+
+    try:
+        return ask()
+    except RequestException as error:  # podman-py's own, for what requests says
+        if isinstance(error.__cause__, Timeout) or not isinstance(error.__cause__, Ended):
+            raise
+        return ask()
 
 
 def _request(
