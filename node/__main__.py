@@ -41,7 +41,7 @@ from node.kubelet.memory import MESSAGE_MAX
 from node.kubelet.node_logs import LogServer
 from node.kubelet.node_status import Machine, capacity
 from node.kubelet.processes import PidfdProcesses
-from node.kubelet.sandboxes import NodeFiles
+from node.kubelet.sandboxes import NodeFiles, resolver_for_pods
 from node.kubelet.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.network.keeper import NetworkKeeper
@@ -62,6 +62,8 @@ log = logging.getLogger("node")
 NAME = "wherry-kubelet"
 POLL_SECONDS = 0.2
 JOIN_RETRY = Backoff(initial_seconds=1.0, cap_seconds=10.0)
+RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"
+"""The servers that systemd-resolved asks itself."""
 SELINUX = Path("/sys/fs/selinux/enforce")
 
 
@@ -144,7 +146,8 @@ def _read(path: str) -> str:
 
 def _node_files() -> NodeFiles:
     """As they are now: they change while a kubelet runs."""
-    return NodeFiles(_read("/etc/hosts") + "\n", _read("/etc/resolv.conf") + "\n")
+    resolver = resolver_for_pods(_read("/etc/resolv.conf"), _read(RESOLVED_CONF))
+    return NodeFiles(_read("/etc/hosts") + "\n", resolver + "\n")
 
 
 async def run(

@@ -168,7 +168,8 @@ class EtcdClient:
             except Unavailable as error:
                 if self._closed:
                     raise
-                log.info("watch is resumed", extra={"revision": next_revision, "cause": str(error)})
+                cause = {"revision": next_revision, "cause": str(error)}
+                log.info("a watch has ended, and is tried again", extra=cause)
             failures += 1
             await self._clock.sleep(_WATCH_BACKOFF.delay_seconds(failures, self._rng.random()))
 

@@ -15,6 +15,7 @@ MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
 MAX_SEARCH_CHARACTERS = 2048
 MAX_DOMAIN_CHARACTERS = 253
+RESOLVED_ADDRESS = "127.0.0.53"
 
 
 class NodeFiles(NamedTuple):
@@ -57,6 +58,14 @@ def _hosts(pod: Pod, name: str, address: str, of_node: str) -> str:
         lines.append("\n# Entries added by HostAliases.")
         lines += ["\t".join((alias.ip, *alias.hostnames)) for alias in pod.spec.hostAliases]
     return "\n".join(lines) + "\n"
+
+
+def resolver_for_pods(of_machine: str, behind: str) -> str:
+    """The machine's resolv.conf, or the one `behind` it: systemd-resolved answers on the machine's
+    loopback only, where pods cannot ask it, and says elsewhere whom it asks.
+    """
+    servers, _, _ = _parse_resolv_conf(of_machine)
+    return behind if behind and servers == [RESOLVED_ADDRESS] else of_machine
 
 
 def _resolv_conf(pod: Pod, of_node: str) -> str:

@@ -49,7 +49,7 @@ class Started:
             ca=master.authority.certificate_pem, certificate=pair.certificate_pem, key=pair.key_pem
         )
         self.node = Node(config, make_machine(config), own)
-        self.running = asyncio.create_task(self.node.run())
+        self.running = asyncio.create_task(self.node.run(lambda: None))
 
     def kept(self) -> list[str]:
         """The pods on disk, and those whose Secrets are."""

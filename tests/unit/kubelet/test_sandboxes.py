@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.kubelet.sandboxes import NodeFiles, sandbox_spec
+from node.kubelet.sandboxes import NodeFiles, resolver_for_pods, sandbox_spec
 from tests.fakes.pods import pod
 
 ADDRESS = "10.42.1.2"
@@ -99,3 +99,18 @@ def test_policy_none_leaves_the_machines_resolver_out() -> None:
 def test_a_search_list_is_cut_where_kubernetes_cuts_it(of_node: list[str], kept: list[str]) -> None:
     found = resolv_conf(f"search {' '.join(of_node)}\n", {"searches": ["last"]})
     assert found == [f"search {' '.join(kept)}"]
+
+
+@pytest.mark.parametrize(
+    ("of_machine", "behind", "chosen"),
+    [
+        ("nameserver 127.0.0.53\noptions edns0", "nameserver 10.0.0.1", "behind"),
+        ("nameserver 127.0.0.53", "", "of_machine"),
+        ("nameserver 10.0.0.2", "nameserver 10.0.0.1", "of_machine"),
+        ("nameserver 127.0.0.53\nnameserver 10.0.0.2", "nameserver 10.0.0.1", "of_machine"),
+        ("", "nameserver 10.0.0.1", "of_machine"),
+    ],
+)
+def test_pods_ask_whom_systemd_resolved_asks(of_machine: str, behind: str, chosen: str) -> None:
+    wanted = {"of_machine": of_machine, "behind": behind}[chosen]
+    assert resolver_for_pods(of_machine, behind) == wanted
