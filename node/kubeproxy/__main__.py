@@ -6,14 +6,18 @@ It makes no certificate: the kubelet joins the node, and this process waits for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 import uvloop
 
@@ -38,6 +42,7 @@ from node.session.credentials import Credentials
 log = logging.getLogger("kubeproxy")
 NAME = "wherry-kube-proxy"
 POLL_SECONDS = 0.5
+T = TypeVar("T")
 SERVER_NAME = "wherry-master"
 
 
@@ -49,6 +54,7 @@ def main() -> None:
         journal.configure(NAME, encoding=config.log_format)
         notifier = Notifier.take()
         own = wait_for_certificate(Path(config.data_dir) / "node-pki", notifier)
+        config = wait_for_ranges(config, notifier)
         uvloop.run(run(config, own, notifier))
     except (ConfigError, ValueError) as error:
         exits.give_up(NAME, error, exits.CONFIGURATION)
@@ -56,11 +62,44 @@ def main() -> None:
 
 def wait_for_certificate(directory: Path, notifier: Notifier) -> Credentials:
     """The node's credentials, once the kubelet has joined."""
+
+    def load() -> Credentials | None:
+        return credentials.load(directory)
+
+    return _wait_for(load, "waiting for the kubelet to join", notifier)
+
+
+class _Ranges(msgspec.Struct):
+    """What is read of the network that the master has told the kubelet of."""
+
+    cluster_cidr: str = ""
+    service_cidr: str = ""
+
+
+def wait_for_ranges(config: KubeProxyConfig, notifier: Notifier) -> KubeProxyConfig:
+    """The configuration with the addresses of pods and services, once the kubelet knows them."""
+    file = Path(config.data_dir) / "network.json"
+
+    def load() -> KubeProxyConfig | None:
+        found = _Ranges()
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            found = msgspec.json.decode(file.read_bytes(), type=_Ranges)
+        cluster = config.cluster_cidr or found.cluster_cidr
+        services = config.service_cidr or found.service_cidr
+        known = bool(cluster and services)
+        made = msgspec.structs.replace(config, cluster_cidr=cluster, service_cidr=services)
+        return made if known else None
+
+    return _wait_for(load, "waiting for the kubelet to hear of the master", notifier)
+
+
+def _wait_for(load: Callable[[], T | None], what: str, notifier: Notifier) -> T:
+    """What `load` answers when it does; systemd is told that it is being waited for."""
     told = False
-    while (found := credentials.load(directory)) is None:
+    while (found := load()) is None:
         if not told:
-            log.info("waiting for the kubelet to join", extra={"directory": str(directory)})
-            notifier.ready("waiting for the kubelet to join")
+            log.info(what)
+            notifier.ready(what)
             told = True
         notifier.alive()
         time.sleep(POLL_SECONDS)

@@ -25,11 +25,19 @@ class KubeProxyConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     node_name: Annotated[str, Meta(description="the kubelet's; default: the machine's")] = ""
     node_ip: Annotated[Address, Meta(description="the kubelet's")] = ""
     cluster_cidr: Annotated[
-        Cidr, Meta(description="the addresses of pods; who comes from elsewhere is masqueraded")
-    ] = "10.42.0.0/16"
+        Cidr,
+        Meta(
+            description="the addresses of pods; who comes from elsewhere is masqueraded; "
+            "default: what the master has told the kubelet"
+        ),
+    ] = ""
     service_cidr: Annotated[
-        Cidr, Meta(description="the addresses of services; those of no service refuse at once")
-    ] = "10.43.0.0/16"
+        Cidr,
+        Meta(
+            description="the addresses of services; those of no service refuse at once; "
+            "default: what the master has told the kubelet"
+        ),
+    ] = ""
     data_dir: Annotated[str, Meta(description="where the kubelet keeps the node's certificate")] = (
         "/var/lib/wherry/node"
     )

@@ -145,6 +145,7 @@ def _kube_proxy(master: RunningMaster) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "node.kubeproxy", "--node-name", "n1"]
     command += ["--config", "/dev/null", "--data-dir", str(directory)]
     command += ["--run-dir", str(directory)]
+    command += ["--cluster-cidr", "10.42.0.0/16", "--service-cidr", "10.43.0.0/16"]
     command += ["--master", master.url, "--node-port", str(master.node_port)]
     with (master.directory / "kube-proxy.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
