@@ -5,18 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from common.api.codec import json as codec
+from common.api.codec import yaml
 from common.api.resource import Resource
 from common.cli.connection import add_namespace, client
 from common.client.grpc import GrpcClient
 
 GAP = 3
+_GREEN, _YELLOW, _RED, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
+_GOOD = frozenset(
+    {"Running", "Completed", "Ready", "Active", "Bound", "Complete", "Approved,Issued"}
+)
+_COMING = frozenset(
+    {
+        "Pending",
+        "ContainerCreating",
+        "PodInitializing",
+        "Terminating",
+        "SchedulingGated",
+        "Ready,SchedulingDisabled",
+    }
+)
+_INITIALISING = re.compile(r"Init:\d+/\d+")
 
 
 def add_parser(verbs: Any) -> None:
@@ -84,7 +100,8 @@ async def _tables(
             _name_kinds(table, resource)
         if table["rows"]:
             wide, spaces = arguments.output == "wide", not space and resource.namespaced
-            blocks.append("\n".join(lines(table, wide=wide, namespaces=spaces)))
+            made = lines(table, wide=wide, namespaces=spaces, colours=_has_colours())
+            blocks.append("\n".join(made))
     if blocks:
         print("\n\n".join(blocks))
         return
@@ -130,10 +147,17 @@ def rendered(
         document = objects[0]
     if arguments.output == "json":
         return json.dumps(document, indent=4, ensure_ascii=False)
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip()
+    return yaml.encode(document).decode().rstrip()
 
 
-def lines(table: dict[str, Any], *, wide: bool, namespaces: bool) -> list[str]:
+def _has_colours() -> bool:
+    """Whether who reads is a person at a terminal who has not asked for none (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def lines(
+    table: dict[str, Any], *, wide: bool, namespaces: bool, colours: bool = False
+) -> list[str]:
     """A Table as lines of aligned columns; only `wide` shows columns of lower priority."""
     shown = [
         (index, column["name"].upper())
@@ -146,10 +170,20 @@ def lines(table: dict[str, Any], *, wide: bool, namespaces: bool) -> list[str]:
         cells = [_cell(row["cells"][index]) for index, _ in shown]
         rows.append([space] * namespaces + cells)
     widths = [max(map(len, column)) + GAP for column in zip(*rows, strict=True)]
-    return [
-        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    if colours and "STATUS" in rows[0]:
+        column = rows[0].index("STATUS")
+        for row in padded[1:]:
+            row[column] = _coloured(row[column])
+    return ["".join(row).rstrip() for row in padded]
+
+
+def _coloured(status: str) -> str:
+    """A padded status: green when all is well, yellow when it may become so, red otherwise."""
+    word = status.strip()
+    comes = word in _COMING or _INITIALISING.fullmatch(word)
+    colour = _GREEN if word in _GOOD else _YELLOW if comes else _RED
+    return f"{colour}{word}{_PLAIN}{status[len(word) :]}"
 
 
 def _cell(value: Any) -> str:

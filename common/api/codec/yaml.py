@@ -50,7 +50,7 @@ def encode(plain: Any) -> bytes:
     """
     pieces = _Pieces()
     out: Any = pieces
-    dumper = yaml.CSafeDumper(out, encoding="utf-8")
+    dumper = yaml.CSafeDumper(out, encoding="utf-8", allow_unicode=True)
     dumper.emit(yaml.StreamStartEvent(encoding="utf-8"))
     dumper.emit(yaml.DocumentStartEvent(explicit=False))
     _emit(dumper, plain)
