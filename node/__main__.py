@@ -30,6 +30,7 @@ from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
 from common.security.files import InsecurePath, write_private
 from common.systemd import exits, journal
+from common.systemd.machine import is_going_down
 from common.systemd.notify import Notifier
 from node import config as configuration
 from node.config import KubeletConfig
@@ -61,6 +62,8 @@ from protos import node_v1_pb2
 log = logging.getLogger("node")
 NAME = "wherry-kubelet"
 POLL_SECONDS = 0.2
+SHUTDOWN_SECONDS = 10.0
+"""What pods have at the most when the machine goes down."""
 JOIN_RETRY = Backoff(initial_seconds=1.0, cap_seconds=10.0)
 RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"
 """The servers that systemd-resolved asks itself."""
@@ -166,6 +169,9 @@ async def run(
     if running.done():
         await running
     notifier.stopping()
+    if stop.is_set() and await is_going_down():
+        log.info("the machine goes down: pods are stopped")
+        await node.halt(SHUTDOWN_SECONDS)
     running.cancel()
     living.cancel()
     await asyncio.gather(running, living, return_exceptions=True)
@@ -252,6 +258,10 @@ class Node:
             group.create_task(self._network.run())
             group.create_task(self._kubelet.run())
             group.create_task(self._stream.run(handlers))
+
+    async def halt(self, seconds: float) -> None:
+        """Stop all pods politely, within so many seconds."""
+        await self._kubelet.halt(seconds)
 
     async def _hello(self) -> node_v1_pb2.Hello:
         return node_v1_pb2.Hello(

@@ -33,6 +33,8 @@ USAGE_SECONDS = 10.0
 NODE_STATUS_SECONDS = 10.0
 NODE_STATUS_RESEND_SECONDS = 300.0
 OPERATIONS_AT_ONCE = 4
+KILL_SECONDS = 3.0
+"""What killing takes, at the end of the time that pods have when the machine goes down."""
 
 
 Found = dict[str, tuple[list[ContainerStatus], Observed]]
@@ -75,7 +77,8 @@ class Kubelet:
         self._runtime_version = ""
         self._runtime_error = "not asked yet"
         self._silent_since: float | None = None
-        self._runtime_is_back = asyncio.Event()
+        self._ready_changed = asyncio.Event()
+        self._halting = False
         self._images: list[ImageStatus] = []
         self._sequence = 0
         self._found: Found = {}
@@ -125,6 +128,8 @@ class Kubelet:
             gone=self._gone,
         )
         self._workers[uid] = worker
+        if self._halting:
+            worker.halt(0.0)
         self._adopt(worker, uid)
         task = asyncio.create_task(worker.run(), name=f"pod {uid}")
         task.add_done_callback(lambda done: self._end(uid, done))
@@ -203,7 +208,7 @@ class Kubelet:
         left = await self._tools.offload(leftovers.find, self._tools.pods_dir, self._tools.log_root)
         if self._runtime_error:
             self._runtime_error, self._silent_since = "", None
-            self._runtime_is_back.set()
+            self._ready_changed.set()
         found: Found = defaultdict(lambda: ([], Observed()))
         for status in containers:
             found[status.pod_uid][0].append(status)
@@ -249,22 +254,29 @@ class Kubelet:
             # When it does not answer now, the next relist finds out for how long.
             with contextlib.suppress(RuntimeFailure):
                 self._images = await self._tools.runtime.list_images()
-        silent = self._silent_since
-        now = self._tools.clock.monotonic()
-        is_down = silent is None or now - silent >= RUNTIME_SILENCE_SECONDS
         return node_status(
             self._machine,
             runtime_version=self._runtime_version,
-            runtime_error=self._runtime_error if is_down or not self._listed else "",
+            unready=self._unready(),
             images=self._images,
             now=self._tools.clock.now(),
         )
+
+    def _unready(self) -> str:
+        """Why this node is not ready; empty when it is."""
+        if self._halting:
+            return "node is shutting down"
+        silent, now = self._silent_since, self._tools.clock.monotonic()
+        is_down = silent is None or now - silent >= RUNTIME_SILENCE_SECONDS
+        if not self._runtime_error or (self._listed and not is_down):
+            return ""
+        return f"container runtime is down: {self._runtime_error}"
 
     async def _report_node(self) -> None:
         """Report the node's status when something but the time has changed, or after long."""
         reported, sent_at = b"", 0.0
         while True:
-            self._runtime_is_back.clear()
+            self._ready_changed.clear()
             status = await self._status()
             data = codec.encode(status)
             for condition in status.conditions:
@@ -273,7 +285,28 @@ class Kubelet:
             if essence != reported or now - sent_at > NODE_STATUS_RESEND_SECONDS:
                 reported, sent_at = essence, now
                 self._master.node_report(data)
-            await sleep_or_event(self._tools.clock, NODE_STATUS_SECONDS, self._runtime_is_back)
+            await sleep_or_event(self._tools.clock, NODE_STATUS_SECONDS, self._ready_changed)
+
+    async def halt(self, seconds: float) -> None:
+        """The machine goes down: say so, and stop all pods, each within its grace period and so
+        many seconds; they go on when it has booted. Returns when nothing of them runs any more.
+        """
+        self._halting = True
+        self._ready_changed.set()
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.halt(seconds)
+        all_halted = asyncio.Event()
+
+        async def wait_for_all() -> None:
+            for worker in workers:
+                await worker.halted.wait()
+            all_halted.set()
+
+        waiting = asyncio.create_task(wait_for_all())
+        # The kernel may hold on to a process: it must not hold up the machine.
+        await sleep_or_event(self._tools.clock, seconds + KILL_SECONDS, all_halted)
+        waiting.cancel()
 
     def container(self, uid: str, container_id: str) -> ContainerStatus | None:
         """The present state of one container of a pod."""

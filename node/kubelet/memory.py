@@ -163,6 +163,8 @@ class PodMemory:
     """Whether nothing is left of logs and termination messages: the last that goes of a pod."""
     removed: bool = False
     """The pod has ceased to be assigned to this node."""
+    halting: bool = False
+    """The machine goes down: what runs is stopped, and nothing starts until it has booted."""
     kill_at: float | None = None
     """When what still runs of a pod that is ending is killed; None before its end begins."""
     failed: tuple[str, str] | None = None

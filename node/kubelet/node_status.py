@@ -87,11 +87,11 @@ def node_status(
     machine: Machine,
     *,
     runtime_version: str,
-    runtime_error: str,
+    unready: str,
     images: Sequence[ImageStatus],
     now: datetime,
 ) -> NodeStatus:
-    """The status; `runtime_error` is what is wrong with Podman, empty when it is well."""
+    """The status; `unready` says why the node is not ready, empty when it is."""
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
     return NodeStatus(
         capacity=dict(machine.capacity),
@@ -100,7 +100,7 @@ def node_status(
             NodeAddress(type="InternalIP", address=machine.address),
             NodeAddress(type="Hostname", address=machine.name),
         ),
-        conditions=_conditions(runtime_error, now),
+        conditions=_conditions(unready, now),
         daemonEndpoints=NodeDaemonEndpoints(kubeletEndpoint=DaemonEndpoint(Port=0)),
         nodeInfo=NodeSystemInfo(
             machineID=machine.machine_id,
@@ -122,12 +122,12 @@ def node_status(
     )
 
 
-def _conditions(runtime_error: str, now: datetime) -> tuple[NodeCondition, ...]:
-    """Ready follows the runtime; pressure is not measured as a reason for eviction yet."""
+def _conditions(unready: str, now: datetime) -> tuple[NodeCondition, ...]:
+    """Ready is what was found; pressure is not measured as a reason for eviction yet."""
     stamp = times.to_time(now)
     ready = ("True", "KubeletReady", "kubelet is posting ready status")
-    if runtime_error:
-        ready = ("False", "KubeletNotReady", f"container runtime is down: {runtime_error}")
+    if unready:
+        ready = ("False", "KubeletNotReady", unready)
     made = (
         (
             "MemoryPressure",

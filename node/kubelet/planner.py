@@ -144,6 +144,8 @@ def plan(
         why = "the pod has ended"
         steps = _stop(pod, observed, memory, now.monotonic, why)
         return steps or _plan_tear_down(observed, memory, why)
+    if memory.halting:
+        return _stop(pod, observed, memory, now.monotonic, "the machine goes down")
     deadline = _deadline(pod, memory)
     if deadline is not None and now.wall >= deadline:
         return [

@@ -61,6 +61,8 @@ class PodWorker:
         self.memory.found_at.update(reported_lost(self.pod.status))
         self.observed = Observed()
         self._wake = asyncio.Event()
+        self.halted = asyncio.Event()
+        """Set when nothing of the pod runs any more, after `halt`."""
         self._executor = Executor(tools, self.observed, self.memory, self._wake.set)
         self._prober = Prober(tools, self.memory, self._wake.set)
         self._watched: dict[str, Stop] = {}
@@ -96,6 +98,14 @@ class PodWorker:
     def unassign(self) -> None:
         """The pod's object is gone: stop what runs and remove everything."""
         self.memory.removed = True
+        self._retry_at = 0.0
+        self._wake.set()
+
+    def halt(self, seconds: float) -> None:
+        """The machine goes down: stop what runs within so many seconds, and start nothing more."""
+        memory, now = self.memory, self._tools.clock.monotonic()
+        memory.halting = True
+        memory.kill_at = min(planner.kill_at(self.pod, memory, now), now + seconds)
         self._retry_at = 0.0
         self._wake.set()
 
@@ -203,6 +213,8 @@ class PodWorker:
                 steps = []
                 self._tell_unsupported(pod, unsupported)
             doable = [step for step in steps if not isinstance(step, planner.Wait)]
+            if self.memory.halting and not steps:
+                self.halted.set()
             if not doable:
                 waits = [step.seconds for step in steps if isinstance(step, planner.Wait)]
                 return min(waits, default=None)
@@ -218,7 +230,7 @@ class PodWorker:
         hooks.adopt(pod, self.observed, self.memory)
         probing.adopt(pod, self.observed, self.memory)
         self._executor.end_hooks()
-        ending = planner.is_ending(pod, self.memory)
+        ending = planner.is_ending(pod, self.memory) or self.memory.halting
         if ending:
             self._executor.end_pulls()
             self._executor.end_measuring()

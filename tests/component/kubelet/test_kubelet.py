@@ -1,5 +1,6 @@
 """The kubelet with a fake runtime and a fake master: from assignment to nothing left."""
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from common.api import conditions, times
 from common.api.codec import json as codec
-from common.api.types.core_v1 import Secret
+from common.api.types.core_v1 import NodeStatus, Secret
 from node.kubelet import volumes
 from node.runtime.base import ImagePullFailed, RuntimeUnavailable
 from node.runtime.fake import Program
@@ -17,6 +18,7 @@ from tests.fakes.kubelet import FakeNode
 from tests.fakes.pods import UID, container, pod
 
 STOPS_ON_TERM = ("polite",)
+OTHER = "6a5e7c1e-0000-4000-8000-000000000002"
 ENDS = ("ends",)
 FAILS = ("fails",)
 ABSENT = ("absent",)
@@ -177,6 +179,31 @@ async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNod
     status = node.master.last(UID)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert status.message == "Pod was active on the node longer than the specified deadline"
+
+
+async def test_pods_of_a_machine_that_goes_down_end_politely_and_do_not_start_again(
+    node: FakeNode,
+) -> None:
+    """What ignores TERM is killed in time; no pod has failed for it: it goes on after the boot."""
+    long = {"terminationGracePeriodSeconds": 600}
+    await node.assign(
+        pod(metadata={"name": "polite"}, containers=[container(command=STOPS_ON_TERM)], **long),
+        pod(metadata={"name": "stubborn", "uid": OTHER}, **long),
+    )
+    going_down = asyncio.create_task(node.kubelet.halt(10))
+    await node.settle()
+    ready = conditions.find(codec.decode(node.master.nodes[-1], NodeStatus).conditions, "Ready")
+    assert ready is not None
+    assert (ready.status, ready.message) == ("False", "node is shutting down")
+    assert [call.split()[-1] for call in node.runtime.changes()[-2:]] == ["TERM", "TERM"]
+    await node.wait(9.9)
+    assert not going_down.done()
+    await node.wait(0.2)
+    assert going_down.done()
+    assert node.runtime.changes()[-1].endswith("KILL")
+    await node.wait(60)
+    assert node.runtime.changes()[-1].endswith("KILL"), "nothing starts again"
+    assert {node.master.last(uid).phase for uid in (UID, OTHER)} == {"Running"}
 
 
 async def test_what_ended_with_the_machine_ended_when_that_was_found(node: FakeNode) -> None:

@@ -113,7 +113,7 @@ def status_of(error: str = "", images: tuple[ImageStatus, ...] = ()) -> node_sta
         version="0.1.0",
     )
     return node_status.node_status(
-        machine, runtime_version="4.3.1", runtime_error=error, images=images, now=NOW
+        machine, runtime_version="4.3.1", unready=error, images=images, now=NOW
     )
 
 
