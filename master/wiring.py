@@ -160,6 +160,7 @@ def _paths(
     return Paths(
         scheme=SCHEME,
         ca_pem=pki.server_ca.certificate_pem,
+        ports={"certificates": config.node_port, "tokens": config.script_port},
         address=f"{config.advertise_address}:{config.secure_port}",
         version=metadata.version("wherry"),
         checks={

@@ -193,7 +193,7 @@ class Node:
         data, run_dir = Path(config.data_dir), Path(config.run_dir)
         host = urlsplit(config.master).hostname
         self._stream = ControlStream(
-            f"{host}:{config.node_port}", own, clock=self._clock, rng=SystemRng()
+            f"{host}:{config.node_port or own.node_port}", own, clock=self._clock, rng=SystemRng()
         )
         self._cidr_file = data / "pod-cidr"
         self._pod_cidr = _read(str(self._cidr_file))

@@ -31,7 +31,10 @@ class KubeletConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     """What an operator can set; keys in YAML have hyphens."""
 
     master: Annotated[MasterUrl, Meta(description="https://HOST:6443")] = ""
-    node_port: Annotated[Port, Meta(description="the master's --node-port")] = 6444
+    node_port: Annotated[
+        Port,
+        Meta(description="the master's --node-port; default: as it said when this node joined"),
+    ] = 0
     token_file: Annotated[
         str, Meta(description="the join token, needed until the node has its certificate")
     ] = ""

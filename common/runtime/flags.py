@@ -39,7 +39,7 @@ def _add_flag(parser: argparse.ArgumentParser, field: msgspec.structs.FieldInfo)
     if kind is bool:
         parser.add_argument(flag, action="store_const", const=True, help=text)
         return
-    if field.default not in ("", ()):
+    if field.default not in ("", (), 0):
         text = f"{text}; default: {field.default}".removeprefix("; ")
     metavar = "A,B" if get_origin(kind) is tuple else None
     parser.add_argument(flag, help=text, metavar=metavar)

@@ -131,7 +131,8 @@ async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> 
     host = urlsplit(config.master).hostname
     clock = SystemClock()
     tls = Tls(own.ca, own.certificate, own.key, SERVER_NAME)
-    client = EtcdClient([f"{host}:{config.node_port}"], tls, clock=clock, rng=SystemRng())
+    target = f"{host}:{config.node_port or own.node_port}"
+    client = EtcdClient([target], tls, clock=clock, rng=SystemRng())
     table = Table(node_facts(config))
     dataplane = NftablesDataplane(table.node, Offload(threads=1, name="nftables"))
     proxy = Proxy(client, table, dataplane, clock=clock)

@@ -20,8 +20,9 @@ class KubeProxyConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
 
     master: Annotated[MasterUrl, Meta(description="https://HOST:6443")] = ""
     node_port: Annotated[
-        Port, Meta(description="the master's --node-port: services are watched there")
-    ] = 6444
+        Port,
+        Meta(description="the master's --node-port; default: as it said when this node joined"),
+    ] = 0
     node_name: Annotated[str, Meta(description="the kubelet's; default: the machine's")] = ""
     node_ip: Annotated[Address, Meta(description="the kubelet's")] = ""
     cluster_cidr: Annotated[

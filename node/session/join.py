@@ -30,7 +30,13 @@ from common.security.csr import (
 )
 from common.security.files import make_private_directory, write_private
 from common.security.tokens import InvalidToken, JoinToken, parse_token
-from node.session.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
+from node.session.credentials import (
+    CA_FILE,
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    NODE_PORT,
+    PORT_FILE,
+)
 
 log = logging.getLogger(__name__)
 SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
@@ -81,6 +87,7 @@ def _join(
     request = make_request(key_file.read_bytes(), user, (NODES_GROUP,))
     client = HttpsClient(master, verified_context(ca), bearer=token.bearer())
     certificate = _certificate(client, machine, request, wait)
+    write_private(directory / PORT_FILE, str(_node_port(client)).encode())
     write_private(directory / CA_FILE, ca)
     write_private(directory / CERTIFICATE_FILE, certificate)
     log.info("joined", extra={"object": machine.node})
@@ -116,6 +123,17 @@ def _authority(master: str, token: JoinToken) -> bytes:
             "cluster, or somebody in between; nothing was sent"
         )
     return authority
+
+
+def _node_port(client: HttpsClient) -> int:
+    """Where the master listens for nodes; the default for a master that does not say."""
+    try:
+        found = client.json("GET", "/ports").get("certificates")
+    except StatusError as error:
+        if error.code != 404:
+            raise
+        return NODE_PORT
+    return found if type(found) is int and 0 < found < 1 << 16 else NODE_PORT
 
 
 def _certificate(

@@ -24,6 +24,7 @@ class Master:
         self.requests: list[tuple[str, str, str]] = []
         self.polls_before_signing = 2
         self.denied = ""
+        self.ports: Any = {"certificates": 7444, "tokens": 7445}
         self._request = b""
         self._directory = directory
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -60,6 +61,8 @@ class Master:
                 master.note(self)
                 if self.path == "/cacerts":
                     master.answer(self, 200, master.cacerts)
+                elif self.path == "/ports":
+                    master.answer(self, 200, json.dumps(master.ports).encode())
                 else:
                     master.answer(self, 200, json.dumps(master.signing_request()).encode())
 

@@ -42,6 +42,7 @@ class Paths:
         *,
         scheme: Scheme,
         ca_pem: bytes,
+        ports: Mapping[str, int],
         address: str,
         version: str,
         checks: Checks,
@@ -52,6 +53,8 @@ class Paths:
         self._openapi = OpenAPI(scheme)
         self._openapi.index()  # makes every document now, for it takes longer than a request may
         self._ca_pem = ca_pem
+        self._ports = dict(ports)
+        """Of gRPC, by the credentials that callers have."""
         self._address = address
         self._version = version
         self._checks = checks
@@ -116,11 +119,14 @@ class Paths:
                             "/livez",
                             "/openapi/v2",
                             "/openapi/v3",
+                            "/ports",
                             "/readyz",
                             "/version",
                         ]
                     }
                 )
+            case ["ports"]:
+                return _json(self._ports)
             case ["healthz", *_]:
                 return self._ready(verbose="verbose" in request.query)
             case ["api"]:

@@ -23,6 +23,7 @@ from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
 from master.apiserver.rest.openapi.operations import path_of
 from node.session import join
+from node.session.credentials import load
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.master import RunningMaster
 
@@ -339,6 +340,9 @@ def test_a_token_used_again_does_not_take_over_a_node(
         join.join(tmp_path / directory, master.url, str(token), made, lambda: time.sleep(0.1))
 
     join_as("m1", "first")
+    joined = load(tmp_path / "first")
+    assert joined is not None
+    assert joined.node_port == master.node_port, "which is no default here"
     admin = master.admin()
     node = {"metadata": {"name": "taken"}, "status": {"nodeInfo": {"machineID": "m1"}}}
     made = admin.json("POST", "/api/v1/nodes", node)

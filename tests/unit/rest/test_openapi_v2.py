@@ -332,6 +332,7 @@ def paths() -> Iterator[Paths]:
     yield Paths(
         scheme=SCHEME,
         ca_pem=b"",
+        ports={},
         address="127.0.0.1:6443",
         version="0",
         checks={},

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,16 @@ def test_a_node_joins_and_keeps_its_certificate(master: Master, tmp_path: Path) 
     made = joined(master, tmp_path)
     assert identity_from_pem(made.certificate).user == "system:node:node1"
     assert made.ca == master.authority.certificate_pem
+    assert made.node_port == 7444
     assert set(master.secrets_heard()) == {f"Bearer {master.token.bearer()}"}
+
+
+@pytest.mark.parametrize("ports", [{}, {"certificates": 0}, {"certificates": "7444"}])
+def test_a_master_that_names_no_port_has_the_default(
+    master: Master, tmp_path: Path, ports: dict[str, Any]
+) -> None:
+    master.ports = ports
+    assert joined(master, tmp_path).node_port == 6444
 
 
 def test_key_and_certificate_are_private(master: Master, tmp_path: Path) -> None:
