@@ -290,3 +290,14 @@ def test_a_shell_completes_verbs_and_options(wherry: Run, words: list[str], comp
 @pytest.mark.parametrize("words", [["get", "pods", "--all"], ["--kube", "x", "get", "pods"]])
 def test_a_flag_is_written_in_full(wherry: Run, words: list[str]) -> None:
     assert wherry(*words).returncode == 2
+
+
+def test_versions_of_the_parts(master: RunningMaster, tmp_path: Path) -> None:
+    environment = master.environment(tmp_path, token=False)
+    command = [sys.executable, "-c", "from common.cli.main import main; main()", "version"]
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    own, of_master, *nodes = said.stdout.splitlines()
+    version = own.removeprefix("wherry ")
+    assert of_master.startswith(f"master {version} (Kubernetes v1.")
+    assert all(line.startswith("node ") for line in nodes)
