@@ -68,12 +68,12 @@ logged() {
     "$@" > "$file" 2>&1
 }
 
-# alone DIRECTORY COMMAND...: runs it while no other deploy/local does so for this directory.
+# alone DIRECTORY COMMAND...: runs it while no other of these programs does so for this directory.
 alone() {
     local dir=$1
     shift
     exec 8< "$dir"
-    flock -n 8 || { step "waiting for another deploy/local" && flock 8; }
+    flock -n 8 || { step "waiting for another ${PROGRAM:-deploy/local}" && flock 8; }
     "$@" 8<&-
     exec 8<&-
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What a cluster on this host needs: what only the host can give, packages, and Wherry with kubectl
-# in a virtual environment. Needs common.sh, environment.sh and cgroup_roots of machines.sh.
+# in a virtual environment. Needs common.sh, environment.sh and cgroup_roots of host.sh.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -99,10 +99,11 @@ check_host() {
                 die "the cgroup controller $kind is not mounted"
         done
     fi
-    check_overlay
+    check_overlay WHERRY_LOCAL_STATE
 }
 
-# Podman needs overlay mounts on the file system that holds the machines' storage.
+# check_overlay SETTING: Podman needs overlay mounts on the file system that holds the machines'
+# storage, which the setting names.
 check_overlay() {
     local dir works=1
     mkdir -p "$STATE_ROOT"
@@ -111,5 +112,5 @@ check_overlay() {
     unshare --mount mount -t overlay overlay "$dir/merged" -o \
         "lowerdir=$dir/lower,upperdir=$dir/upper,workdir=$dir/work" 2>/dev/null || works=""
     rm -rf "$dir"
-    [[ -n $works ]] || die "no overlay mount works in $STATE_ROOT; point WHERRY_LOCAL_STATE elsewhere"
+    [[ -n $works ]] || die "no overlay mount works in $STATE_ROOT; point $1 elsewhere"
 }

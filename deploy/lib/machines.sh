@@ -3,7 +3,7 @@
 # of its own, a LAN address, a Podman and a supervisor. Killing its first process is pulling the
 # plug: the kernel ends everything inside.
 #
-# Needs common.sh. All state is files, so that any later call finds the machines again:
+# Needs common.sh and host.sh. All state is files, so that any later call finds the machines again:
 #   $STATE/MACHINE/private/...  directories that only the machine sees, kept over a power-off
 #   $STATE/MACHINE/settings/    its address, environment and Podman's settings (/run/machine inside)
 #   $STATE/MACHINE/services/    what its supervisor runs (copied to /run/service at every boot)
@@ -14,21 +14,6 @@ MACHINES_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CGROUP=wherry-local/$NAME                    # below every cgroup hierarchy
 
 # ---------------------------------------------------------------------------------- cgroups
-
-cgroup_v2() { [[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]; }
-
-# The mount points of the cgroup hierarchies in use: one on v2, one per controller on v1. The
-# unified hierarchy of a hybrid host carries no controller and stays out.
-cgroup_roots() {
-    local dir
-    if cgroup_v2; then
-        echo /sys/fs/cgroup
-        return
-    fi
-    for dir in /sys/fs/cgroup/*; do
-        [[ -L $dir || $(stat -fc %T "$dir") != cgroupfs ]] || echo "$dir"
-    done
-}
 
 # cgroup_delegate DIR: lets the children of DIR use every controller that DIR has.
 cgroup_delegate() {
@@ -138,23 +123,13 @@ network_up() {
 
 # --------------------------------------------------------------------------------- settings
 
-# Bit 24 is CAP_SYS_RESOURCE: without it no limit can be raised, and Podman's defaults are higher.
-can_raise_limits() {
-    (((16#$(awk '/^CapEff/ {print $2}' /proc/self/status) >> 24) & 1))
-}
-
 podman_settings() {                          # DIRECTORY that gets the two files
-    local runtime=crun limits="" open_files
+    local runtime=crun
     # runc takes every cgroup layout; crun refuses hybrid.
     [[ -z $(type -P runc) ]] || runtime=runc
-    if ! can_raise_limits; then
-        open_files=$(ulimit -Hn)
-        [[ $open_files != unlimited ]] && ((open_files < 16384)) || open_files=16384
-        limits="default_ulimits = [\"nofile=$open_files:$open_files\", \"nproc=16384:16384\"]"
-    fi
     cat > "$1/containers.conf" <<CONF
 [containers]
-$limits
+$(podman_limits)
 [engine]
 runtime = "$runtime"
 cgroup_manager = "cgroupfs"
@@ -397,19 +372,4 @@ machines_gone() {
     done
     [[ -z $left ]] || die "something is left:"$'\n'"$left"
     say "gone: no process, namespace, link, rule, mount, cgroup or data of $NAME is left"
-}
-
-# namespaces_of PIDS -> one inode a line, none of them the host's.
-namespaces_of() {
-    local pid
-    for pid in $1; do
-        stat -Lc %i "/proc/$pid/ns/"{pid,net,mnt} 2>/dev/null || true
-    done | sort -u | grep -vxFf <(stat -Lc %i /proc/self/ns/{pid,net,mnt}) || true
-}
-
-# processes_in NAMESPACES -> one number a line, in the order that comm asks for.
-processes_in() {
-    { stat -Lc '%i %n' /proc/[0-9]*/ns/{pid,net,mnt} 2>/dev/null || true; } |   # some end meanwhile
-        awk -v ours="$1" 'BEGIN {split(ours, list, "\n"); for (i in list) is_ours[list[i]]}
-            $1 in is_ours {split($2, part, "/"); print part[3]}' | sort -u
 }

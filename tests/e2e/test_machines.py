@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("podman", "runc", "catatonit", "runsvdir", "ip", "nsenter", "unshare", "busybox")
-PARTS = ("common", "machines", "image")
+PARTS = ("common", "host", "machines", "image")
 LIBRARY = "; ".join(["set -euo pipefail", *(f"source deploy/lib/{part}.sh" for part in PARTS)])
 UP = """
 check_names; image_build; run_up; lan_up
