@@ -2,7 +2,7 @@
 VENV ?= .venv-test
 BIN := $(VENV)/bin
 
-.PHONY: dev lint test unit protos bench fuzz
+.PHONY: dev lint test unit protos bench fuzz machines
 
 dev:            ## environment with everything, editable
 	python3 -m venv $(VENV)
@@ -26,6 +26,9 @@ test:           ## the CI set
 fuzz:           ## random and hostile input, for long; FUZZ="--seed 7 rest" and the like choose; FUZZ=--help
 	$(BIN)/pip install --quiet -e '.[test,fuzz]'
 	$(BIN)/python -m tests.fuzz --inputs 200000 --requests 1000000 --examples 50 $(FUZZ)
+
+machines:       ## real systemd machines to try installs on, as root; tests/machines/vm help
+	tests/machines/vm up
 
 bench:          ## the performance report, with the targets beside
 	$(BIN)/python -m tests.bench

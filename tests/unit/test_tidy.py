@@ -30,7 +30,7 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 PYTHON = tracked("*.py")
-SHELL = [*tracked("*.sh"), *(p for p in tracked("deploy/local", "tests/run", ".ci/run"))]
+SHELL = tracked("*.sh", "deploy/local", "tests/run", "tests/machines/vm", ".ci/run")
 
 
 def name_of(path: Path) -> str:
