@@ -58,6 +58,8 @@ def main() -> None:
         config = configuration.parse(sys.argv[1:])
     except ConfigError as error:
         exits.give_up(NAME, error, exits.CONFIGURATION)
+    except configuration.NoAddress as error:
+        exits.give_up(NAME, error)
     memory.prepare()
     sys.setswitchinterval(SWITCH_SECONDS)
     journal.configure(NAME, encoding=config.log_format)

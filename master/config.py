@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Sequence
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from common.runtime import config, flags
+from common.runtime import config, flags, interfaces
 from common.runtime.config import ConfigError
+from common.runtime.interfaces import Interface
 from common.runtime.values import Address, Cidr, Form, Port, cidr
 from master.controllers import registry
 
@@ -34,7 +35,11 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     """What an operator can set; keys in YAML have hyphens."""
 
     advertise_address: Annotated[
-        Address, Meta(description="where nodes and clients reach this master; default: its own")
+        Address,
+        Meta(
+            description="where nodes and clients reach this master; default: the address that "
+            "leads to other networks, or the only one there is"
+        ),
     ] = ""
     bind_address: Annotated[Address, Meta(description="where it listens")] = "0.0.0.0"  # noqa: S104 (TLS applies)
     secure_port: Annotated[Port, Meta(description="HTTPS: the Kubernetes API")] = 6443
@@ -96,14 +101,25 @@ def parse(arguments: list[str]) -> MasterConfig:
     config.refuse_to_forget(FORMER, made.data_dir, FILE)
     if made.advertise_address:
         return made
-    return msgspec.structs.replace(made, advertise_address=default_address())
+    address = default_address(interfaces.routed_address(), interfaces.interfaces())
+    return msgspec.structs.replace(made, advertise_address=address)
 
 
-def default_address() -> str:
-    """The address of the interface that reaches other networks; loopback when there is none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
+class NoAddress(Exception):
+    """This machine has no address that others could reach, yet; the message says so."""
+
+
+def default_address(routed: str, found: Sequence[Interface]) -> str:
+    """The address that leads to other networks, or the only one there is.
+
+    Raises ConfigError where there are several to choose from, NoAddress where there is none.
+    """
+    if routed:
+        return routed
+    choices = interfaces.reachable(found)
+    if not choices:
+        raise NoAddress("advertise-address is not set, and this machine has no address yet")
+    if len(choices) > 1:
+        named = ", ".join(f"{each.address} ({each.name})" for each in choices)
+        raise ConfigError(f"advertise-address is not set, and there are several: {named}")
+    return choices[0].address

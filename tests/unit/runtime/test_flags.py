@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from common.runtime import flags
 from common.runtime.config import Config, ConfigError
+from common.runtime.interfaces import Interface
 from common.runtime.values import Address, Cidr, MasterUrl, Port
 from master import config as master
 from node import config as kubelet
@@ -163,6 +164,19 @@ def test_a_master_knows_its_address_and_its_controllers() -> None:
     assert IPv4Address(made.advertise_address)
     assert made.disable_controllers == ("deployment",)
     assert made.api_service_address == "10.43.0.1"
+
+
+LAN, OTHER = Interface("eth0", "10.0.0.1"), Interface("eth1", "10.1.0.1")
+
+
+def test_a_master_takes_the_address_that_leads_elsewhere_or_the_only_one_there_is() -> None:
+    assert master.default_address("10.1.0.1", [LAN, OTHER]) == "10.1.0.1"
+    without = [Interface("lo", "127.0.0.1"), LAN, Interface("podman0", "10.88.0.1")]
+    assert master.default_address("", without) == "10.0.0.1"
+    with pytest.raises(ConfigError, match=r"several: 10\.0\.0\.1 \(eth0\), 10\.1\.0\.1 \(eth1\)$"):
+        master.default_address("", [LAN, OTHER])
+    with pytest.raises(master.NoAddress, match="no address yet"):
+        master.default_address("", without[:1])
 
 
 def test_a_node_wants_a_master_and_a_name() -> None:
