@@ -2,7 +2,7 @@
 VENV ?= .venv-test
 BIN := $(VENV)/bin
 
-.PHONY: dev lint test unit protos bench fuzz machines
+.PHONY: dev lint test unit protos wheel wheelhouse bench fuzz machines
 
 dev:            ## environment with everything, editable
 	python3 -m venv $(VENV)
@@ -10,6 +10,14 @@ dev:            ## environment with everything, editable
 
 protos:         ## stubs, Structs and the index of kinds from protos/*.proto
 	PATH="$(CURDIR)/$(BIN):$(PATH)" $(BIN)/python -m protos.codegen
+
+wheel:          ## dist/wherry-VERSION-py3-none-any.whl: all of Wherry, its units too
+	rm -rf build/lib
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+wheelhouse:     ## the wheel and all that it needs, for deploy/install --wheelhouse dist/wheelhouse
+	rm -rf build/lib dist/wheelhouse
+	$(BIN)/pip wheel --quiet --wheel-dir dist/wheelhouse .
 
 lint:           ## style, types, import contracts
 	$(BIN)/ruff check .

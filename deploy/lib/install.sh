@@ -54,8 +54,9 @@ policy_clear() { ! grep -qsx '# made by deploy/local' "$POLICY" || rm "$POLICY";
 
 # What the virtual environment was made from: sources only, generated or not.
 source_stamp() {
-    (cd "$ROOT" && find setup.cfg setup.py pyproject.toml protos common master node -type f \
-        \( -name '*.py' -o -name '*.proto' -o -name 'setup.cfg' -o -name '*.toml' -o -name '*.json' \) -print0 |
+    (cd "$ROOT" && find setup.cfg setup.py pyproject.toml protos common master node deploy/machine -type f \
+        \( -name '*.py' -o -name '*.proto' -o -name 'setup.cfg' -o -name '*.toml' -o -name '*.json' \
+        -o -name '*.service' -o -name '*.conf' \) -print0 |
         sort -z | xargs -0 sha256sum | sha256sum)
 }
 

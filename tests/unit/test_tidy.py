@@ -30,7 +30,15 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 PYTHON = tracked("*.py")
-SHELL = tracked("*.sh", "deploy/local", "tests/run", "tests/machines/vm", ".ci/run")
+SHELL = tracked(
+    "*.sh",
+    "deploy/local",
+    "deploy/install",
+    "deploy/uninstall",
+    "tests/run",
+    "tests/machines/vm",
+    ".ci/run",
+)
 
 
 def name_of(path: Path) -> str:

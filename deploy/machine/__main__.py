@@ -1,0 +1,255 @@
+"""What deploy/install and deploy/uninstall run: parse, decide, do, and say so.
+
+`begin` needs no environment and changes nothing but the ledger; it prints the packages to install.
+`install` runs in the environment that it is to make current. `uninstall` needs none either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from common.preflight import probe, rules
+from common.preflight.facts import Facts, Role
+from common.runtime.clock import SystemClock
+from common.runtime.interfaces import reachable
+from common.security.tokens import InvalidToken, parse_token
+from deploy.machine import ledger as ledgers
+from deploy.machine import observe, undo, wanted
+from deploy.machine.ledger import Ledger, LedgerError
+from deploy.machine.plan import Plan, plan, settled
+from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
+from deploy.machine.wanted import TOKEN_FILE, Wanted
+
+CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.crt")
+USAGE = "deploy/install master|node ...; deploy/install --help tells more"
+NEXT_OF_MASTER = """\
+The master serves {url}. Next, here:
+  export KUBECONFIG=/var/lib/wherry/master/admin.kubeconfig
+  wherry token create --uses 1        # a line for a file on the node, that only root can read
+and on each node, from a checkout:
+  deploy/install node --server {url} --token-file FILE"""
+NEXT_OF_NODE = "The node is Ready: kubectl get nodes, on the master."
+
+
+class Refused(Exception):
+    """Nothing was done; the message says why."""
+
+
+def main() -> None:
+    """Entry point of `python -m deploy.machine`."""
+    if sys.argv[1:2] == ["uninstall"]:
+        _uninstall(sys.argv[2:], "deploy/uninstall")
+        return
+    parser = argparse.ArgumentParser(prog="deploy/install", usage=USAGE, allow_abbrev=False)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, run in (("begin", begin), ("install", install)):
+        roles = verbs.add_parser(verb, allow_abbrev=False, prog="deploy/install")
+        roles.set_defaults(run=run)
+        _add_roles(roles)
+    arguments = parser.parse_args()
+    _guarded("deploy/install", lambda: arguments.run(arguments))
+
+
+def uninstall() -> None:
+    """Entry point of the console script wherry-uninstall."""
+    _uninstall(sys.argv[1:], "wherry-uninstall")
+
+
+def _add_roles(parser: argparse.ArgumentParser) -> None:
+    roles = parser.add_subparsers(dest="role", required=True, metavar="master|node")
+    roles.add_parser("master", allow_abbrev=False).set_defaults(server="", token_file="")
+    node = roles.add_parser("node", allow_abbrev=False)
+    node.add_argument("--server", required=True, type=_url, metavar="https://HOST:6443")
+    node.add_argument("--token-file", default="", metavar="FILE")
+
+
+def _url(text: str) -> str:
+    if problem := rules.server_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return text
+
+
+def _guarded(program: str, call: Callable[[], None]) -> None:
+    os.umask(0o022)
+    try:
+        call()
+    except (Refused, StepFailed, LedgerError) as error:
+        sys.exit(f"{program}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+class Progress:
+    """A line for each thing that is done, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self._start = self._clock.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Say it."""
+        seconds = self._clock.monotonic() - self._start
+        sys.stdout.write(f"{seconds:4.0f}s  {text}\n")
+        sys.stdout.flush()
+
+
+def begin(arguments: argparse.Namespace) -> None:
+    """Check the machine, note what is found, and print which packages are missing."""
+    facts = _checked(arguments)
+    _token(arguments)
+    hands = Hands()
+    before = observe.before(hands, facts.missing)
+    file = hands.place(ledgers.FILE)
+    ledgers.save(file, ledgers.load(file).beginning(arguments.role, before))
+    sys.stdout.write("".join(f"{package}\n" for package in facts.missing))
+
+
+def _checked(arguments: argparse.Namespace) -> Facts:
+    """The machine's facts; raises Refused when something is in the way."""
+    role: Role = arguments.role
+    facts = probe.facts(role, arguments.server, SystemClock())
+    found = rules.check(role, facts)
+    if arguments.verb == "begin":
+        sys.stderr.write("".join(f"{each}\n" for each in found if not each.is_grave))
+    grave = [each.text for each in found if each.is_grave]
+    if grave:
+        raise Refused("this machine is not ready; mend this first:\n" + "\n".join(grave))
+    return facts
+
+
+def _token(arguments: argparse.Namespace) -> str:
+    """The join token; '' where none is needed. Raises Refused."""
+    if arguments.role == "master" or CERTIFICATE.exists():
+        return ""
+    if not arguments.token_file:
+        raise Refused("--token-file is needed: `wherry token create` on the master prints a token")
+    try:
+        text = Path(arguments.token_file).read_text("utf-8")
+        parse_token(text)
+    except (OSError, UnicodeError) as error:
+        raise Refused(f"{arguments.token_file} cannot be read: {error}") from error
+    except InvalidToken as error:
+        raise Refused(f"{arguments.token_file}: {error}") from error
+    return text
+
+
+def install(arguments: argparse.Namespace) -> None:
+    """Make the machine what it is to be, with the environment that runs this, and wait for it."""
+    say, hands = Progress(), Hands()
+    facts = _checked(arguments)
+    if facts.missing:
+        raise Refused(f"packages are missing: apt-get install {' '.join(facts.missing)}")
+    token = _token(arguments)
+    ledger = ledgers.load(hands.place(ledgers.FILE))
+    if arguments.role not in ledger.roles:
+        ledger = ledger.beginning(arguments.role, observe.before(hands, ()))
+    want = _wanted(arguments, facts)
+    made = plan(want, observe.found(hands, ledger, want), ledger)
+    carry_out(hands, made, token, say)
+    _wait(arguments, want, hands, say)
+    if arguments.role == "node":
+        hands.do(Remove(TOKEN_FILE))  # it has done what it was for, also in an earlier run
+
+
+def _wanted(arguments: argparse.Namespace, facts: Facts) -> Wanted:
+    version = str(Path(sys.prefix).resolve())
+    if arguments.role == "node":
+        return wanted.node(version, arguments.server)
+    choices = [facts.settings.get("advertise-address"), facts.routed_address]
+    choices += [each.address for each in reachable(facts.interfaces)]
+    return wanted.master(version, next(filter(None, choices)))
+
+
+def carry_out(hands: Hands, made: Plan, token: str, say: Callable[[str], None]) -> None:
+    """Write the ledger, then do all steps. Raises StepFailed."""
+    file = hands.place(ledgers.FILE)
+    ledgers.save(file, made.ledger)
+    for path in made.kept:
+        say(f"kept {path} as it is: it was written or changed by somebody else")
+    if token:
+        hands.do(Write(TOKEN_FILE, token, 0o600))
+    for step in made.steps:
+        say(step.what)
+        hands.do(step)
+    ledgers.save(file, settled(made.ledger))
+
+
+def _wait(
+    arguments: argparse.Namespace, want: Wanted, hands: Hands, say: Callable[[str], None]
+) -> None:
+    from deploy.machine import waiting  # needs the environment, which begin and uninstall have not
+
+    is_master = arguments.role == "master"
+    missing = waiting.master_missing if is_master else partial(_node_missing, arguments.server)
+    waiting.until_ready(hands, want.units, missing, say, SystemClock())
+    url = waiting.master_url() if is_master else ""
+    say("ready")
+    sys.stdout.write((NEXT_OF_MASTER.format(url=url) if is_master else NEXT_OF_NODE) + "\n")
+
+
+def _node_missing(server: str) -> str:
+    from deploy.machine import waiting
+
+    return waiting.node_missing(server)
+
+
+def _uninstall(words: list[str], program: str) -> None:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Remove Wherry from this machine; what it has stored stays.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--purge", action="store_true", help="delete what it has stored, too")
+    arguments = parser.parse_args(words)
+    _guarded(program, lambda: remove(Hands(), purge=arguments.purge))
+
+
+def remove(hands: Hands, *, purge: bool) -> None:
+    """Undo what the ledger lists, and prove it. Raises StepFailed when something is left."""
+    say = Progress()
+    if os.geteuid() != 0:
+        raise Refused("root is needed: sudo")
+    ledger = ledgers.load(hands.place(ledgers.FILE))
+    if ledger.is_empty:
+        raise Refused(f"nothing is installed here: {ledgers.FILE} does not exist")
+    failed = _do_all(hands, undo.stopping(ledger, observe.found(hands, ledger)), say)
+    found, remains = observe.found(hands, ledger), observe.remains(hands)
+    failed += _do_all(hands, undo.removing(ledger, found, remains, purge=purge), say)
+    found = observe.found(hands, ledger)
+    left = undo.left(ledger, found, observe.remains(hands), purge=purge)
+    if left or failed:
+        raise StepFailed("\n".join(("something is left:", *failed, *left)))
+    _forget(hands, ledger, purge=purge)
+    say("gone: no unit, process, container, mount, link, route, rule or file of Wherry is left")
+    for line in undo.kept(ledger, found, purge=purge):
+        say(f"kept: {line}")
+
+
+def _do_all(hands: Hands, steps: list[Step], say: Callable[[str], None]) -> list[str]:
+    """Do every step, whatever becomes of the others; answers what failed."""
+    failed = []
+    for step in steps:
+        say(step.what)
+        try:
+            hands.do(step)
+        except StepFailed as error:
+            failed.append(str(error))
+    return failed
+
+
+def _forget(hands: Hands, ledger: Ledger, *, purge: bool) -> None:
+    """Let the ledger list what is kept, or go."""
+    if purge:
+        hands.do(Remove(ledgers.FILE))
+        hands.do(Remove(ledgers.FILE.rpartition("/")[0]))
+    else:
+        ledgers.save(hands.place(ledgers.FILE), undo.afterwards(ledger))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The installer's decisions: plan, undo, ledger, units."""

@@ -1,0 +1,272 @@
+"""What is done to a machine and read of it, on a root of the test's own."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from deploy.machine import __main__ as program
+from deploy.machine import ledger as ledgers
+from deploy.machine import observe, waiting, wanted
+from deploy.machine.ledger import Ledger
+from deploy.machine.observe import UnitState
+from deploy.machine.plan import plan
+from deploy.machine.steps import Hands, Link, Make, Remove, Run, StepFailed, Write, mount_points
+from node.runtime import podman_json
+
+ROOT = Path(__file__).resolve().parents[3]
+UNITS = ROOT / "deploy" / "machine" / "units"
+
+
+def unit(name: str) -> ConfigParser:
+    """A unit file; of keys that are there several times, the last."""
+    parser = ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(UNITS / name)
+    return parser
+
+
+SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
+
+
+def test_every_unit_is_one_of_a_role() -> None:
+    assert sorted((*wanted.MASTER_UNITS, *wanted.NODE_UNITS)) == SERVICES
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_unit_runs_a_program_that_there_is(name: str) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    scripts = setup["options.entry_points"]["console_scripts"]
+    programs = [line.split("=")[0].strip() for line in scripts.strip().splitlines()]
+    place, _, found = unit(name)["Service"]["ExecStart"].rpartition("/")
+    assert place == wanted.CURRENT + "/bin"
+    assert found in programs
+    assert found == name.removesuffix(".service")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_unit_is_watched_and_comes_back_unless_its_configuration_is_wrong(name: str) -> None:
+    service = unit(name)["Service"]
+    assert service["Type"] == "notify"
+    assert int(service["WatchdogSec"]) >= 30
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("always", "78")
+    assert service["NoNewPrivileges"] == "yes"
+    assert unit(name)["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit(name)["Install"]["WantedBy"] == "multi-user.target"
+
+
+def test_the_master_has_a_user_and_no_capability() -> None:
+    service = unit("wherry-master.service")["Service"]
+    assert (service["User"], service["CapabilityBoundingSet"]) == (wanted.USER, "")
+    assert service["StateDirectory"] == "wherry/master"
+    assert service["StateDirectoryMode"] == "0700"
+
+
+@pytest.mark.parametrize("name", wanted.NODE_UNITS)
+def test_sandboxes_outlive_the_units_of_a_node(name: str) -> None:
+    service = unit(name)["Service"]
+    assert (service["RuntimeDirectory"], service["RuntimeDirectoryPreserve"]) == ("wherry", "yes")
+
+
+def test_the_kubelet_shares_the_mounts_of_its_machine() -> None:
+    """What systemd.exec(5) says needs a mount namespace would hide volumes from Podman."""
+    service = unit("wherry-kubelet.service")["Service"]
+    assert service["UMask"] == "0022"
+    with_mounts = ("ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProcSubset")
+    kernel = (
+        "ProtectKernelTunables",
+        "ProtectKernelModules",
+        "ProtectControlGroups",
+        "ProtectProc",
+    )
+    assert not set(service) & {*with_mounts, *kernel, "ProtectKernelLogs", "ReadWritePaths"}
+
+
+def test_steps_make_what_they_say_and_may_be_repeated(tmp_path: Path) -> None:
+    hands = Hands(tmp_path)
+    for _ in range(2):
+        hands.do(Make("/etc/wherry"))
+        hands.do(Write("/etc/wherry/join.token", "secret", 0o600))
+        hands.do(Write("/etc/systemd/system/x.service.d/1.conf", "[Service]\n"))
+        hands.do(Link("/opt/wherry/current", "/opt/wherry/1"))
+    assert (tmp_path / "etc/wherry/join.token").stat().st_mode & 0o777 == 0o600
+    assert str((tmp_path / "opt/wherry/current").readlink()) == "/opt/wherry/1"
+    hands.do(Link("/opt/wherry/current", "/opt/wherry/2"))
+    assert str((tmp_path / "opt/wherry/current").readlink()) == "/opt/wherry/2"
+    hands.do(Remove("/etc/wherry"))
+    assert (tmp_path / "etc/wherry").exists(), "it is not empty"
+    for _ in range(2):
+        hands.do(Remove("/opt/wherry/current"))
+        hands.do(Remove("/etc/wherry", whole=True))
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "etc/systemd/system/x.service.d/1.conf"
+    ]
+
+
+def test_no_step_shows_a_secret() -> None:
+    assert "secret" not in repr(Write("/etc/wherry/join.token", "secret"))
+
+
+def test_a_program_that_fails_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match=r"^sh -c .*: no such thing$"):
+        Hands(tmp_path).do(Run("trying", ("sh", "-c", "echo no such thing >&2; exit 3")))
+    with pytest.raises(StepFailed, match="no such file or directory"):
+        Hands(tmp_path).do(Run("trying", ("no-such-program",)))
+
+
+def test_the_topmost_mount_is_the_first() -> None:
+    info = "\n".join(
+        f"{number} 1 0:1 / {point} rw - tmpfs tmpfs rw"
+        for number, point in enumerate(
+            ("/", "/run/wherry/a\\040b", "/run/wherry/a\\040b/c", "/run/w")
+        )
+    )
+    assert mount_points(["/run/wherry"], info) == ["/run/wherry/a b/c", "/run/wherry/a b"]
+
+
+SHOWN = """\
+Id=a.service
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+StatusText=serving https://10.0.0.1:6443
+ExecMainStatus=0
+Job=17
+
+Id=b.service
+LoadState=not-found
+ActiveState=inactive
+UnitFileState=
+"""
+
+
+def test_units_are_read_as_systemd_shows_them() -> None:
+    found = observe.parse_units(SHOWN)
+    assert found["a.service"] == UnitState(
+        "loaded", "active", "enabled", "serving https://10.0.0.1:6443", "0", True
+    )
+    assert not found["b.service"].is_there
+    assert str(found["b.service"]) == "inactive/absent"
+
+
+UID = "0a1b2c3d-0000-4000-8000-0123456789ab"
+LABELS = {
+    "io.wherry.pod.uid": UID,
+    "io.wherry.pod.namespace": "default",
+    "io.wherry.pod.name": "hello-1",
+    "io.wherry.container.name": "web",
+    "io.wherry.container.attempt": "3",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "ours"),
+    [
+        (f"wherry-{UID}-web-3", LABELS, True),
+        ("committed-from-ours", LABELS, False),
+        (f"wherry-{UID}-web-3", {}, False),
+        (f"wherry-{UID}-web-3", {**LABELS, "io.wherry.pod.uid": "../.."}, False),
+        ("wherry-thing", None, False),
+    ],
+)
+def test_a_container_is_ours_as_the_kubelet_knows_it(
+    name: str, labels: dict[str, str] | None, ours: bool
+) -> None:
+    listed = {"Id": "c", "Names": [name], "Labels": labels}
+    assert observe.our_containers([listed]) == (["c"] if ours else [])
+    assert podman_json.is_ours_listed(listed) == ours
+
+
+def test_our_tables_are_told_from_others() -> None:
+    listed = "table ip wherry-proxy\ntable inet wherry-proxy\ntable ip filter\n"
+    assert observe.ours_of(listed) == ["ip wherry-proxy"]
+
+
+def test_a_ledger_comes_before_the_first_change(tmp_path: Path) -> None:
+    """An install that cannot go on is known to an uninstall."""
+    want = wanted.master("/opt/wherry/1", "10.0.0.1")
+    made = plan(want, observe.Found(users=frozenset({"wherry"})), Ledger(roles=("master",)))
+    (tmp_path / "etc").write_text("in the way")
+    said: list[str] = []
+    with pytest.raises(StepFailed, match="making /etc/wherry"):
+        program.carry_out(Hands(tmp_path), made, "", said.append)
+    written = ledgers.load(tmp_path / "var/lib/wherry/install.json")
+    assert set(written.files) == {file.path for file in want.files}
+    assert said == ["making /etc/wherry"]
+
+
+UP = UnitState("loaded", "active", "enabled", "serving")
+
+
+@pytest.mark.parametrize(
+    ("units", "answer", "line"),
+    [
+        ({"a": UP}, "", "ready"),
+        ({"a": UP}, "its Node is not Ready yet", "its Node is not Ready yet"),
+        ({"a": UP._replace(active="activating")}, "", "a is activating"),
+        (
+            {"a": UP._replace(active="activating", exit_code="1")},
+            "",
+            "a is activating, after exit code 1",
+        ),
+        (
+            {"a": UP, "b": UP._replace(status="waiting for the kubelet to join")},
+            "",
+            "b is waiting for the kubelet to join",
+        ),
+        ({"a": UP._replace(has_job=True)}, "", "a is restarting"),
+        ({"a": UP._replace(active="failed", exit_code="78")}, "", "a has failed (exit code 78)"),
+    ],
+)
+def test_what_is_waited_for(units: dict[str, UnitState], answer: str, line: str) -> None:
+    verdict = waiting.judge(units, lambda: answer)
+    assert verdict.line == line
+    assert verdict.is_done == (line == "ready")
+    assert verdict.has_failed == ("failed" in line)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "missing"),
+    [
+        ([{"type": "Ready", "status": "True"}], ""),
+        (
+            [{"type": "Ready", "status": "False", "message": "container runtime is down"}],
+            "its Node is not Ready: container runtime is down",
+        ),
+        ([{"type": "DiskPressure", "status": "False"}], "its Node is not Ready yet"),
+    ],
+)
+def test_a_node_says_itself_whether_it_is_ready(
+    conditions: list[dict[str, str]], missing: str
+) -> None:
+    node = json.loads(json.dumps({"status": {"conditions": conditions}}))
+    assert waiting.not_ready(node) == missing
+
+
+@pytest.mark.parametrize("words", [["begin", "node", "--server", "https://x:1"], ["uninstall"]])
+def test_what_runs_before_an_environment_needs_the_standard_library_only(words: list[str]) -> None:
+    """A checkout on a bare machine must do."""
+    script = (
+        "import sys; sys.argv = ['x', *sys.argv[1:], '--help']\n"
+        "from deploy.machine import __main__\n"
+        "try: __main__.main()\n"
+        "except SystemExit: pass\n"
+        "own = {'common', 'deploy', '__main__'}\n"
+        "sys.exit(str({n.split('.')[0] for n in sys.modules} - own - sys.stdlib_module_names))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr.strip() == "set()"
+    assert "usage: deploy/" in done.stdout
