@@ -1,0 +1,214 @@
+"""deploy/install and deploy/uninstall where systemd runs: m1 as the master, n1 and n3 as nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machines.machines import Machines
+
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+URL = "https://10.97.7.10:6443"
+NODES = ("n1", "n3")
+CHECKOUT = "/root/wherry"
+INSTALL = f"{CHECKOUT}/deploy/install"
+WHEELS = "--wheelhouse /root/wheelhouse"
+JOIN = f"{INSTALL} node --server {URL} --token-file /root/token {WHEELS}"
+UNITS = {
+    "m1": ("wherry-master",),
+    "n1": ("wherry-kubelet", "wherry-kube-proxy"),
+    "n3": ("wherry-kubelet", "wherry-kube-proxy"),
+}
+EXPOSURE_MAX = {"wherry-master": 1.5, "wherry-kube-proxy": 2.0, "wherry-kubelet": 6.0}
+SECOND_RUN_SECONDS = 5
+# What an uninstall must bring back; what Podman and systemd write by themselves is left out.
+TRACES = r"""
+cat /proc/sys/net/ipv4/ip_forward
+systemctl show --property Id,LoadState,ActiveState,UnitFileState etcd.service podman.socket
+systemctl list-unit-files --no-legend 'wherry*'; systemctl --failed --no-legend
+nft list tables; ip -o link | cut -d: -f2; ip route; ip rule
+find /etc /usr/local /opt -xdev ! -path '/etc/cni*' ! -name '*~' -printf '%p %M %u %l\n' | sort
+cut -d: -f1 /etc/passwd; findmnt -rno TARGET | grep wherry
+"""
+DEMO = f"""
+cd {CHECKOUT}; source deploy/lib/common.sh; source deploy/lib/image.sh
+image_tree /root/demo
+tar -C /root/demo/root -c . | podman import -q -c 'CMD ["/bin/serve"]' \
+    -c 'ENV PATH=/bin' -c 'ENV PORT=8080' - {{}} > /dev/null
+podman run -d --name theirs --network none {{}} sleep 10000 > /dev/null
+""".format("localhost/wherry-demo", "localhost/wherry-demo")
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, and what it needs with the Pythons of Debian 12 and 13."""
+    place = tmp_path_factory.mktemp("wheels")
+    tree = tmp_path_factory.mktemp("tree")
+    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT)
+    subprocess.run(
+        ["cp", "--parents", "-t", tree, *files.decode().split("\0")[:-1]], cwd=ROOT, check=True
+    )
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", place, tree], check=True)
+    (wheel,) = place.glob("wherry-*.whl")
+    for version in ("3.11", "3.13"):
+        options = ["--only-binary=:all:", "--python-version", version, "--dest", place]
+        subprocess.run([*pip, "download", *options, wheel], check=True)
+    return place
+
+
+@pytest.fixture(scope="module")
+def before(machines: Machines, wheelhouse: Path) -> dict[str, str]:
+    """The checkout and its wheels are on the machines; what these are like before an install."""
+    files = subprocess.check_output(
+        ["git", "ls-files", "-z", "deploy", "common", "setup.cfg"], cwd=ROOT
+    )
+    archive = wheelhouse / "checkout.tar"
+    subprocess.run(["tar", "--null", "-T", "-", "-cf", archive], cwd=ROOT, input=files, check=True)
+    for name in UNITS:
+        machines.put(name, archive, "/root/checkout.tar")
+        machines.put(name, wheelhouse, "/root/wheelhouse")
+        machines.run(name, f"mkdir {CHECKOUT} && tar -C {CHECKOUT} -xf /root/checkout.tar")
+    for name in NODES:
+        machines.run(name, DEMO)
+    machines.run("m1", "systemctl disable --now etcd.service")
+    return {name: machines.run(name, TRACES, check=False) for name in UNITS}
+
+
+@pytest.fixture(scope="module")
+def installed(machines: Machines, before: dict[str, str]) -> Iterator[Machines]:
+    """A master and two nodes, as the installer has made them."""
+    assert before
+    said = machines.run("m1", f"{INSTALL} master {WHEELS}", timeout_seconds=300)
+    assert f"The master serves {URL}" in said
+    for name in NODES:
+        token = machines.run("m1", "wherry token create --uses 1")
+        machines.run(name, "umask 077; cat > /root/token", input=token)
+        said = machines.run(name, JOIN, timeout_seconds=300)
+        assert "The node is Ready" in said
+    yield machines
+
+
+def api(machines: Machines, path: str) -> dict[str, object]:
+    """What the API server answers, asked on the master."""
+    token = "$(cat /var/lib/wherry/master/admin.token)"
+    call = f'curl -sk -H "Authorization: Bearer {token}" {URL}{path}'
+    found = json.loads(machines.run("m1", call))
+    assert isinstance(found, dict)
+    return found
+
+
+def pids(machines: Machines, name: str) -> str:
+    """The first processes of all containers of a machine."""
+    listed = machines.run(name, "podman ps --format '{{.Names}} {{.Pid}}' | sort")
+    assert "wherry-" in listed
+    assert "theirs" in listed
+    return listed
+
+
+def test_an_etcd_that_runs_is_named_and_nothing_is_installed(
+    machines: Machines, before: dict[str, str]
+) -> None:
+    machines.run("m1", "systemctl start etcd.service")
+    try:
+        said = machines.run("m1", f"{INSTALL} master {WHEELS}", check=False)
+    finally:
+        machines.run("m1", "systemctl stop etcd.service")
+    assert "port 2379 is taken by etcd (etcd.service): systemctl disable --now etcd.service" in said
+    assert machines.run("m1", TRACES, check=False) == before["m1"]
+
+
+def test_pods_run_and_a_service_leads_to_them(installed: Machines) -> None:
+    hello = (ROOT / "deploy/examples/hello.yaml").read_text()
+    installed.run("m1", "wherry apply -f -", input=hello)
+    deadline = time.monotonic() + 60
+    path = "/apis/apps/v1/namespaces/default/deployments/hello"
+    while api(installed, path)["status"].get("readyReplicas") != 3:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, installed.run("m1", "wherry get pods")
+        time.sleep(0.5)
+    service = api(installed, "/api/v1/namespaces/default/services/hello")
+    address = service["spec"]["clusterIP"]  # type: ignore[index]
+    answers = {installed.run("n1", f"curl -s --max-time 5 http://{address}/") for _ in range(20)}
+    assert len(answers) == 3
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_fenced_in(installed: Machines, name: str) -> None:
+    for unit in UNITS[name]:
+        said = installed.run(name, f"systemd-analyze security --no-pager {unit} | tail -n 1")
+        found = re.search(r"exposure level for \S+: ([0-9.]+)", said)
+        assert found, said
+        assert float(found[1]) <= EXPOSURE_MAX[unit]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_second_run_takes_no_time_and_changes_nothing(installed: Machines, name: str) -> None:
+    traces = f"{TRACES}find /etc /opt /var/lib/wherry/install.json -xdev -printf '%p %T@\\n' | sort"
+    traces += f"\nsystemctl show --property MainPID {' '.join(UNITS[name])}"
+    was = installed.run(name, traces, check=False)
+    start = time.monotonic()
+    said = installed.run(name, f"{INSTALL} master {WHEELS}" if name == "m1" else JOIN)
+    assert time.monotonic() - start < SECOND_RUN_SECONDS
+    assert len(said.splitlines()) <= 6, said
+    assert installed.run(name, traces, check=False) == was
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_restart_of_any_unit_restarts_no_container(installed: Machines, name: str) -> None:
+    was = pids(installed, name)
+    installed.run(name, f"systemctl restart podman.service {' '.join(UNITS[name])}")
+    installed.run("m1", "systemctl restart wherry-master")
+    installed.run(name, JOIN)
+    assert pids(installed, name) == was
+
+
+def test_the_token_is_not_kept(installed: Machines) -> None:
+    for name in NODES:
+        assert installed.run(name, "ls /etc/wherry").split() == ["kube-proxy.yaml", "kubelet.yaml"]
+
+
+def test_a_wrong_configuration_is_told_and_not_tried_for_ever(installed: Machines) -> None:
+    """And the admin's file is kept, whatever is in it."""
+    file = "/etc/wherry/kube-proxy.yaml"
+    installed.run("n1", f"cp {file} /root/good; echo 'no-such-key: 1' >> {file}")
+    installed.run("n1", "systemctl restart wherry-kube-proxy", check=False)
+    show = "systemctl show --property ActiveState,ExecMainStatus,NRestarts wherry-kube-proxy"
+    assert {"ActiveState=failed", "ExecMainStatus=78"} < set(installed.run("n1", show).split())
+    said = installed.run("n1", JOIN, check=False)
+    assert f"kept {file} as it is" in said
+    assert f"{file}:4: no-such-key: unknown key" in said
+    installed.run("n1", f"cp /root/good {file}")
+    installed.run("n1", JOIN)
+
+
+def test_uninstall_leaves_nothing_and_touches_nobody_else(
+    installed: Machines, before: dict[str, str]
+) -> None:
+    theirs = "podman inspect --format '{{.State.Pid}}' theirs"
+    was = {name: installed.run(name, theirs) for name in NODES}
+    for name in NODES:
+        said = installed.run(name, f"{CHECKOUT}/deploy/uninstall")
+        assert "gone: no unit, process, container, mount" in said
+        assert "kept: /var/lib/wherry/node, /var/log/pods (--purge deletes it)" in said
+        assert installed.run(name, "podman ps --all --format '{{.Names}}'") == "theirs\n"
+        assert installed.run(name, theirs) == was[name]
+    assert "gone: " in installed.run("m1", "wherry-uninstall --purge")
+    for name in NODES:
+        installed.run(name, f"{CHECKOUT}/deploy/uninstall --purge")
+    for name in UNITS:
+        assert installed.run(name, TRACES, check=False) == before[name]
+        assert (
+            installed.run(
+                name, "ls -d /var/lib/wherry /var/log/pods /run/wherry", check=False
+            ).count("No such")
+            == 3
+        )
