@@ -17,6 +17,7 @@ NODE_UNITS = ("wherry-kubelet.service", "wherry-kube-proxy.service")
 ETCD = "etcd.service"
 PODMAN_SOCKET, PODMAN_SERVICE = "podman.socket", "podman.service"
 PODMAN_DROP_IN = "podman.service.d/10-wherry.conf"
+SCOPE_DROP_IN = "libpod-.scope.d/10-wherry.conf"
 FOREIGN_UNITS = (ETCD, PODMAN_SOCKET, PODMAN_SERVICE)
 HEADER = """\
 # Made by deploy/install, which leaves this file alone once it was changed.
@@ -95,6 +96,7 @@ def node(version: str, server: str) -> Wanted:
                 content=unit(PODMAN_DROP_IN),
                 units=(PODMAN_SERVICE,),
             ),
+            File(path=f"{SYSTEMD}/{SCOPE_DROP_IN}", content=unit(SCOPE_DROP_IN)),
         ),
         links=_links(version),
         units=NODE_UNITS,

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,8 @@ UNITS = {
 }
 EXPOSURE_MAX = {"wherry-master": 1.5, "wherry-kube-proxy": 2.0, "wherry-kubelet": 6.0}
 SECOND_RUN_SECONDS = 5
+REBOOT_SECONDS = 45
+"""Down in 15 s, and up again."""
 # What an uninstall must bring back; what Podman and systemd write by themselves is left out.
 TRACES = r"""
 cat /proc/sys/net/ipv4/ip_forward
@@ -130,11 +132,7 @@ def test_an_etcd_that_runs_is_named_and_nothing_is_installed(
 def test_pods_run_and_a_service_leads_to_them(installed: Machines) -> None:
     hello = (ROOT / "deploy/examples/hello.yaml").read_text()
     installed.run("m1", "wherry apply -f -", input=hello)
-    deadline = time.monotonic() + 60
-    path = "/apis/apps/v1/namespaces/default/deployments/hello"
-    while api(installed, path)["status"].get("readyReplicas") != 3:  # type: ignore[attr-defined]
-        assert time.monotonic() < deadline, installed.run("m1", "wherry get pods")
-        time.sleep(0.5)
+    wait_for(installed, "hello", lambda: ready(installed))
     service = api(installed, "/api/v1/namespaces/default/services/hello")
     address = service["spec"]["clusterIP"]  # type: ignore[index]
     answers = {installed.run("n1", f"curl -s --max-time 5 http://{address}/") for _ in range(20)}
@@ -174,6 +172,48 @@ def test_a_restart_of_any_unit_restarts_no_container(installed: Machines, name: 
 def test_the_token_is_not_kept(installed: Machines) -> None:
     for name in NODES:
         assert installed.run(name, "ls /etc/wherry").split() == ["kube-proxy.yaml", "kubelet.yaml"]
+
+
+def ready(machines: Machines) -> bool:
+    """Whether all three pods of hello are, on nodes that are."""
+    deployment = api(machines, "/apis/apps/v1/namespaces/default/deployments/hello")
+    return deployment["status"].get("readyReplicas") == 3  # type: ignore[attr-defined]
+
+
+def test_a_machine_that_reboots_ends_its_pods_and_comes_back_by_itself(
+    installed: Machines,
+) -> None:
+    """Its first processes ignore TERM: systemd alone would wait for 90 s."""
+    start = time.monotonic()
+    installed.reboot("n1")
+    assert time.monotonic() - start < REBOOT_SECONDS
+    said = installed.run("n1", "journalctl --boot -1 --unit wherry-kubelet --no-pager")
+    assert "the machine goes down: pods are stopped" in said
+    wait_for(installed, "the pods of a node that was rebooted", lambda: ready(installed))
+
+
+def test_power_cuts_of_a_node_and_of_the_master_leave_nothing_undone(installed: Machines) -> None:
+    for name in ("n3", "m1"):
+        installed.off(name)
+        installed.on(name)
+        wait_for(installed, f"hello after a power cut of {name}", lambda: ready(installed))
+    for name in UNITS:
+        assert installed.run(name, "systemctl --failed --no-legend 'wherry*'") == ""
+
+
+def wait_for(machines: Machines, what: str, condition: Callable[[], bool]) -> None:
+    """Until it is so; a master that is away answers nothing."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            if condition():
+                return
+        except (AssertionError, KeyError, ValueError):
+            pass
+        if time.monotonic() > deadline:
+            pods = machines.run("m1", "wherry get pods -A -o wide; wherry get nodes", check=False)
+            pytest.fail(f"{what}: not in time\n{pods}")
+        time.sleep(0.5)
 
 
 def test_a_wrong_configuration_is_told_and_not_tried_for_ever(installed: Machines) -> None:

@@ -229,6 +229,8 @@ def test_all_that_a_node_has_made_goes_and_its_data_stay() -> None:
         f"removing {SYSTEMD}/wherry-kube-proxy.service",
         f"removing {SYSTEMD}/podman.service.d/10-wherry.conf",
         f"removing {SYSTEMD}/podman.service.d",
+        f"removing {SYSTEMD}/libpod-.scope.d/10-wherry.conf",
+        f"removing {SYSTEMD}/libpod-.scope.d",
         "telling systemd of it",
         "disabling podman.socket",
         "stopping podman.socket",
