@@ -62,16 +62,17 @@ def test_a_machine_is_a_debian_server(machines: Machines, name: str) -> None:
 
 def test_each_machine_has_an_identity_of_its_own(machines: Machines) -> None:
     """No two have the same machine id, boot id, MAC or ssh host key; the host's boot id is none."""
-    for command in (
-        "cat /etc/machine-id",
-        "cat /proc/sys/kernel/random/boot_id",
-        "cat /sys/class/net/eth0/address",
-        "cat /etc/ssh/ssh_host_ed25519_key.pub",
-    ):
-        seen = [machines.run(name, command).split(" root@")[0] for name in NAMES]
-        assert all(seen) and len(set(seen)) == len(NAMES), command
+    files = (
+        "/etc/machine-id",
+        "/proc/sys/kernel/random/boot_id",
+        "/sys/class/net/eth0/address",
+        "/etc/ssh/ssh_host_ed25519_key.pub",
+    )
+    of_all = [machines.run(name, f"cat {' '.join(files)}").splitlines() for name in NAMES]
+    for file, *seen in zip(files, *of_all, strict=True):
+        assert len({line.split(" root@")[0] for line in seen}) == len(NAMES), file
     host = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert host not in [boot_id(machines, name) for name in NAMES]
+    assert host not in [lines[1] for lines in of_all]
 
 
 def test_machines_reach_each_other_and_nobody_else(machines: Machines) -> None:
@@ -95,8 +96,8 @@ def test_commands_and_files_arrive_as_they_are(machines: Machines, tmp_path: Pat
     """Words with spaces and quotes, standard input, exit codes, files and directories."""
     assert machines.vm("shell", "n1", "printf", "%s|", "a b", "'", "$HOME", "") == "a b|'|$HOME||"
     assert machines.run("n1", "cat", input="one\ntwo\n") == "one\ntwo\n"
-    with pytest.raises(AssertionError, match="no such file"):
-        machines.run("n1", "cat no-such-file 2>&1 | tr A-Z- 'a-z ' >&2; exit 3")
+    with pytest.raises(AssertionError, match="No such file"):
+        machines.run("n1", "cat nothing")
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "program").write_text("#!/bin/sh\necho ran\n")
     (tmp_path / "tree" / "program").chmod(0o755)
@@ -219,10 +220,11 @@ def output(*command: str) -> frozenset[str]:
 
 
 def sysctls() -> dict[str, str]:
-    """All settings of the kernel; the number that was given last is none."""
+    """All settings that the kernel has once; two of them it changes by itself."""
     found = {}
-    for file in Path("/proc/sys").rglob("*"):
-        if file.is_file() and file.stat().st_mode & 0o200 and file.name != "ns_last_pid":
+    own = ("ns_last_pid", "perf_event_max_sample_rate")
+    for file in Path("/proc/sys").glob("[!n]*/**/*"):
+        if file.is_file() and file.stat().st_mode & 0o200 and file.name not in own:
             with contextlib.suppress(OSError):
                 found[str(file)] = file.read_text()
     return found
@@ -283,7 +285,7 @@ def test_down_leaves_nothing(other_machines: Machines) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9, 1.2, 1.6, 2.0, 2.5, 3.0])
+@pytest.mark.parametrize("seconds", [0.4, 0.7, 1.0, 1.5, 2.0, 3.0])
 def test_after_an_up_that_was_killed(
     machines: Machines, other_machines: Machines, seconds: float
 ) -> None:

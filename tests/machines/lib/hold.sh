@@ -19,12 +19,12 @@ mount -t sysfs sysfs /sys
 mount --rbind /run/cgroup /sys/fs/cgroup
 umount -l /run/cgroup
 
-# The bridge is the LAN, and the machines' gateway, which says at once that there is no way on.
+# The bridge is the LAN, and the machines' gateway: it forwards, but has no way to anywhere else,
+# and says so at once.
 ip link set lo up
 ip link add br0 address 02:97:0a:61:07:fe type bridge forward_delay 0 stp_state 0
 ip address add "$lan.254/24" dev br0
 ip link set br0 up
-ip route add unreachable default
 echo 1 > /proc/sys/net/ipv4/ip_forward
 
 echo $$ > "$state/holder"

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# A machine's power and its cable. $STATE/MACHINE/pid is the host's number of its first process,
-# $STATE/MACHINE/cut says that its cable is pulled. Needs holder.sh and image.sh.
+# A machine's power and its cable. In $STATE/MACHINE, `pid` is the host's number of its first
+# process, `net` the inode of its network namespace, and `cut` says that its cable is pulled. Needs
+# holder.sh and image.sh.
 
 machine_names() {                            # those that were made
     local machine
@@ -10,9 +11,10 @@ machine_names() {                            # those that were made
 # The number of the machine's first process, or failure. The namespace is compared, so that a
 # recycled number is not taken for the machine.
 machine_pid() {
-    local pid holder
-    pid=$(cat "$STATE/$1/pid" 2>/dev/null) && holder=$(holder_pid) || return 1
-    [[ -n $pid && /proc/$pid/ns/net -ef /proc/$holder/root/run/netns/$1 ]] && echo "$pid"
+    local pid
+    pid=$(cat "$STATE/$1/pid" 2>/dev/null) && holder_pid >/dev/null || return 1
+    [[ -n $pid && $(stat -Lc %i "/proc/$pid/ns/net" 2>/dev/null) == $(cat "$STATE/$1/net") ]] &&
+        echo "$pid"
 }
 
 machine_alive() { machine_pid "$1" >/dev/null; }
@@ -36,6 +38,7 @@ cable_lay() {
     in_holder ip link del dev "$1" 2>/dev/null || true
     in_holder ip netns del "$1" 2>/dev/null || true
     in_holder ip netns add "$1"
+    in_holder stat -Lc %i "$ns" > "$STATE/$1/net"
     in_holder nsenter --net="$ns" sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'
     in_holder ip link add dev "$1" type veth peer name eth0 address "$(machine_mac "$1")" netns "$1"
     in_holder ip link set dev "$1" master br0
@@ -54,16 +57,19 @@ cable_set() {
 }
 
 machine_on() {                               # MACHINE
-    ! machine_alive "$1" || return 0
     mkdir -p "$STATE/$1"
-    machine_settle "$1"
-    cable_lay "$1"
+    if ! machine_alive "$1"; then
+        machine_settle "$1"
+        cable_lay "$1"
+    fi
     if podman container exists "$1"; then
-        podman start "$1" >/dev/null
+        podman start "$1" >/dev/null         # also after a start that was interrupted
     else
         machine_make "$1" >/dev/null
     fi
     machine_alive "$1" || die "$1 did not start: $(podman logs "$1" 2>&1 | tail -n 2)"
+    # From now on the network ends with the machine: a kernel answers pings for a dead one.
+    in_holder ip netns del "$1" 2>/dev/null || true
 }
 
 # What is in a volume, or in the container's own layer, is the machine's disk.
