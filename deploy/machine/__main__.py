@@ -17,6 +17,7 @@ from common.preflight import probe, rules
 from common.preflight.facts import Facts, Role
 from common.runtime.clock import SystemClock
 from common.runtime.interfaces import reachable
+from common.runtime.reasons import reason
 from common.security.tokens import InvalidToken, parse_token
 from deploy.machine import ledger as ledgers
 from deploy.machine import observe, undo, wanted
@@ -132,7 +133,7 @@ def _token(arguments: argparse.Namespace) -> str:
         text = Path(arguments.token_file).read_text("utf-8")
         parse_token(text)
     except (OSError, UnicodeError) as error:
-        raise Refused(f"{arguments.token_file} cannot be read: {error}") from error
+        raise Refused(f"{arguments.token_file} cannot be read: {reason(error)}") from error
     except InvalidToken as error:
         raise Refused(f"{arguments.token_file}: {error}") from error
     return text

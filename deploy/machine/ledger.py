@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from common.runtime.reasons import reason
+
 FILE = "/var/lib/wherry/install.json"
 FORMAT = 1
 
@@ -86,7 +88,7 @@ def load(file: Path) -> Ledger:
     except FileNotFoundError:
         return Ledger()
     except (OSError, ValueError) as error:
-        raise LedgerError(f"{file} cannot be read: {error}") from error
+        raise LedgerError(f"{file} cannot be read: {reason(error)}") from error
     if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
         raise LedgerError(f"{file} was written by another version: use its wherry-uninstall")
     return _ledger(found)

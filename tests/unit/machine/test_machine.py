@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import json
 import subprocess
@@ -248,6 +249,30 @@ def test_a_node_says_itself_whether_it_is_ready(
 ) -> None:
     node = json.loads(json.dumps({"status": {"conditions": conditions}}))
     assert waiting.not_ready(node) == missing
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, r"/token cannot be read: no such file or directory$"),
+        ("W1nonsense", r"/token: "),
+    ],
+)
+def test_a_token_is_looked_at_before_anything_is_done(
+    tmp_path: Path, text: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "CERTIFICATE", tmp_path / "node.crt")
+    file = tmp_path / "token"
+    if text is not None:
+        file.write_text(text)
+    arguments = argparse.Namespace(role="node", token_file=str(file))
+    with pytest.raises(program.Refused, match=said):
+        program._token(arguments)
+    arguments.token_file = ""
+    with pytest.raises(program.Refused, match="--token-file is needed: `wherry token create`"):
+        program._token(arguments)
+    (tmp_path / "node.crt").touch()
+    assert program._token(arguments) == "", "it has joined"
 
 
 @pytest.mark.parametrize("words", [["begin", "node", "--server", "https://x:1"], ["uninstall"]])
