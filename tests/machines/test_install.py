@@ -37,7 +37,7 @@ TRACES = r"""
 cat /proc/sys/net/ipv4/ip_forward
 systemctl show --property Id,LoadState,ActiveState,UnitFileState etcd.service podman.socket
 systemctl list-unit-files --no-legend 'wherry*'; systemctl --failed --no-legend
-nft list tables; ip -o link | cut -d: -f2; ip route; ip rule
+nft list tables; ip -o link | cut -d: -f2 | cut -d@ -f1; ip route; ip rule
 find /etc /usr/local /opt -xdev ! -path '/etc/cni*' ! -name '*~' -printf '%p %M %u %l\n' | sort
 cut -d: -f1 /etc/passwd; findmnt -rno TARGET | grep wherry
 """
@@ -127,6 +127,20 @@ def test_an_etcd_that_runs_is_named_and_nothing_is_installed(
         machines.run("m1", "systemctl stop etcd.service")
     assert "port 2379 is taken by etcd (etcd.service): systemctl disable --now etcd.service" in said
     assert machines.run("m1", TRACES, check=False) == before["m1"]
+
+
+def test_several_addresses_without_a_default_route_are_named(
+    machines: Machines, before: dict[str, str]
+) -> None:
+    """With one address, there would be nothing to choose."""
+    assert before
+    route = machines.run("m1", "ip route show default").strip()
+    machines.run("m1", "ip route del default; ip address add 10.99.0.1/24 dev eth0")
+    try:
+        said = machines.run("m1", f"{INSTALL} master {WHEELS}", check=False)
+    finally:
+        machines.run("m1", f"ip address del 10.99.0.1/24 dev eth0; ip route add {route}")
+    assert "set advertise-address in /etc/wherry/config.yaml to one of 10.97.7.10 (eth0), " in said
 
 
 def test_pods_run_and_a_service_leads_to_them(installed: Machines) -> None:
@@ -228,6 +242,18 @@ def test_a_wrong_configuration_is_told_and_not_tried_for_ever(installed: Machine
     assert f"{file}:4: no-such-key: unknown key" in said
     installed.run("n1", f"cp /root/good {file}")
     installed.run("n1", JOIN)
+
+
+def test_after_a_power_cut_pods_run_again(installed: Machines) -> None:
+    installed.off("n3")
+    installed.on("n3")
+    deadline = time.monotonic() + 60
+    while "wherry-" not in installed.run("n3", "podman ps --format '{{.Names}}'"):
+        assert time.monotonic() < deadline, installed.run("n3", "journalctl -n 20 -u 'wherry*'")
+        time.sleep(0.5)
+    active = installed.run("n3", f"systemctl is-active {' '.join(UNITS['n3'])}")
+    assert active.split() == ["active"] * 2
+    installed.run("n3", "podman start theirs")
 
 
 def test_uninstall_leaves_nothing_and_touches_nobody_else(
