@@ -69,7 +69,7 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def before(machines: Machines, wheelhouse: Path) -> dict[str, str]:
+def before(machines: Machines, wheelhouse: Path) -> Iterator[dict[str, str]]:
     """The checkout and its wheels are on the machines; what these are like before an install."""
     files = subprocess.check_output(
         ["git", "ls-files", "-z", "deploy", "common", "setup.cfg"], cwd=ROOT
@@ -83,7 +83,8 @@ def before(machines: Machines, wheelhouse: Path) -> dict[str, str]:
     for name in NODES:
         machines.run(name, DEMO)
     machines.run("m1", "systemctl disable --now etcd.service")
-    return {name: machines.run(name, TRACES, check=False) for name in UNITS}
+    yield {name: machines.run(name, TRACES, check=False) for name in UNITS}
+    machines.run("m1", "systemctl enable --now etcd.service")
 
 
 @pytest.fixture(scope="module")

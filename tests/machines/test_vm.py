@@ -230,15 +230,16 @@ def sysctls() -> dict[str, str]:
     return found
 
 
-def host() -> Traces:
+def host(machines: Machines) -> Traces:
     """What is there now."""
+    name = machines.state.name
     places = ["/run", "/run/containers", "/dev/shm", "/var/lib/containers", "/var/lib/cni"]
     nft = shutil.which("nft")
     return Traces(
         links=output("ip", "-o", "-br", "link"),
         addresses=output("ip", "-o", "-4", "address"),
         mounts=output("findmnt", "-rno", "TARGET,SOURCE,FSTYPE"),
-        cgroups=output("find", "/sys/fs/cgroup", "-path", "*wherry-machines*"),
+        cgroups=output("find", "/sys/fs/cgroup", "-path", f"*/wherry-machines/{name}*"),
         namespaces=subprocess.check_output(["ip", "netns"], text=True),
         sysctls=sysctls(),
         formats=output("find", "/proc/sys/fs/binfmt_misc"),
@@ -265,12 +266,12 @@ def processes_of(machines: Machines) -> list[str]:
 
 def test_down_leaves_nothing(other_machines: Machines) -> None:
     """While machines are on, the host has only processes and cgroups of them; then nothing."""
-    before = host()
+    before = host(other_machines)
     other_machines.up("n1")
     machine = "podman run -d --network host --rootfs /root/tree /bin/busybox sleep 1000"
     tree = "mkdir -p /root/tree/bin; cp /bin/busybox /root/tree/bin"
     other_machines.run("n1", f"nft add table inet mine; {tree}; {machine}")
-    during = host()
+    during = host(other_machines)
     assert (during.links, during.addresses) == (before.links, before.addresses)
     assert (during.mounts, during.namespaces) == (before.mounts, before.namespaces)
     assert (during.files, during.rules) == (before.files, before.rules)
@@ -279,7 +280,7 @@ def test_down_leaves_nothing(other_machines: Machines) -> None:
     assert any("sleep 1000" in command for command in processes_of(other_machines))
     assert "gone: " in other_machines.vm("down")
     assert processes_of(other_machines) == []
-    assert host() == before
+    assert host(other_machines) == before
     assert not other_machines.state.exists()
     assert not other_machines.state.with_name(f"{other_machines.state.name}.lock").exists()
 
