@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from common.api import integers, names
 from common.api.types.meta_v1 import LabelSelector
@@ -25,8 +26,11 @@ class InvalidSelector(ValueError):
     """The selector cannot be understood; the text says why."""
 
 
-class Requirement(NamedTuple):
-    """One condition: key, operator (in, notin, exists, !, gt, lt) and values."""
+class Requirement(msgspec.Struct, frozen=True, gc=False):
+    """One condition: key, operator (in, notin, exists, !, gt, lt) and values.
+
+    There may be hundreds of thousands: the garbage collector need not walk them.
+    """
 
     key: str
     operator: str
@@ -56,7 +60,7 @@ def _compare(value: str | None, operator: str, bound: str) -> bool:
     return have > limit if operator == "gt" else have < limit
 
 
-class Selector(NamedTuple):
+class Selector(msgspec.Struct, frozen=True, gc=False):
     """A conjunction of requirements. The empty one matches everything."""
 
     requirements: tuple[Requirement, ...] = ()
@@ -75,7 +79,7 @@ NOTHING = Selector((Requirement("", "in", ()),))
 
 
 def _text(requirement: Requirement) -> str:
-    key, operator, values = requirement
+    key, operator, values = requirement.key, requirement.operator, requirement.values
     if operator == "exists":
         return key
     if operator == "!":

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from common.api import labels
 from common.api.labels import Requirement, Selector
 from common.api.types.core_v1 import (
@@ -23,7 +25,7 @@ REQUIRED_WEIGHT = 1
 """Of a required term of a pod that is there, for the pods that it wants near."""
 
 
-class Term(NamedTuple):
+class Term(msgspec.Struct, frozen=True, gc=False):
     """A term, read: in which domain, about the pods of which namespaces, with which labels."""
 
     topology_key: str

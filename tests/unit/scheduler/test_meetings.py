@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
-from common.api.labels import Selector
+from common.api.labels import Requirement, Selector
 from common.api.types.core_v1 import TopologySpreadConstraint
 from common.api.types.meta_v1 import LabelSelector
 from master.scheduler.columns import Columns
 from master.scheduler.meetings import PODS_KEPT
+from master.scheduler.podterms import Term
 from tests.unit.scheduler.test_inter_pod_affinity import PLUGIN, apart, near, term, with_db
 from tests.unit.scheduler.test_plugins import ZONE, rejected, zones
 from tests.unit.scheduler.world import pod
@@ -91,3 +94,14 @@ def test_classes_are_counted_ahead_and_a_number_that_is_free_again_is_read_anew(
     columns.put_pod(pod("same", labels={"app": "x"}), "b1")
     [counted] = columns.counting(wanted.shape)
     assert counted.tolist() == [float(name == "b1") for name in columns.names]
+
+
+def test_terms_are_no_work_for_the_garbage_collector() -> None:
+    columns, wanted = crowded(), pod("p", labels={"app": "a7"})
+    for _ in columns.prepare(wanted.shape):
+        pass
+    gc.collect()
+    read = sum(len(terms.all) for terms in columns.meetings._terms.values())
+    walked = [one for one in gc.get_objects() if isinstance(one, Term | Selector | Requirement)]
+    assert read == CROWD
+    assert not walked, "a full collection holds the event loop up for as long as it walks them"
