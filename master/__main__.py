@@ -25,13 +25,13 @@ from common.security.keyring import KeyringError
 from common.systemd import exits, journal
 from common.systemd.notify import Notifier
 from master import config as configuration
-from master import pki as certificates
 from master import wiring
 from master.apiserver.rest import server as rest
 from master.apiserver.rpc import server as rpc
 from master.apiserver.rpc.door import Door
 from master.apiserver.rpc.tools import ToolHandlers
 from master.config import MasterConfig
+from master.pki.pki import Pki
 from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
 from master.storage.etcd import EtcdStore
 from master.storage.sealed import SealedStore, Unreadable
@@ -77,7 +77,7 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock, rng = SystemClock(), SystemRng()
-    pki = certificates.prepare(config, clock)
+    pki = Pki(config, clock)
     etcd = EmbeddedEtcd(
         Path(config.data_dir) / "etcd",
         clock=clock,
@@ -107,16 +107,15 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
 
 async def serve(
     config: MasterConfig,
-    pki: certificates.Pki,
+    pki: Pki,
     master: wiring.Master,
     stop: asyncio.Event,
     following: asyncio.Task[None],
     notifier: Notifier,
 ) -> None:
     """Listen, and run the master's parts, until `stop` is set or what is essential fails."""
-    context = rest.tls_context(
-        str(pki.certificate_file), str(pki.key_file), str(pki.client_ca_file)
-    )
+    context = rest.tls_context(pki.tls_context())
+    pki.watch(lambda: context.use(pki.tls_context()))
     running = asyncio.create_task(master.parts.run(), name="parts")
     stopping = asyncio.create_task(stop.wait())
     servers = await _serve_rpc(config, pki, master)
@@ -147,21 +146,24 @@ async def serve(
 
 
 async def _serve_rpc(
-    config: MasterConfig, pki: certificates.Pki, master: wiring.Master
+    config: MasterConfig, pki: Pki, master: wiring.Master
 ) -> list[grpc.aio.Server]:
     """The gRPC listeners: client certificates on one port, tokens on the other."""
     tools = ToolHandlers(master.access)
     scripts = partial(add_ClusterServicer_to_server, master.scripts)
     nodes = partial(add_NodeServiceServicer_to_server, master.nodes)
-    certificate, key = pki.serving.certificate_pem, pki.serving.key_pem
+
+    def certificates() -> rpc.Certificates:
+        serving = pki.serving
+        return rpc.Certificates(serving.certificate_pem, serving.key_pem, pki.client_ca.trusted)
+
     with_certificates = rpc.Listener(
         f"{config.bind_address}:{config.node_port}",
-        certificate,
-        key,
-        pki.client_ca.certificate_pem,
-        rpc.NODE_CONNECTIONS_MAX,
+        certificates,
+        client_certificates=True,
+        connections_max=rpc.NODE_CONNECTIONS_MAX,
     )
-    with_tokens = rpc.Listener(f"{config.bind_address}:{config.script_port}", certificate, key)
+    with_tokens = rpc.Listener(f"{config.bind_address}:{config.script_port}", certificates)
     door = Door(master.access.account)
     return [
         await rpc.serve(with_certificates, [nodes, scripts], [master.gateway, tools], door),

@@ -14,7 +14,7 @@ from msgspec import Meta
 from common.runtime import config, flags, interfaces
 from common.runtime.config import ConfigError
 from common.runtime.interfaces import Interface
-from common.runtime.values import Address, Cidr, Form, Port, cidr
+from common.runtime.values import Address, Cidr, Form, Port, cidr, duration
 from master.controllers import registry
 
 FILE = "/etc/wherry/config.yaml"
@@ -28,6 +28,7 @@ def _controller(text: str) -> str:
 
 PodCidr = Annotated[str, Form(partial(cidr, prefix_max=24))]
 """Each node gets a /24 of it."""
+Lifetime = Annotated[str, Form(partial(duration, least=60, most=365 * 86400))]
 ControllerName = Annotated[str, Form(_controller)]
 
 
@@ -62,6 +63,13 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     tls_san: Annotated[
         tuple[str, ...], Meta(description="more names and addresses in its certificate")
     ] = ()
+    certificate_lifetime: Annotated[
+        Lifetime,
+        Meta(
+            description="how long certificates are valid, of nodes and its own; they are renewed "
+            "at two thirds"
+        ),
+    ] = "7d"
     disable_controllers: Annotated[
         tuple[ControllerName, ...], Meta(description="controllers that are not to run")
     ] = ()

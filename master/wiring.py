@@ -31,7 +31,7 @@ from master.apiserver.admission.build import admission
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.jointokens import JoinTokens
-from master.apiserver.auth.nodetrust import NodeTrust
+from master.apiserver.auth.trust import Trust
 from master.apiserver.local import LocalClient
 from master.apiserver.registry.binding import BindingSubresource
 from master.apiserver.registry.certificatesigningrequest import Approval
@@ -60,13 +60,15 @@ from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
 from master.controllers.registry import ClusterFacts, controllers
 from master.controllers.signsoflife import SignsOfLife
-from master.pki import Pki
+from master.pki.pki import Pki
+from master.pki.renewal import RenewalLoop
 from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
 from master.storage.compactor import Compactor
 from master.storage.gateway import Gateway
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache
+from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", LEASE_NAMESPACE)
@@ -92,7 +94,7 @@ def build(
     config: MasterConfig, pki: Pki, store: Store, cache: WatchCache, *, clock: Clock, rng: Rng
 ) -> Master:
     """A master over a store whose watch cache is ready."""
-    trust = NodeTrust(cache)
+    trust = Trust(cache, clock)
     registry, informers, hub = _registry(config, store, cache, trust, clock=clock, rng=rng)
     recorders: dict[str, EventRecorder] = {}
 
@@ -104,7 +106,12 @@ def build(
 
     sessions = NodeSessions(clock=clock, rng=rng)
     reports = Reports(registry.pipeline)
-    nodes = NodeService(hub, reports, sessions, trust, recorder("kubelet"), clock=clock)
+
+    def trust_of(certificate_pem: bytes) -> node_v1_pb2.Trust:
+        renew = pki.is_of_former(certificate_pem)
+        return node_v1_pb2.Trust(authorities=pki.server_ca.trusted, renew=renew)
+
+    nodes = NodeService(hub, reports, sessions, trust, trust_of, recorder("kubelet"), clock=clock)
     for name, handler in (
         ("nodes", hub.node_changed),
         ("pods", hub.pod_changed),
@@ -116,6 +123,7 @@ def build(
         Part("compactor", Compactor(store, clock).run),
         Part("memory", MemoryKeeper(clock).run),
         Part("stall watch", StallWatch().run),
+        Part("certificates", RenewalLoop([pki.renewable()], clock).run),
     ]
     running += _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
@@ -159,7 +167,7 @@ def _paths(
     """What is served outside of the resources."""
     return Paths(
         scheme=SCHEME,
-        ca_pem=pki.server_ca.certificate_pem,
+        ca_pem=pki.server_ca.trusted,
         ports={"certificates": config.node_port, "tokens": config.script_port},
         address=f"{config.advertise_address}:{config.secure_port}",
         version=metadata.version("wherry"),
@@ -188,7 +196,7 @@ def _controllers(
     """A part for each controller that is not switched off."""
     parts = []
     facts = ClusterFacts(
-        ca_pem=pki.server_ca.certificate_pem,
+        ca_pem=pki.server_ca.trusted,
         address=config.advertise_address,
         port=config.secure_port,
         service_address=config.api_service_address,
@@ -232,7 +240,7 @@ def _registry(
     config: MasterConfig,
     store: Store,
     cache: WatchCache,
-    trust: NodeTrust,
+    trust: Trust,
     *,
     clock: Clock,
     rng: Rng,
@@ -286,7 +294,7 @@ def _registry(
         heartbeats=heartbeats,
         usages=usages,
         cidrs=cidrs,
-        node_problem=trust.problem,
+        problem=trust.problem,
         clock=clock,
     )
     return registry, informers, hub

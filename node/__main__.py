@@ -54,13 +54,15 @@ from node.runtime.podman import PodmanRuntime
 from node.session import credentials
 from node.session.assigned import AssignedStore
 from node.session.control import ControlStream, Handlers
-from node.session.credentials import Credentials
+from node.session.credentials import Credentials, Held
+from node.session.renewal import Renewal, by_process
 from node.session.sessions import Sessions
 from node.session.writer import DiskWriter
 from protos import node_v1_pb2
 
 log = logging.getLogger("node")
 NAME = "wherry-kubelet"
+PKI = "node-pki"
 POLL_SECONDS = 0.2
 SHUTDOWN_SECONDS = 10.0
 """What pods have at the most when the machine goes down."""
@@ -77,7 +79,7 @@ def main() -> None:
         config = configuration.parse(sys.argv[1:])
         journal.configure(NAME, encoding=config.log_format)
         machine = make_machine(config)
-        directory = Path(config.data_dir) / "node-pki"
+        directory = Path(config.data_dir) / PKI
         found = credentials.load(directory)
         if found is None:
             _join(config, directory, machine)
@@ -192,8 +194,16 @@ class Node:
         self._offload = Offload(threads=6, name="kubelet")
         data, run_dir = Path(config.data_dir), Path(config.run_dir)
         host = urlsplit(config.master).hostname
-        self._stream = ControlStream(
-            f"{host}:{config.node_port or own.node_port}", own, clock=self._clock, rng=SystemRng()
+        self._held, self._pki = Held(own), data / PKI
+        address = f"{host}:{config.node_port or own.node_port}"
+        self._stream = ControlStream(address, self._held, clock=self._clock, rng=SystemRng())
+        self._renewal = Renewal(
+            self._pki,
+            self._held,
+            config.token_file,
+            by_process(self._pki, config.master, machine.name, machine.machine_id),
+            clock=self._clock,
+            rng=SystemRng(),
         )
         self._cidr_file = data / "pod-cidr"
         self._pod_cidr = _read(str(self._cidr_file))
@@ -251,6 +261,8 @@ class Node:
             removed=self._removed,
             synced=self._synced,
             open_session=self._sessions.open,
+            trust=self._trust,
+            refused=self._renewal.refused,
         )
         ready()
         async with asyncio.TaskGroup() as group:
@@ -258,6 +270,7 @@ class Node:
             group.create_task(self._network.run())
             group.create_task(self._kubelet.run())
             group.create_task(self._stream.run(handlers))
+            group.create_task(self._renewal.run())
 
     async def halt(self, seconds: float) -> None:
         """Stop all pods politely, within so many seconds."""
@@ -286,6 +299,15 @@ class Node:
         self._writer.put(
             str(self._cidr_file), partial(write_private, self._cidr_file, cidr.encode())
         )
+
+    def _trust(self, told: node_v1_pb2.Trust) -> None:
+        """Whom this node trusts, and whether its certificate is of another authority."""
+        try:
+            credentials.trust(self._pki, self._held, told.authorities)
+        except ValueError as error:
+            log.error("the master's authorities cannot be read", extra={"error": str(error)})
+        if told.renew:
+            self._renewal.wanted()
 
     def _network_changed(self, told: node_v1_pb2.Network) -> None:
         peers = tuple(Peer(peer.pod_cidr, peer.address) for peer in told.peers)

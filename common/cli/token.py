@@ -14,6 +14,7 @@ from common.api.errors import StatusError
 from common.client.https import KubeConfig, chosen
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
+from common.runtime.values import seconds_of
 from common.security.ca import pin
 from common.security.tokens import (
     NAME_PREFIX,
@@ -25,7 +26,6 @@ from common.security.tokens import (
 )
 
 PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_parser(verbs: Any) -> None:
@@ -52,10 +52,10 @@ def add_parser(verbs: Any) -> None:
 
 def duration(text: str) -> timedelta:
     """`90s`, `30m`, `1h`, `2d`; raises ArgumentTypeError for anything else."""
-    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m, 1h or 2d")
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    try:
+        return timedelta(seconds=seconds_of(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def uses(text: str) -> int:

@@ -90,6 +90,19 @@ def verified_context(ca_pem: bytes) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=ca_pem.decode("ascii"))
 
 
+def client_context(ca_pem: bytes, pair: KeyPair) -> ssl.SSLContext:
+    """TLS that trusts these authorities, and shows a certificate.
+
+    ssl takes certificates from files only: one that only we can read, and only briefly.
+    """
+    context = verified_context(ca_pem)
+    with tempfile.NamedTemporaryFile(prefix="wherry-") as file:
+        file.write(pair.certificate_pem + b"\n" + pair.key_pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
 class KubeConfig:
     """The current context of a kubeconfig file. Raises ConnectionFailed when it has none."""
 
@@ -163,19 +176,13 @@ class KubeConfig:
     def client(self) -> HttpsClient:
         """A client with the context's credentials; raises ConnectionFailed for unusable ones."""
         try:
-            context = verified_context(self.ca_pem)
-            if self.certificate is not None:
-                self._load_certificate(context, self.certificate)
+            if self.certificate is None:
+                context = verified_context(self.ca_pem)
+            else:
+                context = client_context(self.ca_pem, self.certificate)
         except (OSError, ValueError) as error:
             raise self._unusable(f"its certificates: {reason(error)}") from error
         return HttpsClient(self.server, context, bearer=self.token)
-
-    def _load_certificate(self, context: ssl.SSLContext, certificate: KeyPair) -> None:
-        """ssl takes certificates from files only: one that only we can read, and only briefly."""
-        with tempfile.NamedTemporaryFile(prefix="wherry-") as file:
-            file.write(certificate.certificate_pem + b"\n" + certificate.key_pem)
-            file.flush()
-            context.load_cert_chain(file.name)
 
 
 def chosen(environment: Mapping[str, str], given: str = "") -> KubeConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, NamedTuple, get_args
@@ -62,6 +63,27 @@ def _master_url(text: str) -> str:
     if text.lower().rstrip("/") == whole:
         return ""
     return f"{text!r} is not a URL such as https://MASTER:6443"
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile("([0-9]{1,6})([smhd])")
+
+
+def seconds_of(text: str) -> int:
+    """The seconds of `90s`, `30m`, `1h` or `2d`; raises ValueError for anything else."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration such as 30m, 1h or 2d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def duration(text: str, *, least: int, most: int) -> str:
+    """What is wrong with a duration; it has so many seconds."""
+    try:
+        seconds = seconds_of(text)
+    except ValueError as error:
+        return str(error)
+    return "" if least <= seconds <= most else f"{text!r} is not within {least} s and {most} s"
 
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]

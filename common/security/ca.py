@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -26,6 +27,9 @@ from common.security.files import make_private_directory, write_private
 CA_LIFETIME = timedelta(days=3650)
 CLOCK_SKEW = timedelta(minutes=5)
 """Certificates begin this much in the past, for machines whose clocks are behind."""
+
+BUNDLE_MAX = 8
+"""Authorities that are trusted at once: one, and two during a rotation."""
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -108,6 +112,11 @@ class CertificateAuthority:
             raise CertificateError(f"ca.key and ca.crt in {directory} do not belong together")
         return cls(certificate, key, clock)
 
+    @property
+    def key_pem(self) -> bytes:
+        """Its private key."""
+        return private_key_pem(self._key)
+
     def issue_server(
         self, common_name: str, *, dns_names: Sequence[str] = (), addresses: Sequence[str] = ()
     ) -> KeyPair:
@@ -163,16 +172,31 @@ class CertificateAuthority:
         return min(self._clock.now() + lifetime, self._certificate.not_valid_after_utc)
 
 
-def first_certificate(pem: bytes) -> bytes:
-    """The first certificate in `pem`, alone, in the one form that everybody reads alike.
+def certificates_in(pem: bytes) -> list[bytes]:
+    """The certificates in `pem`, at most eight, in the one form that everybody reads alike.
 
-    Whoever compares a certificate with a pin must trust this and not the text that it came in:
-    there may be others behind it. Raises CertificateError.
+    Whoever compares a certificate with a pin must trust what it has compared, and not the text
+    that it came in. Raises CertificateError.
     """
     try:
-        return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.PEM)
+        found = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise CertificateError(f"not a certificate: {error}") from error
+    if len(found) > BUNDLE_MAX:
+        raise CertificateError(f"{len(found)} certificates, more than {BUNDLE_MAX}")
+    return [each.public_bytes(Encoding.PEM) for each in found]
+
+
+def issued_by(certificate_pem: bytes, authority_pem: bytes) -> bool:
+    """Whether a certificate is of an authority. Raises CertificateError."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
+    except InvalidSignature:
+        return False
+    except (ValueError, TypeError) as error:
+        raise CertificateError(f"not a certificate: {error}") from error
+    return True
 
 
 def serial_of(certificate_pem: bytes) -> str:

@@ -4,6 +4,7 @@ Always read from the certificate itself. A subject rendered as text is ambiguous
 contain commas, slashes and equal signs.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -20,6 +21,8 @@ class Identity:
     groups: tuple[str, ...] = ()
     serial: str = field(default="", compare=False)
     """The number of the certificate that says so, in hex; empty when it was something else."""
+    expires: float = field(default=math.inf, compare=False)
+    """When that certificate does, in seconds since 1970."""
 
 
 def identity_from_der(certificate: bytes) -> Identity:
@@ -44,7 +47,8 @@ def identity_of(certificate: x509.Certificate) -> Identity:
     if len(names) != 1 or not names[0]:
         raise CertificateError("a client certificate needs exactly one common name")
     groups = dict.fromkeys(subject_values(certificate.subject, NameOID.ORGANIZATION_NAME))
-    return Identity(names[0], tuple(groups), serial_text(certificate))
+    expires = certificate.not_valid_after_utc.timestamp()
+    return Identity(names[0], tuple(groups), serial_text(certificate), expires)
 
 
 def subject_values(subject: x509.Name, oid: x509.ObjectIdentifier) -> list[str]:

@@ -26,7 +26,7 @@ from deploy.machine.plan import Plan, plan, settled
 from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
 from deploy.machine.wanted import TOKEN_FILE, Wanted
 
-CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.crt")
+CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.pem")
 USAGE = "deploy/install master|node ...; deploy/install --help tells more"
 NEXT_OF_MASTER = """\
 The master serves {url}. Next, here:

@@ -108,11 +108,11 @@ def master_url() -> str:
 
 def node_missing(server: str) -> str:
     """What the node on this machine lacks; '' once its Node is Ready. It asks as itself."""
-    files = {name: NODE_PKI / name for name in ("ca.crt", "node.crt", "node.key")}
+    identity = NODE_PKI / "node.pem"
     try:
-        user = identity_from_pem(files["node.crt"].read_bytes()).user
-        context = verified_context(files["ca.crt"].read_bytes())
-        context.load_cert_chain(files["node.crt"], files["node.key"])
+        user = identity_from_pem(identity.read_bytes()).user
+        context = verified_context((NODE_PKI / "ca.crt").read_bytes())
+        context.load_cert_chain(identity)
         path = f"/api/v1/nodes/{user.removeprefix(NODE_USER_PREFIX)}"
         status, body = HttpsClient(server, context).request("GET", path)
     except (ConnectionFailed, OSError, ssl.SSLError) as error:

@@ -1,7 +1,8 @@
-"""Signs the client certificates of joining nodes: approved and issued in one step.
+"""Signs the client certificates of nodes: approved and issued in one step.
 
-Only requests of holders of a join token that has uses left, for the node that the request names,
-for client use; and for a node that there is only from its own machine. Source:
+For holders of a join token that has uses left, for the node that the request names, for client
+use; for a node that there is only from its own machine. And for nodes: a certificate that replaces
+their own, which counts until the new one is used. Source:
 https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/
 """
 
@@ -22,7 +23,15 @@ from common.api.types.core_v1 import Node, Secret
 from common.client.commands import Command, Patch, Update
 from common.client.informer import Item
 from common.security.ca import CertificateError, serial_of
-from common.security.csr import MACHINE_ID, NODE_CERTIFICATE, check_node_request
+from common.security.csr import (
+    MACHINE_ID,
+    NEXT_CERTIFICATE,
+    NODE_CERTIFICATE,
+    NODE_USER_PREFIX,
+    NODES_GROUP,
+    REVOKED,
+    check_node_request,
+)
 from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
 from master.controllers.base import View
 from master.controllers.resources import NODES, SECRETS
@@ -76,27 +85,39 @@ class CertificateSigningController:
         Raises CertificateError for a request that is refused.
         """
         node = _node_of(request)
-        commands = _use_of_token(request, view)
         known = view["nodes"].get("", node)
+        renews = _renews(request, node)
+        commands = [] if renews else _use_of_token(request, view)
         if known is not None:
-            _check_machine(request, known)
+            (_check_own if renews else _check_machine)(request, known)
         certificate = self._sign(request.spec.request, node)
         if known is not None:
-            commands.append(_give(known, serial_of(certificate)))
+            commands.append(_give(known, serial_of(certificate), renews=renews))
         text = "Auto approving node client certificate"
         _conclude(request, "Approved", "AutoApproved", text, now)
         request.status.certificate = certificate
-        return [*commands, _store(request, view, f"join of node {node}")]
+        return [
+            *commands,
+            _store(request, view, f"{'renewal' if renews else 'join'} of node {node}"),
+        ]
 
 
 def _node_of(request: CertificateSigningRequest) -> str:
     """The node that the request is for; raises CertificateError when it may not have it."""
     node = check_node_request(request.spec.request)
-    if BOOTSTRAPPERS not in request.spec.groups:
-        raise CertificateError("only a holder of a join token may ask for a node's certificate")
+    if BOOTSTRAPPERS not in request.spec.groups and not _renews(request, node):
+        raise CertificateError(
+            "only the node itself and a holder of a join token may ask for its certificate"
+        )
     if "client auth" not in request.spec.usages or not set(request.spec.usages) <= USAGES:
         raise CertificateError("usages must be client auth, digital signature, key encipherment")
     return node
+
+
+def _renews(request: CertificateSigningRequest, node: str) -> bool:
+    """Whether the node itself asks."""
+    spec = request.spec
+    return NODES_GROUP in spec.groups and spec.username == f"{NODE_USER_PREFIX}{node}"
 
 
 def _use_of_token(request: CertificateSigningRequest, view: View) -> list[Command]:
@@ -141,14 +162,23 @@ def _check_machine(request: CertificateSigningRequest, known: Item) -> None:
         )
 
 
-def _give(known: Item, serial: str) -> Command:
-    """From now on the Node belongs to that certificate."""
+def _check_own(request: CertificateSigningRequest, known: Item) -> None:
+    """Raise CertificateError when the certificate of a node was revoked since it asked."""
+    if known.decode(Node).metadata.annotations.get(NODE_CERTIFICATE) == REVOKED:
+        raise CertificateError(f"the certificate of node {known.name} was revoked")
+
+
+def _give(known: Item, serial: str, *, renews: bool) -> Command:
+    """From now on the Node belongs to that certificate; or to it, too, until it is used."""
+    said: dict[str, str | None] = {NEXT_CERTIFICATE: serial}
+    if not renews:
+        said = {NODE_CERTIFICATE: serial, NEXT_CERTIFICATE: None}
     return Patch(
         resource=NODES,
         namespace="",
         name=known.name,
-        patch={"metadata": {**known.pin, "annotations": {NODE_CERTIFICATE: serial}}},
-        reason=f"node {known.name} joins again",
+        patch={"metadata": {**known.pin, "annotations": said}},
+        reason=f"node {known.name} {'renews its certificate' if renews else 'joins again'}",
     )
 
 

@@ -1,14 +1,16 @@
 """The control stream: dials the master, and carries messages both ways until it breaks; then again.
 
 What must not be lost (statuses, removals) is kept until the master has it; heartbeats and usage
-are not worth keeping.
+are not worth keeping. With a new certificate a second stream is opened beside the one that is
+there, which ends once the master listens to the new one: nothing that is asked meanwhile fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ import grpc.aio
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock, sleep_or_event
 from common.runtime.rng import Rng
-from node.session.credentials import Credentials
+from node.session.credentials import Credentials, Held
 from protos import node_v1_pb2, node_v1_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,17 @@ REFUSALS = (
     grpc.StatusCode.UNAUTHENTICATED,
 )
 EVENTS_MAX = 500
+OPTIONS = (
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
+    ("grpc.max_send_message_length", SEND_MAX_BYTES),
+    ("grpc.enable_http_proxy", 0),
+    # With a new certificate a new connection is made.
+    ("grpc.use_local_subchannel_pool", 1),
+)
 FromNode = node_v1_pb2.FromNode
 
 
@@ -51,14 +64,47 @@ class Handlers:
     removed: Callable[[str], None]
     synced: Callable[[set[str]], None]
     open_session: Callable[[node_v1_pb2.OpenSession], None]
+    trust: Callable[[node_v1_pb2.Trust], None]
+    refused: Callable[[], None]
+    """The master does not take this node's certificate."""
+
+
+class _Link:
+    """A channel with its control stream, and the sessions that use it."""
+
+    def __init__(self) -> None:
+        self.channel: grpc.aio.Channel | None = None
+        self.welcomed = False
+        self.ended = False
+        self.network = node_v1_pb2.Network()
+        self._users = 0
+        self.unused = asyncio.Event()
+        self.unused.set()
+
+    def stub(self) -> Any:
+        """A stub of the channel."""
+        assert self.channel is not None
+        return node_v1_pb2_grpc.NodeServiceStub(self.channel)
+
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        """A stub whose channel stays open until the end of the block."""
+        self._users += 1
+        self.unused.clear()
+        try:
+            yield self.stub()
+        finally:
+            self._users -= 1
+            if not self._users:
+                self.unused.set()
 
 
 class ControlStream:
     """The node's end of the control stream. Implements the kubelet's Master."""
 
-    def __init__(self, address: str, credentials: Credentials, *, clock: Clock, rng: Rng) -> None:
+    def __init__(self, address: str, held: Held, *, clock: Clock, rng: Rng) -> None:
         self._address = address
-        self._credentials = credentials
+        self._held = held
         self._clock = clock
         self._rng = rng
         self._reports: dict[str, node_v1_pb2.PodReport] = {}
@@ -66,13 +112,16 @@ class ControlStream:
         self._gone: dict[str, node_v1_pb2.PodGone] = {}
         self._node_status = b""
         self._events: list[node_v1_pb2.EventReport] = []
-        self._network = node_v1_pb2.Network()
         self._usage: node_v1_pb2.NodeUsage | None = None
         self._ready = asyncio.Event()
-        self.connected = False
-        self._streams = 0
-        self._channel: grpc.aio.Channel | None = None
+        self._link: _Link | None = None
+        """The one that the master listens to."""
         self._heartbeat_seconds = 5
+
+    @property
+    def connected(self) -> bool:
+        """Whether the master listens."""
+        return self._link is not None
 
     def pod_report(self, report: node_v1_pb2.PodReport) -> None:
         """Keep a pod's newest status until the master has accepted it."""
@@ -99,64 +148,76 @@ class ControlStream:
         """The newest usage, sent with the next heartbeat."""
         self._usage = usage
 
-    def stub(self) -> Any:
-        """A stub on the present channel, for session streams."""
-        assert self._channel is not None
-        return node_v1_pb2_grpc.NodeServiceStub(self._channel)
+    def stub(self) -> AbstractContextManager[Any]:
+        """A stub for a session: of the present channel, open until the end of the block."""
+        assert self._link is not None
+        return self._link.use()
 
     async def run(self, handlers: Handlers) -> None:
         """Hold the stream until cancelled."""
-        failures, refused = 0, False
-        while True:
-            try:
-                await self._connect(handlers)
-                failures, refused = 1, False
-            except grpc.aio.AioRpcError as error:
-                failures = 1 if self.connected else failures + 1
-                extra = {"error": f"{error.code().name}: {error.details()}"}
-                refused = error.code() in REFUSALS
-                what = "the master refuses this node" if refused else "the master cannot be reached"
-                log.warning(what, extra=extra)
-            self.connected = False
-            retry = REFUSED if refused else RECONNECT
-            await self._clock.sleep(retry.delay_seconds(failures, self._rng.random()))
+        failures = 0
+        links: set[asyncio.Task[Any]] = set()
+        try:
+            while True:
+                self._held.changed.clear()
+                link = _Link()
+                ending = asyncio.create_task(self._converse(link, handlers))
+                links = {ending, *(task for task in links if not task.done())}
+                if await _changes_before(self._held.changed, ending):
+                    continue
+                error = await ending
+                failures = 1 if link.welcomed else failures + 1
+                retry = REFUSED if error and error.code() in REFUSALS else RECONNECT
+                if error:
+                    _tell(error, handlers)
+                seconds = retry.delay_seconds(failures, self._rng.random())
+                await sleep_or_event(self._clock, seconds, self._held.changed)
+        finally:
+            for task in links:
+                task.cancel()
+            await asyncio.gather(*links, return_exceptions=True)
 
-    async def _connect(self, handlers: Handlers) -> None:
-        """One stream, from hello to its end."""
-        credentials = grpc.ssl_channel_credentials(
-            self._credentials.ca, self._credentials.key, self._credentials.certificate
-        )
-        options = [
-            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
-            ("grpc.max_send_message_length", SEND_MAX_BYTES),
-            ("grpc.enable_http_proxy", 0),
-        ]
+    async def _converse(self, link: _Link, handlers: Handlers) -> grpc.aio.AioRpcError | None:
+        """One stream, from hello to its end; with what has ended it.
+
+        The channel of a stream that another one has followed stays for as long as sessions use it.
+        """
         hello = await handlers.hello()
-        async with grpc.aio.secure_channel(self._address, credentials, options) as channel:
-            self._channel = channel
-            stream = self.stub().Control(self._outgoing(hello))
-            await self._receive(stream, handlers)
-
-    async def _receive(self, stream: AsyncIterator[Any], handlers: Handlers) -> None:
-        """Hand the master's messages on."""
-        told: set[str] = set()
-        self._network = node_v1_pb2.Network()
-        async for message in stream:
+        async with _channel(self._address, self._held.current) as link.channel:
             try:
-                self._take(message, told, handlers)
+                stream = link.stub().Control(self._outgoing(link, hello))
+                await self._receive(link, stream, handlers)
+            except grpc.aio.AioRpcError as error:
+                return error
+            finally:
+                link.ended = True
+                if self._link is link:
+                    self._link = None
+            if self._is_former(link):
+                await link.unused.wait()
+        return None
+
+    def _is_former(self, link: _Link) -> bool:
+        """Whether the master listens to another stream by now."""
+        return link.welcomed and self._link is not link and self._link is not None
+
+    async def _receive(self, link: _Link, stream: AsyncIterator[Any], handlers: Handlers) -> None:
+        """Hand the master's messages on. What a former stream still says of pods is old."""
+        told: set[str] = set()
+        async for message in stream:
+            if self._is_former(link) and message.WhichOneof("message") != "session":
+                continue
+            try:
+                self._take(link, message, told, handlers)
             except Exception:  # one message that nobody can take must not end the node
                 kind = message.WhichOneof("message")
                 log.exception("a message of the master is left out", extra={"object": kind})
 
-    def _take(self, message: Any, told: set[str], handlers: Handlers) -> None:
+    def _take(self, link: _Link, message: Any, told: set[str], handlers: Handlers) -> None:
         """Hand one message on."""
         match message.WhichOneof("message"):
             case "welcome":
-                self.connected = True
+                link.welcomed, self._link = True, link
                 self._heartbeat_seconds = max(1, message.welcome.heartbeat_seconds)
                 self._unsent = dict.fromkeys(self._reports)
                 log.info("connected", extra={"epoch": message.welcome.epoch})
@@ -165,11 +226,11 @@ class ControlStream:
             case "pod":
                 told.add(handlers.assign(message.pod))
             case "network":
-                self._network = message.network
-                handlers.network(self._network)
+                link.network = message.network
+                handlers.network(link.network)
             case "network_change":
-                self._network = changed(self._network, message.network_change)
-                handlers.network(self._network)
+                link.network = changed(link.network, message.network_change)
+                handlers.network(link.network)
             case "removed":
                 self._forget(message.removed.uid)
                 handlers.removed(message.removed.uid)
@@ -181,6 +242,8 @@ class ControlStream:
                 self._accepted(message.accepted)
             case "session":
                 handlers.open_session(message.session)
+            case "trust":
+                handlers.trust(message.trust)
 
     def _forget(self, uid: str) -> None:
         self._reports.pop(uid, None)
@@ -192,19 +255,17 @@ class ControlStream:
         if report is not None and report.sequence <= accepted.sequence:
             del self._reports[accepted.uid]
 
-    async def _outgoing(self, hello: node_v1_pb2.Hello) -> AsyncIterator[FromNode]:
+    async def _outgoing(self, link: _Link, hello: node_v1_pb2.Hello) -> AsyncIterator[FromNode]:
         """Hello, then what there is to say, and a heartbeat at the least.
 
         gRPC goes on asking for messages of a stream that has ended: what is meant for a later
         stream must not be given to it.
         """
-        self._streams += 1
-        own = self._streams
         yield FromNode(hello=hello)
         next_heartbeat = 0.0
-        while own == self._streams:
+        while not link.ended:
             self._ready.clear()
-            if self.connected:
+            if self._link is link:
                 for message in self._drain():
                     yield message
                 if self._clock.monotonic() >= next_heartbeat:
@@ -234,6 +295,32 @@ class ControlStream:
         if not self.connected:
             seconds = float(self._heartbeat_seconds)
         await sleep_or_event(self._clock, seconds, self._ready)
+
+
+def _channel(address: str, own: Credentials) -> grpc.aio.Channel:
+    """A channel that shows this node's certificate."""
+    credentials = grpc.ssl_channel_credentials(own.ca, own.key, own.certificate)
+    return grpc.aio.secure_channel(address, credentials, OPTIONS)
+
+
+async def _changes_before(changed: asyncio.Event, ending: asyncio.Task[Any]) -> bool:
+    """Whether an event is set while a task runs."""
+    waiting = asyncio.create_task(changed.wait())
+    try:
+        await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    return not ending.done()
+
+
+def _tell(error: grpc.aio.AioRpcError, handlers: Handlers) -> None:
+    """Log why a stream has ended."""
+    said = f"{error.code().name}: {error.details()}"
+    refused = error.code() in REFUSALS
+    what = "the master refuses this node" if refused else "the master cannot be reached"
+    log.warning(what, extra={"error": said})
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        handlers.refused()
 
 
 def changed(network: node_v1_pb2.Network, change: node_v1_pb2.NetworkChange) -> node_v1_pb2.Network:

@@ -1,14 +1,16 @@
-"""Joining: with a token that pins the master's authority, a node gets its client certificate.
+"""Getting a node's client certificate: with a token that pins the master's authority when it
+joins, and with the certificate that it has when that is to be renewed.
 
-Nothing secret is sent before the authority has been compared with the pin. Blocking: runs before
-there is an event loop. Source: docs/operating.md, "Adding a node".
+Nothing secret is sent before the authority has been compared with the pin. Blocking: runs in a
+process without an event loop. Source: docs/operating.md, "Adding a node".
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +18,12 @@ from common.api.errors import StatusError
 from common.client.https import (
     ConnectionFailed,
     HttpsClient,
+    client_context,
     unverified_context,
     verified_context,
 )
 from common.runtime.reasons import reason
-from common.security.ca import CertificateError, first_certificate, pin
+from common.security.ca import CertificateError, KeyPair, certificates_in, pin
 from common.security.csr import (
     MACHINE_ID,
     NODE_USER_PREFIX,
@@ -30,10 +33,13 @@ from common.security.csr import (
 )
 from common.security.files import make_private_directory, write_private
 from common.security.tokens import InvalidToken, JoinToken, parse_token
+from common.security.validity import validity
+from node.session import credentials
 from node.session.credentials import (
     CA_FILE,
-    CERTIFICATE_FILE,
-    KEY_FILE,
+    FORMER_CERTIFICATE,
+    FORMER_KEY,
+    IDENTITY_FILE,
     NODE_PORT,
     PORT_FILE,
 )
@@ -66,31 +72,62 @@ def join(
     `wait` is called between polls. Raises JoinFailed.
     """
     make_private_directory(directory)
+    with _translated():
+        token = _token(token_file)
+        authority = _authority(master, token)
+        client = HttpsClient(master, verified_context(authority), bearer=token.bearer())
+        _enroll(directory, client, machine, wait)
+    log.info("joined", extra={"object": machine.node})
+
+
+def renew(directory: Path, master: str, machine: Machine, wait: Callable[[], None]) -> None:
+    """Get a new key and certificate by the present one, and store them. Raises JoinFailed."""
+    present = credentials.load(directory)
+    if present is None:
+        raise JoinFailed("this node has no certificate that could be renewed")
+    pair = KeyPair(present.certificate, present.key)
+    with _translated():
+        _enroll(directory, HttpsClient(master, client_context(present.ca, pair)), machine, wait)
+    log.info("the certificate is renewed", extra={"object": machine.node})
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What goes wrong in the block as JoinFailed."""
     try:
-        _join(directory, master, token_file, machine, wait)
+        yield
     except ConnectionFailed as error:
         raise MasterAway(str(error)) from error
     except StatusError as error:
         kind = MasterAway if error.code in (429, 500, 503, 504) else JoinFailed
         raise kind(f"the master refused: {error.message}") from error
+    except CertificateError as error:
+        raise JoinFailed(f"the master's answer cannot be used: {error}") from error
 
 
-def _join(
-    directory: Path, master: str, token_file: str, machine: Machine, wait: Callable[[], None]
+def _enroll(
+    directory: Path, client: HttpsClient, machine: Machine, wait: Callable[[], None]
 ) -> None:
-    token = _token(token_file)
-    ca = _authority(master, token)
-    key_file = directory / KEY_FILE
-    if not key_file.exists():
-        write_private(key_file, make_key())
+    """Store what the master says and signs; certificate and key come last, in one step."""
+    key = make_key()
     user = f"{NODE_USER_PREFIX}{machine.node}"
-    request = make_request(key_file.read_bytes(), user, (NODES_GROUP,))
-    client = HttpsClient(master, verified_context(ca), bearer=token.bearer())
+    request = make_request(key, user, (NODES_GROUP,))
     certificate = _certificate(client, machine, request, wait)
+    life = validity(certificate)
     write_private(directory / PORT_FILE, str(_node_port(client)).encode())
-    write_private(directory / CA_FILE, ca)
-    write_private(directory / CERTIFICATE_FILE, certificate)
-    log.info("joined", extra={"object": machine.node})
+    write_private(directory / CA_FILE, _cacerts(client))
+    text = credentials.text_of(certificate, key, life.renew, life.expires)
+    write_private(directory / IDENTITY_FILE, text)
+    for name in (FORMER_CERTIFICATE, FORMER_KEY):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _cacerts(client: HttpsClient) -> bytes:
+    """The authorities of masters, as one who is trusted says."""
+    status, body = client.request("GET", "/cacerts")
+    if status != 200:
+        raise MasterAway(f"/cacerts answered {status}")
+    return b"".join(certificates_in(body))
 
 
 def _token(token_file: str) -> JoinToken:
@@ -112,17 +149,13 @@ def _authority(master: str, token: JoinToken) -> bytes:
     status, body = HttpsClient(master, unverified_context()).request("GET", "/cacerts")
     if status != 200:
         raise MasterAway(f"{master}/cacerts answered {status}")
-    try:
-        authority = first_certificate(body)
-        found = pin(authority)
-    except CertificateError as error:
-        raise JoinFailed(f"{master}/cacerts: {error}") from error
-    if found != token.ca_pin:
-        raise JoinFailed(
-            f"the authority of {master} is not the one that the token names: this may be another "
-            "cluster, or somebody in between; nothing was sent"
-        )
-    return authority
+    for authority in certificates_in(body):
+        if pin(authority) == token.ca_pin:
+            return authority
+    raise JoinFailed(
+        f"the authority of {master} is not the one that the token names: this may be another "
+        "cluster, or somebody in between; nothing was sent"
+    )
 
 
 def _node_port(client: HttpsClient) -> int:

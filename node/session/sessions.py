@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Any
 
 import grpc
@@ -23,23 +23,29 @@ Logs = Callable[[node_v1_pb2.LogRequest], AsyncGenerator[bytes, None]]
 class Sessions:
     """Serves the sessions of a node."""
 
-    def __init__(self, stub: Callable[[], Any], logs: Logs) -> None:
+    def __init__(self, stub: Callable[[], AbstractContextManager[Any]], logs: Logs) -> None:
         self._stub = stub
         self._logs = logs
         self._running: set[asyncio.Task[None]] = set()
 
     def open(self, request: node_v1_pb2.OpenSession) -> None:
         """Begin a session in the background."""
-        task = asyncio.create_task(self._serve(request))
+        task = asyncio.create_task(self._serve(self._stub(), request))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _serve(self, request: node_v1_pb2.OpenSession) -> None:
+    async def _serve(
+        self, using: AbstractContextManager[Any], request: node_v1_pb2.OpenSession
+    ) -> None:
+        with using as stub:
+            await self._answer(stub, request)
+
+    async def _answer(self, stub: Any, request: node_v1_pb2.OpenSession) -> None:
         """Send until the master has everything or wants no more; what is sent ends with the call.
 
         gRPC itself would go on asking an iterator of requests after the call has ended.
         """
-        call = self._stub().Session()
+        call = stub.Session()
         try:
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(self._send(call, request))

@@ -22,7 +22,7 @@ from typing import Any
 import grpc.aio
 
 from common.client.https import ConnectionFailed, KubeConfig
-from node.session.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
+from node.session.credentials import IDENTITY_FILE, load
 from node.session.join import Machine, join
 from tests.bench.cluster import figures
 from tests.bench.measure import Row, percentile
@@ -174,9 +174,9 @@ def _clients(cluster: Cluster, seconds: float, bearer: str) -> Iterator[None]:
 @asynccontextmanager
 async def _node(cluster: Cluster, joined: Path) -> AsyncIterator[None]:
     """The holder of a node's certificate."""
-    credentials = grpc.ssl_channel_credentials(
-        *(joined.joinpath(name).read_bytes() for name in (CA_FILE, KEY_FILE, CERTIFICATE_FILE))
-    )
+    own = load(joined)
+    assert own is not None
+    credentials = grpc.ssl_channel_credentials(own.ca, own.key, own.certificate)
     async with grpc.aio.secure_channel(f"{cluster.lan}.10:6444", credentials) as channel:
         hostile = HostileNode(channel, "hostile")
         running = asyncio.create_task(hostile.run())
@@ -196,7 +196,7 @@ async def _calls(cluster: Cluster, port: int, joined: Path) -> AsyncIterator[Non
         while True:
             context = anybody()
             if port == 6444:
-                context.load_cert_chain(joined / CERTIFICATE_FILE, joined / KEY_FILE)
+                context.load_cert_chain(joined / IDENTITY_FILE)
             with contextlib.suppress(OSError, ssl.SSLError):
                 calls = UnendingCalls(
                     port,

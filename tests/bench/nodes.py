@@ -20,7 +20,7 @@ from common.etcd.client import EtcdClient, prefix_end
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from node.session.control import ControlStream, Handlers
-from node.session.credentials import Credentials
+from node.session.credentials import Credentials, Held
 from protos import node_v1_pb2
 from tests.bench.measure import Row
 from tests.bench.processes import cpu_seconds, pid_of, rss_mib, running_master
@@ -56,7 +56,7 @@ async def _measured(master: RunningMaster, count: int) -> list[Row]:
     for number in range(count):
         pair = authority.issue_client(f"system:node:n{number}", organizations=("system:nodes",))
         own = Credentials(ca=ca_pem, certificate=pair.certificate_pem, key=pair.key_pem)
-        streams.append(ControlStream(target, own, clock=SystemClock(), rng=SystemRng()))
+        streams.append(ControlStream(target, Held(own), clock=SystemClock(), rng=SystemRng()))
     start = time.monotonic()
     tasks = [asyncio.create_task(one.run(_handlers(n))) for n, one in enumerate(streams)]
     tasks.append(asyncio.create_task(_report_usage(streams)))
@@ -176,6 +176,8 @@ def _handlers(number: int) -> Handlers:
         removed=lambda _: None,
         synced=lambda _: None,
         open_session=lambda _: None,
+        trust=lambda _: None,
+        refused=lambda: None,
     )
 
 

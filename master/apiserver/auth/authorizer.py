@@ -31,29 +31,27 @@ NodeOfPod = Callable[[str, str], str | None]
 """(namespace, name) of a pod -> the node that it is bound to, None when there is no such pod."""
 UsedByNode = Callable[[str, str, str, str], bool]
 """(node, resource, namespace, name) -> whether a pod bound to the node references the object."""
-NodeProblem = Callable[[Identity], str]
-"""Why an identity may not speak for its node; '' when it may."""
+Problem = Callable[[Identity], str]
+"""Why a certificate does not count any more; '' when it does."""
 
 
 class Authorizer:
     """Decides requests from the identity and, for nodes, from what is bound to them."""
 
-    def __init__(
-        self, node_of_pod: NodeOfPod, used_by_node: UsedByNode, node_problem: NodeProblem
-    ) -> None:
+    def __init__(self, node_of_pod: NodeOfPod, used_by_node: UsedByNode, problem: Problem) -> None:
         self._node_of_pod = node_of_pod
         self._used_by_node = used_by_node
-        self._node_problem = node_problem
+        self._problem = problem
 
     def authorize(self, user: Identity, wanted: Attributes) -> None:
         """Return when the request is allowed; raise StatusError 403 when it is not.
 
-        A node whose certificate counts no longer is answered 401, whatever it asks for.
+        Whose certificate counts no longer is answered 401, whatever it asks for.
         """
+        if problem := self._problem(user):
+            raise errors.unauthorized(problem)
         if MASTERS in user.groups:
             return
-        if problem := self._node_problem(user):
-            raise errors.unauthorized(problem)
         if wanted.resource is None:
             if wanted.verb == "get":
                 return
@@ -85,6 +83,8 @@ class Authorizer:
                 return wanted.name == node and sub in ("", "status") and verb in allowed
             case "pods" if not wanted.resource.group:
                 return self._pod_of_node(node, wanted)
+            case "certificatesigningrequests":
+                return not sub and verb in ("create", "get")
             case "leases":
                 own = wanted.namespace == "kube-node-lease" and wanted.name == node
                 return own and verb in ("get", "update", "patch")

@@ -13,8 +13,8 @@ from common.api.resource import Resource
 from common.api.types import Quantity
 from common.api.types.core_v1 import Node, NodeStatus, Taint
 from common.runtime.clock import Clock
-from common.security.csr import NODE_CERTIFICATE
-from master.apiserver.auth.nodetrust import REJOIN
+from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE
+from master.apiserver.auth.trust import REJOIN
 from master.apiserver.registry.checks import Findings, few, one_of
 from master.apiserver.registry.containerresources import validate_amount
 from master.apiserver.registry.nodeaddresses import validate_addresses
@@ -122,11 +122,12 @@ class NodeStrategy(Strategy):
         return [Allocation(allocation_key(POOL, _slug(obj.spec.podCIDR)), obj.metadata.uid)]
 
     def allocations(self, obj: Node) -> list[Allocation]:
-        """The block of pod addresses, and the number of its machine's certificate."""
-        serial = obj.metadata.annotations.get(NODE_CERTIFICATE, "")
-        if not _SERIAL.fullmatch(serial):
-            return self.released(obj)
-        return [*self.released(obj), Allocation(allocation_key(CERTIFICATES, serial), "node")]
+        """The block of pod addresses, and the numbers of its machine's certificates."""
+        said = (
+            obj.metadata.annotations.get(key, "") for key in (NODE_CERTIFICATE, NEXT_CERTIFICATE)
+        )
+        numbers = (allocation_key(CERTIFICATES, one) for one in said if _SERIAL.fullmatch(one))
+        return [*self.released(obj), *(Allocation(key, "node") for key in numbers)]
 
     def already_taken(self, obj: Node, key: str) -> FieldError:
         """A certificate that was another Node's, or a block that was asked for."""

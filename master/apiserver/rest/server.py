@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from typing import Any
 
 from aiohttp import web
 
@@ -150,12 +151,22 @@ def status_response(error: StatusError) -> web.Response:
     )
 
 
-def tls_context(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """Server TLS 1.2+, client certificates of our CA optional. Arguments are file names."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_cert_chain(certificate, key)
+class ChangingContext(ssl.SSLContext):
+    """A context of servers whose new connections have the one that was set last."""
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """From the next connection on."""
+        self._current = context
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        """As asyncio begins a connection."""
+        return self._current.wrap_bio(*arguments, **named)
+
+
+def tls_context(first: ssl.SSLContext) -> ChangingContext:
+    """A context that begins as `first`."""
+    context = ChangingContext(ssl.PROTOCOL_TLS_SERVER)
+    context.use(first)
     return context
 
 

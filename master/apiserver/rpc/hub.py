@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from common.api import conditions
@@ -15,7 +15,7 @@ from common.client.informer import Item, Lister
 from common.runtime.clock import Clock
 from common.runtime.ratelimit import TokenBucket
 from common.security.identity import Identity
-from master.apiserver.auth.authorizer import NodeProblem
+from master.apiserver.auth.authorizer import Problem
 from master.apiserver.rpc import assignments
 from master.apiserver.rpc.assignments import Reference
 from protos import node_v1_pb2
@@ -58,6 +58,11 @@ class NodeStream:
         self.reports_event = asyncio.Event()
         self.replaced = asyncio.Event()
         """A later stream of the same node has begun, or the node is not trusted any more."""
+        self.certificate = b""
+        """What the node has shown, as PEM."""
+        self.boot_id = ""
+        self.trust: node_v1_pb2.Trust | None = None
+        """Whom the node is to trust, still to be told."""
         self.network_changes: list[node_v1_pb2.NetworkChange] | None = None
         """Changes that are still to be told; None: the whole network is."""
         self.status = b""
@@ -111,7 +116,7 @@ class NodeHub:
         heartbeats: dict[str, float],
         usages: dict[str, node_v1_pb2.NodeUsage],
         cidrs: Cidrs,
-        node_problem: NodeProblem,
+        problem: Problem,
         clock: Clock,
     ) -> None:
         self._pods = listers["pods"]
@@ -119,7 +124,7 @@ class NodeHub:
         self._secrets = listers["secrets"]
         self._services = listers["services"]
         self._cidrs = cidrs
-        self._node_problem = node_problem
+        self._problem = problem
         self._peers: dict[str, node_v1_pb2.Peer] = {}
         self._told_peers: dict[str, node_v1_pb2.Peer] = {}
         self._moved: set[str] = set()
@@ -152,7 +157,7 @@ class NodeHub:
         assert item is not None
         self._note_ready(item.name, new)
         stream = self.streams.get(item.name)
-        if stream is not None and self._node_problem(stream.identity):
+        if stream is not None and self._problem(stream.identity):
             log.warning("a node is not trusted any more", extra={"object": item.name})
             stream.replaced.set()
         peer = _peer(new) if new is not None else None
@@ -163,6 +168,12 @@ class NodeHub:
             self._peers[item.name] = peer
         self._moved.add(item.name)
         self._moved_event.set()
+
+    def tell_trust(self, trust_of: Callable[[bytes], node_v1_pb2.Trust]) -> None:
+        """Tell every node whom to trust; that depends on its certificate."""
+        for stream in self.streams.values():
+            stream.trust = trust_of(stream.certificate)
+            stream.due_event.set()
 
     async def tell_network(self) -> None:
         """Tell every node what changes of the network, until cancelled; all get one message."""

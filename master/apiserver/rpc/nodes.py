@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -20,11 +20,12 @@ from common.runtime.clock import Clock
 from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizer import node_name
-from master.apiserver.auth.nodetrust import NodeTrust
+from master.apiserver.auth.trust import Trust
 from master.apiserver.rpc import intake
 from master.apiserver.rpc.access import source
 from master.apiserver.rpc.hub import NodeHub, NodeStream
 from master.apiserver.rpc.reports import Reports
+from master.apiserver.rpc.rivals import Rivals
 from master.apiserver.rpc.sessions import NodeSessions
 from master.apiserver.rpc.status import code_of
 from protos import node_v1_pb2, node_v1_pb2_grpc
@@ -32,6 +33,11 @@ from protos import node_v1_pb2, node_v1_pb2_grpc
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5
 RETRY_SECONDS = 0.5
+ALIVE_SECONDS = 2.0 * HEARTBEAT_SECONDS
+"""Of a node that was heard so recently another boot is not believed."""
+COPY = "remove the kubelet's data directory there and join with another name"
+TRUST_SECONDS = 2.0
+"""How often it is looked whether a certificate still counts."""
 MESSAGE_MAX = 256
 FromNode = node_v1_pb2.FromNode
 ToNode = node_v1_pb2.ToNode
@@ -45,15 +51,19 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         hub: NodeHub,
         reports: Reports,
         sessions: NodeSessions,
-        trust: NodeTrust,
+        trust: Trust,
+        trust_of: Callable[[bytes], node_v1_pb2.Trust],
         recorder: EventRecorder,
         *,
         clock: Clock,
     ) -> None:
+        """`trust_of` says what a node is told that has a certificate (PEM)."""
         self._hub = hub
         self._reports = reports
         self._sessions = sessions
         self._trust = trust
+        self._trust_of = trust_of
+        self._rivals = Rivals(clock)
         self._recorder = recorder
         self._clock = clock
 
@@ -66,6 +76,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         hello = await _hello(first, context, name)
         if self._trust.is_registered(name):
             await self._check_trust(identity, context)
+            await self._check_machine(hello, name, context)
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
             came_from = source(context.peer())
@@ -74,6 +85,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             await context.abort(code_of(error), error.message[:MESSAGE_MAX])
             raise
         stream = self._hub.open(name, identity)
+        stream.certificate, stream.boot_id = _certificate(context), hello.boot_id
+        stream.trust = self._trust_of(stream.certificate)
         stream.status = status
         log.info("node connected", extra={"object": name, "epoch": stream.epoch})
         tasks = [
@@ -81,6 +94,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             asyncio.create_task(self._write_reports(stream)),
             asyncio.create_task(self._feed(stream, node)),
             asyncio.create_task(stream.replaced.wait()),
+            asyncio.create_task(self._expired(identity)),
         ]
         self._sessions.node_connected(name, stream.outbox)
         ending = asyncio.create_task(_end_with_the_first(tasks, stream))
@@ -100,6 +114,36 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         if problem := self._trust.problem(identity):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
 
+    async def _check_machine(self, hello: Any, name: str, context: Any) -> None:
+        """Abort the call of a copy of a node: the same certificate on another machine."""
+        own = self._trust.machine(name)
+        if own and hello.machine_id != own:
+            self._tell_of_copy(name, f"machine {hello.machine_id[:MESSAGE_MAX]}", context)
+            text = f"node {name} is another machine; {COPY}"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        stream = self._hub.streams.get(name)
+        alive = self._hub.silence_seconds(name) < ALIVE_SECONDS
+        if stream is None or stream.boot_id == hello.boot_id or not alive:
+            return
+        if self._rivals.persists(name, hello.boot_id):
+            self._tell_of_copy(name, "a machine with the same id", context)
+        text = (
+            f"node {name} is connected, and was not booted since; if this machine is a copy, {COPY}"
+        )
+        await context.abort(grpc.StatusCode.UNAVAILABLE, text)
+
+    def _tell_of_copy(self, name: str, what: str, context: Any) -> None:
+        """Record that somebody else has the certificate of a node."""
+        text = f"{what} at {source(context.peer())} shows the certificate of this node: refused"
+        log.warning("a copy of a node was refused", extra={"object": name, "error": text})
+        about = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": name}
+        self._recorder.record(about, "Warning", "CopyRefused", text)
+
+    async def _expired(self, identity: Identity) -> None:
+        """Until the certificate does: a connection must not outlive it."""
+        while not self._trust.problem(identity):
+            await self._clock.sleep(TRUST_SECONDS)
+
     async def _feed(self, stream: NodeStream, node: Node) -> None:
         """Welcome, every pod, Synced, and then what changes."""
         welcome = node_v1_pb2.Welcome(
@@ -115,6 +159,9 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
 
     async def _tell_due(self, stream: NodeStream) -> None:
         stream.due_event.clear()
+        if stream.trust is not None:
+            trust, stream.trust = stream.trust, None
+            await stream.outbox.put(ToNode(trust=trust))
         changes, stream.network_changes = stream.network_changes, []
         if changes is None:
             await stream.outbox.put(ToNode(network=self._hub.network()))
@@ -262,15 +309,20 @@ async def _pump(frames: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
         raise
 
 
+def _certificate(context: Any) -> bytes:
+    """The client certificate of a call, as PEM."""
+    found: bytes = context.auth_context().get("x509_pem_cert", [b""])[0]
+    return found
+
+
 async def _caller(context: Any) -> tuple[str, Identity]:
     """(node name, identity) of the client certificate; aborts the call for anybody else.
 
     Asked when the first message is there: grpc.aio's clients take a refusal that meets a message
     on its way for an internal error.
     """
-    pem = context.auth_context().get("x509_pem_cert", [b""])[0]
     try:
-        identity = identity_from_pem(pem)
+        identity = identity_from_pem(_certificate(context))
     except CertificateError as error:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         raise

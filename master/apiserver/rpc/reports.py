@@ -8,9 +8,9 @@ from common.api.errors import StatusError
 from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
-from common.security.csr import NODE_CERTIFICATE
+from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE
 from common.security.identity import Identity
-from master.apiserver.auth.nodetrust import REJOIN
+from master.apiserver.auth.trust import REJOIN
 from master.apiserver.registry.node import NodeStrategy
 from master.apiserver.registry.nodeaddresses import CALLS_FROM
 from master.apiserver.registry.noderestriction import check_items, own_labels
@@ -44,7 +44,7 @@ class Reports:
         reported.metadata = ObjectMeta(name=name, labels=labels, annotations=said)
         ctx = Context(user=identity)
         try:
-            node = await self._refresh(ctx, name, reported)
+            node = await self._refresh(ctx, name, reported, identity)
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
@@ -72,19 +72,22 @@ class Reports:
                 return codec.decode(made, Node)
         raise AssertionError
 
-    async def _refresh(self, ctx: Context, name: str, reported: Node) -> Node:
+    async def _refresh(self, ctx: Context, name: str, reported: Node, identity: Identity) -> Node:
         """Bring labels and address of a known node up to date; its own choice of labels stays.
 
+        With the certificate that was made to replace the one of before, that counts no longer.
         Raises StatusError 403 when it was registered with another certificate.
         """
 
         def change(node: Node) -> Node:
             node.metadata.labels.update(reported.metadata.labels)
-            serial = reported.metadata.annotations[NODE_CERTIFICATE]
-            if node.metadata.annotations.setdefault(NODE_CERTIFICATE, serial) != serial:
+            serial, said = identity.serial, node.metadata.annotations
+            if said.get(NEXT_CERTIFICATE) == serial:
+                said[NODE_CERTIFICATE] = said.pop(NEXT_CERTIFICATE)
+            if said.setdefault(NODE_CERTIFICATE, serial) != serial:
                 why = f"it belongs to another certificate; to take it over, {REJOIN}"
                 raise errors.forbidden_request(self._nodes, name, why)
-            node.metadata.annotations[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
+            said[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
             return node
 
         return codec.decode(await self._pipeline.update(ctx, self._nodes, "", name, change), Node)

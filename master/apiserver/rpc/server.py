@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -28,17 +28,24 @@ NODE_CONNECTIONS_MAX = 10_000
 """Of those with client certificates: a node has two."""
 
 
-class Listener(NamedTuple):
-    """Where to listen, with which certificate and key (PEM). No client_ca: no client certificates.
+class Certificates(NamedTuple):
+    """What a server shows, and whose certificates it takes (PEM)."""
 
-    Nobody reaches a method without credentials: services on a listener without client_ca ask for
-    tokens themselves.
+    certificate: bytes
+    key: bytes
+    client_ca: bytes
+
+
+class Listener(NamedTuple):
+    """Where to listen, and with which certificates; those of now are used for new connections.
+
+    Nobody reaches a method without credentials: services on a listener that asks for no client
+    certificates ask for tokens themselves.
     """
 
     address: str
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None = None
+    certificates: Callable[[], Certificates]
+    client_certificates: bool = False
     connections_max: int = CONNECTIONS_MAX
 
 
@@ -66,17 +73,44 @@ async def serve(
             ("grpc.so_reuseport", 0),
             # Otherwise what arrives for a call that is not read yet grows with the line's speed.
             ("grpc.http2.bdp_probe", 0),
-            *([("grpc.max_connection_idle_ms", IDLE_MS)] if listener.client_ca is None else []),
+            *(
+                [("grpc.max_connection_idle_ms", IDLE_MS)]
+                if not listener.client_certificates
+                else []
+            ),
         ],
     )
     for add in services:
         add(server)
     server.add_generic_rpc_handlers(tuple(handlers))
-    credentials = grpc.ssl_server_credentials(
-        [(listener.key, listener.certificate)],
-        root_certificates=listener.client_ca,
-        require_client_auth=listener.client_ca is not None,
+    credentials = grpc.dynamic_ssl_server_credentials(
+        _configuration(listener.certificates()),
+        _changes(listener.certificates),
+        require_client_authentication=listener.client_certificates,
     )
     server.add_secure_port(listener.address, credentials)
     await server.start()
     return server
+
+
+def _configuration(now: Certificates) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(now.key, now.certificate)], root_certificates=now.client_ca
+    )
+
+
+def _changes(
+    certificates: Callable[[], Certificates],
+) -> Callable[[], Any]:
+    """What gRPC asks at each handshake, in a thread of its own: None while nothing has changed."""
+    known = certificates()
+
+    def changed() -> Any:
+        nonlocal known
+        now = certificates()
+        if now == known:
+            return None
+        known = now
+        return _configuration(now)
+
+    return changed

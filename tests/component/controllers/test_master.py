@@ -17,10 +17,10 @@ from common.api.types.core_v1 import Container, Namespace, Node, NodeCondition, 
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
-from master import pki as certificates
 from master import wiring
 from master.apiserver.local import LocalClient
 from master.config import MasterConfig
+from master.pki.pki import Pki
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 from tests.unit.controllers.test_deployment import deployment
@@ -87,7 +87,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         advertise_address="127.0.0.1",
         data_dir=str(tmp_path / "data"),
     )
-    pki = certificates.prepare(config, clock)
+    pki = Pki(config, clock)
     store = MemoryStore(clock)
     cache = WatchCache(store, clock)
     tasks = [asyncio.create_task(cache.run())]

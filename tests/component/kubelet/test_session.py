@@ -9,10 +9,10 @@ import grpc.aio
 import pytest
 
 from common.runtime.clock import SystemClock
-from common.security.ca import CertificateAuthority
+from common.security.ca import CertificateAuthority, KeyPair
 from master.apiserver.rpc.server import ANSWER_MAX_BYTES
 from node.session.control import RECEIVE_MAX_BYTES, ControlStream, Handlers
-from node.session.credentials import Credentials
+from node.session.credentials import Credentials, Held
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.clock import FakeClock
 from tests.fakes.rng import SeededRng
@@ -87,6 +87,7 @@ class Node:
         self.assigned: list[str] = []
         self.removed: list[str] = []
         self.synced: list[set[str]] = []
+        self.trusts: list[node_v1_pb2.Trust] = []
 
     def handlers(self) -> Handlers:
         """What the stream calls."""
@@ -107,7 +108,15 @@ class Node:
             removed=self.removed.append,
             synced=self.synced.append,
             open_session=lambda request: None,
+            trust=self.trusts.append,
+            refused=lambda: None,
         )
+
+
+def held(authority: CertificateAuthority, pair: KeyPair) -> Held:
+    """The credentials of a node."""
+    certificate, key = pair.certificate_pem, pair.key_pem
+    return Held(Credentials(ca=authority.certificate_pem, certificate=certificate, key=key))
 
 
 @pytest.fixture
@@ -131,9 +140,7 @@ async def stream(master: Master, node: Node) -> AsyncIterator[ControlStream]:
     pair = master.authority.issue_client("system:node:node1", organizations=["system:nodes"])
     made = ControlStream(
         address,
-        Credentials(
-            ca=master.authority.certificate_pem, certificate=pair.certificate_pem, key=pair.key_pem
-        ),
+        held(master.authority, pair),
         clock=SystemClock(),
         rng=SeededRng(),
     )
@@ -269,9 +276,7 @@ async def test_a_master_with_another_authority_hears_nothing(
     pair = stranger.issue_client("system:node:node1", organizations=["system:nodes"])
     made = ControlStream(
         address,
-        Credentials(
-            ca=stranger.certificate_pem, certificate=pair.certificate_pem, key=pair.key_pem
-        ),
+        held(stranger, pair),
         clock=SystemClock(),
         rng=SeededRng(),
     )
@@ -292,9 +297,7 @@ async def test_a_master_that_says_no_is_asked_seldom_and_quoted(
     master.refusal = (grpc.StatusCode.INVALID_ARGUMENT, "all 255 blocks belong to nodes")
     clock = FakeClock()
     pair = master.authority.issue_client("system:node:node1", organizations=["system:nodes"])
-    own = Credentials(
-        ca=master.authority.certificate_pem, certificate=pair.certificate_pem, key=pair.key_pem
-    )
+    own = held(master.authority, pair)
     made = ControlStream(address, own, clock=clock, rng=SeededRng())
     running = asyncio.create_task(made.run(node.handlers()))
     await master.until(lambda: clock.sleepers and caplog.records)

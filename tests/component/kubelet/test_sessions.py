@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 
 import grpc.aio
@@ -81,7 +82,7 @@ async def sessions(master: Master, log: Log) -> AsyncIterator[Sessions]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Sessions(lambda: node_v1_pb2_grpc.NodeServiceStub(channel), log.read)
+        yield Sessions(lambda: nullcontext(node_v1_pb2_grpc.NodeServiceStub(channel)), log.read)
     await server.stop(None)
 
 

@@ -7,6 +7,7 @@ import http.server
 import ssl
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from common.runtime.rng import SystemRng
 from common.security.ca import CertificateAuthority, pin
 from common.security.tokens import new_token
 from node.session import join
+from node.session.credentials import IDENTITY_FILE
 from tests.fakes.master import RunningMaster
+from tests.integration.security.test_access import wherry
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 
@@ -30,9 +33,7 @@ def test_private_files(tmp_path: Path, umask: int) -> None:
     try:
         master.start()
         node_dir = tmp_path / "node-pki"
-        token = new_token(pin(master.kubeconfig.ca_pem), SystemRng())
-        with pytest.raises(join.JoinFailed, match="refused"):
-            join_with(token.text(), master.url, node_dir)
+        join_with(wherry(master, "token", "create"), master.url, node_dir)
         check_private(tmp_path / "data")
         check_private(node_dir)
         for name in ("admin.token", "admin.kubeconfig"):
@@ -52,7 +53,7 @@ def check_private(directory: Path) -> None:
     for path in (directory, *directory.rglob("*")):
         if path.is_dir() and "member" not in path.parts:
             assert mode(path) == 0o700, path
-        if path.suffix == ".key":
+        if path.suffix == ".key" or path.name == IDENTITY_FILE:
             keys += 1
             assert mode(path) == 0o600, path
     assert keys
@@ -62,7 +63,7 @@ def join_with(token: str, url: str, directory: Path) -> None:
     """Join as a node `n` with a token."""
     file = directory.parent / "join.token"
     file.write_text(token)
-    join.join(directory, url, str(file), join.Machine("n", "m"), lambda: None)
+    join.join(directory, url, str(file), join.Machine("n", "m"), lambda: time.sleep(0.1))
 
 
 class Impostor(http.server.BaseHTTPRequestHandler):

@@ -28,7 +28,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.ca import CertificateAuthority, KeyPair
 from node.session.control import ControlStream, Handlers
-from node.session.credentials import Credentials
+from node.session.credentials import Credentials, Held
 from protos import cluster_v1_pb2 as pb
 from protos import node_v1_pb2
 from protos.cluster_v1_pb2_grpc import ClusterStub
@@ -257,7 +257,7 @@ async def test_kubelet(master: RunningMaster, impostor: tuple[str, int, list[byt
         ca=master.kubeconfig.ca_pem, certificate=pair.certificate_pem, key=pair.key_pem
     )
     _, port, told = impostor
-    stream = ControlStream(f"127.0.0.1:{port}", own, clock=SystemClock(), rng=SystemRng())
+    stream = ControlStream(f"127.0.0.1:{port}", Held(own), clock=SystemClock(), rng=SystemRng())
 
     async def hello() -> node_v1_pb2.Hello:
         return node_v1_pb2.Hello(node_name="n1")
@@ -270,6 +270,8 @@ async def test_kubelet(master: RunningMaster, impostor: tuple[str, int, list[byt
         removed=lambda _: None,
         synced=lambda _: None,
         open_session=lambda _: None,
+        trust=lambda _: None,
+        refused=lambda: None,
     )
     running = asyncio.create_task(stream.run(handlers))
     async with asyncio.timeout(60):

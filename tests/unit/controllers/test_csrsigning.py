@@ -12,7 +12,14 @@ from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Node, Secret
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, CertificateAuthority, Leaf, serial_of
-from common.security.csr import MACHINE_ID, NODE_CERTIFICATE, make_key, make_request
+from common.security.csr import (
+    MACHINE_ID,
+    NEXT_CERTIFICATE,
+    NODE_CERTIFICATE,
+    REVOKED,
+    make_key,
+    make_request,
+)
 from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
 from master.controllers.csrsigning import SIGNER, CertificateSigningController
 from tests.unit.controllers.sim import Cluster
@@ -40,7 +47,11 @@ class World(Cluster):
         self.controller = CertificateSigningController(sign)
 
     def ask(
-        self, node: str, machine: str = "m1", groups: tuple[str, ...] = ("system:bootstrappers",)
+        self,
+        node: str,
+        machine: str = "m1",
+        groups: tuple[str, ...] = ("system:bootstrappers",),
+        user: str = "system:bootstrap:abcdef",
     ) -> CertificateSigningRequest:
         """A machine's request, and what becomes of it."""
         pem = make_request(KEY, f"system:node:{node}", ("system:nodes",))
@@ -52,7 +63,7 @@ class World(Cluster):
                 "request": base64.b64encode(pem).decode(),
                 "signerName": SIGNER,
                 "usages": ["client auth"],
-                "username": "system:bootstrap:abcdef",
+                "username": user,
                 "groups": groups,
             },
         }
@@ -124,6 +135,41 @@ def test_the_same_machine_gets_a_new_certificate_and_the_old_one_counts_no_longe
     second = world.ask("n1").status.certificate
     node = world.get(Node, "n1", "")
     assert node.metadata.annotations[NODE_CERTIFICATE] == serial_of(second) != serial_of(first)
+
+
+def renew(world: World, node: str, user: str = "") -> CertificateSigningRequest:
+    """What becomes of a node's own request."""
+    return world.ask(node, groups=("system:nodes",), user=user or f"system:node:{node}")
+
+
+def test_a_node_renews_its_certificate_without_a_token_and_both_count() -> None:
+    world = World()
+    first = world.ask("n1").status.certificate
+    world.register("n1", "m1", first)
+    left = world.uses_left()
+    second = renew(world, "n1").status.certificate
+    said = world.get(Node, "n1", "").metadata.annotations
+    assert said[NODE_CERTIFICATE] == serial_of(first)
+    assert said[NEXT_CERTIFICATE] == serial_of(second)
+    assert world.uses_left() == left
+    world.ask("n1")
+    assert NEXT_CERTIFICATE not in world.get(Node, "n1", "").metadata.annotations
+
+
+@pytest.mark.parametrize("user", ["system:node:n2", "n1", "system:bootstrap:abcdef", "x:n1"])
+def test_a_node_gets_no_certificate_of_another(user: str) -> None:
+    world = World()
+    world.register("n1", "m1", world.ask("n1").status.certificate)
+    assert "only the node itself" in verdict(renew(world, "n1", user))
+
+
+def test_a_request_of_a_node_that_was_revoked_since_is_refused() -> None:
+    world = World()
+    world.register("n1", "m1", world.ask("n1").status.certificate)
+    node = world.get(Node, "n1", "")
+    node.metadata.annotations[NODE_CERTIFICATE] = REVOKED
+    world.put(codec.decode_plain(codec.encode(node)))
+    assert "was revoked" in verdict(renew(world, "n1"))
 
 
 def test_a_node_that_says_no_machine_is_nobodys() -> None:

@@ -261,7 +261,7 @@ def test_a_node_says_itself_whether_it_is_ready(
 def test_a_token_is_looked_at_before_anything_is_done(
     tmp_path: Path, text: str | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "CERTIFICATE", tmp_path / "node.crt")
+    monkeypatch.setattr(program, "CERTIFICATE", tmp_path / "node.pem")
     file = tmp_path / "token"
     if text is not None:
         file.write_text(text)
@@ -271,7 +271,7 @@ def test_a_token_is_looked_at_before_anything_is_done(
     arguments.token_file = ""
     with pytest.raises(program.Refused, match="--token-file is needed: `wherry token create`"):
         program._token(arguments)
-    (tmp_path / "node.crt").touch()
+    (tmp_path / "node.pem").touch()
     assert program._token(arguments) == "", "it has joined"
 
 

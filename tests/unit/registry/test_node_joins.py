@@ -14,12 +14,14 @@ from common.api.scheme import SCHEME
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Node, NodeSpec, Taint
 from common.api.types.meta_v1 import ObjectMeta
-from common.security.csr import NODE_CERTIFICATE
+from common.runtime.clock import SystemClock
+from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
-from master.apiserver.auth.nodetrust import NodeTrust
+from master.apiserver.auth.trust import Trust
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.rpc.reports import Reports
+from tests.fakes.clock import FakeClock
 
 FOUND = SCHEME.resource("", "v1", "nodes")
 assert FOUND is not None
@@ -76,7 +78,7 @@ async def register(pipeline: Pipeline, serial: str) -> Node:
 async def trusted(pipeline: Pipeline, serial: str) -> bool:
     await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
     identity = Identity("system:node:n1", ("system:nodes",), serial)
-    return NodeTrust(pipeline.cache).problem(identity) == ""
+    return Trust(pipeline.cache, SystemClock()).problem(identity) == ""
 
 
 async def test_a_node_belongs_to_the_certificate_that_it_was_registered_with(
@@ -122,6 +124,68 @@ async def test_a_certificate_that_was_replaced_does_not_come_back(pipeline: Pipe
     await forget(pipeline, "n1")
     with pytest.raises(StatusError, match="a Node that was deleted"):
         await register(pipeline, "a1")
+
+
+async def give_next(pipeline: Pipeline, serial: str) -> None:
+    """As the signing controller does when a node renews its certificate."""
+    context = Context(user=Identity("system:controller:csrsigning", ("system:masters",)))
+
+    def give(node: Node) -> Node:
+        node.metadata.annotations[NEXT_CERTIFICATE] = serial
+        return node
+
+    await pipeline.update(context, NODES, "", "n1", give)
+
+
+async def test_both_certificates_count_until_the_new_one_is_used(pipeline: Pipeline) -> None:
+    await register(pipeline, "a1")
+    await give_next(pipeline, "b2")
+    for serial in ("a1", "b2"):
+        assert await trusted(pipeline, serial)
+    assert not await trusted(pipeline, "")
+    node = await register(pipeline, "a1")
+    assert node.metadata.annotations[NEXT_CERTIFICATE] == "b2", "it may not have it yet"
+    node = await register(pipeline, "b2")
+    assert node.metadata.annotations[NODE_CERTIFICATE] == "b2"
+    assert NEXT_CERTIFICATE not in node.metadata.annotations
+    assert await trusted(pipeline, "b2")
+    assert not await trusted(pipeline, "a1")
+
+
+async def test_a_new_certificate_that_was_not_used_ends_with_its_node(pipeline: Pipeline) -> None:
+    await register(pipeline, "a1")
+    await give_next(pipeline, "b2")
+    await forget(pipeline, "n1")
+    for serial in ("a1", "b2"):
+        with pytest.raises(StatusError, match="a Node that was deleted"):
+            await register(pipeline, serial)
+
+
+async def test_of_a_revoked_node_no_certificate_counts(pipeline: Pipeline) -> None:
+    await register(pipeline, "a1")
+    await give_next(pipeline, "b2")
+    context = Context(user=Identity("admin", ("system:masters",)))
+
+    def revoke(node: Node) -> Node:
+        node.metadata.annotations[NODE_CERTIFICATE] = REVOKED
+        return node
+
+    await pipeline.update(context, NODES, "", "n1", revoke)
+    for serial in ("a1", "b2", REVOKED, ""):
+        assert not await trusted(pipeline, serial)
+
+
+async def test_a_certificate_that_has_expired_does_not_count(pipeline: Pipeline) -> None:
+    await register(pipeline, "a1")
+    await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
+    clock = FakeClock()
+    at = clock.now().timestamp()
+    identity = Identity("system:node:n1", ("system:nodes",), "a1", at + 60)
+    trust = Trust(pipeline.cache, clock)
+    assert trust.problem(identity) == ""
+    await clock.advance(60)
+    assert "expired" in trust.problem(identity)
+    assert "expired" in trust.problem(Identity("admin", ("system:masters",), "c3", at + 60))
 
 
 async def test_a_node_of_before_takes_the_first_certificate_that_comes(pipeline: Pipeline) -> None:

@@ -60,7 +60,7 @@ class Context:
 
 
 def node_service() -> NodeService:
-    return NodeService(NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, clock=FakeClock())
+    return NodeService(NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, clock=FakeClock())
 
 
 def of_gateway(method: str) -> Handle:

@@ -24,7 +24,8 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(server, "IDLE_MS", 200)
     [free] = free_ports(1)
     pair = CertificateAuthority.create("test", SystemClock()).issue_server("wherry")
-    listener = server.Listener(f"127.0.0.1:{free}", pair.certificate_pem, pair.key_pem)
+    now = server.Certificates(pair.certificate_pem, pair.key_pem, b"")
+    listener = server.Listener(f"127.0.0.1:{free}", lambda: now)
     door = Door(lambda context: Caller("x", known=False, unbounded=False))
     made = await server.serve(listener, [], [], door)
     yield free

@@ -66,12 +66,12 @@ class Setup:
             heartbeats={},
             usages={},
             cidrs=cidrs,
-            node_problem=lambda identity: self.problem,
+            problem=lambda identity: self.problem,
             clock=self.clock,
         )
         nobody: Any = None
         made: Any = self.reports
-        self.service = NodeService(self.hub, made, nobody, nobody, nobody, clock=self.clock)
+        self.service = NodeService(self.hub, made, nobody, nobody, nobody, nobody, clock=self.clock)
 
     async def read(self, stream: NodeStream, *messages: FromNode) -> None:
         """Take messages of a stream."""

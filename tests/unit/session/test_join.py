@@ -104,7 +104,7 @@ def test_a_refusal_is_passed_on(master: Master, tmp_path: Path) -> None:
     master.denied = "the token has expired"
     with pytest.raises(JoinFailed, match="the token has expired"):
         joined(master, tmp_path)
-    assert not (tmp_path / "pki" / "node.crt").exists()
+    assert not (tmp_path / "pki" / "node.pem").exists()
 
 
 def test_a_master_that_never_signs_is_given_up(master: Master, tmp_path: Path) -> None:
@@ -138,6 +138,70 @@ def test_a_master_that_is_away_is_named(master: Master, tmp_path: Path) -> None:
             Machine("node1", "m"),
             lambda: None,
         )
+
+
+def renewed(master: Master, tmp_path: Path) -> credentials.Credentials:
+    """Renew as node1."""
+    master.polls_before_signing = 1
+    join.renew(tmp_path / "pki", master.url, Machine("node1", "m"), lambda: None)
+    made = credentials.load(tmp_path / "pki")
+    assert made is not None
+    return made
+
+
+def test_a_certificate_is_renewed_with_a_new_key_and_no_token(
+    master: Master, tmp_path: Path
+) -> None:
+    first = joined(master, tmp_path)
+    assert first.renew < first.expires
+    del master.requests[:]
+    second = renewed(master, tmp_path)
+    assert second.key != first.key
+    assert (
+        identity_from_pem(second.certificate).serial != identity_from_pem(first.certificate).serial
+    )
+    assert master.secrets_heard() == []
+
+
+def test_authorities_that_are_added_are_trusted_from_the_next_renewal_on(
+    master: Master, tmp_path: Path
+) -> None:
+    joined(master, tmp_path)
+    following = CertificateAuthority.create("wherry", SystemClock())
+    master.cacerts += following.certificate_pem
+    assert renewed(master, tmp_path).ca == master.cacerts
+    master.become(following)
+    renewed(master, tmp_path)
+
+
+def test_nothing_changes_when_a_renewal_fails(master: Master, tmp_path: Path) -> None:
+    first = joined(master, tmp_path)
+    master.denied = "no"
+    with pytest.raises(JoinFailed, match="the master refused: no"):
+        renewed(master, tmp_path)
+    assert credentials.load(tmp_path / "pki") == first
+
+
+def test_a_node_of_before_has_its_certificate_in_two_files(master: Master, tmp_path: Path) -> None:
+    first = joined(master, tmp_path)
+    (tmp_path / "pki" / "node.pem").unlink()
+    (tmp_path / "pki" / "node.crt").write_bytes(first.certificate)
+    (tmp_path / "pki" / "node.key").write_bytes(first.key)
+    found = credentials.load(tmp_path / "pki")
+    assert found is not None
+    assert (found.certificate, found.key) == (first.certificate, first.key)
+    assert found.renew < SystemClock().now() < found.expires, "it is renewed at once"
+    second = renewed(master, tmp_path)
+    assert second.key != first.key
+    assert not (tmp_path / "pki" / "node.key").exists()
+
+
+@pytest.mark.parametrize("text", ["", "junk", "-----BEGIN CERTIFICATE-----\n"])
+def test_a_file_that_is_broken_is_named(master: Master, tmp_path: Path, text: str) -> None:
+    joined(master, tmp_path)
+    (tmp_path / "pki" / "node.pem").write_text(text)
+    with pytest.raises(ValueError, match=r"node\.pem does not hold a certificate"):
+        credentials.load(tmp_path / "pki")
 
 
 def test_a_node_that_has_joined_loads_no_cryptography() -> None:

@@ -1,0 +1,40 @@
+"""Renews certificates while the master runs: each at two thirds of its life."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from common.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 5.0
+"""How often it is looked at the clock: it may be set, and a machine may sleep."""
+
+
+class Renewable(NamedTuple):
+    """Something that is renewed."""
+
+    name: str
+    at: Callable[[], datetime]
+    """When it is due."""
+    renew: Callable[[], Awaitable[None]]
+
+
+class RenewalLoop:
+    """Looks after all of them; a failure is the part's, and tried again."""
+
+    def __init__(self, wanted: Sequence[Renewable], clock: Clock) -> None:
+        self._wanted = wanted
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Renew until cancelled."""
+        while True:
+            for one in self._wanted:
+                if self._clock.now() >= one.at():
+                    await one.renew()
+                    log.info("certificates renewed", extra={"object": one.name, "next": one.at()})
+            await self._clock.sleep(LOOK_SECONDS)
