@@ -15,10 +15,10 @@ import grpc.aio
 import uvloop
 
 from common.runtime import memory, process
-from common.runtime.clock import SystemClock
+from common.runtime.clock import Clock, SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.parts import Part, PartFailed, Parts
-from common.runtime.rng import SystemRng
+from common.runtime.rng import Rng, SystemRng
 from common.security.ca import CertificateError
 from common.security.files import InsecurePath
 from common.security.keyring import KeyringError
@@ -33,7 +33,8 @@ from master.apiserver.rpc.tools import ToolHandlers
 from master.config import MasterConfig
 from master.pki.pki import Pki
 from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
-from master.storage.etcd import EtcdStore
+from master.storage.external import ExternalEtcd, ExternalEtcdError
+from master.storage.marker import ForeignData
 from master.storage.sealed import SealedStore, Unreadable
 from master.storage.watchcache import WatchCache
 from protos.cluster_v1_pb2_grpc import add_ClusterServicer_to_server
@@ -42,9 +43,9 @@ from protos.node_v1_pb2_grpc import add_NodeServiceServicer_to_server
 log = logging.getLogger("master")
 NAME = "wherry-master"
 START_TIMEOUT_SECONDS = 60.0
-UNFIT = (InsecurePath, KeyringError, Unreadable)
+UNFIT = (InsecurePath, KeyringError, Unreadable, ForeignData)
 """What somebody must mend before the master can run."""
-FATAL = (EmbeddedEtcdError, CertificateError, PartFailed, OSError)
+FATAL = (EmbeddedEtcdError, ExternalEtcdError, CertificateError, PartFailed, OSError)
 """What else ends the master with one line instead of a traceback."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop waits for its turn while a thread works on a large body: a tenth of
@@ -78,17 +79,11 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock, rng = SystemClock(), SystemRng()
     pki = Pki(config, clock)
-    etcd = EmbeddedEtcd(
-        Path(config.data_dir) / "etcd",
-        clock=clock,
-        rng=rng,
-        client_port=config.etcd_client_port,
-        peer_port=config.etcd_peer_port,
-    )
+    etcd = _etcd(config, clock, rng)
     await etcd.start()
     client = etcd.client()
     try:
-        store = SealedStore(EtcdStore(client), pki.secret_keys(rng))
+        store = SealedStore(etcd.store(client), pki.secret_keys(rng))
         if count := await store.seal_everything():
             log.info("Secrets were sealed with the current key", extra={"count": count})
         cache = WatchCache(store, clock)
@@ -103,6 +98,20 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
     finally:
         await client.close()
         await etcd.stop()
+
+
+def _etcd(config: MasterConfig, clock: Clock, rng: Rng) -> EmbeddedEtcd | ExternalEtcd:
+    """The master's own, or its user's."""
+    directory = Path(config.data_dir) / "etcd"
+    if config.etcd_endpoints:
+        return ExternalEtcd(config.etcd, directory, clock=clock, rng=rng)
+    return EmbeddedEtcd(
+        directory,
+        clock=clock,
+        rng=rng,
+        client_port=config.etcd_client_port,
+        peer_port=config.etcd_peer_port,
+    )
 
 
 async def serve(

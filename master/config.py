@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from common.etcd import access
 from common.runtime import config, flags, interfaces
 from common.runtime.config import ConfigError
 from common.runtime.interfaces import Interface
@@ -29,6 +30,8 @@ def _controller(text: str) -> str:
 PodCidr = Annotated[str, Form(partial(cidr, prefix_max=24))]
 """Each node gets a /24 of it."""
 Lifetime = Annotated[str, Form(partial(duration, least=60, most=365 * 86400))]
+EtcdEndpoint = Annotated[str, Form(access.endpoint_problem)]
+EtcdPrefix = Annotated[str, Form(access.prefix_problem)]
 ControllerName = Annotated[str, Form(_controller)]
 
 
@@ -83,14 +86,37 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
     scheduler_file_seconds: Annotated[
         float, Meta(gt=0, description="how long it may take for each pod")
     ] = 1.0
-    etcd_client_port: Annotated[Port, Meta(description="etcd's, on loopback")] = 2379
-    etcd_peer_port: Annotated[Port, Meta(description="etcd's, on loopback")] = 2380
+    etcd_client_port: Annotated[Port, Meta(description="of its own etcd, on loopback")] = 2379
+    etcd_peer_port: Annotated[Port, Meta(description="of its own etcd, on loopback")] = 2380
+    etcd_endpoints: Annotated[
+        tuple[EtcdEndpoint, ...],
+        Meta(description=f"an etcd to use instead of its own, such as {access.EXAMPLE}"),
+    ] = ()
+    etcd_cacert: Annotated[
+        str, Meta(description="a file with the authority of its members' certificates")
+    ] = ""
+    etcd_cert: Annotated[str, Meta(description="a file with the certificate to show it")] = ""
+    etcd_key: Annotated[str, Meta(description="a file with the key of that certificate")] = ""
+    etcd_prefix: Annotated[
+        EtcdPrefix, Meta(description="what all keys begin with in an etcd that is not its own")
+    ] = access.DEFAULT_PREFIX
     log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
 
     @property
     def api_service_address(self) -> str:
         """The address of the service `default/kubernetes`: the first one that services may have."""
         return str(IPv4Network(self.service_cidr)[1])
+
+    @property
+    def etcd(self) -> access.Access:
+        """What it says of an etcd that is not the master's own."""
+        return access.Access(
+            endpoints=self.etcd_endpoints,
+            cacert=self.etcd_cacert,
+            cert=self.etcd_cert,
+            key=self.etcd_key,
+            prefix=self.etcd_prefix,
+        )
 
 
 def parse(arguments: list[str]) -> MasterConfig:
@@ -106,6 +132,8 @@ def parse(arguments: list[str]) -> MasterConfig:
         raise ConfigError(
             f"cluster-cidr {made.cluster_cidr} and service-cidr {made.service_cidr} overlap"
         )
+    for said in (*access.problems(made.etcd), *access.file_problems(made.etcd)):
+        raise ConfigError(said)
     config.refuse_to_forget(FORMER, made.data_dir, FILE)
     if made.advertise_address:
         return made

@@ -1,16 +1,22 @@
-"""An asyncio etcd client: mutual TLS, transactions with their revision, a watch that resumes."""
+"""An asyncio etcd client: TLS, transactions with their revision, a watch that resumes, fail-over.
+
+With several endpoints the member in use is asked through its quorum every second. One that does
+not answer is left for one that does: what it was asked to read is read there, its watches go on
+there, and of what it was asked to write the outcome is not known.
+"""
 
 import asyncio
-import ipaddress
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
 from common.etcd import wire
-from common.etcd.errors import Compacted, EtcdError, LeaseNotFound, Unavailable, translate
+from common.etcd.connection import Connection, Method
+from common.etcd.errors import Busy, Compacted, EtcdError, LeaseNotFound, Unavailable, translate
+from common.etcd.members import Answer, Members
 from common.etcd.types import (
     Compare,
     Event,
@@ -27,24 +33,15 @@ from common.runtime.rng import Rng
 
 log = logging.getLogger(__name__)
 
-_CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Channels of one process do not share connections: closing one must not touch another.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-
 _REQUIRE_LEADER = (("hasleader", "true"),)
 """Asks a member that has lost its leader to end the watch instead of staying silent."""
 
 _WATCH_BACKOFF = Backoff(initial_seconds=0.05, cap_seconds=2.0, jitter=0.5)
+
+ASK_SECONDS = 1.0
+"""Between two questions to the member in use, where there are others."""
+ANSWER_SECONDS = 2.0
+"""For an answer. A leader is elected in that time, so that a member is not left for it."""
 
 
 def prefix_end(prefix: bytes) -> bytes:
@@ -53,30 +50,41 @@ def prefix_end(prefix: bytes) -> bytes:
 
 
 class EtcdClient:
-    """One channel to an etcd cluster. Every method raises errors of `common.etcd.errors` only."""
+    """An etcd cluster. Every method raises errors of `common.etcd.errors` only."""
 
     def __init__(
         self,
         endpoints: Sequence[str],
-        tls: Tls,
+        tls: Tls | None,
         *,
         clock: Clock,
         rng: Rng,
         timeout_seconds: float = 5.0,
     ) -> None:
+        self._endpoints = tuple(endpoints)
+        self._tls = tls
         self._clock = clock
         self._rng = rng
         self._timeout_seconds = timeout_seconds
         self._closed = False
-        credentials = grpc.ssl_channel_credentials(tls.ca_pem, tls.key_pem, tls.certificate_pem)
-        options = (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", tls.server_name))
-        self._channel = grpc.aio.secure_channel(_target(endpoints), credentials, options)
-        self._stubs = wire.Stubs(self._channel)
+        self._members = Members(len(self._endpoints))
+        self._connection = self._connect(0)
+        self._check: asyncio.Task[None] | None = None
+        self._watchman: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Close the channel; calls and watches under way end with Unavailable."""
         self._closed = True
-        await self._channel.close()
+        tasks = [task for task in (self._watchman, self._check) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._connection.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The one in use."""
+        return self._connection.target
 
     async def range(
         self,
@@ -91,7 +99,7 @@ class EtcdClient:
         request = wire.range_request(
             key, range_end, limit=limit, revision=revision, count_only=count_only
         )
-        return wire.range_result(await self._call(self._stubs.kv.Range, request))
+        return wire.range_result(await self._call(lambda stubs: stubs.kv.Range, request))
 
     async def txn(
         self,
@@ -101,29 +109,37 @@ class EtcdClient:
     ) -> TxnResult:
         """Compare and then write or read, in one step."""
         request = wire.txn_request(compare, success, failure)
-        return wire.txn_result(await self._call(self._stubs.kv.Txn, request, write=True))
+        return wire.txn_result(await self._call(lambda stubs: stubs.kv.Txn, request, write=True))
 
     async def compact(self, revision: int) -> None:
         """Forget everything that was superseded before `revision`. Raises Compacted if done."""
-        await self._call(self._stubs.kv.Compact, wire.compact_request(revision))
+        await self._call(lambda stubs: stubs.kv.Compact, wire.compact_request(revision))
 
     async def lease_grant(self, ttl_seconds: int) -> int:
         """A new lease's id. etcd may give it more time than asked for, never less."""
         request = wire.grant_request(ttl_seconds)
-        response = await self._call(self._stubs.lease.LeaseGrant, request)
+        response = await self._call(lambda stubs: stubs.lease.LeaseGrant, request)
         return int(response.ID)
 
     async def lease_revoke(self, lease: int) -> None:
         """End a lease; its keys are deleted. Raises LeaseNotFound."""
-        await self._call(self._stubs.lease.LeaseRevoke, wire.revoke_request(lease), write=True)
+        request = wire.revoke_request(lease)
+        await self._call(lambda stubs: stubs.lease.LeaseRevoke, request, write=True)
 
     async def lease_keepalive(self, lease: int) -> int:
         """Refresh a lease and return its seconds to live. Raises LeaseNotFound."""
-        method = self._stubs.lease.LeaseKeepAlive
         request = wire.keepalive_request(lease)
-        async with self._stream(method, request, timeout=self._timeout_seconds) as call:
-            await call.done_writing()
-            response = await call.read()
+        connection = self._in_use()
+        seconds = self._timeout_seconds
+        try:
+            async with connection.stream(
+                lambda stubs: stubs.lease.LeaseKeepAlive, request, timeout=seconds
+            ) as call:
+                await call.done_writing()
+                response = await call.read()
+        except Unavailable:
+            await self._is_left(connection)
+            raise
         if response is grpc.aio.EOF:
             raise Unavailable("the stream ended without an answer")
         if response.TTL <= 0:
@@ -132,7 +148,8 @@ class EtcdClient:
 
     async def status(self) -> Status:
         """The member that answers. It is ready to serve when `leader_id` is not 0."""
-        return wire.status(await self._call(self._stubs.maintenance.Status, wire.status_request()))
+        request = wire.status_request()
+        return wire.status(await self._call(lambda stubs: stubs.maintenance.Status, request))
 
     async def watch(
         self,
@@ -145,10 +162,10 @@ class EtcdClient:
     ) -> AsyncGenerator[WatchBatch, None]:
         """All changes from `start_revision` (at least 1) on, each once, in order.
 
-        Goes on by itself after a loss of the connection: from behind the last event that was
-        handed out, and from nothing else, because some etcd versions announce progress that
-        they have not made. With `progress`, batches without events show that etcd is alive.
-        Ends by an error only: Compacted, Refused, EtcdError when etcd cancels it, and
+        Goes on by itself after a loss of the connection, also at another member: from behind the
+        last event that was handed out, and from nothing else, because some etcd versions announce
+        progress that they have not made. With `progress`, batches without events show that etcd
+        is alive. Ends by an error only: Compacted, Refused, EtcdError when etcd cancels it, and
         Unavailable when this client is closed.
         """
         next_revision, failures = start_revision, 0
@@ -156,8 +173,9 @@ class EtcdClient:
             request = wire.watch_request(
                 key, range_end, start_revision=next_revision, previous=previous, progress=progress
             )
+            connection = self._in_use()
             try:
-                async with aclosing(self._watch_once(request)) as batches:
+                async with aclosing(_watch_once(connection, request)) as batches:
                     async for batch in batches:
                         failures = 0
                         if batch.events:
@@ -170,89 +188,111 @@ class EtcdClient:
                     raise
                 cause = {"revision": next_revision, "cause": str(error)}
                 log.info("a watch has ended, and is tried again", extra=cause)
+            await self._is_left(connection)
             failures += 1
             await self._clock.sleep(_WATCH_BACKOFF.delay_seconds(failures, self._rng.random()))
 
-    async def _watch_once(self, request: Any) -> AsyncGenerator[WatchBatch, None]:
-        """One watch stream until it breaks."""
-        fragments: list[Event] = []
-        async with self._stream(self._stubs.watch.Watch, request, metadata=_REQUIRE_LEADER) as call:
-            while (response := await call.read()) is not grpc.aio.EOF:
-                if response.canceled:
-                    raise _cancelled(response)
-                fragments += wire.events(response.events)
-                if not response.fragment and not response.created:
-                    yield WatchBatch(tuple(fragments), response.header.revision)
-                    fragments = []
+    async def _call(self, method: Method, request: Any, *, write: bool = False) -> Any:
+        """Ask the member in use; and the next one, when this one cannot have done anything."""
+        deadline = self._clock.monotonic() + self._timeout_seconds
+        while True:
+            connection = self._in_use()
+            seconds = max(0.0, deadline - self._clock.monotonic())
+            try:
+                return await connection.call(method, request, timeout_seconds=seconds, write=write)
+            except Busy:
+                raise
+            except Unavailable:
+                left = await self._is_left(connection)
+                if not left or self._clock.monotonic() >= deadline:
+                    raise
 
-    @asynccontextmanager
-    async def _stream(self, method: Any, request: Any, **options: Any) -> AsyncIterator[Any]:
-        """A call on which `request` has been sent; what goes wrong in it is an error of ours."""
+    def _connect(self, member: int) -> Connection:
+        return Connection(self._endpoints[member], self._tls)
+
+    def _in_use(self) -> Connection:
+        """The connection to ask on; where there are others it is looked after from now on."""
+        if self._watchman is None and len(self._endpoints) > 1 and not self._closed:
+            self._watchman = asyncio.create_task(self._look_after(), name="etcd members")
+        return self._connection
+
+    async def _look_after(self) -> None:
+        """Ask the member in use again and again, for a watch would never notice its silence."""
+        while True:
+            await self._clock.sleep(ASK_SECONDS)
+            await self._checked()
+
+    async def _is_left(self, connection: Connection) -> bool:
+        """Whether a connection that has failed is no longer the one in use."""
+        if len(self._endpoints) == 1 or self._closed:
+            return False
+        if self._connection is connection:
+            await self._checked()
+        return self._connection is not connection
+
+    async def _checked(self) -> None:
+        """Return when the member in use was asked and left if need be; callers share one check."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._leave_if_silent(), name="etcd check")
+        await asyncio.wait([self._check])
+
+    async def _leave_if_silent(self) -> None:
+        """Ask the member in use and, if it does not serve, all others at once: the first wins."""
+        current = self._members.current
+        self._members.heard(current, await self._connection.ask(ANSWER_SECONDS))
+        if not self._members.problem:
+            return
+        asked = [asyncio.create_task(self._ask(other)) for other in self._members.others]
         try:
-            call = method(**options)
-        except grpc.aio.UsageError as error:
-            raise Unavailable("the client is closed") from error
-        try:
-            await self._first_write(call, request)
-            yield call
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
-            raise await _stream_error(call) from error
-        except asyncio.CancelledError as error:
-            self._raise_if_closed(error)
-            raise
+            for one in asyncio.as_completed(asked):
+                if self._hears(*await one):
+                    await self._go_over()
+                    return
         finally:
-            call.cancel()
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
-    async def _first_write(self, call: Any, request: Any) -> None:
-        """Send the first message; gRPC never wakes a write whose call is cancelled as it opens."""
-        writing = asyncio.ensure_future(call.write(request))
-
-        def end(_: Any) -> None:
-            if self._closed:
-                writing.cancel()
-
-        call.add_done_callback(end)
-        await writing
-
-    async def _call(self, method: Any, request: Any, *, write: bool = False) -> Any:
+    async def _ask(self, member: int) -> tuple[int, Answer]:
+        connection = self._connect(member)
         try:
-            return await method(request, timeout=self._timeout_seconds)
-        except grpc.aio.AioRpcError as error:
-            raise translate(error.code(), error.details() or "", write=write) from error
-        except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
-            raise Unavailable("the client is closed") from error
-        except asyncio.CancelledError as error:
-            self._raise_if_closed(error, write=write)
-            raise
+            return member, await connection.ask(ANSWER_SECONDS)
+        finally:
+            await connection.close()
 
-    def _raise_if_closed(self, error: asyncio.CancelledError, *, write: bool = False) -> None:
-        """gRPC cancels the calls of a closed channel: their callers were not cancelled."""
-        task = asyncio.current_task()
-        if self._closed and task is not None and not task.cancelling():
-            code = grpc.StatusCode.CANCELLED
-            raise translate(code, "the client is closed", write=write) from error
+    def _hears(self, member: int, answer: Answer) -> bool:
+        known, cause = self._members.foreign, self._members.problem
+        changed = self._members.heard(member, answer)
+        extra = {"endpoint": self._endpoints[member]}
+        if changed:
+            extra |= {"left": self._connection.target, "cause": cause}
+            log.warning("another member of etcd is used from now on", extra=extra)
+        elif self._members.foreign - known:
+            log.error("an endpoint of etcd belongs to another cluster", extra=extra)
+        return changed
+
+    async def _go_over(self) -> None:
+        """Use the member that was chosen; what is under way at the former one ends."""
+        former, self._connection = self._connection, self._connect(self._members.current)
+        await former.close()
 
 
-def _target(endpoints: Sequence[str]) -> str:
-    """gRPC's name for all endpoints, which are tried in turn. Several must be IP addresses."""
-    if len(endpoints) == 1:
-        return endpoints[0]
-    versions = {
-        ipaddress.ip_address(one.rpartition(":")[0].strip("[]")).version for one in endpoints
-    }
-    if len(versions) != 1:
-        raise ValueError("several etcd endpoints must be IPv4 addresses only, or IPv6 only")
-    return f"ipv{versions.pop()}:{','.join(endpoints)}"
+async def _watch_once(connection: Connection, request: Any) -> AsyncGenerator[WatchBatch, None]:
+    """One watch stream until it breaks."""
+    fragments: list[Event] = []
+    async with connection.stream(
+        lambda stubs: stubs.watch.Watch, request, metadata=_REQUIRE_LEADER
+    ) as call:
+        while (response := await call.read()) is not grpc.aio.EOF:
+            if response.canceled:
+                raise _cancelled(response)
+            fragments += wire.events(response.events)
+            if not response.fragment and not response.created:
+                yield WatchBatch(tuple(fragments), response.header.revision)
+                fragments = []
 
 
 def _cancelled(response: Any) -> EtcdError:
     if response.compact_revision:
         return Compacted(response.compact_revision)
     return translate(grpc.StatusCode.FAILED_PRECONDITION, response.cancel_reason, write=False)
-
-
-async def _stream_error(call: Any) -> EtcdError:
-    """What ended a stream."""
-    if not call.done():
-        return Unavailable("the client is closed")
-    return translate(await call.code(), await call.details() or "", write=False)

@@ -11,6 +11,10 @@ class Unavailable(EtcdError):
     """etcd could not be asked, or did not answer a question in time. Nothing was changed."""
 
 
+class Busy(Unavailable):
+    """etcd has more to do than it can: to ask elsewhere would not help."""
+
+
 class OutcomeUnknown(EtcdError):
     """A write was sent and no answer came: it may be done, or be done later."""
 
@@ -43,7 +47,7 @@ class Refused(EtcdError):
     """etcd does not accept our certificate or our rights."""
 
 
-_NEVER_SENT = ("failed to connect", "no leader", "too many requests")
+_NEVER_SENT = ("failed to connect", "no leader")
 
 _BY_DETAILS: tuple[tuple[str, type[EtcdError]], ...] = (
     ("has been compacted", Compacted),
@@ -52,6 +56,7 @@ _BY_DETAILS: tuple[tuple[str, type[EtcdError]], ...] = (
     ("request is too large", TooLarge),
     ("larger than max", TooLarge),
     ("lease not found", LeaseNotFound),
+    ("too many requests", Busy),
 )
 
 _REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)

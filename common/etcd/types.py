@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How to reach etcd over mutual TLS. All PEM; `server_name` is common to all endpoints."""
+    """How to reach etcd over TLS. All PEM.
 
-    ca_pem: bytes
-    certificate_pem: bytes
-    key_pem: bytes = field(repr=False)
-    server_name: str
+    Without an authority those are trusted that gRPC brings along. `server_name` is common to all
+    endpoints; '' when the certificate of each has the endpoint's own.
+    """
+
+    ca_pem: bytes | None
+    certificate_pem: bytes | None
+    key_pem: bytes | None = field(repr=False)
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from common.runtime.process import bound_to_parent
 from common.runtime.rng import Rng
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
 from common.security.files import make_private_directory, write_private
-from master.storage.marker import check_marker
+from master.storage.etcd import EtcdStore
+from master.storage.marker import MARKER, check_marker
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,10 @@ class EmbeddedEtcd:
             timeout_seconds=timeout_seconds,
         )
 
+    def store(self, client: EtcdClient) -> EtcdStore:
+        """The Store in it."""
+        return EtcdStore(client, self._clock)
+
     async def start(self, timeout_seconds: float = 30.0) -> None:
         """Return when etcd answers and its data is this master's. Raises EmbeddedEtcdError."""
         if threading.current_thread() is not threading.main_thread():
@@ -117,7 +122,7 @@ class EmbeddedEtcd:
             client = self.client(timeout_seconds=2.0)
             try:
                 await self._wait_until_ready(client, deadline)
-                await check_marker(client, self._directory / "cluster-uid", self._rng)
+                await check_marker(client, self._directory / MARKER, self._rng)
             finally:
                 await client.close()
         except BaseException:

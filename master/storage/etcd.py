@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 from common.etcd import errors, types
 from common.etcd.client import EtcdClient, prefix_end
 from common.runtime.clock import Clock, SystemClock
-from master.storage.keys import check_prefix
+from master.storage.keys import COUNTER, ROOT, check_prefix
 from master.storage.leases import Leases
 from master.storage.store import (
     Allocation,
@@ -65,22 +65,39 @@ def _translated(
 
 
 class EtcdStore:
-    """A Store on an etcd cluster that nobody else writes to."""
+    """A Store on an etcd cluster, below a prefix of it that nobody else writes to.
 
-    def __init__(self, client: EtcdClient, clock: Clock | None = None) -> None:
+    With `shared`, others may write elsewhere in that cluster, which raises its revision, too:
+    each write then changes one more key, whose revision is the store's.
+    """
+
+    def __init__(
+        self,
+        client: EtcdClient,
+        clock: Clock | None = None,
+        *,
+        prefix: str = ROOT,
+        shared: bool = False,
+    ) -> None:
         self._client = client
+        self._names = Names(prefix)
+        self._counter = self._names.stored(COUNTER) if shared else b""
         self._leases = Leases(client.lease_grant, clock or SystemClock())
 
     @_translated
     async def get(self, key: str) -> tuple[KeyValue | None, int]:
         """The key as of now and the store's revision."""
-        found = await self._client.range(key.encode())
-        return (_key_value(found.items[0]) if found.items else None), found.revision
+        found = await self._client.range(self._names.stored(key))
+        items = map(self._names.key_value, found.items)
+        return next(items, None), found.revision
 
     @_translated
     async def revision(self) -> int:
-        """The store's revision: a read that finds nothing, yet goes through the quorum."""
-        return (await self._client.range(b"\0", count_only=True)).revision
+        """The store's revision: that of its last write, or of etcd, where nobody else writes."""
+        if not self._counter:
+            return (await self._client.range(b"\0", count_only=True)).revision
+        found = await self._client.range(self._counter)
+        return found.items[0].mod_revision if found.items else found.revision
 
     @_translated
     async def list(
@@ -90,17 +107,17 @@ class EtcdStore:
 
         It is read in pages at one revision, so that no answer is huge.
         """
-        start = check_prefix(prefix).encode()
+        start = self._names.stored(check_prefix(prefix))
         end = prefix_end(start)
         if start_after >= prefix:
-            start = start_after.encode() + b"\0"
+            start = self._names.stored(start_after) + b"\0"
         items: list[KeyValue] = []
         size = FIRST_PAGE_SIZE
         while True:
             size = min(size, limit - len(items)) if limit else size
             page = await self._client.range(start, end, limit=size, revision=revision)
             revision = revision or page.revision
-            items += map(_key_value, page.items)
+            items += map(self._names.key_value, page.items)
             if not page.more or len(items) == limit:
                 return Page(items, revision, page.more, page.count - len(page.items))
             start = page.items[-1].key + b"\0"
@@ -118,8 +135,8 @@ class EtcdStore:
     ) -> int:
         """Write a key that is not there."""
         lease = await self._leases.take(ttl_seconds) if ttl_seconds is not None else 0
-        write = _Write(key, 0, guards, allocate)
-        return await self._commit(write, types.Put(key.encode(), value, lease))
+        write = _Write(self._names, key, 0, guards, allocate)
+        return await self._commit(write, types.Put(self._names.stored(key), value, lease))
 
     @_translated
     async def update(
@@ -135,8 +152,8 @@ class EtcdStore:
     ) -> int:
         """Replace a key that has `expected_revision`."""
         lease = await self._leases.take(ttl_seconds) if ttl_seconds is not None else None
-        write = _Write(key, expected_revision, guards, allocate, release)
-        return await self._commit(write, types.Put(key.encode(), value, lease))
+        write = _Write(self._names, key, expected_revision, guards, allocate, release)
+        return await self._commit(write, types.Put(self._names.stored(key), value, lease))
 
     @_translated
     async def delete(
@@ -148,21 +165,23 @@ class EtcdStore:
         release: Sequence[str] = (),
     ) -> int:
         """Delete a key that has `expected_revision`."""
-        write = _Write(key, expected_revision, guards, (), release)
-        return await self._commit(write, types.Delete(key.encode()))
+        write = _Write(self._names, key, expected_revision, guards, (), release)
+        return await self._commit(write, types.Delete(self._names.stored(key)))
 
     async def watch(
         self, prefix: str, *, start_revision: int
     ) -> AsyncGenerator[Sequence[Change], None]:
         """All changes below `prefix` from `start_revision` on."""
-        start = check_prefix(prefix).encode()
+        start = self._names.stored(check_prefix(prefix))
         batches = self._client.watch(
             start, prefix_end(start), start_revision=start_revision, previous=True
         )
         try:
             async with aclosing(batches):
                 async for batch in batches:
-                    yield [_change(event) for event in batch.events]
+                    events = [one for one in batch.events if one.item.key != self._counter]
+                    if events:
+                        yield [self._names.change(event) for event in events]
         except errors.EtcdError as error:
             raise _store_error(error) from error
 
@@ -175,12 +194,40 @@ class EtcdStore:
             pass  # another master was faster
 
     async def _commit(self, write: "_Write", operation: types.Operation) -> int:
-        result = await self._client.txn(
-            write.compares(), [operation, *write.side_effects()], write.reads()
-        )
+        effects = [operation, *write.side_effects()]
+        if self._counter:
+            effects.append(types.Put(self._counter, b""))
+        result = await self._client.txn(write.compares(), effects, write.reads())
         if result.succeeded:
             return result.revision
         raise write.refusal([found[0] if found else None for found in result.responses])
+
+
+class Names:
+    """The Store's keys, and etcd's: the prefix of them may be another one there."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def stored(self, key: str) -> bytes:
+        """A key as etcd has it."""
+        return f"{self._prefix}{key.removeprefix(ROOT)}".encode()
+
+    def key_value(self, item: types.KeyValue) -> KeyValue:
+        """What etcd has, under the Store's key."""
+        return KeyValue(self._key(item), item.value, item.create_revision, item.mod_revision)
+
+    def change(self, event: types.Event) -> Change:
+        """A change; what it replaced is missing only when that was compacted meanwhile."""
+        item = event.item
+        if event.previous is None and (event.deleted or item.create_revision != item.mod_revision):
+            raise errors.Compacted(item.mod_revision)
+        previous = self.key_value(event.previous) if event.previous else None
+        value = None if event.deleted else item.value
+        return Change(self._key(item), value, item.mod_revision, previous)
+
+    def _key(self, item: types.KeyValue) -> str:
+        return ROOT + item.key.decode().removeprefix(self._prefix)
 
 
 class _Write:
@@ -188,12 +235,14 @@ class _Write:
 
     def __init__(
         self,
+        names: Names,
         key: str,
         revision: int,
         guards: Sequence[Guard],
         allocate: Sequence[Allocation],
         release: Sequence[str] = (),
     ) -> None:
+        self._names = names
         self._key = key
         self._revision = revision
         self._guards = guards
@@ -203,22 +252,22 @@ class _Write:
     def compares(self) -> list[types.Compare]:
         """All that must hold."""
         return [
-            types.Compare(self._key.encode(), self._revision),
-            *(types.Compare(one.key.encode(), 0) for one in self._allocate),
-            *map(_compare, self._guards),
+            types.Compare(self._names.stored(self._key), self._revision),
+            *(types.Compare(self._names.stored(one.key), 0) for one in self._allocate),
+            *map(self._compare, self._guards),
         ]
 
     def side_effects(self) -> list[types.Operation]:
         """Allocations taken and released."""
         return [
-            *(types.Put(one.key.encode(), one.owner.encode()) for one in self._allocate),
-            *(types.Delete(key.encode()) for key in self._release),
+            *(types.Put(self._names.stored(one.key), one.owner.encode()) for one in self._allocate),
+            *(types.Delete(self._names.stored(key)) for key in self._release),
         ]
 
     def reads(self) -> list[types.Operation]:
         """What is read when something does not hold."""
         keys = [self._key, *(one.key for one in self._allocate), *(one.key for one in self._guards)]
-        return [types.Get(key.encode()) for key in keys]
+        return [types.Get(self._names.stored(key)) for key in keys]
 
     def refusal(self, found: Sequence[types.KeyValue | None]) -> StoreError:
         """The first condition that did not hold, by what `reads` found."""
@@ -228,42 +277,27 @@ class _Write:
         if self._revision and own is None:
             return KeyNotFound(self._key)
         if own is not None and own.mod_revision != self._revision:
-            return Conflict(_key_value(own))
+            return Conflict(self._names.key_value(own))
         for one, taken in zip(self._allocate, rest, strict=False):
             if taken is not None:
                 return AllocationTaken(one.key, taken.value.decode())
         for guard, item in zip(self._guards, rest[len(self._allocate) :], strict=True):
-            compare = _compare(guard)
+            compare = self._compare(guard)
             if ((item.mod_revision if item else 0) == compare.revision) != compare.equal:
                 return GuardFailed(guard)
         raise AssertionError("etcd refused a transaction all of whose conditions hold")
 
-
-def _compare(guard: Guard) -> types.Compare:
-    if guard.state == "exists":
-        return types.Compare(guard.key.encode(), 0, equal=False)
-    revision = 0 if guard.state == "absent" else int(guard.state)
-    return types.Compare(guard.key.encode(), revision)
+    def _compare(self, guard: Guard) -> types.Compare:
+        key = self._names.stored(guard.key)
+        if guard.state == "exists":
+            return types.Compare(key, 0, equal=False)
+        return types.Compare(key, 0 if guard.state == "absent" else int(guard.state))
 
 
 def _next_size(items: Sequence[types.KeyValue]) -> int:
     """How many keys to read next, after a page of these."""
     fitting = PAGE_BYTES * len(items) // (1 + sum(len(item.value) for item in items))
     return max(1, min(PAGE_SIZE, GROWTH * len(items), fitting))
-
-
-def _key_value(item: types.KeyValue) -> KeyValue:
-    return KeyValue(item.key.decode(), item.value, item.create_revision, item.mod_revision)
-
-
-def _change(event: types.Event) -> Change:
-    """A change; what it replaced is missing only when that was compacted meanwhile."""
-    item = event.item
-    if event.previous is None and (event.deleted or item.create_revision != item.mod_revision):
-        raise errors.Compacted(item.mod_revision)
-    previous = _key_value(event.previous) if event.previous else None
-    value = None if event.deleted else item.value
-    return Change(item.key.decode(), value, item.mod_revision, previous)
 
 
 def _store_error(error: errors.EtcdError) -> StoreError:

@@ -2,13 +2,16 @@
 
 ROOT = "/wherry"
 EVERYTHING = f"{ROOT}/"
-"""All that masters write; each revision of the store is a change below it."""
+"""All that masters write; each revision of the store is a change below it. Where etcd's prefix
+is another one, only the store knows."""
 REGISTRY = f"{ROOT}/registry/"
 """The objects: one a key, and at most one is changed by a transaction."""
 ALLOCATIONS = f"{ROOT}/alloc/"
 """Addresses, ports and the like, outside the objects' prefix."""
 COMPACTION = f"{ROOT}/compaction"
 """Written before each compaction, so that history ends also where nothing else is written."""
+COUNTER = f"{ROOT}/revision"
+"""Part of each write where etcd is shared with others; readers of the store never see it."""
 
 MAX_SEGMENT = 253
 

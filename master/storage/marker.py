@@ -3,14 +3,15 @@
 from enum import Enum
 from pathlib import Path
 
-from common.etcd.client import EtcdClient
+from common.etcd.client import EtcdClient, prefix_end
 from common.etcd.errors import EtcdError
 from common.etcd.types import Compare, Put
 from common.runtime.rng import Rng
 from common.security.files import write_private
 from master.storage.keys import ROOT
 
-MARKER_KEY = f"{ROOT}/cluster-uid".encode()
+MARKER = "cluster-uid"
+"""The key's last step, and the file's name."""
 _UNFINISHED = " new"
 """Ends the file's text until the key is written: a first start may be cut off anywhere."""
 
@@ -29,7 +30,7 @@ class Verdict(Enum):
 
 
 def judge(file_text: str | None, key_uid: str | None, *, empty: bool) -> Verdict:
-    """Compare the file's text, the key's value, and whether etcd has no key at all.
+    """Compare the file's text, the key's value, and whether there is no key at all.
 
     Raises ForeignData: to go on would mean to show an empty or a wrong cluster to nodes.
     """
@@ -47,18 +48,28 @@ def judge(file_text: str | None, key_uid: str | None, *, empty: bool) -> Verdict
     raise ForeignData(f"etcd holds {found}, but this master belongs to cluster {uid}")
 
 
-async def check_marker(client: EtcdClient, file: Path, rng: Rng) -> str:
-    """The cluster's uid, made at the first start. Raises ForeignData, EtcdError, OSError."""
+async def check_marker(
+    client: EtcdClient, file: Path, rng: Rng, *, prefix: str = ROOT, shared: bool = False
+) -> str:
+    """The cluster's uid, made at the first start. Raises ForeignData, EtcdError, OSError.
+
+    Where etcd is shared, what lies outside of the prefix is nobody's concern.
+    """
     text = _read(file)
-    found = await client.range(MARKER_KEY)
-    everything = await client.range(b"\0", b"\0", count_only=True)
+    key, below = f"{prefix}/{MARKER}".encode(), f"{prefix}/".encode()
+    found = await client.range(key)
+    start, end = (below, prefix_end(below)) if shared else (b"\0", b"\0")
+    everything = await client.range(start, end, count_only=True)
     key_uid = found.items[0].value.decode() if found.items else None
-    verdict = judge(text, key_uid, empty=everything.count == 0)
+    try:
+        verdict = judge(text, key_uid, empty=everything.count == 0)
+    except ForeignData as error:
+        raise ForeignData(f"{error} (below {prefix}; file {file})") from error
     uid = (text or rng.uuid()).removesuffix(_UNFINISHED)
     if verdict is Verdict.BEGIN:
         write_private(file, f"{uid}{_UNFINISHED}\n".encode())
     if verdict in (Verdict.BEGIN, Verdict.WRITE_KEY):
-        result = await client.txn([Compare(MARKER_KEY, 0)], [Put(MARKER_KEY, uid.encode())])
+        result = await client.txn([Compare(key, 0)], [Put(key, uid.encode())])
         if not result.succeeded:
             raise EtcdError("another master started on the same etcd at the same time")
     if verdict is not Verdict.OURS:

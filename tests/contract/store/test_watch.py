@@ -58,13 +58,14 @@ async def test_changes_of_one_revision_come_together(store: Store) -> None:
 
 
 async def test_many_changes_are_ordered_and_unique(store: Store) -> None:
-    live = asyncio.create_task(changes(store, PODS, 1, 2_000))
+    first = await store.revision() + 1
+    live = asyncio.create_task(changes(store, PODS, first, 2_000))
     for group in range(20):
         names = [f"{PODS}n{group}/p{n}" for n in range(100)]
         await asyncio.gather(*(store.create(name, b"x") for name in names))
     revisions = [one.revision for one in await live]
     assert revisions == sorted(set(revisions))
-    assert [one.revision for one in await changes(store, PODS, 1, 2_000)] == revisions
+    assert [one.revision for one in await changes(store, PODS, first, 2_000)] == revisions
 
 
 async def test_watch_behind_compaction_ends(store: Store) -> None:

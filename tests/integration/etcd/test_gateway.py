@@ -189,7 +189,7 @@ async def test_a_revision_that_is_forgotten_is_compacted(
 
 async def test_progress_is_told(served: Served, reader: EtcdClient) -> None:
     since = await put(served, "a")
-    stub = rpc_pb2_grpc.WatchStub(reader._channel)
+    stub = rpc_pb2_grpc.WatchStub(reader._connection._channel)
     call = stub.Watch()
     create = rpc_pb2.WatchCreateRequest(
         key=SERVICES, range_end=prefix_end(SERVICES), start_revision=since + 1
@@ -207,7 +207,7 @@ async def test_progress_is_told(served: Served, reader: EtcdClient) -> None:
 async def test_a_watch_can_be_cancelled_and_others_go_on(
     served: Served, reader: EtcdClient
 ) -> None:
-    call = rpc_pb2_grpc.WatchStub(reader._channel).Watch()
+    call = rpc_pb2_grpc.WatchStub(reader._connection._channel).Watch()
     for watch_id in (7, 8):
         create = rpc_pb2.WatchCreateRequest(
             key=SERVICES, range_end=prefix_end(SERVICES), watch_id=watch_id
@@ -229,7 +229,7 @@ async def test_the_ids_of_watches_are_chosen_as_etcd_does(
     served: Served, reader: EtcdClient
 ) -> None:
     """0 asks for one, and the largest that a reader may choose leaves the others as they are."""
-    call = rpc_pb2_grpc.WatchStub(reader._channel).Watch()
+    call = rpc_pb2_grpc.WatchStub(reader._connection._channel).Watch()
     found = []
     async with asyncio.timeout(20):
         for watch_id in (1, 2**63 - 1, -5, 0, 0):
@@ -245,7 +245,7 @@ async def test_the_ids_of_watches_are_chosen_as_etcd_does(
 async def test_a_limit_below_one_is_none(served: Served, reader: EtcdClient) -> None:
     for name in ("a", "b"):
         await put(served, name)
-    stub = rpc_pb2_grpc.KVStub(reader._channel)
+    stub = rpc_pb2_grpc.KVStub(reader._connection._channel)
     for limit in (0, -1, -(2**63)):
         request = rpc_pb2.RangeRequest(key=SERVICES, range_end=prefix_end(SERVICES), limit=limit)
         answer = await stub.Range(request)

@@ -1,10 +1,11 @@
-"""What needs no etcd: endpoints, prefixes, and gRPC's errors in our words."""
+"""What needs no etcd: prefixes, and gRPC's errors in our words."""
 
 import grpc
 import pytest
 
-from common.etcd.client import _target, prefix_end
+from common.etcd.client import prefix_end
 from common.etcd.errors import (
+    Busy,
     Compacted,
     EtcdError,
     FutureRevision,
@@ -18,15 +19,6 @@ from common.etcd.errors import (
 )
 
 Code = grpc.StatusCode
-
-
-def test_targets() -> None:
-    assert _target(["etcd.example:2379"]) == "etcd.example:2379"
-    assert _target(["10.0.0.1:1", "10.0.0.2:2"]) == "ipv4:10.0.0.1:1,10.0.0.2:2"
-    assert _target(["[::1]:1", "[::2]:2"]) == "ipv6:[::1]:1,[::2]:2"
-    for endpoints in (["a.example:1", "b.example:1"], ["10.0.0.1:1", "[::1]:1"]):
-        with pytest.raises(ValueError):
-            _target(endpoints)
 
 
 def test_prefix_end_is_behind_all_keys_of_the_prefix() -> None:
@@ -48,7 +40,7 @@ def test_prefix_end_is_behind_all_keys_of_the_prefix() -> None:
             FutureRevision,
         ),
         (Code.RESOURCE_EXHAUSTED, "mvcc: database space exceeded", NoSpace, NoSpace),
-        (Code.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Unavailable, Unavailable),
+        (Code.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Busy, Busy),
         (Code.INVALID_ARGUMENT, "etcdserver: request is too large", TooLarge, TooLarge),
         (Code.NOT_FOUND, "etcdserver: requested lease not found", LeaseNotFound, LeaseNotFound),
         (Code.PERMISSION_DENIED, "etcdserver: permission denied", Refused, Refused),

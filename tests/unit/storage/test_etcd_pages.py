@@ -8,7 +8,7 @@ from common.etcd.client import EtcdClient
 from common.etcd.types import KeyValue, RangeResult
 from master.storage.etcd import EtcdStore
 
-PREFIX = "/registry/configmaps/"
+PREFIX = "/wherry/registry/configmaps/"
 
 
 class Client:
