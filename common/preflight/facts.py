@@ -65,3 +65,5 @@ class Facts:
     free_bytes: Mapping[str, int] = field(default_factory=dict)
     """Of the file systems that hold these directories."""
     server: Server | None = None
+    etcd: tuple[str, ...] = ()
+    """What is wrong with what is said of an etcd that is not the master's own."""

@@ -11,13 +11,21 @@ import socket
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from common.etcd.access import (
+    DEFAULT_PREFIX,
+    Access,
+    endpoint_problem,
+    file_problems,
+    prefix_problem,
+    problems,
+)
 from common.preflight import firewall, sockets
 from common.preflight.facts import Facts, Role, Server
 from common.preflight.rules import CONFIG, CONTROLLERS, FREE_LEAST_BYTES
@@ -53,9 +61,12 @@ OVERLAY_TRIAL = (
 )
 
 
-def facts(role: Role, server: str, clock: Clock) -> Facts:
-    """What is true of this machine; `server` is the master to join, '' when it is not known."""
-    settings = _settings(Path(CONFIG[role]))
+def facts(role: Role, server: str, clock: Clock, given: Mapping[str, str] | None = None) -> Facts:
+    """What is true of this machine; `server` is the master to join, '' when it is not known.
+
+    What is `given` stands above what the configuration file says.
+    """
+    settings = _settings(Path(CONFIG[role])) | dict(given or {})
     url = server or settings.get("master", "")
     is_node = role == "node"
     processes = sockets.processes()
@@ -64,7 +75,7 @@ def facts(role: Role, server: str, clock: Clock) -> Facts:
         has_systemd=Path("/run/systemd/system").is_dir(),
         now=clock.now(),
         settings=settings,
-        missing=tuple(_missing(role)),
+        missing=tuple(_missing(role, is_external="etcd-endpoints" in settings)),
         listeners=sockets.listeners(processes),
         agents=tuple(each for each in processes if each.name in AGENTS),
         routed_address=interfaces.routed_address(),
@@ -77,6 +88,7 @@ def facts(role: Role, server: str, clock: Clock) -> Facts:
         firewalls=tuple(_firewalls()),
         free_bytes={place: _free(Path(place)) for place in FREE_LEAST_BYTES},
         server=_server(url) if is_node and url else None,
+        etcd=() if is_node else tuple(etcd_problems(access_of(settings))),
     )
 
 
@@ -88,18 +100,53 @@ def _text(file: Path) -> str:
 
 
 def _settings(file: Path) -> dict[str, str]:
-    """The plain `key: value` lines of a configuration file and its drop-ins.
+    """The plain `key: value` lines of a configuration file and its drop-ins; the members of a list
+    with commas between them.
 
     No YAML: a machine on which nothing is installed has no library for it.
     """
     drop_ins = sorted(file.with_name(f"{file.name}.d").glob("*.yaml"))
-    lines = "\n".join(_text(each) for each in (file, *drop_ins)).splitlines()
-    found = (re.fullmatch(r"([a-z][a-z-]*):\s*[\"']?([^\s\"'#]+)[\"']?\s*(#.*)?", x) for x in lines)
-    return {match[1]: match[2] for match in found if match}
+    found: dict[str, str] = {}
+    key = ""
+    for line in "\n".join(_text(each) for each in (file, *drop_ins)).splitlines():
+        text = re.sub(r"(^|\s)#.*", "", line).rstrip()
+        if match := re.fullmatch(r"([a-z][a-z-]*):(?:\s+(\S.*))?", text):
+            key = match[1]
+            found[key] = _plain(match[2] or "")
+        elif key and (match := re.fullmatch(r"\s*-\s+(\S+)", text)):
+            found[key] = ",".join(filter(None, (found[key], _plain(match[1]))))
+    return {name: value for name, value in found.items() if value and " " not in value}
 
 
-def _missing(role: Role) -> Iterator[str]:
+def _plain(text: str) -> str:
+    """A value, or all of a list that is in one line, without brackets and quotes."""
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    return re.sub(r",\s+", ",", re.sub(r"[\"']", "", inner)).strip()
+
+
+def access_of(settings: Mapping[str, str]) -> Access:
+    """What the master's settings say of an etcd that is not its own."""
+    return Access(
+        endpoints=tuple(filter(None, settings.get("etcd-endpoints", "").split(","))),
+        cacert=settings.get("etcd-cacert", ""),
+        cert=settings.get("etcd-cert", ""),
+        key=settings.get("etcd-key", ""),
+        prefix=settings.get("etcd-prefix", DEFAULT_PREFIX),
+    )
+
+
+def etcd_problems(access: Access) -> Iterator[str]:
+    """What is wrong with it, without a question to it."""
+    of_texts = [*map(endpoint_problem, access.endpoints), prefix_problem(access.prefix)]
+    yield from filter(None, of_texts)
+    yield from problems(access)
+    yield from file_problems(access)
+
+
+def _missing(role: Role, *, is_external: bool) -> Iterator[str]:
     for program, package in PACKAGES[role].items():
+        if program == "etcd" and is_external:
+            continue
         if shutil.which(program) is None:
             yield package
     if importlib.util.find_spec("ensurepip") is None:

@@ -19,6 +19,7 @@ PORTS = {
     "etcd-peer-port": 2380,
 }
 """The master's, by the setting that names another."""
+OF_OWN_ETCD = ("etcd-client-port", "etcd-peer-port")
 CONFIG = {"master": "/etc/wherry/config.yaml", "node": "/etc/wherry/kubelet.yaml"}
 CONTROLLERS = ("cpu", "memory", "pids")
 PODMAN_LEAST = (4, 3)
@@ -83,6 +84,8 @@ def _machine(facts: Facts) -> Iterator[Finding]:
 
 def _master(facts: Facts) -> Iterator[Finding]:
     for setting, default in PORTS.items():
+        if setting in OF_OWN_ETCD and facts.settings.get("etcd-endpoints"):
+            continue
         port = _port(facts, setting, default)
         holder = facts.listeners.get(port)
         if holder is not None and holder.unit != "wherry-master.service":
@@ -90,6 +93,7 @@ def _master(facts: Facts) -> Iterator[Finding]:
                 f"port {port} is taken by {holder}: {_stop(holder)}, "
                 f"or set {setting} in {CONFIG['master']}"
             )
+    yield from map(Finding, facts.etcd)
     yield from _address(facts)
 
 

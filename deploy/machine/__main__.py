@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from common.etcd.access import DEFAULT_PREFIX
 from common.preflight import probe, rules
 from common.preflight.facts import Facts, Role
 from common.runtime.clock import SystemClock
@@ -24,7 +25,7 @@ from deploy.machine import observe, undo, wanted
 from deploy.machine.ledger import Ledger, LedgerError
 from deploy.machine.plan import Plan, plan, settled
 from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
-from deploy.machine.wanted import TOKEN_FILE, Wanted
+from deploy.machine.wanted import ETCD_FILES, TOKEN_FILE, Wanted
 
 CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.pem")
 USAGE = "deploy/install master|node ...; deploy/install --help tells more"
@@ -35,6 +36,11 @@ The master serves {url}. Next, here:
 and on each node, from a checkout:
   deploy/install node --server {url} --token-file FILE"""
 NEXT_OF_NODE = "The node is Ready: kubectl get nodes, on the master."
+
+
+ETCD_OPTIONS = {"etcd-endpoints": "URL[,URL...]", **dict.fromkeys(ETCD_FILES, "FILE")}
+ETCD_OPTIONS["etcd-prefix"] = "PREFIX"
+"""Settings of the master that an install writes; the files are copied."""
 
 
 class Refused(Exception):
@@ -63,7 +69,10 @@ def uninstall() -> None:
 
 def _add_roles(parser: argparse.ArgumentParser) -> None:
     roles = parser.add_subparsers(dest="role", required=True, metavar="master|node")
-    roles.add_parser("master", allow_abbrev=False).set_defaults(server="", token_file="")
+    master = roles.add_parser("master", allow_abbrev=False)
+    master.set_defaults(server="", token_file="")
+    for name, metavar in ETCD_OPTIONS.items():
+        master.add_argument(f"--{name}", default="", metavar=metavar)
     node = roles.add_parser("node", allow_abbrev=False)
     node.add_argument("--server", required=True, type=_url, metavar="https://HOST:6443")
     node.add_argument("--token-file", default="", metavar="FILE")
@@ -113,7 +122,9 @@ def begin(arguments: argparse.Namespace) -> None:
 def _checked(arguments: argparse.Namespace) -> Facts:
     """The machine's facts; raises Refused when something is in the way."""
     role: Role = arguments.role
-    facts = probe.facts(role, arguments.server, SystemClock())
+    given = {name: getattr(arguments, name.replace("-", "_"), "") for name in ETCD_OPTIONS}
+    given = {name: value for name, value in given.items() if value}
+    facts = probe.facts(role, arguments.server, SystemClock(), given)
     found = rules.check(role, facts)
     if arguments.verb == "begin":
         sys.stderr.write("".join(f"{each}\n" for each in found if not each.is_grave))
@@ -163,7 +174,20 @@ def _wanted(arguments: argparse.Namespace, facts: Facts) -> Wanted:
         return wanted.node(version, arguments.server)
     choices = [facts.settings.get("advertise-address"), facts.routed_address]
     choices += [each.address for each in reachable(facts.interfaces)]
-    return wanted.master(version, next(filter(None, choices)))
+    return wanted.master(version, next(filter(None, choices)), _etcd(facts))
+
+
+def _etcd(facts: Facts) -> wanted.Etcd | None:
+    """What was found to be in order of an etcd that is not the master's own; None without one."""
+    access = probe.access_of(facts.settings)
+    if not access.endpoints:
+        return None
+    files = {name: facts.settings[name] for name in ETCD_FILES if name in facts.settings}
+    return wanted.Etcd(
+        endpoints=access.endpoints,
+        pems={name: Path(file).read_text("ascii") for name, file in files.items()},
+        prefix="" if access.prefix == DEFAULT_PREFIX else access.prefix,
+    )
 
 
 def carry_out(hands: Hands, made: Plan, token: str, say: Callable[[str], None]) -> None:

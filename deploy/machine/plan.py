@@ -41,7 +41,7 @@ def plan(wanted: Wanted, found: Found, ledger: Ledger) -> Plan:
     steps: list[Step] = [
         *(_user(name) for name in users),
         *(Make(path) for path in directories),
-        *(Write(f.path, f.content, f.mode) for f in written),
+        *(Write(f.path, f.content, f.mode, f.group) for f in written),
         *(Link(path, target) for path, target in linked.items()),
         *(Run(f"masking {u}", ("systemctl", "mask", u)) for u in masked),
         *_services(wanted, found, changed, [f.path for f in written]),

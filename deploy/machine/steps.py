@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shutil
@@ -36,6 +37,8 @@ class Write:
     path: str
     content: str = field(repr=False)
     mode: int = 0o644
+    group: str = ""
+    """'' for that of whoever writes it."""
 
     @property
     def what(self) -> str:
@@ -120,7 +123,7 @@ class Hands:
                     self.place(step.path).mkdir(mode=0o755, parents=True, exist_ok=True)
                 case Remove():
                     self._remove(self.place(step.path), whole=step.whole)
-        except OSError as error:
+        except (OSError, KeyError) as error:
             raise StepFailed(f"{step.what}: {reason(error)}") from error
 
     def run(self, command: Sequence[str], text: str = "") -> str:
@@ -149,6 +152,8 @@ class Hands:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             out.write(step.content)
+            if step.group:
+                os.fchown(out.fileno(), -1, grp.getgrnam(step.group).gr_gid)
             os.fchmod(out.fileno(), step.mode)
         new.replace(place)
 

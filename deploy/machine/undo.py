@@ -110,7 +110,7 @@ def _files(ledger: Ledger, found: Found, *, purge: bool) -> Iterator[Step]:
         for user in ledger.users:
             if user in found.users:
                 yield Run(f"removing the user {user}", ("userdel", user))
-    for path in ledger.directories:
+    for path in sorted(ledger.directories, key=len, reverse=True):  # what is within goes first
         if path in found.paths:
             yield Remove(path, whole=purge and path == CONFIG_DIRECTORY)
     for path, target in ledger.links.items():

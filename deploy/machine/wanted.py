@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -10,6 +11,9 @@ PROGRAMS = "/opt/wherry"
 CURRENT = f"{PROGRAMS}/current"
 CONFIG_DIRECTORY = "/etc/wherry"
 TOKEN_FILE = f"{CONFIG_DIRECTORY}/join.token"
+ETCD_DIRECTORY = f"{CONFIG_DIRECTORY}/etcd"
+ETCD_FILES = {"etcd-cacert": "ca.crt", "etcd-cert": "client.crt", "etcd-key": "client.key"}
+"""What a master shows an etcd that is not its own, by the setting that names it."""
 SYSTEMD = "/etc/systemd/system"
 USER = "wherry"
 MASTER_UNITS = ("wherry-master.service",)
@@ -33,6 +37,8 @@ class File:
     content: str = field(repr=False)
     units: tuple[str, ...] = ()
     mode: int = 0o644
+    group: str = ""
+    """Who may read it beside root; '' for root's own."""
 
     @property
     def checksum(self) -> str:
@@ -62,22 +68,59 @@ def unit(name: str) -> str:
     return place.joinpath(name).read_text("utf-8")
 
 
-def master(version: str, address: str) -> Wanted:
-    """A master that is reached at an address; '' leaves it to its configuration."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Etcd:
+    """An etcd that is not the master's own."""
+
+    endpoints: tuple[str, ...]
+    pems: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What its files hold, by the setting that names each."""
+    prefix: str = ""
+    """'' for the usual one."""
+
+
+def master(version: str, address: str, etcd: Etcd | None = None) -> Wanted:
+    """A master that is reached at an address; '' leaves it to its configuration.
+
+    Without `etcd` it starts one of its own.
+    """
     config = HEADER.format(program="wherry-master")
     if address:
         config += f"advertise-address: {address}\n"
+    if etcd:
+        config += _etcd_settings(etcd)
     return Wanted(
         role="master",
         files=(
+            *(_etcd_files(etcd) if etcd else ()),
             File(path=f"{CONFIG_DIRECTORY}/config.yaml", content=config, units=MASTER_UNITS),
             *_units(MASTER_UNITS),
         ),
         links=_links(version),
+        directories=(
+            CONFIG_DIRECTORY,
+            *([ETCD_DIRECTORY] if etcd and etcd.pems else ()),
+        ),
         users=(USER,),
         units=MASTER_UNITS,
-        unwelcome=(ETCD,),
+        unwelcome=() if etcd else (ETCD,),
     )
+
+
+def _etcd_settings(etcd: Etcd) -> str:
+    lines = [f"etcd-endpoints: [{', '.join(etcd.endpoints)}]"]
+    lines += [f"{name}: {ETCD_DIRECTORY}/{ETCD_FILES[name]}" for name in etcd.pems]
+    if etcd.prefix:
+        lines.append(f"etcd-prefix: {etcd.prefix}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _etcd_files(etcd: Etcd) -> Iterator[File]:
+    """Copies, which the master's user may read wherever the admin keeps his own."""
+    for name, pem in etcd.pems.items():
+        path, is_key = f"{ETCD_DIRECTORY}/{ETCD_FILES[name]}", name == "etcd-key"
+        mode, group = (0o640, USER) if is_key else (0o644, "")
+        yield File(path=path, content=pem, units=MASTER_UNITS, mode=mode, group=group)
 
 
 def node(version: str, server: str) -> Wanted:

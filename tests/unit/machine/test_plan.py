@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.machine import ledger as ledgers
 from deploy.machine import undo, wanted
@@ -62,6 +63,54 @@ def test_a_bare_machine_becomes_a_master() -> None:
     assert {s.path for s in made.steps if isinstance(s, Link)} == set(MASTER.links)
     assert made.ledger.masked == ("etcd.service",)
     assert made.ledger.users == ("wherry",)
+
+
+ETCD = wanted.Etcd(
+    endpoints=("https://10.0.0.8:2379", "https://10.0.0.9:2379"),
+    pems={"etcd-cacert": "CA", "etcd-cert": "CERTIFICATE", "etcd-key": "KEY"},
+    prefix="/b",
+)
+
+
+def test_a_master_of_another_etcd_gets_its_files_and_leaves_that_etcd_alone() -> None:
+    want = wanted.master("/opt/wherry/1", "10.0.0.1", ETCD)
+    made = plan(want, Found(units={"etcd.service": RESTING}), begun("master"))
+    assert not any("etcd.service" in command for command in commands(made))
+    written = {step.path: step for step in made.steps if isinstance(step, Write)}
+    key = written["/etc/wherry/etcd/client.key"]
+    assert (key.content, key.mode, key.group) == ("KEY", 0o640, "wherry")
+    assert "KEY" not in repr(made)
+    assert yaml.safe_load(written["/etc/wherry/config.yaml"].content) == {
+        "advertise-address": "10.0.0.1",
+        "etcd-endpoints": ["https://10.0.0.8:2379", "https://10.0.0.9:2379"],
+        "etcd-cacert": "/etc/wherry/etcd/ca.crt",
+        "etcd-cert": "/etc/wherry/etcd/client.crt",
+        "etcd-key": "/etc/wherry/etcd/client.key",
+        "etcd-prefix": "/b",
+    }
+    found, ledger = after(want, made)
+    assert plan(want, found, ledger).steps == ()
+
+
+def test_a_new_certificate_for_etcd_restarts_the_master() -> None:
+    want = wanted.master("/opt/wherry/1", "10.0.0.1", ETCD)
+    found, ledger = after(want, plan(want, Found(), begun("master")))
+    renewed = replace(ETCD, pems={**ETCD.pems, "etcd-cert": "NEWER"})
+    made = plan(wanted.master("/opt/wherry/1", "10.0.0.1", renewed), found, ledger)
+    assert [step.what for step in made.steps] == [
+        "writing /etc/wherry/etcd/client.crt",
+        "restarting wherry-master.service",
+    ]
+
+
+def test_the_directory_of_etcds_files_goes_before_the_one_it_is_in() -> None:
+    want = wanted.master("/opt/wherry/1", "10.0.0.1", ETCD)
+    found, ledger = after(want, plan(want, Found(), begun("master")))
+    found = replace(found, paths=found.paths | set(ledger.directories))
+    steps = undo.removing(ledger, found, Remains(), purge=False)
+    removed = [step.path for step in steps if isinstance(step, Remove)]
+    assert "/etc/wherry/etcd/client.key" in removed
+    assert removed.index("/etc/wherry/etcd") < removed.index("/etc/wherry")
 
 
 def test_a_bare_machine_becomes_a_node() -> None:

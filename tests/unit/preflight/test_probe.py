@@ -100,16 +100,34 @@ def test_a_chain_is_named_as_nft_names_it() -> None:
 
 
 def test_settings_are_read_without_a_library(tmp_path: Path) -> None:
-    """Plain lines: what is deeper, or a list, is none that the rules ask for."""
+    """Plain lines, and lists; what is deeper is none that the rules ask for."""
     file = tmp_path / "config.yaml"
     file.write_text(
-        "# a comment\nadvertise-address: '10.0.0.1'  # mine\ntls-san:\n- a\nx: {y: 1}\n"
+        "# a comment\nadvertise-address: '10.0.0.1'  # mine\ntls-san:\n- a\n  - \"b\"  # two\n"
+        "x: {y: 1}\nempty:\netcd-endpoints: [https://a:1, 'https://b:2']\n"
     )
     (tmp_path / "config.yaml.d").mkdir()
     (tmp_path / "config.yaml.d" / "1.yaml").write_text("secure-port: 7443\n")
-    found = probe._settings(file)
-    assert (found["advertise-address"], found["secure-port"]) == ("10.0.0.1", "7443")
+    assert probe._settings(file) == {
+        "advertise-address": "10.0.0.1",
+        "tls-san": "a,b",
+        "etcd-endpoints": "https://a:1,https://b:2",
+        "secure-port": "7443",
+    }
     assert probe._settings(tmp_path / "none.yaml") == {}
+
+
+def test_what_is_said_of_an_etcd_of_ones_own(tmp_path: Path) -> None:
+    """What is given stands above the file; no package and no port of an own one is asked for."""
+    given = {"etcd-endpoints": "https://10.0.0.1:2379,nonsense", "etcd-cacert": f"{tmp_path}/ca"}
+    facts = probe.facts("master", "", SystemClock(), given)
+    assert "etcd-server" not in facts.missing
+    assert facts.etcd == (
+        "'nonsense' is not an endpoint of etcd such as https://10.0.0.1:2379",
+        "etcd-endpoints must be https:// all of them, or http:// all of them",
+        f"etcd-cacert: {tmp_path}/ca: no such file or directory",
+    )
+    assert probe.facts("master", "", SystemClock()).etcd == ()
 
 
 def test_a_date_of_http() -> None:

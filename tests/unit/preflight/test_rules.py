@@ -70,6 +70,13 @@ def test_other_ports_may_be_set_and_our_own_master_is_not_in_the_way() -> None:
     assert said("master", listeners=dict.fromkeys(rules.PORTS.values(), ours)) == []
 
 
+def test_an_etcd_that_is_not_ours_may_have_its_ports_and_must_be_named_rightly() -> None:
+    settings = {"etcd-endpoints": "https://10.0.0.1:2379"}
+    holders = {2379: ETCD, 2380: ETCD, 6443: ETCD}
+    found = said("master", settings=settings, listeners=holders, etcd=("etcd-key: /k: no",))
+    assert [line.partition(" is taken")[0] for line in found] == ["port 6443", "etcd-key: /k: no"]
+
+
 def test_the_address_of_a_master_must_be_plain() -> None:
     assert said("master", routed_address="", interfaces=(LAN,)) == []
     (several,) = said("master", routed_address="", interfaces=(LAN, OTHER))
