@@ -32,6 +32,7 @@ from master.apiserver.rpc.door import Door
 from master.apiserver.rpc.tools import ToolHandlers
 from master.config import MasterConfig
 from master.pki.pki import Pki
+from master.pki.renewal import Renewable
 from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
 from master.storage.external import ExternalEtcd, ExternalEtcdError
 from master.storage.marker import ForeignData
@@ -90,7 +91,8 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         following = Parts([Part("watch cache", cache.run, essential=True)], clock).run()
         running = asyncio.create_task(following)
         await cache.wait_for(1, START_TIMEOUT_SECONDS)
-        master = wiring.build(config, pki, store, cache, clock=clock, rng=rng)
+        renewed = [Renewable("etcd", etcd.renew_at, partial(etcd.renew, client))]
+        master = wiring.build(config, pki, store, cache, clock=clock, rng=rng, renewed=renewed)
         await wiring.bootstrap(master.registry)
         gc.freeze()  # a collection need not look at what stays until the end
         await serve(config, pki, master, stop, running, notifier)
@@ -111,6 +113,7 @@ def _etcd(config: MasterConfig, clock: Clock, rng: Rng) -> EmbeddedEtcd | Extern
         rng=rng,
         client_port=config.etcd_client_port,
         peer_port=config.etcd_peer_port,
+        certificate_lifetime=config.lifetime,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -15,7 +16,7 @@ from common.etcd import access
 from common.runtime import config, flags, interfaces
 from common.runtime.config import ConfigError
 from common.runtime.interfaces import Interface
-from common.runtime.values import Address, Cidr, Form, Port, cidr, duration
+from common.runtime.values import Address, Cidr, Form, Port, cidr, duration, seconds_of
 from master.controllers import registry
 
 FILE = "/etc/wherry/config.yaml"
@@ -101,6 +102,11 @@ class MasterConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
         EtcdPrefix, Meta(description="what all keys begin with in an etcd that is not its own")
     ] = access.DEFAULT_PREFIX
     log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long certificates are valid."""
+        return timedelta(seconds=seconds_of(self.certificate_lifetime))
 
     @property
     def api_service_address(self) -> str:

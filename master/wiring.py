@@ -7,7 +7,7 @@ arguments.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -31,6 +31,7 @@ from master.apiserver.admission.build import admission
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.jointokens import JoinTokens
+from master.apiserver.auth.live import LiveCalls
 from master.apiserver.auth.trust import Trust
 from master.apiserver.local import LocalClient
 from master.apiserver.registry.binding import BindingSubresource
@@ -61,7 +62,7 @@ from master.controllers.base import ControllerRunner
 from master.controllers.registry import ClusterFacts, controllers
 from master.controllers.signsoflife import SignsOfLife
 from master.pki.pki import Pki
-from master.pki.renewal import RenewalLoop
+from master.pki.renewal import Renewable, RenewalLoop
 from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
 from master.storage.compactor import Compactor
@@ -91,10 +92,18 @@ class Master:
 
 
 def build(
-    config: MasterConfig, pki: Pki, store: Store, cache: WatchCache, *, clock: Clock, rng: Rng
+    config: MasterConfig,
+    pki: Pki,
+    store: Store,
+    cache: WatchCache,
+    *,
+    clock: Clock,
+    rng: Rng,
+    renewed: Sequence[Renewable] = (),
 ) -> Master:
-    """A master over a store whose watch cache is ready."""
+    """A master over a store whose watch cache is ready. `renewed` is what else must be renewed."""
     trust = Trust(cache, clock)
+    live = LiveCalls(trust.problem, clock)
     registry, informers, hub = _registry(config, store, cache, trust, clock=clock, rng=rng)
     recorders: dict[str, EventRecorder] = {}
 
@@ -123,7 +132,8 @@ def build(
         Part("compactor", Compactor(store, clock).run),
         Part("memory", MemoryKeeper(clock).run),
         Part("stall watch", StallWatch().run),
-        Part("certificates", RenewalLoop([pki.renewable()], clock).run),
+        Part("calls that last", live.run),
+        Part("certificates", RenewalLoop([pki.renewable(), *renewed], clock).run),
     ]
     running += _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
@@ -141,13 +151,14 @@ def build(
         admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
     )
     authorizer = Authorizer(hub.node_of_pod, hub.used_by_node, trust.problem)
-    access = Access(authenticator, authorizer)
+    access = Access(authenticator, authorizer, live)
     unread = Unread(UNREAD_MAX_BYTES, clock)
     rest = RestServer(
         authenticator=authenticator,
         authorizer=authorizer,
         paths=_paths(config, pki, registry, cache, informers, parts),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock, unread=unread),
+        live=live,
         clock=clock,
         unread=unread,
     )
@@ -202,7 +213,7 @@ def _controllers(
         service_address=config.api_service_address,
     )
     signs = SignsOfLife(hub.silence_seconds, hub.heartbeats, clock.monotonic)
-    for controller in controllers(facts, pki.sign_node, signs):
+    for controller in controllers(facts, pki, signs):
         if controller.name not in config.disable_controllers:
             runner = ControllerRunner(
                 controller,

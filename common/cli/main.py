@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 
-from common.cli import apply, check, completion, get, logs, proxy, secretkey, token, versions
+from common.cli import (
+    apply,
+    certs,
+    check,
+    completion,
+    get,
+    kubeconfig,
+    logs,
+    node,
+    proxy,
+    secretkey,
+    token,
+    versions,
+)
 from common.client.https import ADMIN_KUBECONFIG
 from common.client.script import guarded
 from common.runtime.clock import SystemClock
@@ -25,7 +38,19 @@ def main() -> None:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     parser.set_defaults(local=False)
-    for verb in (apply, check, get, logs, proxy, secretkey, token, versions):
+    for verb in (
+        apply,
+        certs,
+        check,
+        get,
+        kubeconfig,
+        logs,
+        node,
+        proxy,
+        secretkey,
+        token,
+        versions,
+    ):
         verb.add_parser(verbs)
     completion.add_parser(verbs, parser)
     arguments = parser.parse_args()

@@ -49,7 +49,8 @@ class HttpsClient:
         connection = http.client.HTTPSConnection(
             self._host, self._port, context=self._context, timeout=TIMEOUT_SECONDS
         )
-        headers = {"Content-Type": "application/json"} if body else {}
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Content-Type": kind} if body else {}
         if self._bearer:
             headers["Authorization"] = f"Bearer {self._bearer}"
         try:
@@ -114,7 +115,9 @@ class KubeConfig:
         cluster = self._named(document, "clusters", self._text(context, "cluster"), "cluster")
         self._user = self._named(document, "users", self._text(context, "user"), "user")
         self.server = self._text(cluster, "server")
-        self._ports = _ports(cluster.get("extensions"))
+        extensions = cluster.get("extensions")
+        self.extensions = extensions if isinstance(extensions, list) else []
+        self._ports = _ports(self.extensions)
         self.ca_pem = self._decoded(cluster, "certificate-authority-data")
 
     def _read(self) -> dict[str, Any]:
@@ -206,9 +209,9 @@ def ports_extension(certificates: int, tokens: int) -> dict[str, Any]:
     }
 
 
-def _ports(extensions: Any) -> dict[str, int]:
+def _ports(extensions: list[Any]) -> dict[str, int]:
     """The ports of gRPC by credentials; whatever is no port is passed over."""
-    for entry in extensions if isinstance(extensions, list) else ():
+    for entry in extensions:
         if isinstance(entry, dict) and entry.get("name") == PORTS_EXTENSION:
             found = entry.get("extension")
             items = found.items() if isinstance(found, dict) else ()

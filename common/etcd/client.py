@@ -81,6 +81,19 @@ class EtcdClient:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._connection.close()
 
+    async def renew(self, tls: Tls) -> None:
+        """Show another certificate from now on, and trust other authorities.
+
+        Calls under way end where they began, and watches go on from where they are. Returns when
+        nothing is left of the former connection.
+        """
+        self._tls = tls
+        former, self._connection = self._connection, self._connect(self._members.current)
+        try:
+            await self._clock.sleep(self._timeout_seconds)
+        finally:
+            await former.close()
+
     @property
     def endpoint(self) -> str:
         """The one in use."""

@@ -51,6 +51,12 @@ def identity_of(certificate: x509.Certificate) -> Identity:
     return Identity(names[0], tuple(groups), serial_text(certificate), expires)
 
 
+def subject_values_of(request: x509.CertificateSigningRequest) -> tuple[list[str], list[str]]:
+    """The common names and the organizations that a request asks for. Raises CertificateError."""
+    users = subject_values(request.subject, NameOID.COMMON_NAME)
+    return users, subject_values(request.subject, NameOID.ORGANIZATION_NAME)
+
+
 def subject_values(subject: x509.Name, oid: x509.ObjectIdentifier) -> list[str]:
     """All values of one attribute, in order. Raises CertificateError for one that is no text."""
     values: list[str] = []

@@ -74,8 +74,8 @@ class CertificateSigningController:
             return self._approve(request, view, now)
         except CertificateError as error:
             why = str(error)[:MESSAGE_MAX]
-            _conclude(request, "Denied", "NodeRequestRefused", why, now)
-            return [_store(request, view, why)]
+            conclude(request, "Denied", "NodeRequestRefused", why, now)
+            return [store(request, view, why)]
 
     def _approve(
         self, request: CertificateSigningRequest, view: View, now: datetime
@@ -94,11 +94,11 @@ class CertificateSigningController:
         if known is not None:
             commands.append(_give(known, serial_of(certificate), renews=renews))
         text = "Auto approving node client certificate"
-        _conclude(request, "Approved", "AutoApproved", text, now)
+        conclude(request, "Approved", "AutoApproved", text, now)
         request.status.certificate = certificate
         return [
             *commands,
-            _store(request, view, f"{'renewal' if renews else 'join'} of node {node}"),
+            store(request, view, f"{'renewal' if renews else 'join'} of node {node}"),
         ]
 
 
@@ -182,14 +182,16 @@ def _give(known: Item, serial: str, *, renews: bool) -> Command:
     )
 
 
-def _store(request: CertificateSigningRequest, view: View, reason: str) -> Command:
+def store(request: CertificateSigningRequest, view: View, reason: str) -> Command:
+    """Store what was decided about a request."""
     resource = view[REQUESTS].resource
     return Update(resource=resource, body=request, reason=reason, subresource="status")
 
 
-def _conclude(
+def conclude(
     request: CertificateSigningRequest, kind: str, reason: str, message: str, now: datetime
 ) -> None:
+    """Decide about a request: `kind` is Approved or Denied."""
     stamp = times.to_time(now)
     request.status.conditions = (
         CertificateSigningRequestCondition(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
+from common.security.ca import Leaf
 from master.controllers.base import Controller
-from master.controllers.csrsigning import CertificateSigningController, Sign
+from master.controllers.csrsigning import CertificateSigningController
 from master.controllers.deployment import DeploymentController
 from master.controllers.endpoints import EndpointsController
 from master.controllers.endpointslice import EndpointSliceController
 from master.controllers.endpointslicemirroring import EndpointSliceMirroringController
 from master.controllers.garbagecollector import GarbageCollector
+from master.controllers.kubeconfigs import KubeconfigController
 from master.controllers.kubernetesservice import KubernetesServiceController
 from master.controllers.namespace import NamespaceController
 from master.controllers.nodelifecycle import NodeLifecycleController
@@ -38,15 +40,28 @@ class ClusterFacts:
     """The cluster IP of the service that leads there."""
 
 
-def controllers(facts: ClusterFacts, sign_node: Sign, signs: SignsOfLife) -> list[Controller]:
+class Signer(Protocol):
+    """The authority of client certificates. Both raise CertificateError."""
+
+    def sign_node(self, request_pem: bytes, node: str) -> bytes:
+        """A certificate for a node."""
+        ...
+
+    def sign_client(self, request_pem: bytes, leaf: Leaf) -> bytes:
+        """A certificate that says what `leaf` says."""
+        ...
+
+
+def controllers(facts: ClusterFacts, signer: Signer, signs: SignsOfLife) -> list[Controller]:
     """All controllers, by name."""
     return [
-        CertificateSigningController(sign_node),
+        CertificateSigningController(signer.sign_node),
         DeploymentController(),
         EndpointsController(),
         EndpointSliceController(),
         EndpointSliceMirroringController(),
         GarbageCollector(),
+        KubeconfigController(signer.sign_client),
         KubernetesServiceController(facts.address, facts.port, facts.service_address),
         NamespaceController(),
         NodeLifecycleController(signs),
@@ -63,7 +78,18 @@ def controllers(facts: ClusterFacts, sign_node: Sign, signs: SignsOfLife) -> lis
 def names() -> list[str]:
     """What the controllers are called where they are switched off."""
     nowhere = ClusterFacts(ca_pem=b"", address="", port=0, service_address="")
-    return [one.name for one in controllers(nowhere, _unasked, SignsOfLife(_unasked, (), _unasked))]
+    signs = SignsOfLife(_unasked, (), _unasked)
+    return [one.name for one in controllers(nowhere, _Nobody(), signs)]
+
+
+class _Nobody:
+    """A signer that signs nothing."""
+
+    def sign_node(self, request_pem: bytes, node: str) -> NoReturn:
+        _unasked()
+
+    def sign_client(self, request_pem: bytes, leaf: Leaf) -> NoReturn:
+        _unasked()
 
 
 def _unasked(*_: object) -> NoReturn:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
+from common.client.https import ports_extension
+from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from common.runtime.values import seconds_of
 from common.security.ca import CLIENT, SERVER, KeyPair, Leaf, issued_by
 from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
 from common.security.files import make_private_directory, write_private
@@ -18,7 +18,6 @@ from common.security.keyring import Keyring, load_or_create
 from common.security.validity import validity
 from master.config import MasterConfig
 from master.pki.authority import Authority
-from master.pki.kubeconfig import kubeconfig
 from master.pki.renewal import Renewable
 
 ADMIN = "admin"
@@ -41,7 +40,7 @@ class Pki:
     def __init__(self, config: MasterConfig, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._lifetime = timedelta(seconds=seconds_of(config.certificate_lifetime))
+        self._lifetime = config.lifetime
         place = Path(config.data_dir)
         self.directory = place / "pki"
         make_private_directory(self.directory)
@@ -67,13 +66,20 @@ class Pki:
                 lifetime=self._lifetime,
             )
         )
-        text = kubeconfig(self._config, self.server_ca.trusted, ADMIN, admin)
-        write_private(self._admin_kubeconfig, text)
+        write_private(self._admin_kubeconfig, kubeconfig(self._cluster(), ADMIN, admin))
         write_private(self.directory / "server.crt", self.serving.certificate_pem)
         write_private(self.directory / "server.key", self.serving.key_pem)
 
         for changed in self._watchers:
             changed()
+
+    def _cluster(self) -> Cluster:
+        config = self._config
+        return Cluster(
+            f"https://{config.advertise_address}:{config.secure_port}",
+            self.server_ca.trusted,
+            (ports_extension(config.node_port, config.script_port),),
+        )
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call that whenever something has changed."""
@@ -119,6 +125,10 @@ class Pki:
             usages=(CLIENT,),
             lifetime=self._lifetime,
         )
+        return self.client_ca.signer.sign_request(request_pem, leaf)
+
+    def sign_client(self, request_pem: bytes, leaf: Leaf) -> bytes:
+        """A client certificate that says what `leaf` says; raises CertificateError."""
         return self.client_ca.signer.sign_request(request_pem, leaf)
 
     def is_of_former(self, certificate_pem: bytes) -> bool:

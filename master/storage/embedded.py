@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from common.etcd.client import EtcdClient
@@ -23,6 +23,7 @@ from common.runtime.process import bound_to_parent
 from common.runtime.rng import Rng
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
 from common.security.files import make_private_directory, write_private
+from common.security.validity import validity
 from master.storage.etcd import EtcdStore
 from master.storage.marker import MARKER, check_marker
 
@@ -38,7 +39,6 @@ CIPHER_SUITES = (
 )
 """For TLS 1.2, where etcd would take SHA-1 too; those of TLS 1.3 are all strong."""
 
-_CERTIFICATE_LIFETIME = timedelta(days=1825)
 """New certificates are issued at every start of the master."""
 
 _RESTART = Backoff(initial_seconds=0.1, cap_seconds=10.0)
@@ -66,6 +66,7 @@ class EmbeddedEtcd:
         rng: Rng,
         client_port: int = 2379,
         peer_port: int = 2380,
+        certificate_lifetime: timedelta = timedelta(days=7),
         unsafe_no_fsync: bool = False,
     ) -> None:
         self._directory = directory
@@ -73,6 +74,7 @@ class EmbeddedEtcd:
         self._rng = rng
         self._client_port = client_port or _free_port()
         self._peer_port = peer_port or _free_port()
+        self._certificate_lifetime = certificate_lifetime
         self._unsafe_no_fsync = unsafe_no_fsync
         self._tls: Tls | None = None
         self._lock: int | None = None
@@ -105,6 +107,17 @@ class EmbeddedEtcd:
     def store(self, client: EtcdClient) -> EtcdStore:
         """The Store in it."""
         return EtcdStore(client, self._clock)
+
+    def renew_at(self) -> datetime:
+        """When its certificates are to be renewed."""
+        assert self._tls is not None
+        assert self._tls.certificate_pem is not None
+        return validity(self._tls.certificate_pem).renew
+
+    async def renew(self, client: EtcdClient) -> None:
+        """Renew its certificates, which it reads at each handshake, and that of a client."""
+        self._tls = self._issue_certificates()
+        await client.renew(self._tls)
 
     async def start(self, timeout_seconds: float = 30.0) -> None:
         """Return when etcd answers and its data is this master's. Raises EmbeddedEtcdError."""
@@ -170,11 +183,11 @@ class EmbeddedEtcd:
                 dns_names=(SERVER_NAME, "localhost"),
                 addresses=(HOST,),
                 usages=(SERVER, CLIENT),  # it is both towards its peers
-                lifetime=_CERTIFICATE_LIFETIME,
+                lifetime=self._certificate_lifetime,
             )
         )
         client = authority.issue(
-            Leaf(common_name="wherry-master", usages=(CLIENT,), lifetime=_CERTIFICATE_LIFETIME)
+            Leaf(common_name="wherry-master", usages=(CLIENT,), lifetime=self._certificate_lifetime)
         )
         for name, pair in (("server", server), ("client", client)):
             write_private(pki / f"{name}.crt", pair.certificate_pem)

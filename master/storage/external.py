@@ -1,6 +1,7 @@
 """An etcd that is not the master's own: it is reached, and never started, stopped or configured."""
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 from common.etcd.access import Access
@@ -34,6 +35,7 @@ class ExternalEtcd:
         self._directory = directory
         self._clock = clock
         self._rng = rng
+        self._read_at = _changed_at(access)
 
     def client(self, timeout_seconds: float = 5.0) -> EtcdClient:
         """A new client; the caller closes it. Raises OSError for a file that cannot be read."""
@@ -48,6 +50,18 @@ class ExternalEtcd:
     def store(self, client: EtcdClient) -> EtcdStore:
         """The Store in it."""
         return EtcdStore(client, self._clock, prefix=self._access.prefix, shared=True)
+
+    def renew_at(self) -> datetime:
+        """When its files are to be read again: now, if somebody has changed them."""
+        changed = _changed_at(self._access) != self._read_at
+        return (datetime.min if changed else datetime.max).replace(tzinfo=UTC)
+
+    async def renew(self, client: EtcdClient) -> None:
+        """Read the certificates again that the user has renewed."""
+        self._read_at = _changed_at(self._access)
+        tls = _tls(self._access)
+        assert tls is not None, "without files none has changed"
+        await client.renew(tls)
 
     async def start(self, timeout_seconds: float = 60.0) -> None:
         """Return when etcd answers and what lies below the prefix is this master's.
@@ -94,3 +108,16 @@ def _tls(access: Access) -> Tls | None:
 
 def _read(path: str) -> bytes | None:
     return Path(path).read_bytes() if path else None
+
+
+def _changed_at(access: Access) -> tuple[int, ...]:
+    """When each of its files was last changed, in nanoseconds; 0 for one that is not there."""
+    files = (access.cacert, access.cert, access.key)
+    return tuple(_mtime(Path(file)) for file in files if file)
+
+
+def _mtime(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

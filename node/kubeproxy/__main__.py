@@ -22,7 +22,6 @@ import psutil
 import uvloop
 
 from common.etcd.client import EtcdClient
-from common.etcd.types import Tls
 from common.runtime import process
 from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
@@ -32,6 +31,7 @@ from common.systemd import exits, journal
 from common.systemd.notify import Notifier
 from node.kubeproxy import config as configuration
 from node.kubeproxy.config import KubeProxyConfig
+from node.kubeproxy.credentials import PKI, Follower, tls
 from node.kubeproxy.dataplane.nftables import NftablesDataplane
 from node.kubeproxy.proxy import Proxy
 from node.kubeproxy.report import serving
@@ -43,7 +43,6 @@ log = logging.getLogger("kubeproxy")
 NAME = "wherry-kube-proxy"
 POLL_SECONDS = 0.5
 T = TypeVar("T")
-SERVER_NAME = "wherry-master"
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def main() -> None:
         config = configuration.parse(sys.argv[1:])
         journal.configure(NAME, encoding=config.log_format)
         notifier = Notifier.take()
-        own = wait_for_certificate(Path(config.data_dir) / "node-pki", notifier)
+        own = wait_for_certificate(Path(config.data_dir) / PKI, notifier)
         config = wait_for_ranges(config, notifier)
         uvloop.run(run(config, own, notifier))
     except (ConfigError, ValueError) as error:
@@ -130,15 +129,16 @@ async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> 
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     host = urlsplit(config.master).hostname
     clock = SystemClock()
-    tls = Tls(own.ca, own.certificate, own.key, SERVER_NAME)
     target = f"{host}:{config.node_port or own.node_port}"
-    client = EtcdClient([target], tls, clock=clock, rng=SystemRng())
+    client = EtcdClient([target], tls(own), clock=clock, rng=SystemRng())
+    keeping = Follower(Path(config.data_dir) / PKI, own, client, clock)
     table = Table(node_facts(config))
     dataplane = NftablesDataplane(table.node, Offload(threads=1, name="nftables"))
     proxy = Proxy(client, table, dataplane, clock=clock)
     gc.freeze()
     async with serving(f"{config.run_dir}/kube-proxy.sock", table):
         running = asyncio.create_task(proxy.run(), name="proxy")
+        renewing = asyncio.create_task(keeping.run(), name="credentials")
         living = asyncio.create_task(notifier.keep_alive(clock), name="watchdog")
         notifier.ready(f"node {config.node_name}, services of {config.master}")
         stopping = asyncio.create_task(stop.wait())
@@ -147,8 +147,9 @@ async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> 
             await running
         notifier.stopping()
         running.cancel()
+        renewing.cancel()
         living.cancel()
-        await asyncio.gather(running, living, return_exceptions=True)
+        await asyncio.gather(running, renewing, living, return_exceptions=True)
     await client.close()
 
 

@@ -3,11 +3,13 @@
 A Node's annotation says the serial number of the certificate that it was registered with, another
 one that of a certificate that was made to replace it. Whoever deletes the Node ends its machine's
 rights, and a certificate that has registered a Node once registers no other: its number stays
-allocated. A machine comes back by joining anew.
+allocated. A machine comes back by joining anew. A kubeconfig's certificate counts while its Secret
+has its number.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +17,8 @@ import msgspec
 from common.runtime.clock import Clock
 from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
+from common.security.kubeconfigs import GROUP as KUBECONFIGS
+from common.security.kubeconfigs import NAME_PREFIX, NAMESPACE, SERIAL
 from master.apiserver.auth.authorizer import node_name
 from master.storage.entry import Entry
 from master.storage.watchcache import WatchCache
@@ -37,6 +41,10 @@ class _Status(msgspec.Struct):
 class _Node(msgspec.Struct):
     metadata: _Metadata
     status: _Status = msgspec.field(default_factory=_Status)
+
+
+class _Record(msgspec.Struct):
+    data: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class _Known(NamedTuple):
@@ -69,8 +77,19 @@ class Trust:
         """Why a certificate does not count; '' for one that does, and for tokens."""
         if identity.expires <= self._clock.now().timestamp():
             return "the certificate has expired"
+        if KUBECONFIGS in identity.groups:
+            return self._problem_of_kubeconfig(identity)
         name = node_name(identity)
         return self._problem_of_node(name, identity.serial) if name is not None else ""
+
+    def _problem_of_kubeconfig(self, identity: Identity) -> str:
+        entry = self._cache.find("secrets", NAME_PREFIX + identity.user, NAMESPACE)
+        if entry is None:
+            return f"the kubeconfig {identity.user} was revoked"
+        data = msgspec.json.decode(entry.data, type=_Record).data
+        if data.get(SERIAL) != base64.b64encode(identity.serial.encode()).decode():
+            return f"the kubeconfig {identity.user} was revoked, and made again"
+        return ""
 
     def _problem_of_node(self, name: str, serial: str) -> str:
         entry = self._cache.find("nodes", name)

@@ -10,17 +10,17 @@ from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.security.identity import Identity
 from master.apiserver.registry import csrrules, noderestriction
 
-SIGNING_CONTROLLER = "system:controller:csrsigning"
+SIGNING_CONTROLLERS = ("system:controller:csrsigning", "system:controller:kubeconfigs")
 
 
 def check(user: Identity, resource: Resource, new: Any, old: Any) -> None:
     """Raise StatusError 403 or 422 for a change of status that is not for this user.
 
-    The controller that signs requests of nodes decides and signs in one write: no request is ever
+    The controllers that sign requests decide and sign in one write: no request is ever
     approved without the certificate that it was approved for.
     """
     noderestriction.check_status_update(user, resource, new, old)
-    if isinstance(new, CertificateSigningRequest) and user.user != SIGNING_CONTROLLER:
+    if isinstance(new, CertificateSigningRequest) and user.user not in SIGNING_CONTROLLERS:
         found = errors.first(csrrules.added_decisions(new, old))
         if found:
             raise errors.invalid_object(resource.group, resource.kind, new.metadata.name, found)

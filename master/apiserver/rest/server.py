@@ -21,6 +21,7 @@ from common.runtime.unread import Unread
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import Authenticator, impersonated
 from master.apiserver.auth.authorizer import Attributes, Authorizer
+from master.apiserver.auth.live import LiveCalls
 from master.apiserver.rest import negotiate, outflow, requestinfo
 from master.apiserver.rest.connections import Connection, Doorman, Site, held_for
 from master.apiserver.rest.paths import Paths
@@ -41,6 +42,7 @@ class RestServer:
         authorizer: Authorizer,
         paths: Paths,
         resources: Resources,
+        live: LiveCalls,
         clock: Clock,
         unread: Unread,
     ) -> None:
@@ -48,6 +50,7 @@ class RestServer:
         self._authorizer = authorizer
         self._paths = paths
         self._resources = resources
+        self._live = live
         self._unread = unread
         self.log = SparingLog(log, clock, per_second=5.0, burst=100.0)
         """For what callers can cause who were not let in."""
@@ -102,7 +105,11 @@ class RestServer:
             self._authorizer.authorize(user, wanted)
             return await self._paths.answer(request, parts)
         self._authorizer.authorize(user, info.attributes())
-        return await self._resources.answer(request, info, parameters, user)
+        end = self._live.begin(identity)
+        try:
+            return await self._resources.answer(request, info, parameters, user)
+        finally:
+            end()
 
     def _log_denial(self, request: web.Request, error: StatusError) -> None:
         """Who from where wanted what. Never the credentials."""

@@ -12,6 +12,7 @@ from common.api.scheme import Scheme
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import MASTERS, Authenticator
 from master.apiserver.auth.authorizer import Attributes, Authorizer
+from master.apiserver.auth.live import LiveCalls
 from master.apiserver.rest.requestinfo import check_segment
 from master.apiserver.rpc.door import Caller
 from protos.cluster_v1_pb2 import ResourceName
@@ -20,13 +21,22 @@ from protos.cluster_v1_pb2 import ResourceName
 class Access:
     """The rules of REST for gRPC calls: the same authenticator, the same authorizer."""
 
-    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
+    def __init__(
+        self, authenticator: Authenticator, authorizer: Authorizer, live: LiveCalls
+    ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._live = live
 
     def caller(self, context: Any) -> Identity:
-        """The identity of a client certificate or of a bearer token; raises StatusError 401."""
-        return self._authenticator.authenticate(*_credentials(context), source(context.peer()))
+        """The identity of a client certificate or of a bearer token; raises StatusError 401.
+
+        The call ends when that counts no longer.
+        """
+        identity = self._authenticator.authenticate(*_credentials(context), source(context.peer()))
+        end = self._live.begin(identity)
+        context.add_done_callback(lambda _: end())
+        return identity
 
     def account(self, context: Any) -> Caller:
         """Whose account a call goes to, before anything of it is read."""

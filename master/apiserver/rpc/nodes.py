@@ -20,7 +20,7 @@ from common.runtime.clock import Clock
 from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizer import node_name
-from master.apiserver.auth.trust import Trust
+from master.apiserver.auth.trust import REJOIN, Trust
 from master.apiserver.rpc import intake
 from master.apiserver.rpc.access import source
 from master.apiserver.rpc.hub import NodeHub, NodeStream
@@ -82,7 +82,10 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             came_from = source(context.peer())
             node, status = await self._reports.register(identity, name, hello.node, came_from)
         except StatusError as error:
-            await context.abort(code_of(error), error.message[:MESSAGE_MAX])
+            code = code_of(error)
+            if REJOIN in error.message:  # a kubelet that hears this looks for a new token
+                code = grpc.StatusCode.UNAUTHENTICATED
+            await context.abort(code, error.message[:MESSAGE_MAX])
             raise
         stream = self._hub.open(name, identity)
         stream.certificate, stream.boot_id = _certificate(context), hello.boot_id

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from common.api import conditions, errors
+import math
+from datetime import UTC, datetime
+
+from common.api import conditions, errors, times
 from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
-from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE
+from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
 from master.apiserver.registry.node import NodeStrategy
@@ -40,7 +43,7 @@ class Reports:
         reported, _ = codec.decode_request(data, Node)
         status = codec.encode(reported.status)
         labels = own_labels(reported.metadata.labels)
-        said = {NODE_CERTIFICATE: identity.serial, CALLS_FROM: source}
+        said = {NODE_CERTIFICATE: identity.serial, CALLS_FROM: source, **_end(identity)}
         reported.metadata = ObjectMeta(name=name, labels=labels, annotations=said)
         ctx = Context(user=identity)
         try:
@@ -87,6 +90,7 @@ class Reports:
             if said.setdefault(NODE_CERTIFICATE, serial) != serial:
                 why = f"it belongs to another certificate; to take it over, {REJOIN}"
                 raise errors.forbidden_request(self._nodes, name, why)
+            said.update(_end(identity))
             said[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
             return node
 
@@ -162,3 +166,10 @@ class Reports:
             return
         ctx, options = Context(user=identity), DeleteOptions(grace_period_seconds=0, uid=gone.uid)
         await self._pipeline.delete(ctx, self._pods, gone.namespace, gone.name, options)
+
+
+def _end(identity: Identity) -> dict[str, str]:
+    """What people may read of the end of a certificate."""
+    if math.isinf(identity.expires):
+        return {}
+    return {EXPIRES: times.to_time(datetime.fromtimestamp(identity.expires, UTC))}

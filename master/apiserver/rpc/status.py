@@ -14,6 +14,7 @@ from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.runtime.clock import SystemClock
 from common.runtime.sparing import SparingLog
+from master.apiserver.auth.live import ending
 
 log = logging.getLogger(__name__)
 denials = SparingLog(log, SystemClock(), per_second=5.0, burst=100.0)
@@ -74,7 +75,8 @@ async def refuse(context: Any, error: StatusError) -> None:
 async def answering(context: Any, method: str) -> AsyncIterator[None]:
     """Whatever goes wrong inside becomes a Status; denials are logged, never the credentials."""
     try:
-        yield
+        with ending():
+            yield
     except StatusError as error:
         if error.code in (401, 403):
             denials.warning(

@@ -71,7 +71,7 @@ def of_gateway(method: str) -> Handle:
 
 def reflection() -> Handle:
     authenticator = Authenticator(admin_token="t", join_token=lambda token: None, clock=FakeClock())
-    tools = ToolHandlers(Access(authenticator, NOBODY))
+    tools = ToolHandlers(Access(authenticator, NOBODY, NOBODY))
     details = SimpleNamespace(method=f"{REFLECTION}ServerReflectionInfo")
     handle: Handle = tools.service(details).stream_stream
     return handle

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import yaml
 
-from common.client.https import ports_extension
 from common.security.ca import KeyPair
-from master.config import MasterConfig
 
 
-def kubeconfig(config: MasterConfig, authorities: bytes, user: str, pair: KeyPair) -> bytes:
-    """The text of a kubeconfig for this master; `authorities` are those of its servers (PEM)."""
+class Cluster(NamedTuple):
+    """A cluster as kubeconfigs name it."""
+
+    server: str
+    authorities: bytes
+    """Those of its servers (PEM)."""
+    extensions: Sequence[Mapping[str, Any]] = ()
+
+
+def kubeconfig(cluster: Cluster, user: str, pair: KeyPair) -> bytes:
+    """The text of a kubeconfig."""
+    described = {
+        "server": cluster.server,
+        "certificate-authority-data": _encoded(cluster.authorities),
+    }
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
-            {
-                "name": "wherry",
-                "cluster": {
-                    "server": f"https://{config.advertise_address}:{config.secure_port}",
-                    "certificate-authority-data": _encoded(authorities),
-                    "extensions": [ports_extension(config.node_port, config.script_port)],
-                },
-            }
+            {"name": "wherry", "cluster": {**described, "extensions": list(cluster.extensions)}}
         ],
         "users": [
             {

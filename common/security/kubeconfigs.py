@@ -1,0 +1,13 @@
+"""Kubeconfigs of people and programs: what their certificates say, and how the cluster knows them.
+
+A certificate of this group counts while there is a Secret for its user that has its serial number.
+"""
+
+GROUP = "wherry.dev:kubeconfigs"
+SIGNER = "wherry.dev/kubeconfig"
+NAMESPACE = "kube-system"
+SECRET_TYPE = "wherry.dev/kubeconfig"  # noqa: S105 - a type, not a secret
+NAME_PREFIX = "kubeconfig-"
+SERIAL, EXPIRES, GROUPS = "serial", "expires", "groups"
+"""The keys of that Secret: in hex, in RFC 3339, and separated by commas."""
+NAME_MAX = 63

@@ -1,0 +1,61 @@
+"""Calls that last: they end when the certificate of their caller counts no longer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from common.api import errors
+from common.runtime.clock import Clock
+from common.security.identity import Identity
+
+LOOK_SECONDS = 2.0
+
+
+class Ended(str):
+    """The message by which a call is cancelled: why its caller is not trusted any more."""
+
+
+class LiveCalls:
+    """The tasks that answer calls, and who called."""
+
+    def __init__(self, problem: Callable[[Identity], str], clock: Clock) -> None:
+        """`problem` says why a certificate does not count; '' when it does."""
+        self._problem = problem
+        self._clock = clock
+        self._tasks: dict[asyncio.Task[object], Identity] = {}
+
+    def begin(self, identity: Identity) -> Callable[[], None]:
+        """The current task answers a caller, until what is returned is called."""
+        task = asyncio.current_task()
+        if task is None or not identity.serial:
+            return lambda: None
+        self._tasks[task] = identity
+
+        def end() -> None:
+            self._tasks.pop(task, None)
+
+        return end
+
+    async def run(self) -> None:
+        """Look after all of them until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            for task, identity in list(self._tasks.items()):
+                if problem := self._problem(identity):
+                    self._tasks.pop(task, None)
+                    task.cancel(Ended(problem))
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """A call that is ended inside the block raises StatusError 401."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if not error.args or not isinstance(error.args[0], Ended) or task is None:
+            raise
+        task.uncancel()
+        raise errors.unauthorized(error.args[0]) from error
