@@ -7,7 +7,7 @@ arguments.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -26,7 +26,9 @@ from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
 from common.runtime.unread import Unread
+from common.security.ca import key_id
 from common.security.identity import Identity
+from common.security.kubeconfigs import NAMESPACE
 from master.apiserver.admission.build import admission
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
@@ -58,11 +60,14 @@ from master.apiserver.rpc.nodes import NodeService
 from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
 from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
+from master.controllers import kubeconfigs
 from master.controllers.base import ControllerRunner
 from master.controllers.registry import ClusterFacts, controllers
+from master.controllers.rootca import RootCaController
 from master.controllers.signsoflife import SignsOfLife
 from master.pki.pki import Pki
 from master.pki.renewal import Renewable, RenewalLoop
+from master.pki.rotation import NodeState, Rotation
 from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
 from master.storage.compactor import Compactor
@@ -120,6 +125,7 @@ def build(
         renew = pki.is_of_former(certificate_pem)
         return node_v1_pb2.Trust(authorities=pki.server_ca.trusted, renew=renew)
 
+    pki.watch(lambda: hub.tell_trust(trust_of))
     nodes = NodeService(hub, reports, sessions, trust, trust_of, recorder("kubelet"), clock=clock)
     for name, handler in (
         ("nodes", hub.node_changed),
@@ -156,7 +162,7 @@ def build(
     rest = RestServer(
         authenticator=authenticator,
         authorizer=authorizer,
-        paths=_paths(config, pki, registry, cache, informers, parts),
+        paths=_paths(config, pki, registry, cache, informers, parts, hub),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock, unread=unread),
         live=live,
         clock=clock,
@@ -174,11 +180,13 @@ def _paths(
     cache: WatchCache,
     informers: Mapping[str, Informer],
     parts: Parts,
+    hub: NodeHub,
 ) -> Paths:
     """What is served outside of the resources."""
     return Paths(
         scheme=SCHEME,
-        ca_pem=pki.server_ca.trusted,
+        ca_pem=lambda: pki.server_ca.trusted,
+        rotation=_rotation(pki, hub, informers),
         ports={"certificates": config.node_port, "tokens": config.script_port},
         address=f"{config.advertise_address}:{config.secure_port}",
         version=metadata.version("wherry"),
@@ -191,6 +199,22 @@ def _paths(
         degraded=lambda: parts.problems(essential=False),
         heavy=registry.pipeline.heavy,
     )
+
+
+def _rotation(pki: Pki, hub: NodeHub, informers: Mapping[str, Informer]) -> Rotation:
+    def nodes() -> dict[str, NodeState]:
+        streams = hub.streams
+        found = {item.name: NodeState(connected=False) for item in informers["nodes"].lister.list()}
+        for name in found.keys() & streams.keys():
+            stream = streams[name]
+            found[name] = NodeState(True, stream.certificate, stream.trusts)
+        return found
+
+    def former_kubeconfigs() -> Iterator[str]:
+        records = informers["secrets"].lister.list(NAMESPACE)
+        return kubeconfigs.of_others(records, key_id(pki.client_ca.signer.certificate_pem))
+
+    return Rotation(pki, nodes, former_kubeconfigs)
 
 
 def _controllers(
@@ -207,7 +231,7 @@ def _controllers(
     """A part for each controller that is not switched off."""
     parts = []
     facts = ClusterFacts(
-        ca_pem=pki.server_ca.trusted,
+        ca_pem=lambda: pki.server_ca.trusted,
         address=config.advertise_address,
         port=config.secure_port,
         service_address=config.api_service_address,
@@ -224,6 +248,8 @@ def _controllers(
                 rng=rng,
             )
             parts.append(Part(f"controller {controller.name}", runner.run))
+            if controller.name == RootCaController.name:
+                pki.watch(runner.again)
     return parts
 
 

@@ -221,7 +221,7 @@ class Node:
             writer=self._writer,
         )
         log_server = LogServer(self._kubelet, self._clock, self._offload)
-        self._sessions = Sessions(self._stream.stub, log_server.logs)
+        self._sessions = Sessions(log_server.logs)
 
     def _make_tools(self, config: KubeletConfig, data: Path, run_dir: Path) -> Tools:
         selinux = SELINUX.exists()
@@ -283,6 +283,7 @@ class Node:
             machine_id=self._machine.machine_id,
             version=self._machine.version,
             node=await self._kubelet.registration(self._pod_cidr),
+            trusts=credentials.digest(self._held.current.ca),
         )
 
     def _welcome(self, welcome: node_v1_pb2.Welcome) -> None:

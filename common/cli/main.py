@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from common.cli import (
     apply,
+    ca,
     certs,
     check,
     completion,
@@ -40,6 +41,7 @@ def main() -> None:
     parser.set_defaults(local=False)
     for verb in (
         apply,
+        ca,
         certs,
         check,
         get,

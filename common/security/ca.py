@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -33,6 +33,9 @@ BUNDLE_MAX = 8
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+E = TypeVar("E", x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier)
 
 
 class CertificateError(Exception):
@@ -187,16 +190,28 @@ def certificates_in(pem: bytes) -> list[bytes]:
     return [each.public_bytes(Encoding.PEM) for each in found]
 
 
-def issued_by(certificate_pem: bytes, authority_pem: bytes) -> bool:
-    """Whether a certificate is of an authority. Raises CertificateError."""
+def digest(pem: bytes) -> str:
+    """A short text that is another one for other certificates."""
+    return hashlib.sha256(pem).hexdigest()
+
+
+def authority_of(certificate_pem: bytes) -> str:
+    """The key id, in hex, of the authority that has signed it. Raises CertificateError."""
+    found = _extension(certificate_pem, x509.AuthorityKeyIdentifier)
+    return (found.key_identifier or b"").hex()
+
+
+def key_id(authority_pem: bytes) -> str:
+    """The key id, in hex, of an authority. Raises CertificateError."""
+    return _extension(authority_pem, x509.SubjectKeyIdentifier).digest.hex()
+
+
+def _extension(pem: bytes, kind: type[E]) -> E:
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
-    except InvalidSignature:
-        return False
-    except (ValueError, TypeError) as error:
-        raise CertificateError(f"not a certificate: {error}") from error
-    return True
+        extensions = x509.load_pem_x509_certificate(pem).extensions
+        return extensions.get_extension_for_class(kind).value
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise CertificateError(f"not a certificate of ours: {error}") from error
 
 
 def serial_of(certificate_pem: bytes) -> str:

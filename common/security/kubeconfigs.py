@@ -8,6 +8,7 @@ SIGNER = "wherry.dev/kubeconfig"
 NAMESPACE = "kube-system"
 SECRET_TYPE = "wherry.dev/kubeconfig"  # noqa: S105 - a type, not a secret
 NAME_PREFIX = "kubeconfig-"
-SERIAL, EXPIRES, GROUPS = "serial", "expires", "groups"
-"""The keys of that Secret: in hex, in RFC 3339, and separated by commas."""
+SERIAL, EXPIRES, GROUPS, AUTHORITY = "serial", "expires", "groups", "authority"
+"""The keys of that Secret: number in hex, time in RFC 3339, groups separated by commas, key id in
+hex."""
 NAME_MAX = 63

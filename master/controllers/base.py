@@ -194,6 +194,13 @@ class ControllerRunner:
         for key in self._controller.keys(self._view, resource, old, new):
             self._queue.add(key)
 
+    def again(self) -> None:
+        """Look at everything again: something has changed that no object says."""
+        for name in self._controller.watches:
+            lister = self._informers[name].lister
+            for one in lister.list():
+                self._on_change(lister.resource, None, one)
+
     async def run(self) -> None:
         """Work until cancelled; called again after a failure, go on with what was left."""
         for informer in self._informers.values():

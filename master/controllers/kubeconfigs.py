@@ -6,7 +6,7 @@ Kubernetes' own signer of clients has no such record, and signs for no administr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -17,10 +17,11 @@ from common.api.types.core_v1 import Secret
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Create, Update
 from common.client.informer import Item
-from common.security.ca import CLIENT, CertificateError, Leaf, serial_of
+from common.security.ca import CLIENT, CertificateError, Leaf, authority_of, serial_of
 from common.security.csr import check_request
 from common.security.identity import subject_values_of
 from common.security.kubeconfigs import (
+    AUTHORITY,
     EXPIRES,
     GROUP,
     GROUPS,
@@ -86,7 +87,7 @@ class KubeconfigController:
                 f"there is a kubeconfig {leaf.common_name} already: revoke it, or take another name"
             )
         certificate = self._sign(request.spec.request, leaf)
-        record = _record(request, leaf, serial_of(certificate), now)
+        record = _record(request, leaf, certificate, now)
         conclude(request, "Approved", "Recorded", f"recorded as {record.metadata.name}", now)
         request.status.certificate = certificate
         why = f"kubeconfig {leaf.common_name}"
@@ -119,7 +120,9 @@ def _leaf(request: CertificateSigningRequest) -> Leaf:
     )
 
 
-def _record(request: CertificateSigningRequest, leaf: Leaf, serial: str, now: datetime) -> Secret:
+def _record(
+    request: CertificateSigningRequest, leaf: Leaf, certificate: bytes, now: datetime
+) -> Secret:
     expires = times.to_time(now + leaf.lifetime)
     groups = ",".join(name for name in leaf.organizations if name != GROUP)
     return Secret(
@@ -129,9 +132,23 @@ def _record(request: CertificateSigningRequest, leaf: Leaf, serial: str, now: da
             annotations={REQUEST: request.metadata.uid},
         ),
         type=SECRET_TYPE,
-        data={SERIAL: serial.encode(), EXPIRES: expires.encode(), GROUPS: groups.encode()},
+        data={
+            SERIAL: serial_of(certificate).encode(),
+            EXPIRES: expires.encode(),
+            GROUPS: groups.encode(),
+            AUTHORITY: authority_of(certificate).encode(),
+        },
     )
 
 
 def _request_of(record: Item) -> str:
     return record.decode(Secret).metadata.annotations.get(REQUEST, "")
+
+
+def of_others(records: Iterable[Item], authority: str) -> Iterator[str]:
+    """The names of the kubeconfigs that another authority has signed than the one with that id."""
+    for each in records:
+        if each.name.startswith(NAME_PREFIX):
+            secret = each.decode(Secret)
+            if secret.type == SECRET_TYPE and secret.data.get(AUTHORITY) != authority.encode():
+                yield each.name.removeprefix(NAME_PREFIX)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -31,7 +32,7 @@ from master.controllers.volumeprotection import VolumeProtectionController
 class ClusterFacts:
     """What controllers are told of the cluster."""
 
-    ca_pem: bytes
+    ca_pem: Callable[[], bytes]
     """What pods check the API server with."""
     address: str
     """Where this master serves the API, for pods; with `port`."""
@@ -77,7 +78,7 @@ def controllers(facts: ClusterFacts, signer: Signer, signs: SignsOfLife) -> list
 
 def names() -> list[str]:
     """What the controllers are called where they are switched off."""
-    nowhere = ClusterFacts(ca_pem=b"", address="", port=0, service_address="")
+    nowhere = ClusterFacts(ca_pem=_unasked, address="", port=0, service_address="")
     signs = SignsOfLife(_unasked, (), _unasked)
     return [one.name for one in controllers(nowhere, _Nobody(), signs)]
 

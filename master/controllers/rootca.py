@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -27,8 +27,8 @@ class RootCaController:
     name: ClassVar[str] = "rootca"
     watches: ClassVar[Sequence[str]] = ("namespaces", "configmaps")
 
-    def __init__(self, ca_pem: bytes) -> None:
-        self._data = {"ca.crt": ca_pem.decode()}
+    def __init__(self, ca_pem: Callable[[], bytes]) -> None:
+        self._ca_pem = ca_pem
 
     def keys(
         self, view: View, resource: Resource, old: Item | None, new: Item | None
@@ -41,13 +41,14 @@ class RootCaController:
         if not active(view, key):
             return []
         item = view["configmaps"].get(key, NAME)
+        data = {"ca.crt": self._ca_pem().decode()}
         if item is None:
-            body = ConfigMap(metadata=ObjectMeta(name=NAME, namespace=key), data=self._data)
+            body = ConfigMap(metadata=ObjectMeta(name=NAME, namespace=key), data=data)
             reason = f"namespace {key} has no root certificate"
             return [Create(resource=CONFIG_MAPS, namespace=key, body=body, reason=reason)]
         found = item.decode(ConfigMap)
-        if found.data == self._data:
+        if found.data == data:
             return []
-        found.data = self._data
+        found.data = data
         reason = f"root certificate of namespace {key} was changed"
         return [Update(resource=CONFIG_MAPS, body=found, reason=reason)]

@@ -11,7 +11,7 @@ from common.client.https import ports_extension
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from common.security.ca import CLIENT, SERVER, KeyPair, Leaf, issued_by
+from common.security.ca import CLIENT, SERVER, KeyPair, Leaf, authority_of, key_id
 from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
 from common.security.files import make_private_directory, write_private
 from common.security.keyring import Keyring, load_or_create
@@ -133,7 +133,7 @@ class Pki:
 
     def is_of_former(self, certificate_pem: bytes) -> bool:
         """Whether a client certificate is of an authority that does not sign any more."""
-        return not issued_by(certificate_pem, self.client_ca.signer.certificate_pem)
+        return authority_of(certificate_pem) != key_id(self.client_ca.signer.certificate_pem)
 
 
 def _is_address(name: str) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,8 @@ class Handlers:
     network: Callable[[node_v1_pb2.Network], None]
     removed: Callable[[str], None]
     synced: Callable[[set[str]], None]
-    open_session: Callable[[node_v1_pb2.OpenSession], None]
+    open_session: Callable[[node_v1_pb2.OpenSession, AbstractContextManager[Any]], None]
+    """Takes a stub, too, whose channel stays open until the end of its block."""
     trust: Callable[[node_v1_pb2.Trust], None]
     refused: Callable[[], None]
     """The master does not take this node's certificate."""
@@ -72,12 +73,17 @@ class Handlers:
 class _Link:
     """A channel with its control stream, and the sessions that use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        """Later ones have higher numbers."""
         self.channel: grpc.aio.Channel | None = None
         self.welcomed = False
-        self.ended = False
+        self.over = asyncio.Event()
+        """The stream has ended."""
+        self.error: grpc.aio.AioRpcError | None = None
+        """By what."""
         self.network = node_v1_pb2.Network()
-        self._users = 0
+        self.users = 0
         self.unused = asyncio.Event()
         self.unused.set()
 
@@ -86,17 +92,22 @@ class _Link:
         assert self.channel is not None
         return node_v1_pb2_grpc.NodeServiceStub(self.channel)
 
-    @contextmanager
-    def use(self) -> Iterator[Any]:
-        """A stub whose channel stays open until the end of the block."""
-        self._users += 1
-        self.unused.clear()
-        try:
-            yield self.stub()
-        finally:
-            self._users -= 1
-            if not self._users:
-                self.unused.set()
+
+class _Use(AbstractContextManager[Any]):
+    """Keeps a channel open from now to the end of the block, which has a stub of it."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link = link
+        link.users += 1
+        link.unused.clear()
+
+    def __enter__(self) -> Any:
+        return self._link.stub()
+
+    def __exit__(self, *_: object) -> None:
+        self._link.users -= 1
+        if not self._link.users:
+            self._link.unused.set()
 
 
 class ControlStream:
@@ -116,6 +127,7 @@ class ControlStream:
         self._ready = asyncio.Event()
         self._link: _Link | None = None
         """The one that the master listens to."""
+        self._newest = 0
         self._heartbeat_seconds = 5
 
     @property
@@ -148,58 +160,61 @@ class ControlStream:
         """The newest usage, sent with the next heartbeat."""
         self._usage = usage
 
-    def stub(self) -> AbstractContextManager[Any]:
-        """A stub for a session: of the present channel, open until the end of the block."""
-        assert self._link is not None
-        return self._link.use()
-
     async def run(self, handlers: Handlers) -> None:
         """Hold the stream until cancelled."""
-        failures = 0
-        links: set[asyncio.Task[Any]] = set()
+        failures = number = 0
+        holding: set[asyncio.Task[None]] = set()
         try:
             while True:
                 self._held.changed.clear()
-                link = _Link()
-                ending = asyncio.create_task(self._converse(link, handlers))
-                links = {ending, *(task for task in links if not task.done())}
-                if await _changes_before(self._held.changed, ending):
+                number += 1
+                link = _Link(number)
+                task = asyncio.create_task(self._hold(link, handlers))
+                holding = {task, *(one for one in holding if not one.done())}
+                await _first(task, link.over, self._held.changed)
+                if task.done():
+                    task.result()
+                if self._held.changed.is_set():
                     continue
-                error = await ending
                 failures = 1 if link.welcomed else failures + 1
-                retry = REFUSED if error and error.code() in REFUSALS else RECONNECT
-                if error:
-                    _tell(error, handlers)
-                seconds = retry.delay_seconds(failures, self._rng.random())
+                seconds = self._tell(link.error, handlers).delay_seconds(
+                    failures, self._rng.random()
+                )
                 await sleep_or_event(self._clock, seconds, self._held.changed)
         finally:
-            for task in links:
-                task.cancel()
-            await asyncio.gather(*links, return_exceptions=True)
+            for one in holding:
+                one.cancel()
+            await asyncio.gather(*holding, return_exceptions=True)
 
-    async def _converse(self, link: _Link, handlers: Handlers) -> grpc.aio.AioRpcError | None:
-        """One stream, from hello to its end; with what has ended it.
+    def _tell(self, error: grpc.aio.AioRpcError | None, handlers: Handlers) -> Backoff:
+        """Log why a stream has ended; answers how soon there is another one."""
+        if error is None:
+            return RECONNECT
+        refused = error.code() in REFUSALS
+        what = "the master refuses this node" if refused else "the master cannot be reached"
+        log.warning(what, extra={"error": f"{error.code().name}: {error.details()}"})
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            handlers.refused()
+        return REFUSED if refused else RECONNECT
 
-        The channel of a stream that another one has followed stays for as long as sessions use it.
-        """
+    async def _hold(self, link: _Link, handlers: Handlers) -> None:
+        """One stream, from hello to its end; its channel stays for as long as sessions use it."""
         hello = await handlers.hello()
         async with _channel(self._address, self._held.current) as link.channel:
             try:
                 stream = link.stub().Control(self._outgoing(link, hello))
                 await self._receive(link, stream, handlers)
             except grpc.aio.AioRpcError as error:
-                return error
+                link.error = error
             finally:
-                link.ended = True
+                link.over.set()
                 if self._link is link:
                     self._link = None
-            if self._is_former(link):
-                await link.unused.wait()
-        return None
+            await link.unused.wait()
 
     def _is_former(self, link: _Link) -> bool:
-        """Whether the master listens to another stream by now."""
-        return link.welcomed and self._link is not link and self._link is not None
+        """Whether the master listens to a later stream by now."""
+        return link.number < self._newest
 
     async def _receive(self, link: _Link, stream: AsyncIterator[Any], handlers: Handlers) -> None:
         """Hand the master's messages on. What a former stream still says of pods is old."""
@@ -217,7 +232,7 @@ class ControlStream:
         """Hand one message on."""
         match message.WhichOneof("message"):
             case "welcome":
-                link.welcomed, self._link = True, link
+                link.welcomed, self._link, self._newest = True, link, link.number
                 self._heartbeat_seconds = max(1, message.welcome.heartbeat_seconds)
                 self._unsent = dict.fromkeys(self._reports)
                 log.info("connected", extra={"epoch": message.welcome.epoch})
@@ -241,7 +256,7 @@ class ControlStream:
             case "accepted":
                 self._accepted(message.accepted)
             case "session":
-                handlers.open_session(message.session)
+                handlers.open_session(message.session, _Use(link))
             case "trust":
                 handlers.trust(message.trust)
 
@@ -263,7 +278,7 @@ class ControlStream:
         """
         yield FromNode(hello=hello)
         next_heartbeat = 0.0
-        while not link.ended:
+        while not link.over.is_set():
             self._ready.clear()
             if self._link is link:
                 for message in self._drain():
@@ -303,24 +318,14 @@ def _channel(address: str, own: Credentials) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, credentials, OPTIONS)
 
 
-async def _changes_before(changed: asyncio.Event, ending: asyncio.Task[Any]) -> bool:
-    """Whether an event is set while a task runs."""
-    waiting = asyncio.create_task(changed.wait())
+async def _first(task: asyncio.Task[None], *events: asyncio.Event) -> None:
+    """Return when a task has ended or one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
     try:
-        await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, *waits}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        waiting.cancel()
-    return not ending.done()
-
-
-def _tell(error: grpc.aio.AioRpcError, handlers: Handlers) -> None:
-    """Log why a stream has ended."""
-    said = f"{error.code().name}: {error.details()}"
-    refused = error.code() in REFUSALS
-    what = "the master refuses this node" if refused else "the master cannot be reached"
-    log.warning(what, extra={"error": said})
-    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        handlers.refused()
+        for wait in waits:
+            wait.cancel()
 
 
 def changed(network: node_v1_pb2.Network, change: node_v1_pb2.NetworkChange) -> node_v1_pb2.Network:

@@ -6,6 +6,7 @@ Loads no cryptography: what must be known of the certificate stands as text befo
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import ssl
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,11 @@ def load(directory: Path) -> Credentials | None:
     port = directory / PORT_FILE
     node_port = int(port.read_text("ascii")) if port.exists() else NODE_PORT
     return _read(file, text, authority.read_bytes(), node_port)
+
+
+def digest(authorities: bytes) -> str:
+    """How a node tells the master which authorities it trusts."""
+    return hashlib.sha256(authorities).hexdigest()
 
 
 def text_of(certificate: bytes, key: bytes, renew: datetime, expires: datetime) -> bytes:

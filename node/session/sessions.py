@@ -23,14 +23,13 @@ Logs = Callable[[node_v1_pb2.LogRequest], AsyncGenerator[bytes, None]]
 class Sessions:
     """Serves the sessions of a node."""
 
-    def __init__(self, stub: Callable[[], AbstractContextManager[Any]], logs: Logs) -> None:
-        self._stub = stub
+    def __init__(self, logs: Logs) -> None:
         self._logs = logs
         self._running: set[asyncio.Task[None]] = set()
 
-    def open(self, request: node_v1_pb2.OpenSession) -> None:
-        """Begin a session in the background."""
-        task = asyncio.create_task(self._serve(self._stub(), request))
+    def open(self, request: node_v1_pb2.OpenSession, using: AbstractContextManager[Any]) -> None:
+        """Begin a session in the background; `using` enters with a stub to open it by."""
+        task = asyncio.create_task(self._serve(using, request))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 

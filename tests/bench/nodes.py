@@ -175,7 +175,7 @@ def _handlers(number: int) -> Handlers:
         network=lambda _: None,
         removed=lambda _: None,
         synced=lambda _: None,
-        open_session=lambda _: None,
+        open_session=lambda *_: None,
         trust=lambda _: None,
         refused=lambda: None,
     )

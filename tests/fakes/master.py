@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import socket
@@ -116,6 +117,11 @@ class RunningMaster:
             context.load_cert_chain(file)
             file.unlink()
         return context
+
+    def connection(self, certificate: KeyPair | None) -> http.client.HTTPSConnection:
+        """A connection of its own; the caller closes it."""
+        context = self.context(certificate)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=60)
 
     def with_certificate(self, certificate: KeyPair | None = None) -> Settings:
         """gRPC with a client certificate; the administrator's when none is given."""

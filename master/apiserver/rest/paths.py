@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ Checks = dict[str, Callable[[], str]]
 """Readiness checks by name; each answers '' when it is well, else what is wrong."""
 Problems = Callable[[], Mapping[str, str]]
 """What is wrong with parts without which the master is still of use, by name."""
+ROTATION = "rotation"
 _DISCOVERY = ("APIGroupDiscoveryList",)
 _YEAR_SECONDS = 31_536_000
 # As a Content-Type the @ would not be a media type.
@@ -34,6 +35,18 @@ _VERSION_2 = {
 """The Content-Type of OpenAPI v2 by what a client accepts."""
 
 
+class Rotation(Protocol):
+    """The rotation of the authorities."""
+
+    def state(self) -> dict[str, object]:
+        """How far it is."""
+        ...
+
+    def step(self, name: str, *, force: bool) -> None:
+        """Take a step; raises StatusError."""
+        ...
+
+
 class Paths:
     """Answers everything outside of /api/V/... and /apis/G/V/... resources."""
 
@@ -41,7 +54,8 @@ class Paths:
         self,
         *,
         scheme: Scheme,
-        ca_pem: bytes,
+        ca_pem: Callable[[], bytes],
+        rotation: Rotation,
         ports: Mapping[str, int],
         address: str,
         version: str,
@@ -53,6 +67,7 @@ class Paths:
         self._openapi = OpenAPI(scheme)
         self._openapi.index()  # makes every document now, for it takes longer than a request may
         self._ca_pem = ca_pem
+        self._rotation = rotation
         self._ports = dict(ports)
         """Of gRPC, by the credentials that callers have."""
         self._address = address
@@ -69,7 +84,7 @@ class Paths:
             case ["version"]:
                 return _json(self._version_info())
             case ["cacerts"]:
-                return web.Response(body=self._ca_pem, content_type="application/x-pem-file")
+                return web.Response(body=self._ca_pem(), content_type="application/x-pem-file")
             case ["livez", *_]:
                 return web.Response(text="ok")
             case ["readyz", *_]:
@@ -104,7 +119,9 @@ class Paths:
         }
 
     async def answer(self, request: web.Request, parts: list[str]) -> web.Response:
-        """Discovery, OpenAPI and the list of paths."""
+        """Discovery, OpenAPI, the list of paths, and the rotation of the authorities."""
+        if parts[0] == ROTATION:
+            return self._rotate(request, parts[1:])
         if request.method not in ("GET", "HEAD"):
             raise errors.unknown_path()
         match parts:
@@ -146,6 +163,17 @@ class Paths:
             case ["openapi", "v2"]:
                 return await self._version_2(request)
         return web.Response(status=404, text="404 page not found\n")
+
+    def _rotate(self, request: web.Request, parts: list[str]) -> web.Response:
+        """What `wherry ca rotate` asks and wants: GET /rotation, POST /rotation/STEP."""
+        match request.method, parts:
+            case "GET", []:
+                pass
+            case "POST", [step]:
+                self._rotation.step(step, force=request.query.get("force") == "true")
+            case _:
+                raise errors.unknown_path()
+        return _json(self._rotation.state())
 
     def _groups(self, request: web.Request, *, core: bool) -> web.Response:
         form = negotiate.accepted(request.headers.get("Accept", ""), _DISCOVERY)

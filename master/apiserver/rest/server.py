@@ -24,7 +24,7 @@ from master.apiserver.auth.authorizer import Attributes, Authorizer
 from master.apiserver.auth.live import LiveCalls
 from master.apiserver.rest import negotiate, outflow, requestinfo
 from master.apiserver.rest.connections import Connection, Doorman, Site, held_for
-from master.apiserver.rest.paths import Paths
+from master.apiserver.rest.paths import ROTATION, Paths
 from master.apiserver.rest.resources import BODY_MAX_BYTES, Resources
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,9 @@ class RestServer:
         user = impersonated(identity, request.headers, groups)
         info = requestinfo.parse(request.method, parts, parameters, self._resources.scheme)
         if info is None:
-            wanted = Attributes(request.method.lower(), None, path=raw_path)
+            # Everybody who is known may get what is no resource, but for this.
+            verb = "rotate" if parts[0] == ROTATION else request.method.lower()
+            wanted = Attributes(verb, None, path=raw_path)
             self._authorizer.authorize(user, wanted)
             return await self._paths.answer(request, parts)
         self._authorizer.authorize(user, info.attributes())

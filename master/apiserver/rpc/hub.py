@@ -60,7 +60,7 @@ class NodeStream:
         """A later stream of the same node has begun, or the node is not trusted any more."""
         self.certificate = b""
         """What the node has shown, as PEM."""
-        self.boot_id = ""
+        self.boot_id = self.trusts = ""
         self.trust: node_v1_pb2.Trust | None = None
         """Whom the node is to trust, still to be told."""
         self.network_changes: list[node_v1_pb2.NetworkChange] | None = None

@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 
 from common.api.errors import StatusError
-from common.api.types.core_v1 import Node
 from common.client.events import EventRecorder
 from common.runtime.clock import Clock
 from common.security.ca import CertificateError
@@ -89,13 +88,18 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             raise
         stream = self._hub.open(name, identity)
         stream.certificate, stream.boot_id = _certificate(context), hello.boot_id
+        stream.trusts = hello.trusts
         stream.trust = self._trust_of(stream.certificate)
         stream.status = status
+        welcome = node_v1_pb2.Welcome(
+            pod_cidr=node.spec.podCIDR, epoch=stream.epoch, heartbeat_seconds=HEARTBEAT_SECONDS
+        )
+        stream.outbox.put_nowait(ToNode(welcome=welcome))  # before anybody asks for a session
         log.info("node connected", extra={"object": name, "epoch": stream.epoch})
         tasks = [
             asyncio.create_task(self._read(stream, request_iterator)),
             asyncio.create_task(self._write_reports(stream)),
-            asyncio.create_task(self._feed(stream, node)),
+            asyncio.create_task(self._feed(stream)),
             asyncio.create_task(stream.replaced.wait()),
             asyncio.create_task(self._expired(identity)),
         ]
@@ -147,12 +151,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         while not self._trust.problem(identity):
             await self._clock.sleep(TRUST_SECONDS)
 
-    async def _feed(self, stream: NodeStream, node: Node) -> None:
-        """Welcome, every pod, Synced, and then what changes."""
-        welcome = node_v1_pb2.Welcome(
-            pod_cidr=node.spec.podCIDR, epoch=stream.epoch, heartbeat_seconds=HEARTBEAT_SECONDS
-        )
-        await stream.outbox.put(ToNode(welcome=welcome))
+    async def _feed(self, stream: NodeStream) -> None:
+        """Every pod, Synced, and then what changes."""
         self._hub.tell_everything(stream)
         await self._tell_due(stream)
         await stream.outbox.put(ToNode(synced=node_v1_pb2.Synced()))
@@ -229,6 +229,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
 
     async def _write_reports(self, stream: NodeStream) -> None:
         """Store what was reported, one after the other; heartbeats do not wait for it."""
+        await self._patiently(self._reports.take_over, stream, stream.node)
         while True:
             await stream.reports_event.wait()
             stream.reports_event.clear()

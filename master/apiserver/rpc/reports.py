@@ -11,7 +11,7 @@ from common.api.errors import StatusError
 from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
-from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE
+from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
 from master.apiserver.registry.node import NodeStrategy
@@ -78,23 +78,36 @@ class Reports:
     async def _refresh(self, ctx: Context, name: str, reported: Node, identity: Identity) -> Node:
         """Bring labels and address of a known node up to date; its own choice of labels stays.
 
-        With the certificate that was made to replace the one of before, that counts no longer.
         Raises StatusError 403 when it was registered with another certificate.
         """
 
         def change(node: Node) -> Node:
             node.metadata.labels.update(reported.metadata.labels)
             serial, said = identity.serial, node.metadata.annotations
-            if said.get(NEXT_CERTIFICATE) == serial:
-                said[NODE_CERTIFICATE] = said.pop(NEXT_CERTIFICATE)
-            if said.setdefault(NODE_CERTIFICATE, serial) != serial:
+            present = said.setdefault(NODE_CERTIFICATE, serial)
+            if present == REVOKED or serial not in (present, said.get(NEXT_CERTIFICATE)):
                 why = f"it belongs to another certificate; to take it over, {REJOIN}"
                 raise errors.forbidden_request(self._nodes, name, why)
-            said.update(_end(identity))
             said[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
             return node
 
         return codec.decode(await self._pipeline.update(ctx, self._nodes, "", name, change), Node)
+
+    async def take_over(self, identity: Identity, name: str) -> None:
+        """The certificate that a node has used replaces the one of before, which counts no longer.
+
+        When the node's stream is there: it is what follows the stream of the former one.
+        """
+
+        def change(node: Node) -> Node:
+            said = node.metadata.annotations
+            if said.get(NEXT_CERTIFICATE) == identity.serial:
+                said[NODE_CERTIFICATE] = said.pop(NEXT_CERTIFICATE)
+            if said.get(NODE_CERTIFICATE) == identity.serial:
+                said.update(_end(identity))
+            return node
+
+        await self._pipeline.update(Context(user=identity), self._nodes, "", name, change)
 
     async def _ensure_lease(self, ctx: Context, node: Node) -> None:
         """The Lease that shows heartbeats; its renewTime is overlaid when it is read."""

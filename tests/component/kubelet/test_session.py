@@ -107,7 +107,7 @@ class Node:
             assign=assign,
             removed=self.removed.append,
             synced=self.synced.append,
-            open_session=lambda request: None,
+            open_session=lambda request, using: None,
             trust=self.trusts.append,
             refused=lambda: None,
         )

@@ -1,7 +1,7 @@
 """A log on its way to a master over gRPC: its reader on the node ends when the session does."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,6 +14,7 @@ from protos import node_v1_pb2, node_v1_pb2_grpc
 
 WAIT_SECONDS = 10.0
 Frame = node_v1_pb2.SessionFrame
+Open = Callable[[node_v1_pb2.OpenSession], None]
 
 
 class Master(node_v1_pb2_grpc.NodeServiceServicer):
@@ -75,14 +76,16 @@ async def log() -> Log:
 
 
 @pytest.fixture
-async def sessions(master: Master, log: Log) -> AsyncIterator[Sessions]:
-    """A node's sessions on a channel to the master."""
+async def open_session(master: Master, log: Log) -> AsyncIterator[Open]:
+    """Begins a session of a node, on a channel to the master."""
     server = grpc.aio.server()
     node_v1_pb2_grpc.add_NodeServiceServicer_to_server(master, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Sessions(lambda: nullcontext(node_v1_pb2_grpc.NodeServiceStub(channel)), log.read)
+        stub = node_v1_pb2_grpc.NodeServiceStub(channel)
+        made = Sessions(log.read)
+        yield lambda request: made.open(request, nullcontext(stub))
     await server.stop(None)
 
 
@@ -93,28 +96,28 @@ async def until(event: asyncio.Event) -> None:
 
 
 async def test_a_log_is_sent_whole_and_then_its_end(
-    master: Master, log: Log, sessions: Sessions
+    master: Master, log: Log, open_session: Open
 ) -> None:
     log.whole = True
-    sessions.open(node_v1_pb2.OpenSession(id="s1"))
+    open_session(node_v1_pb2.OpenSession(id="s1"))
     await until(master.whole)
     assert master.heard == [Frame(id="s1"), Frame(data=b"hello\n"), Frame(end=True)]
 
 
 async def test_a_log_that_is_not_there_is_told(
-    master: Master, log: Log, sessions: Sessions
+    master: Master, log: Log, open_session: Open
 ) -> None:
     log.error = errors.StatusError(404, "NotFound", "no such log")
-    sessions.open(node_v1_pb2.OpenSession(id="s1"))
+    open_session(node_v1_pb2.OpenSession(id="s1"))
     await until(master.whole)
     assert b"no such log" in master.heard[-1].error
 
 
 @pytest.mark.parametrize("failure", ["", "the master goes"])
 async def test_the_reader_of_a_followed_log_ends_with_its_session(
-    master: Master, log: Log, sessions: Sessions, failure: str
+    master: Master, log: Log, open_session: Open, failure: str
 ) -> None:
-    sessions.open(node_v1_pb2.OpenSession(id="s1"))
+    open_session(node_v1_pb2.OpenSession(id="s1"))
     await until(log.said)
     master.failure = failure
     master.enough.set()

@@ -269,7 +269,7 @@ async def test_kubelet(master: RunningMaster, impostor: tuple[str, int, list[byt
         assign=lambda _: "",
         removed=lambda _: None,
         synced=lambda _: None,
-        open_session=lambda _: None,
+        open_session=lambda *_: None,
         trust=lambda _: None,
         refused=lambda: None,
     )

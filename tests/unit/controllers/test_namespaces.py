@@ -57,12 +57,12 @@ def test_a_default_service_account(cluster: Cluster) -> None:
 def test_nothing_is_made_in_a_namespace_that_goes(cluster: Cluster) -> None:
     namespace(cluster, deleting=True)
     assert cluster.reconcile(ServiceAccountController(), "x") == []
-    assert cluster.reconcile(RootCaController(b"pem"), "x") == []
+    assert cluster.reconcile(RootCaController(lambda: b"pem"), "x") == []
     assert cluster.reconcile(ServiceAccountController(), "unknown") == []
 
 
 def test_the_root_certificate_is_made_and_kept(cluster: Cluster) -> None:
-    controller = RootCaController(b"pem")
+    controller = RootCaController(lambda: b"pem")
     namespace(cluster)
     cluster.reconcile(controller, "x")
     found = cluster.get(ConfigMap, "kube-root-ca.crt", "x")
@@ -129,7 +129,7 @@ def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> Non
 
 
 def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
-    facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
+    facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
     made = controllers(
         facts, lambda request, node: b"", SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
     )
@@ -145,7 +145,7 @@ def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
 
 
 def test_controllers_do_not_import_each_other() -> None:
-    facts = ClusterFacts(b"pem", "10.0.0.1", 6443, "10.43.0.1")
+    facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
     signs = SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
     made = controllers(facts, lambda request, node: b"", signs)
     modules = {type(controller).__module__ for controller in made}

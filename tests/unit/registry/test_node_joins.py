@@ -145,6 +145,10 @@ async def test_both_certificates_count_until_the_new_one_is_used(pipeline: Pipel
     assert not await trusted(pipeline, "")
     node = await register(pipeline, "a1")
     assert node.metadata.annotations[NEXT_CERTIFICATE] == "b2", "it may not have it yet"
+    await register(pipeline, "b2")
+    assert await trusted(pipeline, "a1"), "its stream is there until the new one is"
+    identity = Identity("system:node:n1", ("system:nodes",), "b2")
+    await Reports(pipeline).take_over(identity, "n1")
     node = await register(pipeline, "b2")
     assert node.metadata.annotations[NODE_CERTIFICATE] == "b2"
     assert NEXT_CERTIFICATE not in node.metadata.annotations

@@ -326,12 +326,16 @@ def test_protobuf_has_all_of_it() -> None:
     assert extensions["x-kubernetes-list-map-keys"] == "- name\n"
 
 
+NOBODY: Any = None
+
+
 @pytest.fixture
 def paths() -> Iterator[Paths]:
     offload = Offload(threads=1)
     yield Paths(
         scheme=SCHEME,
-        ca_pem=b"",
+        ca_pem=lambda: b"",
+        rotation=NOBODY,
         ports={},
         address="127.0.0.1:6443",
         version="0",

@@ -39,6 +39,9 @@ class FakeReports:
         """A pod's status."""
         await self._store(report.name)
 
+    async def take_over(self, identity: Identity, name: str) -> None:
+        """The node's certificate is used."""
+
     async def node_status(self, identity: Identity, name: str, data: bytes) -> None:
         """A node's status."""
         await self._store("node")

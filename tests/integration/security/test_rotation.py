@@ -1,0 +1,236 @@
+"""Certificates are renewed and authorities followed by others, and no request fails (G8 to G10)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from common.api.errors import StatusError
+from common.client.https import ConnectionFailed, KubeConfig
+from common.runtime.clock import SystemClock
+from common.runtime.rng import SystemRng
+from common.security.ca import KeyPair, authority_of, key_id
+from node.session import credentials, join
+from node.session.control import ControlStream, Handlers
+from node.session.credentials import Held
+from node.session.renewal import Renewal, by_process
+from node.session.sessions import Sessions
+from protos import node_v1_pb2
+from tests.fakes.master import RunningMaster
+from tests.integration.security.test_access import wherry
+
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
+WAIT_SECONDS = 30.0
+PODS = "/api/v1/namespaces/default/pods"
+POD = {
+    "metadata": {"name": "p"},
+    "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]},
+}
+LOG = f"{PODS}/p/log"
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[RunningMaster]:
+    """One of its own: its authorities are replaced."""
+    made = RunningMaster(tmp_path)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+class Machine:
+    """What a kubelet has of certificates and streams, without pods."""
+
+    def __init__(self, master: RunningMaster, directory: Path) -> None:
+        token = directory / "token"
+        token.write_text(wherry(master, "token", "create"))
+        self.directory = directory / "node-pki"
+        who = join.Machine("n1", "m1")
+        pause = threading.Event()
+        join.join(self.directory, master.url, str(token), who, lambda: bool(pause.wait(0.1)))
+        own = credentials.load(self.directory)
+        assert own is not None
+        self.held, clock, rng = Held(own), SystemClock(), SystemRng()
+        address = f"127.0.0.1:{master.node_port}"
+        self.stream = ControlStream(address, self.held, clock=clock, rng=rng)
+        self.renewal = Renewal(
+            self.directory,
+            self.held,
+            str(token),
+            by_process(self.directory, master.url, "n1", "m1"),
+            clock=clock,
+            rng=rng,
+        )
+        self._sessions = Sessions(self._logs)
+        self.over = asyncio.Event()
+        """Followed logs end."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        nothing: Callable[..., None] = lambda *_: None  # noqa: E731
+        handlers = Handlers(
+            hello=self._hello,
+            welcome=nothing,
+            assign=lambda _: "",
+            network=nothing,
+            removed=nothing,
+            synced=nothing,
+            open_session=self._sessions.open,
+            trust=self._trust,
+            refused=self.renewal.refused,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.stream.run(handlers))
+            group.create_task(self.renewal.run())
+
+    async def _logs(self, request: node_v1_pb2.LogRequest) -> AsyncGenerator[bytes, None]:
+        yield b"first\n"
+        if request.follow:
+            await self.over.wait()
+        yield b"last\n"
+
+    async def _hello(self) -> node_v1_pb2.Hello:
+        node = {"metadata": {"name": "n1"}, "status": {"nodeInfo": {"machineID": "m1"}}}
+        return node_v1_pb2.Hello(
+            node_name="n1",
+            machine_id="m1",
+            boot_id="b1",
+            node=json.dumps(node).encode(),
+            trusts=credentials.digest(self.held.current.ca),
+        )
+
+    def _trust(self, told: node_v1_pb2.Trust) -> None:
+        credentials.trust(self.directory, self.held, told.authorities)
+        if told.renew:
+            self.renewal.wanted()
+
+    async def until(self, wanted: Callable[[], object]) -> None:
+        """Wait for something."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not wanted():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def machine(master: RunningMaster, tmp_path: Path) -> AsyncIterator[Machine]:
+    made = await asyncio.to_thread(Machine, master, tmp_path)
+    running = asyncio.create_task(made.run())
+    await made.until(lambda: made.stream.connected)
+    yield made
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def load(master: RunningMaster) -> AsyncIterator[list[str]]:
+    """Reads and writes, and logs of the node, all the time, each on a new connection; what has
+    failed."""
+    admin = master.admin()
+    made = admin.json("POST", PODS, POD)
+    running = {"name": "c", "ready": True, "restartCount": 0, "image": "x", "imageID": ""}
+    running["state"] = {"running": {"startedAt": "2030-01-01T00:00:00Z"}}
+    status = {"phase": "Running", "containerStatuses": [running]}
+    admin.json("PUT", f"{PODS}/p/status", {**made, "status": status})
+    failed: list[str] = []
+    over = threading.Event()
+    path = "/api/v1/namespaces/default/configmaps"
+
+    def ask() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            try:
+                client = master.admin()
+                client.json("POST", path, {"metadata": {"name": f"c{number}"}})
+                client.json("GET", f"{path}/c{number}")
+                status, log = client.request("GET", LOG)
+                assert (status, log) == (200, b"first\nlast\n"), log
+            except (ConnectionFailed, StatusError, AssertionError) as error:
+                failed.append(str(error))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield failed
+    finally:
+        over.set()
+        await asyncio.to_thread(asking.join)
+
+
+async def test_authorities_are_replaced_and_nobody_notices(
+    master: RunningMaster, machine: Machine
+) -> None:
+    former, first = master.kubeconfig, machine.held.current
+    with closing(master.connection(former.certificate)) as connection:
+        async with load(master) as failed:
+            await asyncio.to_thread(connection.request, "GET", f"{LOG}?follow=true")
+            with await asyncio.to_thread(connection.getresponse) as followed:
+                assert await asyncio.to_thread(followed.readline) == b"first\n"
+                said = await asyncio.to_thread(wherry, master, "ca", "rotate")
+                machine.over.set()
+                assert await asyncio.to_thread(followed.read) == b"last\n"
+    steps = [line.split(":")[0] for line in said.splitlines()]
+    assert [one for one in steps if one in ("begin", "switch", "finish")] == [
+        "begin",
+        "switch",
+        "finish",
+    ]
+    assert failed == []
+    now = master.kubeconfig
+    assert now.ca_pem.count(b"BEGIN") == 1
+    assert now.ca_pem != former.ca_pem
+    await machine.until(lambda: machine.held.current.ca == now.ca_pem)
+    signer = (master.directory / "data/pki/client-ca/ca.crt").read_bytes()
+    assert authority_of(machine.held.current.certificate) == key_id(signer)
+    assert authority_of(first.certificate) != key_id(signer)
+    with pytest.raises(ConnectionFailed):
+        former.client().json("GET", "/version")
+    assert now.certificate is not None and former.certificate is not None
+    with pytest.raises(ConnectionFailed):
+        master.client(certificate=former.certificate).json("GET", "/api/v1/nodes")
+    path = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"
+    await machine.until(
+        lambda: master.admin().json("GET", path)["data"]["ca.crt"] == now.ca_pem.decode()
+    )
+    assert wherry(master, "ca", "status") == "no rotation is under way"
+
+
+async def test_a_rotation_waits_for_those_who_would_be_left_outside(
+    master: RunningMaster, machine: Machine, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "mia.kubeconfig")
+    await asyncio.to_thread(wherry, master, "kubeconfig", "create", "mia", "-o", file)
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        await asyncio.to_thread(wherry, master, "ca", "rotate", "--timeout", "1")
+    assert "kubeconfig mia is of before" in str(error.value.stderr)
+    assert "next step: switch" in wherry(master, "ca", "status")
+    assert KubeConfig(Path(file)).client().request("GET", "/api/v1/nodes")[0] == 200
+    await asyncio.to_thread(master.stop)
+    await asyncio.to_thread(master.start)
+    assert "next step: switch" in wherry(master, "ca", "status")
+    wherry(master, "kubeconfig", "revoke", "mia")
+    wherry(master, "kubeconfig", "create", "mia", "-o", file)
+    said = await asyncio.to_thread(wherry, master, "ca", "rotate")
+    assert "done; copies of admin.kubeconfig" in said
+    assert KubeConfig(Path(file)).client().request("GET", "/api/v1/nodes")[0] == 200
+
+
+async def test_a_rotation_is_for_administrators(master: RunningMaster, machine: Machine) -> None:
+    own = machine.held.current
+    pair = KeyPair(own.certificate, own.key)
+    for method, path in (("GET", "/rotation"), ("GET", "/%72otation"), ("POST", "/rotation/begin")):
+        assert master.client(certificate=pair).request(method, path)[0] == 403, path
+    status, body = master.admin().request("POST", "/rotation/finish")
+    assert (status, json.loads(body)["message"]) == (
+        409,
+        "the next step of the rotation is begin, not finish",
+    )
