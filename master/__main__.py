@@ -35,8 +35,10 @@ from master.pki.pki import Pki
 from master.pki.renewal import Renewable
 from master.storage.embedded import EmbeddedEtcd, EmbeddedEtcdError
 from master.storage.external import ExternalEtcd, ExternalEtcdError
+from master.storage.health import EtcdHealth
 from master.storage.marker import ForeignData
 from master.storage.sealed import SealedStore, Unreadable
+from master.storage.upkeep import Upkeep
 from master.storage.watchcache import WatchCache
 from protos.cluster_v1_pb2_grpc import add_ClusterServicer_to_server
 from protos.node_v1_pb2_grpc import add_NodeServiceServicer_to_server
@@ -88,11 +90,22 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         if count := await store.seal_everything():
             log.info("Secrets were sealed with the current key", extra={"count": count})
         cache = WatchCache(store, clock)
-        following = Parts([Part("watch cache", cache.run, essential=True)], clock).run()
+        health = EtcdHealth(client, etcd.marker_key, clock, etcd.hindrance)
+        upkeep = Upkeep(client, etcd.maintenance(), etcd.is_alone, clock)
+        following = Parts(
+            [
+                Part("watch cache", cache.run, essential=True),
+                Part("etcd's health", health.run),
+                Part("etcd's upkeep", upkeep.run),
+            ],
+            clock,
+        ).run()
         running = asyncio.create_task(following)
         await cache.wait_for(1, START_TIMEOUT_SECONDS)
         renewed = [Renewable("etcd", etcd.renew_at, partial(etcd.renew, client))]
-        master = wiring.build(config, pki, store, cache, clock=clock, rng=rng, renewed=renewed)
+        master = wiring.build(
+            config, pki, store, cache, health, clock=clock, rng=rng, renewed=renewed
+        )
         await wiring.bootstrap(master.registry)
         gc.freeze()  # a collection need not look at what stays until the end
         await serve(config, pki, master, stop, running, notifier)

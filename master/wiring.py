@@ -72,6 +72,7 @@ from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
 from master.storage.compactor import Compactor
 from master.storage.gateway import Gateway
+from master.storage.health import EtcdHealth
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache
 from protos import node_v1_pb2
@@ -101,12 +102,16 @@ def build(
     pki: Pki,
     store: Store,
     cache: WatchCache,
+    health: EtcdHealth | None = None,
     *,
     clock: Clock,
     rng: Rng,
     renewed: Sequence[Renewable] = (),
 ) -> Master:
-    """A master over a store whose watch cache is ready. `renewed` is what else must be renewed."""
+    """A master over a store whose watch cache is ready.
+
+    `health` is that of the etcd below it, `renewed` what else must be renewed.
+    """
     trust = Trust(cache, clock)
     live = LiveCalls(trust.problem, clock)
     registry, informers, hub = _registry(config, store, cache, trust, clock=clock, rng=rng)
@@ -162,7 +167,7 @@ def build(
     rest = RestServer(
         authenticator=authenticator,
         authorizer=authorizer,
-        paths=_paths(config, pki, registry, cache, informers, parts, hub),
+        paths=_paths(config, pki, registry, cache, informers, parts, hub, health),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock, unread=unread),
         live=live,
         clock=clock,
@@ -181,6 +186,7 @@ def _paths(
     informers: Mapping[str, Informer],
     parts: Parts,
     hub: NodeHub,
+    health: EtcdHealth | None,
 ) -> Paths:
     """What is served outside of the resources."""
     return Paths(
@@ -192,11 +198,12 @@ def _paths(
         version=metadata.version("wherry"),
         checks={
             "ping": lambda: "",
-            "etcd": lambda: "" if cache.ready else "the watch cache is not ready",
+            "etcd": lambda: health.silence() if health else "",
+            "watch cache": lambda: "" if cache.ready else "it is not ready",
             "informers": lambda: _unsynced(informers),
             "parts": lambda: _in_words(parts.problems(essential=True)),
         },
-        degraded=lambda: parts.problems(essential=False),
+        degraded=lambda: _degraded(parts, health),
         heavy=registry.pipeline.heavy,
     )
 
@@ -267,6 +274,11 @@ def _own_scheduler(
 def _unsynced(informers: Mapping[str, Informer]) -> str:
     waiting = [name for name, informer in informers.items() if not informer.synced.is_set()]
     return f"not synced: {', '.join(waiting)}" if waiting else ""
+
+
+def _degraded(parts: Parts, health: EtcdHealth | None) -> dict[str, str]:
+    trouble = health.trouble() if health else ""
+    return parts.problems(essential=False) | ({"etcd": trouble} if trouble else {})
 
 
 def _in_words(problems: Mapping[str, str]) -> str:

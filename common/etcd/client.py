@@ -124,9 +124,13 @@ class EtcdClient:
         request = wire.txn_request(compare, success, failure)
         return wire.txn_result(await self._call(lambda stubs: stubs.kv.Txn, request, write=True))
 
-    async def compact(self, revision: int) -> None:
-        """Forget everything that was superseded before `revision`. Raises Compacted if done."""
-        await self._call(lambda stubs: stubs.kv.Compact, wire.compact_request(revision))
+    async def compact(self, revision: int, *, physical: bool = False) -> None:
+        """Forget everything that was superseded before `revision`. Raises Compacted if done.
+
+        With `physical`, the member that answers has done it when it does.
+        """
+        request = wire.compact_request(revision, physical=physical)
+        await self._call(lambda stubs: stubs.kv.Compact, request)
 
     async def lease_grant(self, ttl_seconds: int) -> int:
         """A new lease's id. etcd may give it more time than asked for, never less."""

@@ -100,6 +100,15 @@ class WatchBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """What etcd has found to be wrong, and keeps until it is told that it was mended."""
+
+    member_id: int
+    kind: str
+    """NOSPACE: the quota is reached. CORRUPT: members have different data."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Who answers, and in which state it is."""
 
@@ -109,3 +118,7 @@ class Status:
     version: str
     revision: int
     database_bytes: int
+    in_use_bytes: int = 0
+    """Of the database; the rest is free, and would be given back by defragmentation."""
+    alarms: tuple[Alarm, ...] = ()
+    """Of the whole cluster."""

@@ -3,6 +3,7 @@
 aetcd's generated stubs have no types, so that `Any` is confined to this file.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 from aetcd.rpc import kv_pb2, rpc_pb2, rpc_pb2_grpc
 
 from common.etcd.types import (
+    Alarm,
     Compare,
     Delete,
     Event,
@@ -22,6 +24,8 @@ from common.etcd.types import (
     TxnResult,
 )
 
+_ALARM = re.compile(r"memberID:(\d+) alarm:(\w+)")
+"""In what a member says is wrong. To ask for alarms themselves would be a write each time."""
 _EQUAL, _NOT_EQUAL = rpc_pb2.Compare.EQUAL, rpc_pb2.Compare.NOT_EQUAL
 _MOD = rpc_pb2.Compare.MOD
 
@@ -124,9 +128,9 @@ def key_value(message: Any) -> KeyValue:
     )
 
 
-def compact_request(revision: int) -> Any:
-    """Forget what was before `revision`."""
-    return rpc_pb2.CompactionRequest(revision=revision)
+def compact_request(revision: int, *, physical: bool) -> Any:
+    """Forget what was before `revision`; the answer comes when it is gone, if `physical`."""
+    return rpc_pb2.CompactionRequest(revision=revision, physical=physical)
 
 
 def grant_request(ttl_seconds: int) -> Any:
@@ -158,4 +162,22 @@ def status(response: Any) -> Status:
         version=response.version,
         revision=response.header.revision,
         database_bytes=response.dbSize,
+        in_use_bytes=response.dbSizeInUse,
+        alarms=tuple(
+            Alarm(int(found[1]), found[2])
+            for text in response.errors
+            if (found := _ALARM.search(text))
+        ),
     )
+
+
+def defragment_request() -> Any:
+    """Give the free space of one member's database back."""
+    return rpc_pb2.DefragmentRequest()
+
+
+def disarm_request(alarm: Alarm) -> Any:
+    """An alarm's cause was mended."""
+    kind = rpc_pb2.AlarmType.Value(alarm.kind)
+    action = rpc_pb2.AlarmRequest.DEACTIVATE
+    return rpc_pb2.AlarmRequest(action=action, memberID=alarm.member_id, alarm=kind)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from common.runtime.clock import Clock
 from master.storage.keys import COMPACTION
-from master.storage.store import Conflict, KeyExists, Store, StoreError
+from master.storage.store import Conflict, KeyExists, NoSpace, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -59,4 +59,6 @@ class Compactor:
                 return await self._store.create(COMPACTION, b"")
             return await self._store.update(COMPACTION, b"", expected_revision=marked.revision)
         except (Conflict, KeyExists):  # another master has just done it
+            return revision
+        except NoSpace:  # what there is to give up must be given up all the more
             return revision

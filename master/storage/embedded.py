@@ -16,6 +16,7 @@ from pathlib import Path
 
 from common.etcd.client import EtcdClient
 from common.etcd.errors import EtcdError
+from common.etcd.maintenance import Maintenance
 from common.etcd.types import Tls
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock
@@ -25,6 +26,7 @@ from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
 from common.security.files import make_private_directory, write_private
 from common.security.validity import validity
 from master.storage.etcd import EtcdStore
+from master.storage.keys import ROOT
 from master.storage.marker import MARKER, check_marker
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ CIPHER_SUITES = (
 """For TLS 1.2, where etcd would take SHA-1 too; those of TLS 1.3 are all strong."""
 
 """New certificates are issued at every start of the master."""
+
+FREE_LEAST_BYTES = 64 << 20
+"""etcd sets so much aside for its log in advance, and ends where it cannot."""
 
 _RESTART = Backoff(initial_seconds=0.1, cap_seconds=10.0)
 _HEALTHY_SECONDS = 60.0
@@ -106,7 +111,27 @@ class EmbeddedEtcd:
 
     def store(self, client: EtcdClient) -> EtcdStore:
         """The Store in it."""
-        return EtcdStore(client, self._clock)
+        return EtcdStore(client, self._clock, hindrance=self.hindrance)
+
+    def maintenance(self) -> Maintenance:
+        """What is done to its one member; the caller closes it."""
+        return Maintenance([self.endpoint], self._tls)
+
+    @property
+    def marker_key(self) -> bytes:
+        """The key that is always there."""
+        return f"{ROOT}/{MARKER}".encode()
+
+    async def is_alone(self, client: EtcdClient) -> bool:
+        """Whether nobody else uses it."""
+        return True
+
+    def hindrance(self) -> str:
+        """What may be in its way; '' for nothing."""
+        free = shutil.disk_usage(self._directory).free
+        if free >= FREE_LEAST_BYTES:
+            return ""
+        return f"the disk of {self._directory} is full: {free >> 20} MiB are left"
 
     def renew_at(self) -> datetime:
         """When its certificates are to be renewed."""
@@ -202,7 +227,8 @@ class EmbeddedEtcd:
             outcome = await self._run_once()
             lived_seconds = self._clock.monotonic() - started
             failures = 1 if lived_seconds >= _HEALTHY_SECONDS else failures + 1
-            log.error("etcd ended", extra={"outcome": outcome, "lived_seconds": lived_seconds})
+            extra = {"outcome": outcome, "lived_seconds": lived_seconds}
+            log.error("etcd ended", extra=extra | {"hindrance": self.hindrance() or None})
             await self._clock.sleep(_RESTART.delay_seconds(failures))
 
     async def _run_once(self) -> str:
@@ -227,7 +253,8 @@ class EmbeddedEtcd:
                     return
             except EtcdError as error:
                 if self._clock.monotonic() >= deadline:
-                    raise EmbeddedEtcdError(f"etcd does not answer: {error}") from error
+                    why = "; ".join(filter(None, (str(error), self.hindrance())))
+                    raise EmbeddedEtcdError(f"etcd does not answer: {why}") from error
             await self._clock.sleep(_POLL_SECONDS)
 
     def _command(self) -> list[str]:

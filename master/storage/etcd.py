@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from common.etcd import errors, types
 from common.etcd.client import EtcdClient, prefix_end
@@ -59,7 +59,8 @@ def _translated(
         try:
             return await method(*args, **kwargs)
         except errors.EtcdError as error:
-            raise _store_error(error) from error
+            store: Any = args[0]
+            raise store.error_of(error) from error
 
     return call
 
@@ -68,7 +69,8 @@ class EtcdStore:
     """A Store on an etcd cluster, below a prefix of it that nobody else writes to.
 
     With `shared`, others may write elsewhere in that cluster, which raises its revision, too:
-    each write then changes one more key, whose revision is the store's.
+    each write then changes one more key, whose revision is the store's. `hindrance` says what may
+    be in etcd's way; errors tell it.
     """
 
     def __init__(
@@ -78,8 +80,12 @@ class EtcdStore:
         *,
         prefix: str = ROOT,
         shared: bool = False,
+        hindrance: Callable[[], str] = str,
     ) -> None:
         self._client = client
+        self._hindrance = hindrance
+        self._uncounted = 0
+        """The revision of the last write that the counter was too much for."""
         self._names = Names(prefix)
         self._counter = self._names.stored(COUNTER) if shared else b""
         self._leases = Leases(client.lease_grant, clock or SystemClock())
@@ -97,7 +103,9 @@ class EtcdStore:
         if not self._counter:
             return (await self._client.range(b"\0", count_only=True)).revision
         found = await self._client.range(self._counter)
-        return found.items[0].mod_revision if found.items else found.revision
+        if not found.items:
+            return found.revision
+        return max(found.items[0].mod_revision, self._uncounted)
 
     @_translated
     async def list(
@@ -183,7 +191,7 @@ class EtcdStore:
                     if events:
                         yield [self._names.change(event) for event in events]
         except errors.EtcdError as error:
-            raise _store_error(error) from error
+            raise self.error_of(error) from error
 
     @_translated
     async def compact(self, revision: int) -> None:
@@ -194,13 +202,37 @@ class EtcdStore:
             pass  # another master was faster
 
     async def _commit(self, write: "_Write", operation: types.Operation) -> int:
-        effects = [operation, *write.side_effects()]
-        if self._counter:
-            effects.append(types.Put(self._counter, b""))
-        result = await self._client.txn(write.compares(), effects, write.reads())
+        result = await self._transact(write, [operation, *write.side_effects()])
         if result.succeeded:
             return result.revision
         raise write.refusal([found[0] if found else None for found in result.responses])
+
+    async def _transact(
+        self, write: "_Write", effects: Sequence[types.Operation]
+    ) -> types.TxnResult:
+        """Carry a write out. What only deletes must be possible in an etcd that is full."""
+        if not self._counter:
+            return await self._client.txn(write.compares(), effects, write.reads())
+        counted = [*effects, types.Put(self._counter, b"")]
+        try:
+            return await self._client.txn(write.compares(), counted, write.reads())
+        except errors.NoSpace:
+            if any(isinstance(one, types.Put) for one in effects):
+                raise
+        result = await self._client.txn(write.compares(), effects, write.reads())
+        if result.succeeded:
+            self._uncounted = result.revision
+        return result
+
+    def error_of(self, error: errors.EtcdError) -> StoreError:
+        """The Store's error for one of etcd's, with what may be in etcd's way."""
+        if isinstance(error, errors.Compacted):
+            return Compacted(error.revision)
+        kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
+        if kind is NoSpace:
+            return NoSpace(f"etcd is full: only reads and deletes are possible ({error})")
+        hindrance = self._hindrance() if kind in (Unavailable, OutcomeUnknown) else ""
+        return kind("; ".join(filter(None, (str(error), hindrance))))
 
 
 class Names:
@@ -298,10 +330,3 @@ def _next_size(items: Sequence[types.KeyValue]) -> int:
     """How many keys to read next, after a page of these."""
     fitting = PAGE_BYTES * len(items) // (1 + sum(len(item.value) for item in items))
     return max(1, min(PAGE_SIZE, GROWTH * len(items), fitting))
-
-
-def _store_error(error: errors.EtcdError) -> StoreError:
-    if isinstance(error, errors.Compacted):
-        return Compacted(error.revision)
-    kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
-    return kind(str(error))

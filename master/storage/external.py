@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common.etcd.access import Access
-from common.etcd.client import EtcdClient
-from common.etcd.errors import EtcdError
+from common.etcd.client import EtcdClient, prefix_end
+from common.etcd.errors import EtcdError, Refused
+from common.etcd.maintenance import Maintenance
 from common.etcd.types import Tls
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
@@ -63,6 +64,29 @@ class ExternalEtcd:
         assert tls is not None, "without files none has changed"
         await client.renew(tls)
 
+    def maintenance(self) -> Maintenance:
+        """What is done to each member by itself; the caller closes it."""
+        return Maintenance(self._access.targets, _tls(self._access))
+
+    @property
+    def marker_key(self) -> bytes:
+        """The key that is always there."""
+        return f"{self._access.prefix}/{MARKER}".encode()
+
+    async def is_alone(self, client: EtcdClient) -> bool:
+        """Whether there is nothing but what lies below the prefix."""
+        below = f"{self._access.prefix}/".encode()
+        ours = await client.range(below, prefix_end(below), count_only=True)
+        try:
+            everything = await client.range(b"\0", b"\0", count_only=True)
+        except Refused:
+            return False
+        return everything.count == ours.count
+
+    def hindrance(self) -> str:
+        """Nothing that could be seen from here."""
+        return ""
+
     async def start(self, timeout_seconds: float = 60.0) -> None:
         """Return when etcd answers and what lies below the prefix is this master's.
 
@@ -89,7 +113,7 @@ class ExternalEtcd:
         is_told = False
         while True:
             try:
-                await client.range(f"{self._access.prefix}/{MARKER}".encode())
+                await client.range(self.marker_key)
                 return
             except EtcdError as error:
                 if self._clock.monotonic() >= deadline:

@@ -50,7 +50,7 @@ def _of_storage(error: storage.StoreError, resource: Resource, name: str) -> Sta
     match error:
         case storage.OutcomeUnknown():
             return errors.timeout(
-                "request did not complete within the allotted time; its outcome is not known"
+                f"etcd did not answer in time, and the outcome is not known: {error}"
             )
         case storage.TooLarge():
             return errors.too_large(str(error))

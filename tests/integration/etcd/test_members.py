@@ -18,10 +18,14 @@ from pathlib import Path
 import pytest
 
 from common.etcd.client import EtcdClient
+from common.etcd.maintenance import Maintenance
+from common.etcd.types import Put
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
+from master.storage import upkeep as upkeeps
 from master.storage.external import ExternalEtcd
 from master.storage.store import Change
+from master.storage.upkeep import Upkeep
 from master.storage.watchcache import WatchCache
 from tests.fakes.etcdcluster import Cluster, Member, running_cluster
 from tests.fakes.master import RunningMaster
@@ -249,3 +253,61 @@ def test_b3_clients_of_the_api_lose_nothing(cluster: Cluster, tmp_path: Path) ->
     revisions = [revision for *_, revision in seen]
     assert revisions == sorted(set(revisions))
     print(f"refused: {writer.refusals}; the longest create took {writer.longest_seconds:.1f} s")
+
+
+async def test_members_give_back_what_is_free_one_after_the_other(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an etcd that is ours alone: others may have something to do that we do not see."""
+    monkeypatch.setattr(upkeeps, "SPARE_LEAST_BYTES", 1 << 20)
+    clock = SystemClock()
+    etcd = ExternalEtcd(cluster.access("/upkeep"), tmp_path / "etcd", clock=clock, rng=SystemRng())
+    await etcd.start()
+    client = etcd.client()
+    maintenance, defragmented = etcd.maintenance(), []
+
+    async def defragment(endpoint: str) -> None:
+        defragmented.append(endpoint)
+        await Maintenance.defragment(maintenance, endpoint)
+
+    monkeypatch.setattr(maintenance, "defragment", defragment)
+    try:
+        for _ in range(10):
+            await client.txn([], [Put(b"/upkeep/large", b"x" * 1_000_000)])
+        await client.compact((await client.status()).revision, physical=True)
+        before = await sizes(maintenance)
+        shy = Upkeep(client, maintenance, etcd.is_alone, clock)
+        assert not any([await shy.step(), await shy.step()]) and not defragmented
+
+        async def is_alone(_: EtcdClient) -> bool:
+            return True
+
+        upkeep = Upkeep(client, maintenance, is_alone, clock)
+        assert not await upkeep.step(), "it does not know yet whether there is much to do"
+        leader = cluster.members[await asyncio.to_thread(cluster.leader)]
+        async with asyncio.timeout(30):
+            while min(await spare(maintenance)) < 8_000_000:
+                # Members count what is free when they write.
+                await client.txn([], [Put(b"/upkeep/small", b"")])
+                await clock.sleep(0.2)
+            while len(defragmented) < 3:
+                await upkeep.step()
+        after = await sizes(maintenance)
+        assert all(after[one] < before[one] - 5_000_000 for one in before)
+        assert sorted(defragmented) == sorted(before)
+        assert defragmented[-1] == f"127.0.0.1:{leader.port}"
+        assert (await client.range(b"/upkeep/large")).count == 1
+    finally:
+        await maintenance.close()
+        await client.close()
+
+
+async def sizes(maintenance: Maintenance) -> dict[str, int]:
+    """Of the members' files."""
+    return {one: (await maintenance.status(one)).database_bytes for one in maintenance.endpoints}
+
+
+async def spare(maintenance: Maintenance) -> list[int]:
+    """Of the members' files, what is free."""
+    found = [await maintenance.status(one) for one in maintenance.endpoints]
+    return [one.database_bytes - one.in_use_bytes for one in found]

@@ -23,13 +23,13 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
-from master.storage import embedded, marker, store
+from master.storage import embedded, external, marker, store
 from master.storage.store import Guard, KeyValue
 
 found = SCHEME.resource("", "v1", "configmaps")
 assert found is not None
 CONFIG_MAPS = found
-AT_START = {embedded.EmbeddedEtcdError, marker.ForeignData}
+AT_START = {embedded.EmbeddedEtcdError, external.ExternalEtcdError, marker.ForeignData}
 """Raised before anything is served."""
 ADMIN = Identity("admin", ("system:masters",))
 
