@@ -2,7 +2,7 @@
 VENV ?= .venv-test
 BIN := $(VENV)/bin
 
-.PHONY: dev lint test unit protos wheel wheelhouse bench fuzz machines
+.PHONY: dev lint test unit protos wheel wheelhouse bundle bench fuzz machines
 
 dev:            ## environment with everything, editable
 	python3 -m venv $(VENV)
@@ -18,6 +18,9 @@ wheel:          ## dist/wherry-VERSION-py3-none-any.whl: all of Wherry, its unit
 wheelhouse:     ## the wheel and all that it needs, for deploy/install --wheelhouse dist/wheelhouse
 	rm -rf build/lib dist/wheelhouse
 	$(BIN)/pip wheel --quiet --wheel-dir dist/wheelhouse .
+
+bundle:         ## dist/wherry-VERSION-PROCESSOR.tar.gz: what machines need that reach no index
+	$(BIN)/python -m deploy.bundle $(RELEASES)
 
 lint:           ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -16,29 +16,62 @@ python_plain() {
     die "there is no Python 3.11 or newer: apt-get install python3-venv"
 }
 
-# from_checkout PYTHON VERB...: deploy.machine as it is in this checkout, in which nothing is written.
+# A bundle (deploy/bundle) holds the sums of its files, wheels and distribution packages; a checkout
+# does not.
+is_bundle() { [[ -e $ROOT/SHA256SUMS ]]; }
+
+# from_checkout PYTHON VERB...: deploy.machine as it is in this checkout, in which nothing is written,
+# or in the bundle's wheel.
 from_checkout() {
-    local python=$1
+    local python=$1 place=$ROOT
     shift
-    PYTHONPATH=$ROOT PYTHONDONTWRITEBYTECODE=1 "$python" -P -m deploy.machine "$@"
+    ! is_bundle || place=$(wheel_of "$ROOT/wheels")
+    PYTHONPATH=$place PYTHONDONTWRITEBYTECODE=1 "$python" -P -m deploy.machine "$@"
 }
 
+wheel_of() { find "$1" -maxdepth 1 -name 'wherry-*.whl' 2>/dev/null | sort -V | tail -n 1; }
+
 packages_install() {                         # PACKAGE...
-    local log
+    local work log debs
     [[ -n ${1:-} ]] || return 0
     [[ -n $(type -P apt-get) ]] || die "missing packages, and no apt-get to install them: $*"
     policy_clear                             # an earlier run may have been killed
-    log=$(mktemp)
+    work=$(mktemp -d)
+    log=$work/log
+    debs=$(debs_of_bundle)
+    [[ -z $debs ]] || bundle_apt "$work" "$debs"
     busy "installing $*" logged "$log" apt_install "$@" ||
         die "apt-get failed (full log: $log): $(tail -n 2 "$log")"
-    rm "$log"
+    rm -r "$work"
+}
+
+# The directory of the bundle's packages for this machine's release, if there is one.
+debs_of_bundle() {
+    local release
+    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    [[ ! -e $ROOT/debs/$release/Packages ]] || echo "$ROOT/debs/$release"
+}
+
+# bundle_apt WORK DEBS: from now on apt knows these packages, and no others.
+bundle_apt() {
+    mkdir -p "$1/lists/partial" "$1/cache/archives/partial"
+    # Files of root's are read as root. That they are whole is known.
+    echo "deb [trusted=yes] copy:$2 ./" > "$1/sources.list"
+    cat > "$1/apt.conf" <<CONF
+Dir::Etc::SourceList "$1/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::State::Lists "$1/lists";
+Dir::Cache "$1/cache";
+APT::Sandbox::User "root";
+CONF
+    export APT_CONFIG=$1/apt.conf
 }
 
 # programs_place WHEELHOUSE -> the directory of this version, a new one for each change of its sources.
 programs_place() {
     local wheel stamp version
     if [[ -n $1 ]]; then
-        wheel=$(find "$1" -maxdepth 1 -name 'wherry-*.whl' 2>/dev/null | sort -V | tail -n 1)
+        wheel=$(wheel_of "$1")
         [[ -n $wheel ]] || die "$1 holds no wheel of Wherry: make wheelhouse"
         version=${wheel##*/wherry-}
         version=${version%%-*}

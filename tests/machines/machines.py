@@ -12,6 +12,16 @@ VM = Path(__file__).with_name("vm")
 NAMES = ("m1", "n1", "n2", "n3")
 _PROGRAMS = ("podman", "runc", "conmon", "mmdebstrap", "ip", "ssh", "scp", "ssh-keygen", "nsenter")
 
+# What an uninstall must bring back; what Podman and systemd write by themselves is left out.
+TRACES = r"""
+cat /proc/sys/net/ipv4/ip_forward
+systemctl show --property Id,LoadState,ActiveState,UnitFileState etcd.service podman.socket
+systemctl list-unit-files --no-legend 'wherry*'; systemctl --failed --no-legend
+nft list tables; ip -o link | cut -d: -f2 | cut -d@ -f1; ip route; ip rule
+find /etc /usr/local /opt -xdev ! -path '/etc/cni*' ! -name '*~' -printf '%p %M %u %l\n' | sort
+cut -d: -f1 /etc/passwd; findmnt -rno TARGET | grep wherry
+"""
+
 
 class Machines:
     """One set of machines; names that differ keep sets apart.

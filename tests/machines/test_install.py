@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.machines.machines import Machines
+from tests.machines.machines import TRACES, Machines
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
 
@@ -32,15 +31,6 @@ EXPOSURE_MAX = {"wherry-master": 1.5, "wherry-kube-proxy": 2.0, "wherry-kubelet"
 SECOND_RUN_SECONDS = 5
 REBOOT_SECONDS = 45
 """Down in 15 s, and up again."""
-# What an uninstall must bring back; what Podman and systemd write by themselves is left out.
-TRACES = r"""
-cat /proc/sys/net/ipv4/ip_forward
-systemctl show --property Id,LoadState,ActiveState,UnitFileState etcd.service podman.socket
-systemctl list-unit-files --no-legend 'wherry*'; systemctl --failed --no-legend
-nft list tables; ip -o link | cut -d: -f2 | cut -d@ -f1; ip route; ip rule
-find /etc /usr/local /opt -xdev ! -path '/etc/cni*' ! -name '*~' -printf '%p %M %u %l\n' | sort
-cut -d: -f1 /etc/passwd; findmnt -rno TARGET | grep wherry
-"""
 DEMO = f"""
 cd {CHECKOUT}; source deploy/lib/common.sh; source deploy/lib/image.sh
 image_tree /root/demo
@@ -48,24 +38,6 @@ tar -C /root/demo/root -c . | podman import -q -c 'CMD ["/bin/serve"]' \
     -c 'ENV PATH=/bin' -c 'ENV PORT=8080' - {{}} > /dev/null
 podman run -d --name theirs --network none {{}} sleep 10000 > /dev/null
 """.format("localhost/wherry-demo", "localhost/wherry-demo")
-
-
-@pytest.fixture(scope="session")
-def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, and what it needs with the Pythons of Debian 12 and 13."""
-    place = tmp_path_factory.mktemp("wheels")
-    tree = tmp_path_factory.mktemp("tree")
-    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT)
-    subprocess.run(
-        ["cp", "--parents", "-t", tree, *files.decode().split("\0")[:-1]], cwd=ROOT, check=True
-    )
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", place, tree], check=True)
-    (wheel,) = place.glob("wherry-*.whl")
-    for version in ("3.11", "3.13"):
-        options = ["--only-binary=:all:", "--python-version", version, "--dest", place]
-        subprocess.run([*pip, "download", *options, wheel], check=True)
-    return place
 
 
 @pytest.fixture(scope="module")
