@@ -1,7 +1,8 @@
 """What deploy/install and deploy/uninstall run: parse, decide, do, and say so.
 
-`begin` needs no environment and changes nothing but the ledger; it prints the packages to install.
-`install` runs in the environment that it is to make current. `uninstall` needs none either.
+`check` and `begin` need no environment. The one changes nothing and prints what an install would
+do; the other changes nothing but the ledger and prints the packages to install. `install` runs in
+the environment that it is to make current. `uninstall` needs none either.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from common.runtime.interfaces import reachable
 from common.runtime.reasons import reason
 from common.security.tokens import InvalidToken, parse_token
 from deploy.machine import ledger as ledgers
-from deploy.machine import observe, undo, wanted
+from deploy.machine import observe, preview, undo, wanted
 from deploy.machine.ledger import Ledger, LedgerError
 from deploy.machine.plan import Plan, plan, settled
 from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
@@ -54,9 +55,13 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(prog="deploy/install", usage=USAGE, allow_abbrev=False)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, run in (("begin", begin), ("install", install)):
+    for verb, run in (("check", check), ("begin", begin), ("install", install)):
         roles = verbs.add_parser(verb, allow_abbrev=False, prog="deploy/install")
         roles.set_defaults(run=run)
+        roles.add_argument("--programs", default="", help="the environment that is to be current")
+        roles.add_argument(
+            "--is-new", action="store_true", help="something was, or is to be, brought"
+        )
         _add_roles(roles)
     arguments = parser.parse_args()
     _guarded("deploy/install", lambda: arguments.run(arguments))
@@ -108,6 +113,21 @@ class Progress:
         sys.stdout.flush()
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Print what an install would do. Raises Refused where it would refuse the machine."""
+    facts, hands = _checked(arguments), Hands()
+    ledger = _ledger(arguments, hands)
+    want = _wanted(arguments, facts)
+    made = plan(want, observe.found(hands, ledger, want), ledger)
+    said = preview.lines(
+        made,
+        packages=facts.missing,
+        programs=arguments.programs if arguments.is_new else "",
+        contents=observe.contents(hands, want),
+    )
+    sys.stdout.write("".join(f"{line}\n" for line in said))
+
+
 def begin(arguments: argparse.Namespace) -> None:
     """Check the machine, note what is found, and print which packages are missing."""
     facts = _checked(arguments)
@@ -126,7 +146,7 @@ def _checked(arguments: argparse.Namespace) -> Facts:
     given = {name: value for name, value in given.items() if value}
     facts = probe.facts(role, arguments.server, SystemClock(), given)
     found = rules.check(role, facts)
-    if arguments.verb == "begin":
+    if arguments.verb != "install":
         sys.stderr.write("".join(f"{each}\n" for each in found if not each.is_grave))
     grave = [each.text for each in found if each.is_grave]
     if grave:
@@ -157,19 +177,27 @@ def install(arguments: argparse.Namespace) -> None:
     if facts.missing:
         raise Refused(f"packages are missing: apt-get install {' '.join(facts.missing)}")
     token = _token(arguments)
-    ledger = ledgers.load(hands.place(ledgers.FILE))
-    if arguments.role not in ledger.roles:
-        ledger = ledger.beginning(arguments.role, observe.before(hands, ()))
+    ledger = _ledger(arguments, hands)
     want = _wanted(arguments, facts)
     made = plan(want, observe.found(hands, ledger, want), ledger)
+    if not made.steps and not arguments.is_new:
+        say(preview.NOTHING)
     carry_out(hands, made, token, say)
     _wait(arguments, want, hands, say)
     if arguments.role == "node":
         hands.do(Remove(TOKEN_FILE))  # it has done what it was for, also in an earlier run
 
 
+def _ledger(arguments: argparse.Namespace, hands: Hands) -> Ledger:
+    """The ledger, with this role begun."""
+    ledger = ledgers.load(hands.place(ledgers.FILE))
+    if arguments.role in ledger.roles:
+        return ledger
+    return ledger.beginning(arguments.role, observe.before(hands, ()))
+
+
 def _wanted(arguments: argparse.Namespace, facts: Facts) -> Wanted:
-    version = str(Path(sys.prefix).resolve())
+    version = arguments.programs
     if arguments.role == "node":
         return wanted.node(version, arguments.server)
     choices = [facts.settings.get("advertise-address"), facts.routed_address]

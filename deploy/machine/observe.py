@@ -100,6 +100,14 @@ def found(hands: Hands, ledger: Ledger, wanted: Wanted | None = None) -> Found:
     )
 
 
+def contents(hands: Hands, wanted: Wanted) -> dict[str, str]:
+    """What is in those of the wanted files that are there."""
+    places = {f.path: hands.place(f.path) for f in wanted.files}
+    return {
+        p: place.read_text("utf-8", "replace") for p, place in places.items() if place.is_file()
+    }
+
+
 def before(hands: Hands, packages_missing: tuple[str, ...]) -> Before:
     """What the ledger keeps of a machine that nothing was installed on."""
     states = unit_states(hands, FOREIGN_UNITS)
