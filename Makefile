@@ -22,11 +22,12 @@ wheelhouse:     ## the wheel and all that it needs, for deploy/install --wheelho
 bundle:         ## dist/wherry-VERSION-PROCESSOR.tar.gz: what machines need that reach no index
 	$(BIN)/python -m deploy.bundle $(RELEASES)
 
-lint:           ## style, types, import contracts
+lint:           ## style, types, import contracts, playbooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	PATH="$(CURDIR)/$(BIN):$(PATH)" ansible-lint -q --offline deploy/ansible
 
 unit:           ## pure tests, a few seconds
 	tests/run unit

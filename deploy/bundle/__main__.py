@@ -48,6 +48,11 @@ def make(work: Path, out: Path, releases: Sequence[str]) -> Path:
         place = tree / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, place)
+    shutil.copytree(
+        ROOT / contents.PLAYBOOKS,
+        tree / contents.PLAYBOOKS,
+        ignore=shutil.ignore_patterns("inventory.yml", "__pycache__"),
+    )
     say("Wherry and what it needs, from the package index")
     wheel = _wheels(tree / "wheels", [contents.PYTHONS[each] for each in releases])
     for release in releases:

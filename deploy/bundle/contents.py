@@ -26,6 +26,8 @@ INSTALLER = (
     "deploy/uninstall",
     *(f"deploy/lib/{part}.sh" for part in ("common", "environment", "install", "real")),
 )
+PLAYBOOKS = "deploy/ansible"
+"""The directory of what Ansible needs."""
 
 
 def packages() -> list[str]:

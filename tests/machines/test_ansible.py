@@ -1,0 +1,188 @@
+"""The playbooks on four machines: m1 the master, n1, n2, n3 its nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.machines.ansible import ROOT, Playbooks, changed, files_of_checkout, is_success
+from tests.machines.machines import NAMES, TRACES, Machines
+
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
+
+NODES = ("n1", "n2", "n3")
+URL = "https://10.97.7.10:6443"
+SECOND_RUN_SECONDS = 40
+"""Twice what it takes on two idle cores."""
+IMAGE = """
+cd /root/demo; source deploy/lib/common.sh; source deploy/lib/image.sh; image_tree /root/demo/tree
+tar -C /root/demo/tree/root -c . | podman import -q -c 'CMD ["/bin/serve"]' \
+    -c 'ENV PATH=/bin' -c 'ENV PORT=8080' - localhost/wherry-demo
+"""
+
+
+def traces(machines: Machines, name: str) -> set[str]:
+    """What an install could change on a machine."""
+    also = "ls -d /var/lib/wherry /var/cache/wherry /run/wherry /run/wherry-join.token"
+    return set(machines.run(name, f"{TRACES}; {also}", check=False).splitlines())
+
+
+@pytest.fixture(scope="module")
+def before(machines: Machines) -> Iterator[dict[str, set[str]]]:
+    """What the machines are like before an install; m1's etcd does not run."""
+    machines.run("m1", "systemctl disable --now etcd.service")
+    yield {name: traces(machines, name) for name in NAMES}
+    machines.run("m1", "systemctl enable --now etcd.service")
+
+
+@pytest.fixture(scope="module")
+def playbooks(
+    machines: Machines,
+    before: dict[str, set[str]],
+    bundle: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Playbooks]:
+    """The playbooks of this checkout; nothing of Wherry is left in the end."""
+    assert before
+    made = Playbooks(machines, bundle, tmp_path_factory.mktemp("ansible"))
+    try:
+        yield made
+    finally:
+        made.run("uninstall.yml", "-e", "wherry_purge=true", check=False)
+
+
+@pytest.fixture(scope="module")
+def said(playbooks: Playbooks) -> str:
+    """What site.yml has said, with everything that Ansible can tell, when it made the cluster."""
+    return playbooks.run("site.yml", "-vvv")
+
+
+def test_an_inventory_without_a_master_is_refused(playbooks: Playbooks, tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text(re.sub(r"^m1 .*\n", "", playbooks.machines.inventory(), flags=re.M))
+    said = playbooks.run("site.yml", "-i", str(inventory), check=False)
+    assert "the inventory needs a group `master` with one machine; it has 0" in said
+    assert not is_success(said)
+    assert sum(changed(said).values()) == 0
+
+
+def test_a_bundle_that_was_cut_short_is_refused(
+    playbooks: Playbooks, before: dict[str, set[str]], tmp_path: Path
+) -> None:
+    cut = tmp_path / "wherry-9-amd64.tar.gz"
+    cut.write_bytes(playbooks.bundle.read_bytes()[:50_000_000])
+    said = playbooks.run("site.yml", "-e", f"wherry_bundle={cut}", check=False)
+    assert f"{cut} was cut short or is damaged: make it again, or copy it again" in said
+    assert not is_success(said)
+    assert sum(changed(said).values()) == 0
+    assert traces(playbooks.machines, "m1") ^ before["m1"] == set()
+
+
+def test_a_check_tells_that_all_would_change_and_changes_nothing(
+    playbooks: Playbooks, before: dict[str, set[str]]
+) -> None:
+    said = playbooks.run("site.yml", "--check", "--diff")
+    assert all(changed(said)[name] > 0 for name in NAMES)
+    for name in NAMES:
+        assert traces(playbooks.machines, name) ^ before[name] == set()
+
+
+def test_a_site_is_three_ready_nodes(playbooks: Playbooks, said: str) -> None:
+    assert all(changed(said)[name] > 0 for name in NAMES)
+    nodes = playbooks.machines.run("m1", "wherry get nodes").splitlines()[1:]
+    assert [line.split()[:2] for line in nodes] == [[name, "Ready"] for name in NODES]
+
+
+def test_no_token_is_told_or_kept(playbooks: Playbooks, said: str) -> None:
+    form = r"[a-z0-9]{6}\.[a-z2-7]{26}"
+    assert re.search(form, playbooks.machines.run("m1", "wherry token create --uses 1"))
+    assert not re.search(form, said)
+    for name in NAMES:
+        journal = playbooks.machines.run(name, "journalctl --no-pager -o cat")
+        assert not re.search(form, journal)
+        assert "wherry" in journal
+        assert playbooks.machines.run(name, "ls /etc/wherry").count("token") == 0
+        assert not playbooks.machines.run(name, "find /run /tmp /root -name '*token*'")
+
+
+def test_a_second_run_changes_nothing(playbooks: Playbooks, said: str) -> None:
+    assert said
+    start = time.monotonic()
+    again = playbooks.run("site.yml")
+    assert time.monotonic() - start < SECOND_RUN_SECONDS
+    assert changed(again) == dict.fromkeys(NAMES, 0)
+    check = playbooks.run("site.yml", "--check", "--diff")
+    assert changed(check) == dict.fromkeys(NAMES, 0)
+    assert check.count("nothing to change") == len(NAMES)
+
+
+def test_a_check_shows_a_setting_that_would_change(playbooks: Playbooks, said: str) -> None:
+    """As it is written then, and nothing else changes; a setting that is no more is removed."""
+    assert said
+    capacity = ("-e", json.dumps({"wherry_kubelet_settings": {"capacity": "cpu=1,memory=1Gi"}}))
+    limit = ("--limit", "n1")
+    check = playbooks.run("site.yml", *limit, *capacity, "--check", "--diff")
+    assert "+capacity: cpu=1,memory=1Gi" in check
+    file = "/etc/wherry/kubelet.yaml.d/10-ansible.yaml"
+    assert "No such file" in playbooks.machines.run("n1", f"cat {file}", check=False)
+    playbooks.run("site.yml", *limit, *capacity)
+    assert playbooks.machines.run("n1", f"cat {file}") == "capacity: cpu=1,memory=1Gi\n"
+    until(lambda: capacity_of(playbooks.machines, "n1") == "1", "n1 has its capacity")
+    playbooks.run("site.yml", *limit)
+    assert "No such file" in playbooks.machines.run("n1", f"cat {file}", check=False)
+
+
+def capacity_of(machines: Machines, name: str) -> str:
+    """The CPUs that a node offers."""
+    found = json.loads(machines.run("m1", f"wherry get node {name} -o json"))
+    return str(found["status"]["capacity"]["cpu"])
+
+
+def test_hello_answers_on_its_node_port_from_outside(playbooks: Playbooks, said: str) -> None:
+    assert said
+    machines = playbooks.machines
+    archive = playbooks.inventory.with_name("demo.tar")
+    archive.write_bytes(files_of_checkout("deploy/lib", "deploy/demo"))
+    for name in NODES:
+        machines.put(name, archive, "/root/demo.tar")
+        machines.run(name, f"mkdir /root/demo; tar -C /root/demo -xf /root/demo.tar; {IMAGE}")
+        machines.run(name, "rm -r /root/demo /root/demo.tar")
+    hello = (ROOT / "deploy/examples/hello.yaml").read_text()
+    machines.run("m1", "wherry apply -f -", input=hello)
+    service = json.loads(machines.run("m1", "wherry get service hello -o json"))
+    port = service["spec"]["ports"][0]["nodePort"]
+    for address in ("10.97.7.11", "10.97.7.13"):
+        call = f"curl --silent --max-time 2 http://{address}:{port}/ || true"
+        until(partial(answers, machines, call), f"hello answers at {address}")
+
+
+def answers(machines: Machines, call: str) -> bool:
+    """Whether a call from outside the machines is answered by a pod."""
+    return "hello" in machines.inside("bash", "-c", call)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Return when the condition holds; fail the test when it does not in time."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not in time"
+        time.sleep(0.3)
+
+
+def test_an_uninstall_leaves_nothing(
+    playbooks: Playbooks, said: str, before: dict[str, set[str]]
+) -> None:
+    assert said
+    gone = playbooks.run("uninstall.yml", "-e", "wherry_purge=true")
+    assert all(changed(gone)[name] > 0 for name in NAMES)
+    for name in NAMES:
+        playbooks.machines.run(name, "podman rmi --all --force", check=False)
+        assert traces(playbooks.machines, name) ^ before[name] == set()
+    again = playbooks.run("uninstall.yml", "-e", "wherry_purge=true")
+    assert changed(again) == dict.fromkeys(NAMES, 0)
