@@ -11,6 +11,8 @@ from common.cli import (
     certs,
     check,
     completion,
+    delete,
+    drain,
     get,
     kubeconfig,
     logs,
@@ -26,6 +28,24 @@ from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 
 
+VERBS = (
+    apply,
+    ca,
+    certs,
+    check,
+    delete,
+    drain,
+    get,
+    kubeconfig,
+    logs,
+    node,
+    proxy,
+    secretkey,
+    token,
+    versions,
+)
+
+
 def main() -> None:
     """Entry point of the console script."""
     parser = argparse.ArgumentParser(
@@ -39,20 +59,7 @@ def main() -> None:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     parser.set_defaults(local=False)
-    for verb in (
-        apply,
-        ca,
-        certs,
-        check,
-        get,
-        kubeconfig,
-        logs,
-        node,
-        proxy,
-        secretkey,
-        token,
-        versions,
-    ):
+    for verb in VERBS:
         verb.add_parser(verbs)
     completion.add_parser(verbs, parser)
     arguments = parser.parse_args()

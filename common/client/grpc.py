@@ -303,6 +303,20 @@ class GrpcClient:
         with _translated():
             await self.stub.Create(pb.CreateRequest(object=wanted, body=codec.encode(body)))
 
+    async def evict(self, namespace: str, name: str, *, uid: str) -> None:
+        """Ask a pod to go. Raises StatusError: 429 when a budget does not allow it yet, 404 when
+        there is no such pod or the server knows no evictions."""
+        meta = {"name": name, "namespace": namespace}
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": meta,
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        wanted = object_name(self.resource("pods"), namespace, name, "eviction")
+        with _translated():
+            await self.stub.Create(pb.CreateRequest(object=wanted, body=codec.encode(body)))
+
     async def logs(
         self,
         namespace: str,

@@ -301,3 +301,36 @@ def test_versions_of_the_parts(master: RunningMaster, tmp_path: Path) -> None:
     version = own.removeprefix("wherry ")
     assert of_master.startswith(f"master {version} (Kubernetes v1.")
     assert all(line.startswith("node ") for line in nodes)
+
+
+def test_a_node_is_emptied_and_used_again(wherry: Run) -> None:
+    """A pod of a controller goes, one that stands alone only by force."""
+    owner = "{apiVersion: apps/v1, kind: ReplicaSet, name: web, uid: '1', controller: true}"
+    manifest = f"""\
+apiVersion: v1
+kind: Node
+metadata: {{name: n1}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, ownerReferences: [{owner}]}}
+spec: {{nodeName: n1, terminationGracePeriodSeconds: 0, containers: [{{name: c, image: x}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: alone}}
+spec: {{nodeName: n1, terminationGracePeriodSeconds: 0, containers: [{{name: c, image: x}}]}}
+"""
+    assert wherry("apply", "-f", "-", text=manifest).returncode == 0
+    refused = wherry("drain", "n1")
+    assert refused.returncode == 1
+    assert "pods of n1 again: default/alone; --force deletes them" in refused.stderr
+    drained = wherry("drain", "n1", "--force")
+    assert drained.stdout.splitlines()[-1] == "node/n1 drained", drained.stderr
+    assert "SchedulingDisabled" in wherry("get", "nodes").stdout
+    assert wherry("get", "pods").stdout == ""
+    assert wherry("uncordon", "n1").stdout == "node/n1 uncordoned\n"
+    assert wherry("cordon", "n1").stdout == "node/n1 cordoned\n"
+    assert wherry("delete", "node", "n1").stdout == "node/n1 deleted\n"
+    for gone in (wherry("drain", "n1"), wherry("delete", "no", "n1")):
+        assert (gone.returncode, gone.stderr) == (1, 'wherry: nodes "n1" not found\n')
