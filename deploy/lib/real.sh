@@ -90,15 +90,42 @@ programs_install() {                         # VENV WHEELHOUSE
     log=$venv/wherry-install.log
     busy "installing Wherry into $venv" environment_make "$venv" "$venv" \
         logged "$log" programs_come "$venv" "$wheelhouse" ||
-        die "pip failed (full log: $log): $(tail -n 2 "$log")"
+        die "it cannot be installed, nothing has changed (full log: $log): $(tail -n 1 "$log")"
+}
+
+# programs_run FORMER VENV WORD...: the programs that are current become those of VENV. Those of
+# FORMER, which were it, become it again when the others do not get ready.
+programs_run() {
+    local former=$1 venv=$2 result=0
+    shift 2
+    "$venv/bin/python" -I -m deploy.machine install --programs "$venv" "$@" || result=$?
+    [[ $result != 0 ]] || return 0
+    if [[ $result != 1 || -z $former || $former == "$venv" || $(current) != "$venv" ]]; then
+        exit "$result"
+    fi
+    step "going back to $former"
+    "$former/bin/python" -I -m deploy.machine install --programs "$former" "$@" >/dev/null ||
+        die "$venv did not get ready, and neither did $former"
+    die "$venv did not get ready: $former runs again"
+}
+
+current() { readlink "$PROGRAMS/current" || true; }
+
+# programs_prove VENV: what was installed can start, before anything runs it.
+programs_prove() {
+    local program
+    for program in wherry wherry-master wherry-kubelet wherry-kube-proxy; do
+        "$1/bin/$program" --help >/dev/null || return
+    done
 }
 
 programs_come() {                            # VENV WHEELHOUSE
     local -a pip=("$1/bin/python" -m pip install --quiet --disable-pip-version-check)
     if [[ -n $2 ]]; then
-        "${pip[@]}" --no-index --find-links "$2" wherry
+        "${pip[@]}" --no-index --find-links "$2" wherry || return
     else
         rm -rf "$ROOT/build/lib"             # what an earlier build left would be installed too
-        "${pip[@]}" "$ROOT"
+        "${pip[@]}" "$ROOT" || return
     fi
+    programs_prove "$1"
 }

@@ -44,6 +44,8 @@ class UnitState(NamedTuple):
     exit_code: str = "0"
     has_job: bool = False
     """Whether it is about to start, stop or restart."""
+    restarts: int = 0
+    """How often systemd has started it again since somebody last did."""
 
     @property
     def is_there(self) -> bool:
@@ -134,7 +136,7 @@ def remains(hands: Hands) -> Remains:
 
 def unit_states(hands: Hands, names: Iterable[str]) -> dict[str, UnitState]:
     """The states of units by name."""
-    properties = "Id,LoadState,ActiveState,UnitFileState,StatusText,ExecMainStatus,Job"
+    properties = "Id,LoadState,ActiveState,UnitFileState,StatusText,ExecMainStatus,Job,NRestarts"
     asked = sorted(names)
     return parse_units(hands.run(["systemctl", "show", "--property", properties, *asked]))
 
@@ -151,6 +153,7 @@ def parse_units(shown: str) -> dict[str, UnitState]:
             said.get("StatusText", ""),
             said.get("ExecMainStatus", "0"),
             said.get("Job", "0") not in ("", "0"),
+            int(said.get("NRestarts") or 0),
         )
     return units
 

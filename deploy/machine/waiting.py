@@ -30,6 +30,8 @@ POLL_SECONDS = 0.2
 KUBECONFIG = Path("/var/lib/wherry/master/admin.kubeconfig")
 NODE_PKI = Path("/var/lib/wherry/node/node-pki")
 LOG_LINES = 3
+RESTARTS_MAX = 5
+"""Whatever ends so often at its start will not get ready."""
 
 
 class Verdict(NamedTuple):
@@ -49,6 +51,9 @@ def judge(units: Mapping[str, UnitState], answer: Callable[[], str]) -> Verdict:
         if state.active == "failed" and not state.has_job:
             line = f"{name} has failed (exit code {state.exit_code})"
             return Verdict(line, name, has_failed=True)
+        if state.restarts >= RESTARTS_MAX and state.active != "active":
+            line = f"{name} ends again and again (exit code {state.exit_code})"
+            return Verdict(line, name, has_failed=True)
     for name, state in units.items():
         if state.active != "active" or state.has_job:
             again = f", after exit code {state.exit_code}" if state.exit_code != "0" else ""
@@ -61,6 +66,14 @@ def judge(units: Mapping[str, UnitState], answer: Callable[[], str]) -> Verdict:
     return Verdict(missing, next(iter(units))) if missing else Verdict("ready", is_done=True)
 
 
+def since(first: Mapping[str, UnitState], now: Mapping[str, UnitState]) -> dict[str, UnitState]:
+    """The states of units, with the restarts that came after the first look."""
+    return {
+        name: state._replace(restarts=state.restarts - first[name].restarts)
+        for name, state in now.items()
+    }
+
+
 def until_ready(
     hands: Hands,
     units: tuple[str, ...],
@@ -70,9 +83,11 @@ def until_ready(
 ) -> None:
     """Return once the units are up and `answer` is content. Raises StepFailed with their log."""
     deadline, told = clock.monotonic() + LIMIT_SECONDS, ""
+    first: Mapping[str, UnitState] = {}
     while True:
         states = observe.unit_states(hands, units)
-        verdict = judge(states, answer)
+        first = first or states
+        verdict = judge(since(first, states), answer)
         if verdict.is_done:
             return
         if verdict.has_failed or clock.monotonic() > deadline:

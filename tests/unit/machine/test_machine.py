@@ -140,6 +140,7 @@ UnitFileState=enabled
 StatusText=serving https://10.0.0.1:6443
 ExecMainStatus=0
 Job=17
+NRestarts=3
 
 Id=b.service
 LoadState=not-found
@@ -151,7 +152,7 @@ UnitFileState=
 def test_units_are_read_as_systemd_shows_them() -> None:
     found = observe.parse_units(SHOWN)
     assert found["a.service"] == UnitState(
-        "loaded", "active", "enabled", "serving https://10.0.0.1:6443", "0", True
+        "loaded", "active", "enabled", "serving https://10.0.0.1:6443", "0", True, 3
     )
     assert not found["b.service"].is_there
     assert str(found["b.service"]) == "inactive/absent"
@@ -224,13 +225,26 @@ UP = UnitState("loaded", "active", "enabled", "serving")
         ),
         ({"a": UP._replace(has_job=True)}, "", "a is restarting"),
         ({"a": UP._replace(active="failed", exit_code="78")}, "", "a has failed (exit code 78)"),
+        ({"a": UP._replace(active="activating", restarts=4)}, "", "a is activating"),
+        (
+            {"a": UP._replace(active="activating", restarts=5, exit_code="3")},
+            "",
+            "a ends again and again (exit code 3)",
+        ),
+        ({"a": UP._replace(restarts=5)}, "", "ready"),
     ],
 )
 def test_what_is_waited_for(units: dict[str, UnitState], answer: str, line: str) -> None:
     verdict = waiting.judge(units, lambda: answer)
     assert verdict.line == line
     assert verdict.is_done == (line == "ready")
-    assert verdict.has_failed == ("failed" in line)
+    assert verdict.has_failed == ("failed" in line or "again and again" in line)
+
+
+def test_restarts_before_an_install_are_not_its_own() -> None:
+    first = {"a": UP._replace(restarts=7)}
+    now = {"a": UP._replace(active="activating", restarts=8)}
+    assert waiting.since(first, now)["a"].restarts == 1
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,80 @@ def test_a_directory_without_a_wheel_is_named(tmp_path: Path) -> None:
     done = place(tmp_path)
     assert done.returncode == 1
     assert done.stderr.endswith(f"{tmp_path} holds no wheel of Wherry: make wheelhouse\n")
+
+
+class Versions:
+    """Two versions side by side, whose installers do what a test says and note that they ran."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def make(self, name: str, script: str) -> None:
+        """A version. Its installer links `current` to it, then does this."""
+        python = self.directory / name / "bin/python"
+        python.parent.mkdir(parents=True)
+        link = f"ln -sfn {self.directory}/{name} {self.directory}/current"
+        note = f'echo "{name} $*" >> {self.directory}/ran'
+        python.write_text(f"#!/bin/sh\n{note}\n{script.replace('LINK', link)}\n")
+        python.chmod(0o755)
+
+    def switch(self) -> subprocess.CompletedProcess[str]:
+        """From old to new."""
+        (self.directory / "current").symlink_to(self.directory / "old")
+        return run(
+            "bash",
+            "-euc",
+            f"PROGRAM=deploy/install; {LIBRARY}; PROGRAMS={self.directory}; "
+            f"programs_run {self.directory}/old {self.directory}/new node",
+        )
+
+    @property
+    def current(self) -> str:
+        """The version that runs."""
+        return (self.directory / "current").readlink().name
+
+    @property
+    def ran(self) -> list[str]:
+        """Whose installers ran."""
+        return [line.split()[0] for line in (self.directory / "ran").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("new", "code", "current", "ran"),
+    [
+        ("LINK", 0, "new", ["new"]),
+        ("LINK; exit 1", 1, "old", ["new", "old"]),
+        ("exit 1", 1, "old", ["new"]),
+        ("LINK; exit 130", 130, "new", ["new"]),
+    ],
+    ids=["ready", "not-ready", "refused", "interrupted"],
+)
+def test_a_version_that_does_not_get_ready_makes_way_for_the_former(
+    new: str, code: int, current: str, ran: list[str], tmp_path: Path
+) -> None:
+    versions = Versions(tmp_path)
+    versions.make("new", new)
+    versions.make("old", "LINK")
+    done = versions.switch()
+    assert (done.returncode, versions.current, versions.ran) == (code, current, ran)
+    told = f"deploy/install: {tmp_path}/new did not get ready: {tmp_path}/old runs again\n"
+    assert done.stderr == (told if ran == ["new", "old"] else "")
+
+
+def test_that_neither_version_gets_ready_is_told(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    versions.make("new", "LINK; exit 1")
+    versions.make("old", "LINK; exit 1")
+    done = versions.switch()
+    assert done.stderr.endswith(f"new did not get ready, and neither did {tmp_path}/old\n")
+
+
+@pytest.mark.parametrize("broken", ["", "wherry-kubelet"])
+def test_programs_that_cannot_start_are_not_installed(broken: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("wherry", "wherry-master", "wherry-kubelet", "wherry-kube-proxy"):
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\n[ {name} != '{broken}' ]\n")
+        program.chmod(0o755)
+    done = run("bash", "-euc", f"{LIBRARY}; programs_prove {tmp_path}")
+    assert done.returncode == (1 if broken else 0)
