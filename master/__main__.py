@@ -91,7 +91,8 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
             log.info("Secrets were sealed with the current key", extra={"count": count})
         cache = WatchCache(store, clock)
         health = EtcdHealth(client, etcd.marker_key, clock, etcd.hindrance)
-        upkeep = Upkeep(client, etcd.maintenance(), etcd.is_alone, clock)
+        maintenance = etcd.maintenance()
+        upkeep = Upkeep(client, maintenance, etcd.is_alone, clock)
         following = Parts(
             [
                 Part("watch cache", cache.run, essential=True),
@@ -102,7 +103,7 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         ).run()
         running = asyncio.create_task(following)
         await cache.wait_for(1, START_TIMEOUT_SECONDS)
-        renewed = [Renewable("etcd", etcd.renew_at, partial(etcd.renew, client))]
+        renewed = [Renewable("etcd", etcd.renew_at, partial(etcd.renew, client, maintenance))]
         master = wiring.build(
             config, pki, store, cache, health, clock=clock, rng=rng, renewed=renewed
         )

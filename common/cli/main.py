@@ -27,7 +27,6 @@ from common.client.script import guarded
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 
-
 VERBS = (
     apply,
     ca,

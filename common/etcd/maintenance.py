@@ -27,6 +27,13 @@ class Maintenance:
         for one in self._connections.values():
             await one.close()
 
+    async def renew(self, tls: Tls) -> None:
+        """Show another certificate from now on; what is under way ends with Unavailable."""
+        former = self._connections
+        self._connections = {target: Connection(target, tls) for target in former}
+        for one in former.values():
+            await one.close()
+
     async def status(self, endpoint: str) -> Status:
         """The state of one member."""
         return wire.status(

@@ -139,9 +139,10 @@ class EmbeddedEtcd:
         assert self._tls.certificate_pem is not None
         return validity(self._tls.certificate_pem).renew
 
-    async def renew(self, client: EtcdClient) -> None:
-        """Renew its certificates, which it reads at each handshake, and that of a client."""
+    async def renew(self, client: EtcdClient, maintenance: Maintenance) -> None:
+        """Renew its certificates, which it reads at each handshake, and that of its clients."""
         self._tls = self._issue_certificates()
+        await maintenance.renew(self._tls)
         await client.renew(self._tls)
 
     async def start(self, timeout_seconds: float = 30.0) -> None:

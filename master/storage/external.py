@@ -57,11 +57,12 @@ class ExternalEtcd:
         changed = _changed_at(self._access) != self._read_at
         return (datetime.min if changed else datetime.max).replace(tzinfo=UTC)
 
-    async def renew(self, client: EtcdClient) -> None:
+    async def renew(self, client: EtcdClient, maintenance: Maintenance) -> None:
         """Read the certificates again that the user has renewed."""
         self._read_at = _changed_at(self._access)
         tls = _tls(self._access)
         assert tls is not None, "without files none has changed"
+        await maintenance.renew(tls)
         await client.renew(tls)
 
     def maintenance(self) -> Maintenance:

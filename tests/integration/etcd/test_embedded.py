@@ -11,13 +11,14 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from common.etcd.client import EtcdClient
 from common.etcd.errors import Unavailable
-from common.etcd.types import Tls
+from common.etcd.types import Put, Tls
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.ca import CertificateAuthority
@@ -232,3 +233,47 @@ async def test_another_authority_is_refused_on_both_sides(etcd: EmbeddedEtcd) ->
         with pytest.raises(Unavailable):
             await client.status()
         await client.close()
+
+
+async def test_certificates_are_renewed_under_writes_and_watches(tmp_path: Path) -> None:
+    """Each write is there, and a watch has seen it once, though all certificates were replaced."""
+    require_etcd()
+    made = EmbeddedEtcd(
+        tmp_path / "etcd", clock=SystemClock(), rng=SystemRng(), client_port=0, peer_port=0
+    )
+    await made.start()
+    client, maintenance = made.client(timeout_seconds=1.0), made.maintenance()
+    seen: list[bytes] = []
+    over = asyncio.Event()
+    written = 0
+
+    async def watch() -> None:
+        async with aclosing(client.watch(b"k", b"l", start_revision=1)) as batches:
+            async for batch in batches:
+                seen.extend(event.item.key for event in batch.events)
+
+    async def write() -> None:
+        nonlocal written
+        while not over.is_set():
+            await client.txn((), (Put(f"k{written:06}".encode(), b"1"),))
+            written += 1
+
+    try:
+        before = made.renew_at()
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            watching = group.create_task(watch())
+            writing = group.create_task(write())
+            for _ in range(3):
+                await made.renew(client, maintenance)
+                assert (await maintenance.status(made.endpoint)).leader_id
+            over.set()
+            await writing
+            while len(seen) < written:
+                await asyncio.sleep(0.01)
+            watching.cancel()
+        assert made.renew_at() > before
+        assert len(set(seen)) == len(seen) == written
+    finally:
+        await maintenance.close()
+        await client.close()
+        await made.stop()
