@@ -22,7 +22,7 @@ from common.runtime.rng import Rng, SystemRng
 from common.security.ca import CertificateError
 from common.security.files import InsecurePath
 from common.security.keyring import KeyringError
-from common.systemd import exits, journal
+from common.systemd import exits, journal, levels
 from common.systemd.notify import Notifier
 from master import config as configuration
 from master import wiring
@@ -80,6 +80,7 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    levels.follow_signals()
     clock, rng = SystemClock(), SystemRng()
     pki = Pki(config, clock)
     etcd = _etcd(config, clock, rng)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -126,19 +127,9 @@ def build(
     sessions = NodeSessions(clock=clock, rng=rng)
     reports = Reports(registry.pipeline)
 
-    def trust_of(certificate_pem: bytes) -> node_v1_pb2.Trust:
-        renew = pki.is_of_former(certificate_pem)
-        return node_v1_pb2.Trust(authorities=pki.server_ca.trusted, renew=renew)
-
+    trust_of = partial(_trust_of, pki)
     pki.watch(lambda: hub.tell_trust(trust_of))
     nodes = NodeService(hub, reports, sessions, trust, trust_of, recorder("kubelet"), clock=clock)
-    for name, handler in (
-        ("nodes", hub.node_changed),
-        ("pods", hub.pod_changed),
-        ("configmaps", hub.config_changed),
-        ("secrets", hub.config_changed),
-    ):
-        informers[name].add_handler(handler)
     running = [
         Part("compactor", Compactor(store, clock).run),
         Part("memory", MemoryKeeper(clock).run),
@@ -148,11 +139,7 @@ def build(
     ]
     running += _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
-        client = LocalClient(registry, "system:kube-scheduler")
-        own = _own_scheduler(config, recorder, clock)
-        events = recorder("default-scheduler")
-        scheduler = Scheduler(client, informers, events, clock=clock, own=own)
-        running.append(Part("scheduler", scheduler.run))
+        running.append(_scheduler(config, registry, informers, recorder, clock))
     for name, informer in informers.items():
         running.append(Part(f"informer {name}", informer.run, essential=True))
     running.append(Part("network of nodes", hub.tell_network))
@@ -176,6 +163,25 @@ def build(
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
     gateway = Gateway(cache, trust.problem, clock=clock)
     return Master(rest, nodes, scripts, access, gateway, registry, parts)
+
+
+def _trust_of(pki: Pki, certificate_pem: bytes) -> node_v1_pb2.Trust:
+    """What a node with that certificate is told."""
+    renew = pki.is_of_former(certificate_pem)
+    return node_v1_pb2.Trust(authorities=pki.server_ca.trusted, renew=renew)
+
+
+def _scheduler(
+    config: MasterConfig,
+    registry: Registry,
+    informers: Mapping[str, Informer],
+    recorder: Callable[[str], EventRecorder],
+    clock: Clock,
+) -> Part:
+    client = LocalClient(registry, "system:kube-scheduler")
+    own = _own_scheduler(config, recorder, clock)
+    events = recorder("default-scheduler")
+    return Part("scheduler", Scheduler(client, informers, events, clock=clock, own=own).run)
 
 
 def _paths(
@@ -346,6 +352,13 @@ def _registry(
         problem=trust.problem,
         clock=clock,
     )
+    for name, handler in (
+        ("nodes", hub.node_changed),
+        ("pods", hub.pod_changed),
+        ("configmaps", hub.config_changed),
+        ("secrets", hub.config_changed),
+    ):
+        informers[name].add_handler(handler)
     return registry, informers, hub
 
 

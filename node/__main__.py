@@ -29,7 +29,7 @@ from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
 from common.security.files import InsecurePath, write_private
-from common.systemd import exits, journal
+from common.systemd import exits, journal, levels
 from common.systemd.machine import is_going_down
 from common.systemd.notify import Notifier
 from node import config as configuration
@@ -162,6 +162,7 @@ async def run(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    levels.follow_signals()
     node = Node(config, machine, own)
     ready = partial(notifier.ready, f"node {machine.name} of {config.master}")
     running = asyncio.create_task(node.run(ready), name="node")

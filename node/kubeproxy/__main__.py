@@ -27,7 +27,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
-from common.systemd import exits, journal
+from common.systemd import exits, journal, levels
 from common.systemd.notify import Notifier
 from node.kubeproxy import config as configuration
 from node.kubeproxy.config import KubeProxyConfig
@@ -127,6 +127,7 @@ async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    levels.follow_signals()
     host = urlsplit(config.master).hostname
     clock = SystemClock()
     target = f"{host}:{config.node_port or own.node_port}"

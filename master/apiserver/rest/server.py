@@ -63,6 +63,14 @@ class RestServer:
         return app
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request, and log it for those who want to know all of them."""
+        response = await self._respond(request)
+        if log.isEnabledFor(logging.DEBUG):
+            extra = {"object": request.path, "verb": request.method, "code": response.status}
+            log.debug("answered", extra=extra)
+        return response
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; whatever goes wrong becomes a Status."""
         try:
             response = await self._answer(request)
