@@ -32,7 +32,9 @@ from common.security.files import InsecurePath, write_private
 from common.systemd import exits, journal, levels
 from common.systemd.machine import is_going_down
 from common.systemd.notify import Notifier
+from node import addresses
 from node import config as configuration
+from node.addresses import AddressChanged
 from node.config import KubeletConfig
 from node.kubelet import stats as usage
 from node.kubelet.env import HostFacts
@@ -85,7 +87,7 @@ def main() -> None:
             _join(config, directory, machine)
         else:
             uvloop.run(run(config, machine, found, Notifier.take()))
-    except configuration.NoRoute as error:
+    except (configuration.NoRoute, AddressChanged) as error:
         exits.give_up(NAME, error)
     except (ConfigError, InsecurePath, ValueError) as error:
         exits.give_up(NAME, error, exits.CONFIGURATION)
@@ -170,7 +172,7 @@ async def run(
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if running.done():
-        await running
+        await _failed(running)
     notifier.stopping()
     if stop.is_set() and await is_going_down():
         log.info("the machine goes down: pods are stopped")
@@ -178,6 +180,14 @@ async def run(
     running.cancel()
     living.cancel()
     await asyncio.gather(running, living, return_exceptions=True)
+
+
+async def _failed(running: asyncio.Task[None]) -> None:
+    """Raise what has ended a node: AddressChanged itself, or a group of errors."""
+    try:
+        await running
+    except* AddressChanged as group:
+        raise group.exceptions[0] from None
 
 
 class _Named(msgspec.Struct):
@@ -190,7 +200,7 @@ class Node:
     """Wires the kubelet, its tools and the stream to the master."""
 
     def __init__(self, config: KubeletConfig, machine: Machine, own: Credentials) -> None:
-        self._machine = machine
+        self._machine, self._master = machine, config.master
         self._clock = SystemClock()
         self._offload = Offload(threads=6, name="kubelet")
         data, run_dir = Path(config.data_dir), Path(config.run_dir)
@@ -272,6 +282,18 @@ class Node:
             group.create_task(self._kubelet.run())
             group.create_task(self._stream.run(handlers))
             group.create_task(self._renewal.run())
+            group.create_task(addresses.follow(self._address, self._clock))
+
+    def _address(self) -> str:
+        """By which this machine is reached now."""
+
+        def leads_to_master() -> str:
+            try:
+                return configuration.own_address(self._master)
+            except configuration.NoRoute:
+                return ""
+
+        return addresses.effective(self._machine.address, leads_to_master)
 
     async def halt(self, seconds: float) -> None:
         """Stop all pods politely, within so many seconds."""

@@ -23,12 +23,14 @@ import uvloop
 
 from common.etcd.client import EtcdClient
 from common.runtime import process
-from common.runtime.clock import SystemClock
+from common.runtime.clock import Clock, SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
 from common.systemd import exits, journal, levels
 from common.systemd.notify import Notifier
+from node import addresses
+from node.addresses import AddressChanged
 from node.kubeproxy import config as configuration
 from node.kubeproxy.config import KubeProxyConfig
 from node.kubeproxy.credentials import PKI, Follower, tls
@@ -55,6 +57,8 @@ def main() -> None:
         own = wait_for_certificate(Path(config.data_dir) / PKI, notifier)
         config = wait_for_ranges(config, notifier)
         uvloop.run(run(config, own, notifier))
+    except AddressChanged as error:
+        exits.give_up(NAME, error)
     except (ConfigError, ValueError) as error:
         exits.give_up(NAME, error, exits.CONFIGURATION)
 
@@ -138,7 +142,7 @@ async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> 
     proxy = Proxy(client, table, dataplane, clock=clock)
     gc.freeze()
     async with serving(f"{config.run_dir}/kube-proxy.sock", table):
-        running = asyncio.create_task(proxy.run(), name="proxy")
+        running = asyncio.create_task(_run_until_moved(proxy, clock), name="proxy")
         renewing = asyncio.create_task(keeping.run(), name="credentials")
         living = asyncio.create_task(notifier.keep_alive(clock), name="watchdog")
         notifier.ready(f"node {config.node_name}, services of {config.master}")
@@ -152,6 +156,16 @@ async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> 
         living.cancel()
         await asyncio.gather(running, renewing, living, return_exceptions=True)
     await client.close()
+
+
+async def _run_until_moved(proxy: Proxy, clock: Clock) -> None:
+    """Run; raises AddressChanged when the machine has other addresses, for node ports and rules."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(proxy.run())
+            group.create_task(addresses.follow(addresses.reachable, clock))
+    except* AddressChanged as found:
+        raise found.exceptions[0] from None
 
 
 if __name__ == "__main__":
