@@ -29,6 +29,10 @@ UNITS = {
 }
 EXPOSURE_MAX = {"wherry-master": 1.5, "wherry-kube-proxy": 2.0, "wherry-kubelet": 6.0}
 SECOND_RUN_SECONDS = 5
+ADDRESSES = ("10.97.7.13", "10.97.7.33")
+"""Of n3, and another one that it gets."""
+GATEWAY = "ip route replace default via 10.97.7.1"
+AWAY_SECONDS = 20
 REBOOT_SECONDS = 45
 """Down in 15 s, and up again."""
 DEMO = f"""
@@ -208,6 +212,112 @@ def wait_for(machines: Machines, what: str, condition: Callable[[], bool]) -> No
             pods = machines.run("m1", "wherry get pods -A -o wide; wherry get nodes", check=False)
             pytest.fail(f"{what}: not in time\n{pods}")
         time.sleep(0.5)
+
+
+def journal(machines: Machines, name: str, unit: str) -> str:
+    """What a unit has logged since the machine has booted."""
+    return machines.run(name, f"journalctl --boot --no-pager -o cat -u {unit}")
+
+
+def node_ready(machines: Machines, name: str) -> bool:
+    """Whether a Node is."""
+    node = api(machines, f"/api/v1/nodes/{name}")
+    found = node["status"]["conditions"]  # type: ignore[index]
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in found)
+
+
+def test_all_certificates_are_named_with_their_end(installed: Machines) -> None:
+    said = installed.run("m1", "wherry certs")
+    for name in ("master", "etcd", "node n1", "node n3", "this kubeconfig"):
+        [line] = [one for one in said.splitlines() if one.startswith(f"{name} ")]
+        assert line.endswith("renewed by itself")
+    for name in ("servers", "clients"):
+        [line] = [one for one in said.splitlines() if one.startswith(f"authority of {name} ")]
+        assert line.endswith("wherry ca rotate")
+
+
+def test_a_revoked_node_comes_back_by_a_new_token_with_its_pods(installed: Machines) -> None:
+    was = pids(installed, "n1")
+    installed.run("m1", "wherry node revoke n1")
+    wait_for(
+        installed,
+        "the word of a node that is refused",
+        lambda: "this node needs a new join token" in journal(installed, "n1", "wherry-kubelet"),
+    )
+    token = installed.run("m1", "wherry token create --uses 1")
+    installed.run("n1", "umask 077; cat > /etc/wherry/join.token", input=token)
+    wait_for(
+        installed,
+        "a new certificate",
+        lambda: "a new certificate" in journal(installed, "n1", "wherry-kubelet"),
+    )
+    installed.run("n1", "rm /etc/wherry/join.token")
+    wait_for(installed, "hello again", lambda: node_ready(installed, "n1") and ready(installed))
+    assert pids(installed, "n1") == was
+
+
+def test_authorities_are_replaced_and_no_container_restarts(installed: Machines) -> None:
+    was = {name: pids(installed, name) for name in NODES}
+    said = installed.run("m1", "wherry ca rotate")
+    assert "done; " in said
+    assert {name: pids(installed, name) for name in NODES} == was
+    units = " ".join(UNITS["n1"])
+    installed.run("n1", f"systemctl restart {units}")
+    wait_for(installed, "hello again", lambda: node_ready(installed, "n1") and ready(installed))
+    wait_for(
+        installed,
+        "kube-proxy with its new certificate",
+        lambda: "default/hello" in installed.run("n1", "wherry proxy table"),
+    )
+    assert {name: pids(installed, name) for name in NODES} == was
+
+
+def test_a_log_level_is_changed_while_a_service_runs(installed: Machines) -> None:
+    pid = "systemctl show --property MainPID wherry-master"
+    was = installed.run("m1", pid)
+    assert "logs debug and above" in installed.run("m1", "wherry log-level master debug")
+    installed.run("m1", "wherry get nodes; kill -0 1")
+    api(installed, "/api/v1/nodes/n1")
+    wait_for(
+        installed,
+        "an answer in the log",
+        lambda: "answered" in journal(installed, "m1", "wherry-master"),
+    )
+    installed.run("m1", "wherry log-level master info")
+    assert installed.run("m1", pid) == was
+
+
+def test_a_node_whose_address_changes_stays_a_member(installed: Machines) -> None:
+    """It has its old one again after a while: until then nobody reaches it by that."""
+    was = pids(installed, "n3")
+    assert address_of(installed, "n3") == ADDRESSES[0]
+    old, new = (f"ip address {{}} {address}/24 dev eth0" for address in ADDRESSES)
+    there = f"{new.format('add')}; {old.format('del')}"
+    back = f"{old.format('add')}; {new.format('del')}; {GATEWAY}"
+    installed.run("n3", f"systemd-run --on-active={AWAY_SECONDS} bash -c '{back}'")
+    installed.run("n3", f"systemd-run --on-active=1 bash -c '{there}; {GATEWAY}'")
+    for address in reversed(ADDRESSES):
+        wait_for(
+            installed,
+            f"node n3 at {address}",
+            lambda address=address: (
+                address_of(installed, "n3") == address  # type: ignore[misc]
+                and node_ready(installed, "n3")
+                and ready(installed)
+            ),
+        )
+    assert pids(installed, "n3") == was
+
+
+def address_of(machines: Machines, name: str) -> str:
+    """The address of a Node, as it is known."""
+    node = api(machines, f"/api/v1/nodes/{name}")
+    [found] = [
+        one["address"]
+        for one in node["status"]["addresses"]  # type: ignore[index]
+        if one["type"] == "InternalIP"
+    ]
+    return str(found)
 
 
 def test_a_wrong_configuration_is_told_and_not_tried_for_ever(installed: Machines) -> None:
