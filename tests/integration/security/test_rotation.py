@@ -7,16 +7,18 @@ import json
 import subprocess
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
 from common.api.errors import StatusError
 from common.client.https import ConnectionFailed, KubeConfig
+from common.etcd.client import EtcdClient
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
-from common.security.ca import KeyPair, authority_of, key_id
+from common.security.ca import KeyPair, authority_of, key_id, serial_of
+from node.kubeproxy.credentials import Follower, tls
 from node.session import credentials, join
 from node.session.control import ControlStream, Handlers
 from node.session.credentials import Held
@@ -34,6 +36,8 @@ POD = {
     "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]},
 }
 LOG = f"{PODS}/p/log"
+SERVICES = "/api/v1/namespaces/default/services"
+FILES = {"master": "data/pki/server.crt", "etcd": "data/etcd/pki/server.crt"}
 
 
 @pytest.fixture
@@ -131,7 +135,7 @@ async def machine(master: RunningMaster, tmp_path: Path) -> AsyncIterator[Machin
 
 
 @asynccontextmanager
-async def load(master: RunningMaster) -> AsyncIterator[list[str]]:
+async def load(master: RunningMaster, *, pause_seconds: float = 0.0) -> AsyncIterator[list[str]]:
     """Reads and writes, and logs of the node, all the time, each on a new connection; what has
     failed."""
     admin = master.admin()
@@ -146,7 +150,7 @@ async def load(master: RunningMaster) -> AsyncIterator[list[str]]:
 
     def ask() -> None:
         number = 0
-        while not over.is_set():
+        while not over.wait(pause_seconds):
             number += 1
             try:
                 client = master.admin()
@@ -202,6 +206,64 @@ async def test_authorities_are_replaced_and_nobody_notices(
         lambda: master.admin().json("GET", path)["data"]["ca.crt"] == now.ca_pem.decode()
     )
     assert wherry(master, "ca", "status") == "no rotation is under way"
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+async def test_certificates_of_two_minutes_are_renewed_for_ten(tmp_path: Path) -> None:
+    """Everything that is renewed, under load: the master's, etcd's, the admin's and a node's, and
+    kube-proxy's connection."""
+    master = RunningMaster(tmp_path)
+    master.settings = tmp_path / "config.yaml"
+    master.settings.write_text("certificate-lifetime: 2m\n")
+    master.start()
+    try:
+        machine = await asyncio.to_thread(Machine, master, tmp_path)
+        own, clock = machine.held.current, SystemClock()
+        client = EtcdClient(
+            [f"127.0.0.1:{master.node_port}"], tls(own), clock=clock, rng=SystemRng()
+        )
+        seen: list[str] = []
+
+        async def watch() -> None:
+            async with aclosing(
+                client.watch(
+                    b"/wherry/registry/services/", b"/wherry/registry/services0", start_revision=1
+                )
+            ) as batches:
+                async for batch in batches:
+                    seen.extend(event.item.key.decode() for event in batch.events)
+
+        running = asyncio.create_task(machine.run())
+        await machine.until(lambda: machine.stream.connected)
+        following = asyncio.create_task(Follower(machine.directory, own, client, clock).run())
+        watching = asyncio.create_task(watch())
+        ends: dict[str, set[str]] = {"node": set(), "master": set(), "etcd": set(), "admin": set()}
+        written: list[str] = []
+        async with load(master, pause_seconds=0.1) as failed:
+            for minute in range(10 * 12):
+                await asyncio.sleep(5)
+                ends["node"].add(serial_of(machine.held.current.certificate))
+                for name, file in FILES.items():
+                    ends[name].add(serial_of((master.directory / file).read_bytes()))
+                admin = master.kubeconfig.certificate
+                assert admin is not None
+                ends["admin"].add(serial_of(admin.certificate_pem))
+                name = f"s{minute}"
+                body = {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}}
+                await asyncio.to_thread(master.admin().json, "POST", SERVICES, body)
+                written.append(f"/wherry/registry/services/default/{name}")
+        await machine.until(lambda: seen[-1:] == written[-1:])
+        assert failed == []
+        assert [key for key in seen if key in written] == written
+        assert {name: len(found) >= 7 for name, found in ends.items()} == dict.fromkeys(ends, True)
+        for task in (running, following, watching):
+            assert not task.done(), task
+            task.cancel()
+        await asyncio.gather(running, following, watching, return_exceptions=True)
+        await client.close()
+    finally:
+        master.stop()
 
 
 async def test_a_rotation_waits_for_those_who_would_be_left_outside(
