@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from common.api import times
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import (
     CertificateSigningRequest,
-    CertificateSigningRequestCondition,
 )
 from common.api.types.core_v1 import Node, Secret
-from common.client.commands import Command, Patch, Update
+from common.client.commands import Command, Patch
 from common.client.informer import Item
 from common.security.ca import CertificateError, serial_of
 from common.security.csr import (
@@ -35,13 +33,12 @@ from common.security.csr import (
 from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
 from master.controllers.base import View
 from master.controllers.resources import NODES, SECRETS
+from master.controllers.signingrequests import MESSAGE_MAX, REQUESTS, conclude, store
 
-REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 BOOTSTRAPPERS = "system:bootstrappers"
 BOOTSTRAP_USER = "system:bootstrap:"
 USAGES = {"client auth", "digital signature", "key encipherment"}
-MESSAGE_MAX = 1024
 
 Sign = Callable[[bytes, str], bytes]
 """(request PEM, node name) -> certificate PEM; raises CertificateError."""
@@ -179,27 +176,4 @@ def _give(known: Item, serial: str, *, renews: bool) -> Command:
         name=known.name,
         patch={"metadata": {**known.pin, "annotations": said}},
         reason=f"node {known.name} {'renews its certificate' if renews else 'joins again'}",
-    )
-
-
-def store(request: CertificateSigningRequest, view: View, reason: str) -> Command:
-    """Store what was decided about a request."""
-    resource = view[REQUESTS].resource
-    return Update(resource=resource, body=request, reason=reason, subresource="status")
-
-
-def conclude(
-    request: CertificateSigningRequest, kind: str, reason: str, message: str, now: datetime
-) -> None:
-    """Decide about a request: `kind` is Approved or Denied."""
-    stamp = times.to_time(now)
-    request.status.conditions = (
-        CertificateSigningRequestCondition(
-            type=kind,
-            status="True",
-            reason=reason,
-            message=message,
-            lastUpdateTime=stamp,
-            lastTransitionTime=stamp,
-        ),
     )

@@ -33,8 +33,8 @@ from common.security.kubeconfigs import (
     SIGNER,
 )
 from master.controllers.base import View
-from master.controllers.csrsigning import MESSAGE_MAX, REQUESTS, conclude, store
 from master.controllers.resources import SECRETS
+from master.controllers.signingrequests import MESSAGE_MAX, REQUESTS, conclude, store
 
 MASTERS = "system:masters"
 LIFETIME = timedelta(days=90)

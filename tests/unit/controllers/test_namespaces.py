@@ -7,6 +7,8 @@ import importlib
 import pkgutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -128,11 +130,12 @@ def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> Non
     assert list(controller.keys(cluster.view, pods, pod, None)) == ["x"]
 
 
+SIGNER: Any = SimpleNamespace(sign_node=None, sign_client=None)
+
+
 def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
     facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
-    made = controllers(
-        facts, lambda request, node: b"", SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
-    )
+    made = controllers(facts, SIGNER, SignsOfLife(lambda node: 0.0, (), lambda: 0.0))
     names = [controller.name for controller in made]
     assert len(set(names)) == len(names)
     written = {
@@ -147,7 +150,7 @@ def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
 def test_controllers_do_not_import_each_other() -> None:
     facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
     signs = SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
-    made = controllers(facts, lambda request, node: b"", signs)
+    made = controllers(facts, SIGNER, signs)
     modules = {type(controller).__module__ for controller in made}
     for module in modules:
         source = Path(sys.modules[module].__file__ or "").read_text()
