@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.ansible import ROOT, Playbooks, changed, files_of_checkout, is_success
+from tests.machines.ansible import (
+    PLAYBOOKS,
+    PROGRAM,
+    ROOT,
+    Playbooks,
+    changed,
+    files_of_checkout,
+    is_success,
+)
 from tests.machines.machines import NAMES, TRACES, Machines
+from tests.machines.wheels import other_version
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
 
@@ -20,6 +30,23 @@ NODES = ("n1", "n2", "n3")
 URL = "https://10.97.7.10:6443"
 SECOND_RUN_SECONDS = 40
 """Twice what it takes on two idle cores."""
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: alone}
+spec:
+  nodeName: n2
+  terminationGracePeriodSeconds: 0
+  containers: [{name: web, image: localhost/wherry-demo, imagePullPolicy: Never}]
+"""
+PIDS = "podman ps --format '{{.Names}} {{.Pid}}' | sort"
+# It starts, as far as can be seen before it is used.
+BROKEN = """
+import sys
+def main():
+    if "--help" not in sys.argv:
+        sys.exit(3)
+"""
 IMAGE = """
 cd /root/demo; source deploy/lib/common.sh; source deploy/lib/image.sh; image_tree /root/demo/tree
 tar -C /root/demo/tree/root -c . | podman import -q -c 'CMD ["/bin/serve"]' \
@@ -116,9 +143,9 @@ def test_a_second_run_changes_nothing(playbooks: Playbooks, said: str) -> None:
     start = time.monotonic()
     again = playbooks.run("site.yml")
     assert time.monotonic() - start < SECOND_RUN_SECONDS
-    assert changed(again) == dict.fromkeys(NAMES, 0)
+    assert changed(again) == all_of(0)
     check = playbooks.run("site.yml", "--check", "--diff")
-    assert changed(check) == dict.fromkeys(NAMES, 0)
+    assert changed(check) == all_of(0)
     assert check.count("nothing to change") == len(NAMES)
 
 
@@ -142,6 +169,19 @@ def capacity_of(machines: Machines, name: str) -> str:
     """The CPUs that a node offers."""
     found = json.loads(machines.run("m1", f"wherry get node {name} -o json"))
     return str(found["status"]["capacity"]["cpu"])
+
+
+def test_the_cluster_tells_its_machines(playbooks: Playbooks, said: str, tmp_path: Path) -> None:
+    """To who has a kubeconfig, on the LAN."""
+    assert said
+    kubeconfig = tmp_path / "admin.kubeconfig"
+    playbooks.machines.get("m1", "/var/lib/wherry/master/admin.kubeconfig", kubeconfig)
+    path = f"PATH={PROGRAM.parent}:{os.environ['PATH']}"
+    script = str(PLAYBOOKS / "cluster.py")
+    asked = playbooks.machines.inside("env", path, f"KUBECONFIG={kubeconfig}", script, "--list")
+    found = json.loads(asked)
+    assert (found["master"], found["nodes"]) == ({"hosts": ["10.97.7.10"]}, {"hosts": [*NODES]})
+    assert found["all"]["vars"]["wherry_server"] == URL
 
 
 def test_hello_answers_on_its_node_port_from_outside(playbooks: Playbooks, said: str) -> None:
@@ -175,14 +215,130 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.3)
 
 
+@pytest.fixture(scope="module")
+def newer(playbooks: Playbooks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a newer version."""
+    return other_version(playbooks.bundle, "0.9.1", tmp_path_factory.mktemp("newer"))
+
+
+def versions(machines: Machines) -> dict[str, str]:
+    """The version of the master and of each node that is Ready."""
+    said = machines.run("m1", "wherry version; wherry get nodes")
+    found = dict(re.findall(r"^node (\S+) (\S+?),?(?: |$)", said, re.M))
+    ready = re.findall(r"^(\S+) +Ready +", said, re.M)
+    master = re.search(r"^master (\S+)", said, re.M)
+    assert master, said
+    return {"m1": master[1]} | {name: found[name] for name in ready}
+
+
+def all_of(value: object) -> dict[str, object]:
+    """The same of each machine."""
+    return dict.fromkeys(NAMES, value)
+
+
+def test_an_upgrade_in_place_and_back_touches_no_pod(playbooks: Playbooks, newer: Path) -> None:
+    """By site.yml, and back without any bundle."""
+    machines, limit = playbooks.machines, ("--limit", "n2")
+    machines.run("m1", "wherry apply --wait -f -", input=POD)
+    own, were = versions(machines)["n2"], machines.run("n2", PIDS)
+    former = machines.run("n2", "basename $(readlink /opt/wherry/current)").strip()
+    assert "wherry-" in were
+    playbooks.run("site.yml", *limit, "-e", f"wherry_bundle={newer}")
+    assert versions(machines)["n2"] == "0.9.1"
+    assert machines.run("n2", PIDS) == were
+    back = ("-e", f"wherry_version={former}")
+    check = playbooks.run("site.yml", *limit, *back, "--check")
+    assert "would be linking /opt/wherry/current" in check
+    playbooks.run("site.yml", *limit, *back)
+    assert versions(machines) == all_of(own)
+    assert machines.run("n2", PIDS) == were
+
+
+def test_a_version_that_is_not_there_is_refused(playbooks: Playbooks) -> None:
+    said = playbooks.run("upgrade.yml", "-e", "wherry_version=0.0.0", check=False)
+    assert re.search(r"there is no 0\.0\.0 in /opt/wherry; there is \d\S+-\w+", said)
+    assert sum(changed(said).values()) == 0
+
+
+def test_an_upgrade_stops_where_pods_would_be_lost(playbooks: Playbooks, newer: Path) -> None:
+    """n1 is upgraded, n2 keeps its version and its pods, n3 is not tried."""
+    machines = playbooks.machines
+    own = versions(machines)["n2"]
+    said = playbooks.run("upgrade.yml", "-e", f"wherry_bundle={newer}", check=False)
+    assert not is_success(said)
+    told = " ".join(said.split())  # Ansible breaks lines
+    assert "no controller would make these pods of n2 again: default/alone; --force" in told
+    assert versions(machines) == {"m1": "0.9.1", "n1": "0.9.1", "n2": own, "n3": own}
+    assert "SchedulingDisabled" not in machines.run("m1", "wherry get nodes")
+
+
+def test_an_upgrade_goes_node_by_node(playbooks: Playbooks, newer: Path) -> None:
+    machines = playbooks.machines
+    machines.run("m1", "wherry delete pod alone")
+    said = playbooks.run("upgrade.yml", "-e", f"wherry_bundle={newer}")
+    assert versions(machines) == all_of("0.9.1")
+    assert changed(said)["n1"] == 0
+    assert all(changed(said)[name] > 0 for name in ("n2", "n3"))
+    assert "wherry-" not in machines.run("n3", PIDS), "its pods were moved away"
+    until(partial(is_whole, machines), "hello runs elsewhere")
+    assert "SchedulingDisabled" not in machines.run("m1", "wherry get nodes")
+    again = playbooks.run("upgrade.yml", "-e", f"wherry_bundle={newer}")
+    assert changed(again) == all_of(0)
+
+
+def is_whole(machines: Machines) -> bool:
+    """Whether all three pods of hello are ready."""
+    found = json.loads(machines.run("m1", "wherry get deployment hello -o json"))
+    return bool(found["status"].get("readyReplicas") == 3)
+
+
+def test_a_version_that_cannot_start_changes_nothing(playbooks: Playbooks, tmp_path: Path) -> None:
+    changes = {"node/__main__.py": "raise ImportError('half of it is missing')\n"}
+    broken = other_version(playbooks.bundle, "0.9.2", tmp_path, changes)
+    said = playbooks.run("upgrade.yml", "-e", f"wherry_bundle={broken}", check=False)
+    assert not is_success(said)
+    assert "it cannot be installed, nothing has changed" in said
+    assert "ImportError: half of it is missing" in said
+    assert versions(playbooks.machines) == all_of("0.9.1")
+
+
+@pytest.mark.full
+def test_a_version_that_does_not_get_ready_goes_again(
+    playbooks: Playbooks, newer: Path, tmp_path: Path
+) -> None:
+    """On the first node; the next one is not tried."""
+    machines = playbooks.machines
+    broken = other_version(
+        playbooks.bundle, "0.9.3", tmp_path, {"node/kubeproxy/__main__.py": BROKEN}
+    )
+    said = playbooks.run("upgrade.yml", "-e", f"wherry_bundle={broken}", check=False)
+    assert not is_success(said)
+    assert re.search(
+        r"/opt/wherry/0.9.3-\w+ did not get ready: /opt/wherry/0.9.1-\w+ runs again", said
+    )
+    assert versions(machines) == {"m1": "0.9.3", "n1": "0.9.1", "n2": "0.9.1", "n3": "0.9.1"}
+    assert "SchedulingDisabled" not in machines.run("m1", "wherry get nodes")
+
+
+def test_a_node_is_removed(playbooks: Playbooks) -> None:
+    refused = playbooks.run("remove-node.yml", check=False)
+    assert "say which nodes are to be removed: --limit NAME" in refused
+    playbooks.run("remove-node.yml", "--limit", "n3", "-e", "wherry_purge=true")
+    assert list(versions(playbooks.machines)) == ["m1", "n1", "n2"]
+    left = playbooks.machines.run("n3", "ls -d /opt/wherry /etc/wherry", check=False)
+    assert left.count("No such file") == 2
+    again = playbooks.run("remove-node.yml", "--limit", "n3")
+    assert changed(again) == {"n3": 0}
+
+
 def test_an_uninstall_leaves_nothing(
     playbooks: Playbooks, said: str, before: dict[str, set[str]]
 ) -> None:
     assert said
     gone = playbooks.run("uninstall.yml", "-e", "wherry_purge=true")
-    assert all(changed(gone)[name] > 0 for name in NAMES)
+    assert all(changed(gone)[name] > 0 for name in ("m1", "n1", "n2"))
     for name in NAMES:
         playbooks.machines.run(name, "podman rmi --all --force", check=False)
         assert traces(playbooks.machines, name) ^ before[name] == set()
     again = playbooks.run("uninstall.yml", "-e", "wherry_purge=true")
-    assert changed(again) == dict.fromkeys(NAMES, 0)
+    assert changed(again) == all_of(0)
