@@ -320,6 +320,18 @@ def test_a_version_that_does_not_get_ready_goes_again(
     assert "SchedulingDisabled" not in machines.run("m1", "wherry get nodes")
 
 
+def test_authorities_are_replaced_and_no_container_restarts(playbooks: Playbooks) -> None:
+    machines = playbooks.machines
+    was = {name: machines.run(name, PIDS) for name in NODES}
+    authority = "cat /var/lib/wherry/node/node-pki/ca.crt"
+    before = machines.run("n1", authority)
+    assert "finish: the former authorities are not trusted any more" in playbooks.run(
+        "rotate-ca.yml"
+    )
+    assert machines.run("n1", authority) != before
+    assert {name: machines.run(name, PIDS) for name in NODES} == was
+
+
 def test_a_node_is_removed(playbooks: Playbooks) -> None:
     refused = playbooks.run("remove-node.yml", check=False)
     assert "say which nodes are to be removed: --limit NAME" in refused
