@@ -19,9 +19,9 @@ from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.reasons import reason
 from common.runtime.rng import Rng
-from common.security.ca import KeyPair
 from common.security.csr import make_key, make_request
 from common.security.files import write_private
+from common.security.keypair import KeyPair
 from common.security.kubeconfigs import (
     EXPIRES,
     GROUPS,

@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import version
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
-from common.cli import (
-    apply,
-    ca,
-    certs,
-    check,
-    completion,
-    delete,
-    drain,
-    get,
-    kubeconfig,
-    loglevel,
-    logs,
-    node,
-    proxy,
-    secretkey,
-    token,
-    versions,
-)
 from common.client.https import ADMIN_KUBECONFIG
 from common.client.script import guarded
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 
-VERBS = (
-    apply,
-    ca,
-    certs,
-    check,
-    delete,
-    drain,
-    get,
-    kubeconfig,
-    loglevel,
-    logs,
-    node,
-    proxy,
-    secretkey,
-    token,
-    versions,
-)
+FILES = {
+    "apply": "apply",
+    "ca": "ca",
+    "certs": "certs",
+    "check": "check",
+    "cordon": "drain",
+    "delete": "delete",
+    "drain": "drain",
+    "get": "get",
+    "kubeconfig": "kubeconfig",
+    "log-level": "loglevel",
+    "logs": "logs",
+    "node": "node",
+    "proxy": "proxy",
+    "secret-key": "secretkey",
+    "token": "token",
+    "uncordon": "drain",
+    "version": "versions",
+}
+"""The file of each verb. Only that of the one that is asked for is loaded: each second counts."""
 
 
 def main() -> None:
@@ -52,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="wherry", description="Operate a Wherry cluster.", allow_abbrev=False
     )
-    parser.add_argument("--version", action="version", version=f"wherry {version('wherry')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show it and exit")
     parser.add_argument(
         "--kubeconfig",
         default="",
@@ -60,12 +48,37 @@ def main() -> None:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     parser.set_defaults(local=False)
-    for verb in VERBS:
-        verb.add_parser(verbs)
-    completion.add_parser(verbs, parser)
+    wanted = FILES.get(verb_in(sys.argv[1:]), "")
+    for file in (wanted,) if wanted else dict.fromkeys(FILES.values()):
+        import_module(f"common.cli.{file}").add_parser(verbs)
+    if not wanted:
+        from common.cli import completion
+
+        completion.add_parser(verbs, parser)
     arguments = parser.parse_args()
     if arguments.local:
         guarded(lambda: arguments.run(arguments), "wherry: ")
     else:
         clock, rng = SystemClock(), SystemRng()
         guarded(lambda: arguments.run(arguments, clock=clock, rng=rng), "wherry: ")
+
+
+def verb_in(words: Sequence[str]) -> str:
+    """The verb of a command line; '' when there is none."""
+    coming = iter(words)
+    for word in coming:
+        if word == "--kubeconfig":
+            next(coming, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+class _Version(argparse.Action):
+    """Reads the version only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"wherry {version('wherry')}")
+        parser.exit()

@@ -22,7 +22,7 @@ from common.api.scheme import SCHEME
 from common.client.api import ObjectList, WatchEvent
 from common.client.https import ConnectionFailed, chosen
 from common.runtime.reasons import reason
-from common.security.ca import KeyPair
+from common.security.keypair import KeyPair
 from protos import cluster_v1_pb2 as pb
 from protos.cluster_v1_pb2_grpc import ClusterStub
 

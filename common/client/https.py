@@ -16,7 +16,7 @@ import yaml
 
 from common.api.errors import StatusError
 from common.runtime.reasons import reason
-from common.security.ca import KeyPair
+from common.security.keypair import KeyPair
 
 ADMIN_KUBECONFIG = "/var/lib/wherry/master/admin.kubeconfig"
 PORTS_EXTENSION = "wherry.dev/grpc-ports"

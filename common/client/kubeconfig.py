@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from common.security.ca import KeyPair
+from common.security.keypair import KeyPair
 
 
 class Cluster(NamedTuple):

@@ -3,7 +3,7 @@
 import hashlib
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.runtime.clock import Clock
 from common.security.files import make_private_directory, write_private
+from common.security.keypair import KeyPair
 
 CA_LIFETIME = timedelta(days=3650)
 CLOCK_SKEW = timedelta(minutes=5)
@@ -40,14 +41,6 @@ E = TypeVar("E", x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier)
 
 class CertificateError(Exception):
     """A certificate, key or request cannot be used; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """A certificate and its private key, both PEM."""
-
-    certificate_pem: bytes
-    key_pem: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,10 @@ from common.client.https import ports_extension
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from common.security.ca import CLIENT, SERVER, KeyPair, Leaf, authority_of, key_id
+from common.security.ca import CLIENT, SERVER, Leaf, authority_of, key_id
 from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
 from common.security.files import make_private_directory, write_private
+from common.security.keypair import KeyPair
 from common.security.keyring import Keyring, load_or_create
 from common.security.validity import validity
 from master.config import MasterConfig

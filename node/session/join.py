@@ -23,7 +23,7 @@ from common.client.https import (
     verified_context,
 )
 from common.runtime.reasons import reason
-from common.security.ca import CertificateError, KeyPair, certificates_in, pin
+from common.security.ca import CertificateError, certificates_in, pin
 from common.security.csr import (
     MACHINE_ID,
     NODE_USER_PREFIX,
@@ -32,6 +32,7 @@ from common.security.csr import (
     make_request,
 )
 from common.security.files import make_private_directory, write_private
+from common.security.keypair import KeyPair
 from common.security.tokens import InvalidToken, JoinToken, parse_token
 from common.security.validity import validity
 from node.session import credentials

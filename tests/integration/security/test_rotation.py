@@ -225,12 +225,11 @@ async def test_certificates_of_two_minutes_are_renewed_for_ten(tmp_path: Path) -
         )
         seen: list[str] = []
 
+        services = (b"/wherry/registry/services/", b"/wherry/registry/services0")
+        start = (await client.range(*services)).revision + 1
+
         async def watch() -> None:
-            async with aclosing(
-                client.watch(
-                    b"/wherry/registry/services/", b"/wherry/registry/services0", start_revision=1
-                )
-            ) as batches:
+            async with aclosing(client.watch(*services, start_revision=start)) as batches:
                 async for batch in batches:
                     seen.extend(event.item.key.decode() for event in batch.events)
 
