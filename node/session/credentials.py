@@ -19,6 +19,8 @@ CA_FILE = "ca.crt"
 IDENTITY_FILE = "node.pem"
 """Certificate and key in one file, so that they change together, and before them two lines."""
 PORT_FILE = "node-port"
+JOINED_BY_FILE = "joined-by"
+"""The digest of the last token that has let this machine in."""
 NODE_PORT = 6444
 """Where masters listen for nodes unless they say otherwise."""
 FORMER_CERTIFICATE, FORMER_KEY = "node.crt", "node.key"
@@ -85,9 +87,9 @@ def load(directory: Path) -> Credentials | None:
     return _read(file, text, authority.read_bytes(), node_port)
 
 
-def digest(authorities: bytes) -> str:
-    """How a node tells the master which authorities it trusts."""
-    return hashlib.sha256(authorities).hexdigest()
+def digest(data: bytes) -> str:
+    """By which authorities that a node trusts, and tokens that it has used, are compared."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def text_of(certificate: bytes, key: bytes, renew: datetime, expires: datetime) -> bytes:

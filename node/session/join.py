@@ -41,6 +41,7 @@ from node.session.credentials import (
     FORMER_CERTIFICATE,
     FORMER_KEY,
     IDENTITY_FILE,
+    JOINED_BY_FILE,
     NODE_PORT,
     PORT_FILE,
 )
@@ -78,6 +79,7 @@ def join(
         authority = _authority(master, token)
         client = HttpsClient(master, verified_context(authority), bearer=token.bearer())
         _enroll(directory, client, machine, wait)
+    write_private(directory / JOINED_BY_FILE, credentials.digest(token.text().encode()).encode())
     log.info("joined", extra={"object": machine.node})
 
 

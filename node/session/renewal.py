@@ -21,7 +21,7 @@ from common.runtime.clock import Clock, sleep_or_event
 from common.runtime.reasons import reason
 from common.runtime.rng import Rng
 from node.session import credentials
-from node.session.credentials import Credentials, Held
+from node.session.credentials import JOINED_BY_FILE, Credentials, Held, digest
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
@@ -90,6 +90,7 @@ class Renewal:
         self._wanted = False
         self._refused = False
         self._tried = ""
+        """The digest of a token that the master has refused."""
         self._told: Credentials | None = None
         self._event = asyncio.Event()
 
@@ -119,20 +120,21 @@ class Renewal:
             await sleep_or_event(self._clock, seconds, self._event)
 
     def _situation(self) -> Situation:
-        present, token = self._held.current, _content(self._token_file)
+        present, token = self._held.current, _digest_of(self._token_file)
+        used = _content(str(self._directory / JOINED_BY_FILE))
         return Situation(
             now=self._clock.now(),
             renew=present.renew,
             expires=present.expires,
             wanted=self._wanted,
             refused=self._refused,
-            new_token=bool(token) and token != self._tried,
+            new_token=bool(token) and token not in (self._tried, used),
         )
 
     async def _try(self, step: Step) -> bool:
         """Renew or join; whether the certificate is another one now."""
         token_file = self._token_file if step is Step.JOIN else ""
-        token = _content(token_file)
+        token = _digest_of(token_file)
         status, why = await self._enroll(token_file)
         if status:
             if token and status == REFUSED:
@@ -160,15 +162,19 @@ class Renewal:
         )
 
 
+def _digest_of(token_file: str) -> str:
+    """By which a token is known again; nothing when there is none."""
+    token = _content(token_file)
+    return digest(token.encode()) if token else ""
+
+
 def _content(file: str) -> str:
-    """What stands in the token file; nothing when there is none."""
+    """What stands in a file; nothing when there is none."""
     try:
         return Path(file).read_text("utf-8").strip() if file else ""
     except (OSError, UnicodeError) as error:
         if not isinstance(error, FileNotFoundError):
-            log.warning(
-                "cannot read the join token", extra={"object": file, "error": reason(error)}
-            )
+            log.warning("cannot read a file", extra={"object": file, "error": reason(error)})
         return ""
 
 

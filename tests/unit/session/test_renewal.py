@@ -148,6 +148,18 @@ async def test_after_its_end_a_new_token_is_awaited_and_tried_once(
     assert len(world.asked) == 2
 
 
+async def test_the_token_that_has_let_it_in_is_no_new_one(world: World) -> None:
+    """Whoever deletes a Node would see it again, if the file was left where it was."""
+    world.token_file.write_text("W1...\n")
+    (world.directory / credentials.JOINED_BY_FILE).write_text(credentials.digest(b"W1..."))
+    world.renewal.refused()
+    await world.clock.advance(60)
+    assert world.asked == []
+    world.token_file.write_text("W1... another one\n")
+    await world.clock.advance(6)
+    assert world.asked == [str(world.token_file)]
+
+
 async def test_who_is_refused_joins_anew_by_the_token_that_is_there(world: World) -> None:
     world.token_file.write_text("W1...")
     await world.clock.advance(6)
