@@ -19,7 +19,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.set_defaults(local=True, run=run)
     parser.add_argument("component", choices=COMPONENTS)
-    parser.add_argument("level", choices=SIGNALS)
+    parser.add_argument("level", choices=tuple(SIGNALS))
 
 
 def run(arguments: argparse.Namespace) -> None:
