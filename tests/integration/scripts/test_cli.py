@@ -276,7 +276,7 @@ def test_version(wherry: Run) -> None:
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [(["lo"], "logs"), (["token", "de"], "delete"), (["get", "--all-n"], "--all-namespaces")],
+    [(["pro"], "proxy"), (["token", "de"], "delete"), (["get", "--all-n"], "--all-namespaces")],
 )
 def test_a_shell_completes_verbs_and_options(wherry: Run, words: list[str], completed: str) -> None:
     script = wherry("completion", "bash").stdout

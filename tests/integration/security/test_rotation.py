@@ -226,9 +226,8 @@ async def test_certificates_of_two_minutes_are_renewed_for_ten(tmp_path: Path) -
         seen: list[str] = []
 
         services = (b"/wherry/registry/services/", b"/wherry/registry/services0")
-        start = (await client.range(*services)).revision + 1
 
-        async def watch() -> None:
+        async def watch(start: int) -> None:
             async with aclosing(client.watch(*services, start_revision=start)) as batches:
                 async for batch in batches:
                     seen.extend(event.item.key.decode() for event in batch.events)
@@ -236,7 +235,8 @@ async def test_certificates_of_two_minutes_are_renewed_for_ten(tmp_path: Path) -
         running = asyncio.create_task(machine.run())
         await machine.until(lambda: machine.stream.connected)
         following = asyncio.create_task(Follower(machine.directory, own, client, clock).run())
-        watching = asyncio.create_task(watch())
+        start = (await client.range(*services)).revision + 1
+        watching = asyncio.create_task(watch(start))
         ends: dict[str, set[str]] = {"node": set(), "master": set(), "etcd": set(), "admin": set()}
         written: list[str] = []
         async with load(master, pause_seconds=0.1) as failed:
