@@ -21,7 +21,8 @@ from common.runtime.rng import Rng
 from common.security.ca import CertificateError, certificates_in
 from common.security.csr import EXPIRES as NODE_EXPIRES
 from common.security.csr import NODE_CERTIFICATE, REVOKED
-from common.security.kubeconfigs import EXPIRES, NAME_PREFIX, SECRET_TYPE
+from common.security.identity import identity_from_pem
+from common.security.kubeconfigs import EXPIRES, GROUP, NAME_PREFIX, SECRET_TYPE
 from common.security.validity import validity
 
 ITSELF = "renewed by itself"
@@ -80,7 +81,9 @@ def _of_master(config: KubeConfig) -> Iterator[Line]:
     for number, pem in enumerate(certificates_in(config.ca_pem)):
         yield _line("authority of servers" + (" (other)" if number else ""), pem, ROTATE)
     if config.certificate is not None:
-        yield _line("this kubeconfig", config.certificate.certificate_pem, ITSELF)
+        pem = config.certificate.certificate_pem
+        is_persons = GROUP in identity_from_pem(pem).groups
+        yield _line("this kubeconfig", pem, AGAIN if is_persons else ITSELF)
 
 
 def _of_files(directory: Path) -> Iterator[Line]:

@@ -50,6 +50,9 @@ def test_a_kubeconfig_counts_until_it_is_revoked(master: RunningMaster, tmp_path
     [line] = [one for one in wherry(master, "kubeconfig", "list").splitlines() if "mia" in one]
     assert line.split()[2:] == ["system:masters"]
     assert "kubeconfig mia" in wherry(master, "certs")
+    own = wherry(master, "--kubeconfig", str(tmp_path / "mia.kubeconfig"), "certs")
+    [line] = [one for one in own.splitlines() if one.startswith("this kubeconfig ")]
+    assert line.endswith("wherry kubeconfig create")
     assert "there is a kubeconfig mia already" in refused(master, "kubeconfig", "create", "mia")
     assert wherry(master, "kubeconfig", "revoke", "mia") == "kubeconfig mia revoked"
     status, body = client.request("GET", "/api/v1/nodes")
