@@ -48,8 +48,7 @@ class Authorizer:
 
         Whose certificate counts no longer is answered 401, whatever it asks for.
         """
-        if problem := self._problem(user):
-            raise errors.unauthorized(problem)
+        self.check_certificate(user)
         if MASTERS in user.groups:
             return
         if wanted.resource is None:
@@ -64,6 +63,14 @@ class Authorizer:
         if BOOTSTRAPPERS in user.groups and self._bootstrapper_may(wanted):
             return
         raise self._denied(user, wanted)
+
+    def check_certificate(self, user: Identity) -> None:
+        """Raise StatusError 401 when the user's certificate counts no longer.
+
+        Of those who act as somebody else it is their own: the other one has none.
+        """
+        if problem := self._problem(user):
+            raise errors.unauthorized(problem)
 
     def _bootstrapper_may(self, wanted: Attributes) -> bool:
         """A joining machine may only ask for its certificate and look whether it is there."""

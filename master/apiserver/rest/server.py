@@ -106,6 +106,7 @@ class RestServer:
         identity = self._authenticate(request)
         if isinstance(request.protocol, Connection):
             request.protocol.belongs_to(identity)
+        self._authorizer.check_certificate(identity)
         user = impersonated(identity, request.headers, groups)
         info = requestinfo.parse(request.method, parts, parameters, self._resources.scheme)
         if info is None:

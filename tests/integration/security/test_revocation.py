@@ -7,6 +7,7 @@ import http.client
 import json
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -63,6 +64,21 @@ def test_a_kubeconfig_counts_until_it_is_revoked(master: RunningMaster, tmp_path
     assert again.request("GET", "/api/v1/nodes")[0] == 200
     status, body = client.request("GET", "/api/v1/nodes")
     assert json.loads(body)["message"] == "the kubeconfig mia was revoked, and made again"
+
+
+def test_a_revoked_kubeconfig_acts_as_nobody_else(master: RunningMaster, tmp_path: Path) -> None:
+    config = kubeconfig(master, tmp_path, "actor")
+    headers = {"Impersonate-User": "x", "Impersonate-Group": "system:masters"}
+
+    def ask() -> tuple[int, str]:
+        with closing(master.connection(config.certificate)) as connection:
+            connection.request("GET", "/api/v1/secrets", headers=headers)
+            answer = connection.getresponse()
+            return answer.status, json.load(answer).get("message", "")
+
+    assert ask() == (200, "")
+    wherry(master, "kubeconfig", "revoke", "actor")
+    assert ask() == (401, "the kubeconfig actor was revoked")
 
 
 def test_a_group_says_what_it_may_do(master: RunningMaster, tmp_path: Path) -> None:
