@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from common.client.https import ports_extension
@@ -57,7 +58,9 @@ class Pki:
         return load_or_create(self.directory / "secret.keys", rng)
 
     def renew(self) -> None:
-        """New certificates for this server and for the administrator."""
+        """New certificates for this server and for the administrator. Raises OSError; until it
+        has come to its end it is due again."""
+        self._due = datetime.min.replace(tzinfo=UTC)
         self.serving = self._issue_serving()
         admin = self.client_ca.signer.issue(
             Leaf(
@@ -73,6 +76,7 @@ class Pki:
 
         for changed in self._watchers:
             changed()
+        self._due = validity(self.serving.certificate_pem).renew
 
     def _cluster(self) -> Cluster:
         config = self._config
@@ -92,7 +96,7 @@ class Pki:
         async def renew() -> None:
             self.renew()
 
-        return Renewable("serving", lambda: validity(self.serving.certificate_pem).renew, renew)
+        return Renewable("serving", lambda: self._due, renew)
 
     def _issue_serving(self) -> KeyPair:
         more = self._config.tls_san
