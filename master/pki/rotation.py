@@ -74,9 +74,9 @@ class Rotation:
         servers, clients = self._pki.server_ca, self._pki.client_ca
         match name:
             case "begin":
-                servers.prepare()
                 clients.prepare()
                 clients.switch()
+                servers.prepare()  # last: its stage says that all of this is done
             case "switch":
                 servers.switch()
             case "finish":

@@ -10,6 +10,7 @@ import pytest
 from common.security.validity import validity
 from master.config import MasterConfig
 from master.pki import authority, pki
+from master.pki.authority import Stage
 from master.pki.pki import Pki
 from master.pki.rotation import Rotation
 from tests.fakes.clock import FakeClock
@@ -60,6 +61,34 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def disk(world: World, monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     return FullDisk(monkeypatch)
+
+
+@pytest.mark.parametrize("crash", [True, False])
+@pytest.mark.parametrize("writes", range(11))
+@pytest.mark.parametrize("before", [(), ("begin",), ("begin", "switch")])
+def test_both_authorities_are_replaced_wherever_a_rotation_was_interrupted(
+    world: World, disk: FullDisk, before: tuple[str, ...], writes: int, crash: bool
+) -> None:
+    authorities = (world.pki.server_ca, world.pki.client_ca)
+    former = [one.signer.certificate_pem for one in authorities]
+    for step in before:
+        world.rotation.step(step, force=False)
+    disk.left = writes
+    try:
+        world.rotation.step(str(world.rotation.state()["next"]), force=False)
+    except OSError:
+        pass
+    else:
+        assert writes >= 3, "a step writes"
+    disk.left = float("inf")
+    if crash:
+        world.start()
+    if world.pki.server_ca.stage is not Stage.STEADY or not before:
+        world.take_steps()
+    for was, one in zip(former, (world.pki.server_ca, world.pki.client_ca), strict=True):
+        assert one.stage is Stage.STEADY
+        assert one.signer.certificate_pem != was
+        assert one.trusted == one.signer.certificate_pem
 
 
 @pytest.mark.parametrize("writes", range(3))
