@@ -213,6 +213,7 @@ class Node:
             self._held,
             config.token_file,
             by_process(self._pki, config.master, machine.name, machine.machine_id),
+            lambda: self._stream.connected,
             clock=self._clock,
             rng=SystemRng(),
         )

@@ -1,5 +1,6 @@
 """Keeps this node's certificate fresh: a new one at two thirds of its life, or when the master
-wants it; by a new join token when it has expired or is not taken any more.
+wants it; by a new join token when it has expired or is not taken any more, or when no master is
+reached by it and the token is younger.
 
 Pods run on meanwhile. What to do is decided by `decide`; a process of its own does it (enroll.py).
 """
@@ -21,7 +22,7 @@ from common.runtime.clock import Clock, sleep_or_event
 from common.runtime.reasons import reason
 from common.runtime.rng import Rng
 from node.session import credentials
-from node.session.credentials import JOINED_BY_FILE, Credentials, Held, digest
+from node.session.credentials import IDENTITY_FILE, JOINED_BY_FILE, Credentials, Held, digest
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
@@ -57,6 +58,8 @@ class Situation:
     """The master wants it renewed."""
     refused: bool = False
     """The master does not take it."""
+    cut_off: bool = False
+    """No master is reached by it, and a token was brought since it was issued."""
     new_token: bool = False
     """There is a token that was not tried yet."""
 
@@ -65,6 +68,8 @@ def decide(at: Situation) -> Step:
     """What is to be done now."""
     if at.refused or at.now >= at.expires:
         return Step.JOIN if at.new_token else Step.TELL
+    if at.cut_off and at.new_token:
+        return Step.JOIN
     return Step.RENEW if at.wanted or at.now >= at.renew else Step.NOTHING
 
 
@@ -77,6 +82,7 @@ class Renewal:
         held: Held,
         token_file: str,
         enroll: Enroll,
+        connected: Callable[[], bool],
         *,
         clock: Clock,
         rng: Rng,
@@ -85,6 +91,8 @@ class Renewal:
         self._held = held
         self._token_file = token_file
         self._enroll = enroll
+        self._connected = connected
+        self._looks_alone = 0
         self._clock = clock
         self._rng = rng
         self._wanted = False
@@ -120,16 +128,32 @@ class Renewal:
             await sleep_or_event(self._clock, seconds, self._event)
 
     def _situation(self) -> Situation:
-        present, token = self._held.current, _digest_of(self._token_file)
+        present, now = self._held.current, self._clock.now()
+        if self._connected():  # whatever was wrong is over
+            self._refused, self._looks_alone = False, 0
+        else:
+            self._looks_alone += 1
+        cut_off = self._looks_alone > 1 and self._token_is_younger()
+        needed = self._refused or cut_off or now >= present.expires
+        token = _digest_of(self._token_file) if needed else ""
         used = _content(str(self._directory / JOINED_BY_FILE))
         return Situation(
-            now=self._clock.now(),
+            now=now,
             renew=present.renew,
             expires=present.expires,
             wanted=self._wanted,
             refused=self._refused,
+            cut_off=cut_off,
             new_token=bool(token) and token not in (self._tried, used),
         )
+
+    def _token_is_younger(self) -> bool:
+        """The token by which the machine got its certificate may still be there."""
+        try:
+            written = Path(self._token_file).stat().st_mtime_ns if self._token_file else 0
+            return written > (self._directory / IDENTITY_FILE).stat().st_mtime_ns
+        except OSError:
+            return False
 
     async def _try(self, step: Step) -> bool:
         """Renew or join; whether the certificate is another one now."""

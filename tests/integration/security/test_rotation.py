@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ class Machine:
     """What a kubelet has of certificates and streams, without pods."""
 
     def __init__(self, master: RunningMaster, directory: Path) -> None:
-        token = directory / "token"
+        self.token = token = directory / "token"
         token.write_text(wherry(master, "token", "create"))
         self.directory = directory / "node-pki"
         who = join.Machine("n1", "m1")
@@ -71,6 +72,7 @@ class Machine:
             self.held,
             str(token),
             by_process(self.directory, master.url, "n1", "m1"),
+            lambda: self.stream.connected,
             clock=clock,
             rng=rng,
         )
@@ -83,7 +85,7 @@ class Machine:
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         handlers = Handlers(
             hello=self._hello,
-            welcome=nothing,
+            welcome=lambda _: self.renewal.accepted(),
             assign=lambda _: "",
             network=nothing,
             removed=nothing,
@@ -283,6 +285,37 @@ async def test_a_rotation_waits_for_those_who_would_be_left_outside(
     said = await asyncio.to_thread(wherry, master, "ca", "rotate")
     assert "done; copies of admin.kubeconfig" in said
     assert KubeConfig(Path(file)).client().request("GET", "/api/v1/nodes")[0] == 200
+
+
+@pytest.mark.parametrize("until", ["begin", "start"])
+async def test_who_was_left_behind_comes_back_by_a_new_token(
+    master: RunningMaster, tmp_path: Path, until: str
+) -> None:
+    """One that was away all the time, and one that trusts both authorities and has not renewed."""
+    machine = await asyncio.to_thread(Machine, master, tmp_path)
+    former = machine.held.current
+    await connected_once(machine)
+    if until == "begin":
+        master.admin().json("POST", "/rotation/begin")
+        await connected_once(machine)
+        assert machine.held.current.ca.count(b"BEGIN") == 2
+        machine.held.replace(
+            replace(machine.held.current, certificate=former.certificate, key=former.key)
+        )
+    await asyncio.to_thread(wherry, master, "ca", "rotate", "--force", "--timeout", "0")
+    running = asyncio.create_task(machine.run())
+    machine.token.write_text(wherry(master, "token", "create"))
+    await machine.until(lambda: machine.stream.connected)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def connected_once(machine: Machine) -> None:
+    """The machine has a stream, and has it no longer."""
+    running = asyncio.create_task(machine.run())
+    await machine.until(lambda: machine.stream.connected)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_rotation_is_for_administrators(master: RunningMaster, machine: Machine) -> None:

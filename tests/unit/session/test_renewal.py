@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -60,6 +61,7 @@ class World:
         self.token_file = directory / "token"
         self.asked: list[str] = []
         self.answer = (0, "")
+        self.connected = False
         (directory / credentials.CA_FILE).write_bytes(b"CA")
         self.held = Held(self.issue())
         self.renewal = Renewal(
@@ -67,6 +69,7 @@ class World:
             self.held,
             str(self.token_file),
             self.enroll,
+            lambda: self.connected,
             clock=self.clock,
             rng=SeededRng(),
         )
@@ -161,9 +164,51 @@ async def test_the_token_that_has_let_it_in_is_no_new_one(world: World) -> None:
 
 
 async def test_who_is_refused_joins_anew_by_the_token_that_is_there(world: World) -> None:
+    world.connected = True
     world.token_file.write_text("W1...")
     await world.clock.advance(6)
     assert world.asked == []
+    world.connected = False
     world.renewal.refused()
     await world.clock.advance(0.1)
     assert world.asked == [str(world.token_file)]
+
+
+async def test_a_refusal_that_is_over_is_forgotten(world: World) -> None:
+    """As when the master's clock was wrong for a minute: nobody would renew it ever again."""
+    world.renewal.refused()
+    await world.days(0.1)
+    world.connected = True
+    await world.days(4.8)
+    assert world.asked == [""]
+
+
+async def test_who_is_cut_off_joins_by_a_token_that_came_after_its_certificate(
+    world: World,
+) -> None:
+    """As one that was left behind when the authorities were replaced."""
+    written = (world.directory / credentials.IDENTITY_FILE).stat().st_mtime_ns
+    world.token_file.write_text("W1...")
+    os.utime(world.token_file, ns=(written - 1, written - 1))
+    await world.days(0.1)
+    assert world.asked == [], "this is the one by which it has joined"
+    world.connected = True
+    os.utime(world.token_file, ns=(written + 1, written + 1))
+    await world.days(0.1)
+    assert world.asked == [], "nothing is wrong"
+    world.connected = False
+    await world.clock.advance(11)
+    assert world.asked == [str(world.token_file)]
+
+
+async def test_a_token_that_cannot_be_read_is_told_when_it_is_needed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.token_file.mkdir()
+    world.connected = True
+    await world.days(4)
+    assert "cannot read the join token" not in caplog.text
+    world.connected = False
+    world.renewal.refused()
+    await world.clock.advance(1)
+    assert "cannot read the join token" in caplog.text
