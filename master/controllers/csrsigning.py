@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
+from common.api import times
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import (
     CertificateSigningRequest,
@@ -39,6 +40,9 @@ SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 BOOTSTRAPPERS = "system:bootstrappers"
 BOOTSTRAP_USER = "system:bootstrap:"
 USAGES = {"client auth", "digital signature", "key encipherment"}
+
+SUFFIX = 5
+"""The random characters at the end of a name that was generated."""
 
 Sign = Callable[[bytes, str], bytes]
 """(request PEM, node name) -> certificate PEM; raises CertificateError."""
@@ -82,6 +86,8 @@ class CertificateSigningController:
         Raises CertificateError for a request that is refused.
         """
         node = _node_of(request)
+        if _has_asked_again(request, view, now):
+            raise CertificateError(f"node {node} has asked again since")
         known = view["nodes"].get("", node)
         renews = _renews(request, node)
         commands = [] if renews else _use_of_token(request, view)
@@ -109,6 +115,31 @@ def _node_of(request: CertificateSigningRequest) -> str:
     if "client auth" not in request.spec.usages or not set(request.spec.usages) <= USAGES:
         raise CertificateError("usages must be client auth, digital signature, key encipherment")
     return node
+
+
+def _has_asked_again(request: CertificateSigningRequest, view: View, now: datetime) -> bool:
+    """Whether the machine waits for the answer to a later request: it takes no other one, and
+    the Node must not be given to a certificate that nobody has.
+
+    No machine asks twice within a second, so that nothing is looked for when many come at once.
+    """
+    meta = request.metadata
+    if times.age_seconds(meta.creationTimestamp, now) <= 1.0:
+        return False
+    alike = (each for each in view[REQUESTS].list() if each.name[:-SUFFIX] == meta.name[:-SUFFIX])
+    return any(_follows(each.decode(CertificateSigningRequest), request) for each in alike)
+
+
+def _follows(later: CertificateSigningRequest, request: CertificateSigningRequest) -> bool:
+    """Whether it is the same one's, and came after the other."""
+    asks, asked = later.metadata, request.metadata
+    return (
+        (asks.creationTimestamp or "") > (asked.creationTimestamp or "")
+        and asks.generateName == asked.generateName
+        and asks.annotations.get(MACHINE_ID) == asked.annotations.get(MACHINE_ID)
+        and later.spec.username == request.spec.username
+        and later.spec.signerName == SIGNER
+    )
 
 
 def _renews(request: CertificateSigningRequest, node: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from common.api.codec import json as codec
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Node, Secret
+from common.client.informer import Item
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, CertificateAuthority, Leaf, serial_of
 from common.security.csr import (
@@ -54,11 +56,25 @@ class World(Cluster):
         user: str = "system:bootstrap:abcdef",
     ) -> CertificateSigningRequest:
         """A machine's request, and what becomes of it."""
+        return self.answer(self.request(node, machine, groups, user))
+
+    def request(
+        self,
+        node: str,
+        machine: str = "m1",
+        groups: tuple[str, ...] = ("system:bootstrappers",),
+        user: str = "system:bootstrap:abcdef",
+    ) -> Item:
+        """A machine's request that waits."""
         pem = make_request(KEY, f"system:node:{node}", ("system:nodes",))
         plain: dict[str, Any] = {
             "apiVersion": "certificates.k8s.io/v1",
             "kind": "CertificateSigningRequest",
-            "metadata": {"generateName": "csr-", "annotations": {MACHINE_ID: machine}},
+            "metadata": {
+                "name": f"node-csr-{node}-{self.rng.suffix()}",
+                "generateName": f"node-csr-{node}-",
+                "annotations": {MACHINE_ID: machine},
+            },
             "spec": {
                 "request": base64.b64encode(pem).decode(),
                 "signerName": SIGNER,
@@ -67,7 +83,10 @@ class World(Cluster):
                 "groups": groups,
             },
         }
-        made = self.put(plain)
+        return self.put(plain)
+
+    def answer(self, made: Item) -> CertificateSigningRequest:
+        """What becomes of a request."""
         for command in self.controller.reconcile(made.key, self.view, self.now):
             self.carry_out(command)
         return self.get(CertificateSigningRequest, made.name, "")
@@ -154,6 +173,24 @@ def test_a_node_renews_its_certificate_without_a_token_and_both_count() -> None:
     assert world.uses_left() == left
     world.ask("n1")
     assert NEXT_CERTIFICATE not in world.get(Node, "n1", "").metadata.annotations
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_request_that_came_late_takes_nothing_from_the_one_that_followed_it(joins: bool) -> None:
+    """Whoever gets no answer asks again; requests that wait are decided in any order."""
+    world = World()
+    world.register("n1", "m1", world.ask("n1").status.certificate)
+    who: dict[str, Any] = {} if joins else {"groups": ("system:nodes",), "user": "system:node:n1"}
+    first = world.request("n1", **who)
+    others = [world.request("n1", "m2"), world.request("n2", "m1", **who)]
+    world.now += timedelta(seconds=12)
+    second = world.request("n1", **who)
+    certificate = world.answer(second).status.certificate
+    assert certificate
+    assert "has asked again" in verdict(world.answer(first))
+    said = world.get(Node, "n1", "").metadata.annotations
+    assert serial_of(certificate) == said[NODE_CERTIFICATE if joins else NEXT_CERTIFICATE]
+    assert all("has asked again" not in verdict(world.answer(other)) for other in others)
 
 
 @pytest.mark.parametrize("user", ["system:node:n2", "n1", "system:bootstrap:abcdef", "x:n1"])
