@@ -73,6 +73,11 @@ class Trust:
         entry = self._cache.find("nodes", name)
         return self._read(entry).machine_id if entry is not None else ""
 
+    def is_shut_out(self, name: str) -> bool:
+        """Whether no certificate counts for a node: it was revoked, or there is no such Node."""
+        entry = self._cache.find("nodes", name)
+        return entry is None or self._read(entry).present == REVOKED
+
     def problem(self, identity: Identity) -> str:
         """Why a certificate does not count; '' for one that does, and for tokens."""
         if identity.expires <= self._clock.now().timestamp():

@@ -151,6 +151,11 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         while not self._trust.problem(identity):
             await self._clock.sleep(TRUST_SECONDS)
 
+    async def _shut_out(self, name: str) -> None:
+        """Until a node has no rights: a session outlives the certificate that it began with."""
+        while not self._trust.is_shut_out(name):
+            await self._clock.sleep(TRUST_SECONDS)
+
     async def _feed(self, stream: NodeStream) -> None:
         """Every pod, Synced, and then what changes."""
         self._hub.tell_everything(stream)
@@ -281,14 +286,18 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             return
         reader = asyncio.create_task(_pump(request_iterator, session.frames))
         closed = asyncio.create_task(session.closed.wait())
+        shut_out = asyncio.create_task(self._shut_out(name))
+        tasks = (reader, closed, shut_out)
         try:
-            await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if shut_out.done():
+                await self._check_trust(identity, context)
             if reader.done():
                 await closed
             yield node_v1_pb2.SessionFrame(end=True)
         finally:
-            reader.cancel()
-            closed.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 async def _end_with_the_first(tasks: list[asyncio.Task[Any]], stream: NodeStream) -> None:

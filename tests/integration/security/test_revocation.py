@@ -166,12 +166,15 @@ class Node:
             yield node_v1_pb2.FromNode(hello=hello)
             await asyncio.Event().wait()
 
-        call = node_v1_pb2_grpc.NodeServiceStub(self._channel).Control(messages())
+        call = self.stub().Control(messages())
         while (message := await call.read()).WhichOneof("message") != "synced":
             if message.WhichOneof("message") == "trust":
                 assert message.trust.authorities.startswith(b"-----BEGIN CERTIFICATE")
                 assert not message.trust.renew
         return call
+
+    def stub(self) -> node_v1_pb2_grpc.NodeServiceStub:
+        return node_v1_pb2_grpc.NodeServiceStub(self._channel)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -206,6 +209,32 @@ async def test_a_revoked_node_is_out_within_seconds(master: RunningMaster, node:
     [line] = [one for one in wherry(master, "certs").splitlines() if "node n1" in one]
     assert line.endswith("revoked")
     assert "there is no node other" in refused(master, "node", "revoke", "other")
+
+
+async def test_a_log_that_is_followed_ends_with_the_rights_of_its_node(
+    master: RunningMaster, node: Node
+) -> None:
+    call = await node.connect()
+    admin, pods = master.admin(), "/api/v1/namespaces/default/pods"
+    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]}
+    made = admin.json("POST", pods, {"metadata": {"name": "p"}, "spec": spec})
+    state = {"running": {"startedAt": "2030-01-01T00:00:00Z"}}
+    running = {"name": "c", "ready": True, "restartCount": 0, "image": "x", "imageID": ""}
+    status = {"phase": "Running", "containerStatuses": [{**running, "state": state}]}
+    admin.json("PUT", f"{pods}/p/status", {**made, "status": status})
+    with closing(master.connection(master.kubeconfig.certificate)) as connection:
+        connection.request("GET", f"{pods}/p/log?follow=true")
+        while (message := await call.read()).WhichOneof("message") != "session":
+            pass
+        session = node.stub().Session()
+        await session.write(node_v1_pb2.SessionFrame(id=message.session.id))
+        await session.write(node_v1_pb2.SessionFrame(data=b"first\n"))
+        answer = await asyncio.to_thread(connection.getresponse)
+        assert await asyncio.to_thread(answer.readline) == b"first\n"
+        await asyncio.to_thread(wherry, master, "node", "revoke", "n1")
+        with pytest.raises(grpc.aio.AioRpcError, match="was revoked"):
+            await ended(session)
+    admin.request("DELETE", f"{pods}/p?gracePeriodSeconds=0")
 
 
 async def test_a_copy_on_another_machine_is_refused_with_an_event(
