@@ -113,7 +113,7 @@ def build(
 
     `health` is that of the etcd below it, `renewed` what else must be renewed.
     """
-    trust = Trust(cache, clock)
+    trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
     live = LiveCalls(trust.problem, clock)
     registry, informers, hub = _registry(config, store, cache, trust, clock=clock, rng=rng)
     recorders: dict[str, EventRecorder] = {}

@@ -220,6 +220,15 @@ def serial_text(certificate: x509.Certificate) -> str:
     return f"{certificate.serial_number:x}"
 
 
+def issuer_of(certificate: x509.Certificate) -> str:
+    """The key id, in hex, of the authority that has signed it; '' when it does not say."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except (ValueError, x509.ExtensionNotFound):
+        return ""
+    return (found.value.key_identifier or b"").hex()
+
+
 def pin(ca_pem: bytes) -> str:
     """The fingerprint by which a joining node knows an authority: `sha256:<hex>`.
 

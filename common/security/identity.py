@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from common.security.ca import CertificateError, serial_text
+from common.security.ca import CertificateError, issuer_of, serial_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Identity:
     """The number of the certificate that says so, in hex; empty when it was something else."""
     expires: float = field(default=math.inf, compare=False)
     """When that certificate does, in seconds since 1970."""
+    authority: str = field(default="", compare=False)
+    """The key id of the authority that has signed it, in hex; empty when it does not say."""
 
 
 def identity_from_der(certificate: bytes) -> Identity:
@@ -48,7 +50,8 @@ def identity_of(certificate: x509.Certificate) -> Identity:
         raise CertificateError("a client certificate needs exactly one common name")
     groups = dict.fromkeys(subject_values(certificate.subject, NameOID.ORGANIZATION_NAME))
     expires = certificate.not_valid_after_utc.timestamp()
-    return Identity(names[0], tuple(groups), serial_text(certificate), expires)
+    signer = issuer_of(certificate)
+    return Identity(names[0], tuple(groups), serial_text(certificate), expires, signer)
 
 
 def subject_values_of(request: x509.CertificateSigningRequest) -> tuple[list[str], list[str]]:

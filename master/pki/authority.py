@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from common.runtime.clock import Clock
-from common.security.ca import CertificateAuthority
+from common.security.ca import CertificateAuthority, key_id
 from common.security.files import write_private
 
 
@@ -41,6 +41,8 @@ class Authority:
         others = [file.read_bytes() for file in (self._next, self._former) if file.exists()]
         self.trusted = b"".join((self.signer.certificate_pem, *others))
         """The certificates (PEM) that count, the signer's first."""
+        self.key_ids = frozenset(map(key_id, (self.signer.certificate_pem, *others)))
+        """By which the certificates that they have signed name them."""
 
     @property
     def _next(self) -> Path:

@@ -1,4 +1,5 @@
-"""Which certificates still count: none that has expired, and of a node's that of its Node.
+"""Which certificates still count: none that has expired or whose authority is trusted no longer, as
+a connection may outlive both; and of a node's that of its Node.
 
 A Node's annotation says the serial number of the certificate that it was registered with, another
 one that of a certificate that was made to replace it. Whoever deletes the Node ends its machine's
@@ -10,6 +11,7 @@ has its number.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -59,7 +61,9 @@ class _Known(NamedTuple):
 class Trust:
     """Answers from the watch cache."""
 
-    def __init__(self, cache: WatchCache, clock: Clock) -> None:
+    def __init__(self, cache: WatchCache, clock: Clock, trusts: Callable[[str], bool]) -> None:
+        """`trusts` says whether certificates of the authority with that key id count."""
+        self._trusts = trusts
         self._cache = cache
         self._clock = clock
         self._known: dict[str, _Known] = {}
@@ -82,6 +86,8 @@ class Trust:
         """Why a certificate does not count; '' for one that does, and for tokens."""
         if identity.expires <= self._clock.now().timestamp():
             return "the certificate has expired"
+        if identity.serial and not self._trusts(identity.authority):
+            return "the authority that signed the certificate is not trusted any more"
         if KUBECONFIGS in identity.groups:
             return self._problem_of_kubeconfig(identity)
         name = node_name(identity)

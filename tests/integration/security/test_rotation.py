@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import subprocess
 import threading
@@ -176,9 +177,11 @@ async def test_authorities_are_replaced_and_nobody_notices(
     master: RunningMaster, machine: Machine
 ) -> None:
     former, first = master.kubeconfig, machine.held.current
-    with closing(master.connection(former.certificate)) as connection:
+    headers = {"Authorization": f"Bearer {master.with_token().token}"}
+    with closing(master.connection(None)) as connection:
         async with load(master) as failed:
-            await asyncio.to_thread(connection.request, "GET", f"{LOG}?follow=true")
+            path = f"{LOG}?follow=true"
+            await asyncio.to_thread(connection.request, "GET", path, headers=headers)
             with await asyncio.to_thread(connection.getresponse) as followed:
                 assert await asyncio.to_thread(followed.readline) == b"first\n"
                 said = await asyncio.to_thread(wherry, master, "ca", "rotate")
@@ -208,6 +211,31 @@ async def test_authorities_are_replaced_and_nobody_notices(
         lambda: master.admin().json("GET", path)["data"]["ca.crt"] == now.ca_pem.decode()
     )
     assert wherry(master, "ca", "status") == "no rotation is under way"
+
+
+async def test_connections_that_are_open_end_with_the_authority_of_their_certificate(
+    master: RunningMaster,
+) -> None:
+    """Whoever has stolen its key could go on for as long as no connection breaks."""
+    former = master.kubeconfig.certificate
+    with (
+        closing(master.connection(former)) as connection,
+        closing(master.connection(former)) as other,
+    ):
+        connection.request("GET", "/api/v1/nodes")
+        assert connection.getresponse().read()
+        other.request("GET", "/api/v1/namespaces?watch=1")
+        watch = other.getresponse()
+        assert watch.readline()
+        await asyncio.to_thread(wherry, master, "ca", "rotate")
+        connection.request("GET", "/api/v1/nodes")
+        answer = json.load(connection.getresponse())
+        assert (answer["code"], answer["message"]) == (
+            401,
+            "the authority that signed the certificate is not trusted any more",
+        )
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            await asyncio.to_thread(watch.read)
 
 
 @pytest.mark.full

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,8 +78,8 @@ async def register(pipeline: Pipeline, serial: str) -> Node:
 
 async def trusted(pipeline: Pipeline, serial: str) -> bool:
     await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
-    identity = Identity("system:node:n1", ("system:nodes",), serial)
-    return Trust(pipeline.cache, SystemClock()).problem(identity) == ""
+    identity = Identity("system:node:n1", ("system:nodes",), serial, authority="ca")
+    return Trust(pipeline.cache, SystemClock(), bool).problem(identity) == ""
 
 
 async def test_a_node_belongs_to_the_certificate_that_it_was_registered_with(
@@ -184,9 +185,10 @@ async def test_a_certificate_that_has_expired_does_not_count(pipeline: Pipeline)
     await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
     clock = FakeClock()
     at = clock.now().timestamp()
-    identity = Identity("system:node:n1", ("system:nodes",), "a1", at + 60)
-    trust = Trust(pipeline.cache, clock)
+    identity = Identity("system:node:n1", ("system:nodes",), "a1", at + 60, "ca")
+    trust = Trust(pipeline.cache, clock, bool)
     assert trust.problem(identity) == ""
+    assert "authority" in trust.problem(replace(identity, authority=""))
     await clock.advance(60)
     assert "expired" in trust.problem(identity)
     assert "expired" in trust.problem(Identity("admin", ("system:masters",), "c3", at + 60))
