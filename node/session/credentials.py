@@ -92,6 +92,12 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def joined_by(directory: Path) -> str:
+    """The digest of the last token that has let this machine in; '' when none has since before."""
+    file = directory / JOINED_BY_FILE
+    return file.read_text("ascii") if file.exists() else ""
+
+
 def text_of(certificate: bytes, key: bytes, renew: datetime, expires: datetime) -> bytes:
     """What stands in the file of a certificate (PEM) and its key."""
     lines = f"renew: {renew.isoformat()}\nexpires: {expires.isoformat()}\n"

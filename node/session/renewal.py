@@ -22,7 +22,7 @@ from common.runtime.clock import Clock, sleep_or_event
 from common.runtime.reasons import reason
 from common.runtime.rng import Rng
 from node.session import credentials
-from node.session.credentials import IDENTITY_FILE, JOINED_BY_FILE, Credentials, Held, digest
+from node.session.credentials import IDENTITY_FILE, Credentials, Held, digest
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
@@ -136,7 +136,7 @@ class Renewal:
         cut_off = self._looks_alone > 1 and self._token_is_younger()
         needed = self._refused or cut_off or now >= present.expires
         token = _digest_of(self._token_file) if needed else ""
-        used = _content(str(self._directory / JOINED_BY_FILE))
+        used = credentials.joined_by(self._directory)
         return Situation(
             now=now,
             renew=present.renew,
@@ -198,7 +198,9 @@ def _content(file: str) -> str:
         return Path(file).read_text("utf-8").strip() if file else ""
     except (OSError, UnicodeError) as error:
         if not isinstance(error, FileNotFoundError):
-            log.warning("cannot read a file", extra={"object": file, "error": reason(error)})
+            log.warning(
+                "cannot read the join token", extra={"object": file, "error": reason(error)}
+            )
         return ""
 
 
