@@ -55,6 +55,8 @@ def _measured(machines: Machines, bundle: Path) -> Iterator[Row]:
     machines.run("n1", "umask 077; cat > /root/token", input=token)
     seconds = _seconds(machines, "n1", f"{install} node --server {URL} --token-file /root/token")
     yield Row("a node, from its bundle to Ready", f"{seconds:.0f} s", "60 s")
+    seconds = _seconds(machines, "m1", "/root/w/deploy/install master")
+    yield Row("the same again, with nothing to do", f"{seconds:.1f} s", "5 s")
     seconds = _seconds(machines, "m1", "systemctl restart wherry-master")
     yield Row("wherry-master, stopped and started to serving", f"{seconds:.1f} s", "5 s")
     gets = [_seconds(machines, "m1", "wherry get pods") for _ in range(GETS)]

@@ -28,8 +28,6 @@ pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
 
 NODES = ("n1", "n2", "n3")
 URL = "https://10.97.7.10:6443"
-SECOND_RUN_SECONDS = 40
-"""Twice what it takes on two idle cores."""
 POD = """
 apiVersion: v1
 kind: Pod
@@ -140,9 +138,7 @@ def test_no_token_is_told_or_kept(playbooks: Playbooks, said: str) -> None:
 
 def test_a_second_run_changes_nothing(playbooks: Playbooks, said: str) -> None:
     assert said
-    start = time.monotonic()
     again = playbooks.run("site.yml")
-    assert time.monotonic() - start < SECOND_RUN_SECONDS
     assert changed(again) == all_of(0)
     check = playbooks.run("site.yml", "--check", "--diff")
     assert changed(check) == all_of(0)

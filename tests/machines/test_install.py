@@ -28,7 +28,6 @@ UNITS = {
     "n3": ("wherry-kubelet", "wherry-kube-proxy"),
 }
 EXPOSURE_MAX = {"wherry-master": 1.5, "wherry-kube-proxy": 2.0, "wherry-kubelet": 6.0}
-SECOND_RUN_SECONDS = 5
 ADDRESSES = ("10.97.7.13", "10.97.7.33")
 """Of n3, and another one that it gets."""
 GATEWAY = "ip route replace default via 10.97.7.1"
@@ -140,13 +139,11 @@ def test_units_are_fenced_in(installed: Machines, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_second_run_takes_no_time_and_changes_nothing(installed: Machines, name: str) -> None:
+def test_a_second_run_changes_nothing(installed: Machines, name: str) -> None:
     traces = f"{TRACES}find /etc /opt /var/lib/wherry/install.json -xdev -printf '%p %T@\\n' | sort"
     traces += f"\nsystemctl show --property MainPID {' '.join(UNITS[name])}"
     was = installed.run(name, traces, check=False)
-    start = time.monotonic()
     said = installed.run(name, f"{INSTALL} master {WHEELS}" if name == "m1" else JOIN)
-    assert time.monotonic() - start < SECOND_RUN_SECONDS
     assert len(said.splitlines()) <= 7, said
     assert installed.run(name, traces, check=False) == was
 
