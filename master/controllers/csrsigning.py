@@ -28,6 +28,7 @@ from common.security.csr import (
     NODE_CERTIFICATE,
     NODE_USER_PREFIX,
     NODES_GROUP,
+    REQUESTED_BY,
     REVOKED,
     check_node_request,
 )
@@ -95,7 +96,8 @@ class CertificateSigningController:
             (_check_own if renews else _check_machine)(request, known)
         certificate = self._sign(request.spec.request, node)
         if known is not None:
-            commands.append(_give(known, serial_of(certificate), renews=renews))
+            used = request.spec.extra.get(REQUESTED_BY, ()) if renews else ()
+            commands.append(_give(known, serial_of(certificate), used, renews=renews))
         text = "Auto approving node client certificate"
         conclude(request, "Approved", "AutoApproved", text, now)
         request.status.certificate = certificate
@@ -196,9 +198,15 @@ def _check_own(request: CertificateSigningRequest, known: Item) -> None:
         raise CertificateError(f"the certificate of node {known.name} was revoked")
 
 
-def _give(known: Item, serial: str, *, renews: bool) -> Command:
-    """From now on the Node belongs to that certificate; or to it, too, until it is used."""
+def _give(known: Item, serial: str, used: Sequence[str], *, renews: bool) -> Command:
+    """From now on the Node belongs to that certificate; or to it, too, until it is used.
+
+    The one that is `used` stays, also where it was the next one until now.
+    """
     said: dict[str, str | None] = {NEXT_CERTIFICATE: serial}
+    next_one = known.decode(Node).metadata.annotations.get(NEXT_CERTIFICATE)
+    if next_one in used:
+        said[NODE_CERTIFICATE] = next_one
     if not renews:
         said = {NODE_CERTIFICATE: serial, NEXT_CERTIFICATE: None}
     return Patch(

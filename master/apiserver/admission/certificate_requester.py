@@ -14,7 +14,7 @@ from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.runtime.clock import Clock
 from common.runtime.ratelimit import TokenBucket
-from common.security.csr import NODES_GROUP
+from common.security.csr import NODES_GROUP, REQUESTED_BY
 from master.apiserver.auth.authenticator import BOOTSTRAPPERS
 from master.apiserver.registry.request import Context
 
@@ -41,7 +41,8 @@ class CertificateRequester:
         new.spec.username = ctx.user.user
         new.spec.groups = ctx.user.groups
         new.spec.uid = ""
-        new.spec.extra = {}
+        serial = ctx.user.serial
+        new.spec.extra = {REQUESTED_BY: (serial,)} if serial else {}
 
     def _check_machine(self, user: str, resource: Resource, new: CertificateSigningRequest) -> None:
         if new.spec.signerName != KUBELET_SIGNER:

@@ -35,6 +35,9 @@ RETRY_SECONDS = 0.5
 ALIVE_SECONDS = 2.0 * HEARTBEAT_SECONDS
 """Of a node that was heard so recently another boot is not believed."""
 COPY = "remove the kubelet's data directory there and join with another name"
+OVERLAP_SECONDS = 15.0
+"""For so long the former certificate counts beside the one that is used: kube-proxy looks at the
+files every five seconds."""
 TRUST_SECONDS = 2.0
 """How often it is looked whether a certificate still counts."""
 MESSAGE_MAX = 256
@@ -102,6 +105,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             asyncio.create_task(self._feed(stream)),
             asyncio.create_task(stream.replaced.wait()),
             asyncio.create_task(self._expired(identity)),
+            asyncio.create_task(self._settle(stream)),
         ]
         self._sessions.node_connected(name, stream.outbox)
         ending = asyncio.create_task(_end_with_the_first(tasks, stream))
@@ -150,6 +154,12 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         """Until the certificate does: a connection must not outlive it."""
         while not self._trust.problem(identity):
             await self._clock.sleep(TRUST_SECONDS)
+
+    async def _settle(self, stream: NodeStream) -> None:
+        """End the former certificate of a node, once its kube-proxy has had time to notice."""
+        await self._clock.sleep(OVERLAP_SECONDS)
+        await self._patiently(self._reports.take_over, stream, stream.node)
+        await stream.replaced.wait()
 
     async def _shut_out(self, name: str) -> None:
         """Until a node has no rights: a session outlives the certificate that it began with."""
@@ -234,7 +244,6 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
 
     async def _write_reports(self, stream: NodeStream) -> None:
         """Store what was reported, one after the other; heartbeats do not wait for it."""
-        await self._patiently(self._reports.take_over, stream, stream.node)
         while True:
             await stream.reports_event.wait()
             stream.reports_event.clear()

@@ -18,6 +18,7 @@ from common.security.csr import (
     MACHINE_ID,
     NEXT_CERTIFICATE,
     NODE_CERTIFICATE,
+    REQUESTED_BY,
     REVOKED,
     make_key,
     make_request,
@@ -54,9 +55,10 @@ class World(Cluster):
         machine: str = "m1",
         groups: tuple[str, ...] = ("system:bootstrappers",),
         user: str = "system:bootstrap:abcdef",
+        by: str = "",
     ) -> CertificateSigningRequest:
         """A machine's request, and what becomes of it."""
-        return self.answer(self.request(node, machine, groups, user))
+        return self.answer(self.request(node, machine, groups, user, by))
 
     def request(
         self,
@@ -64,6 +66,7 @@ class World(Cluster):
         machine: str = "m1",
         groups: tuple[str, ...] = ("system:bootstrappers",),
         user: str = "system:bootstrap:abcdef",
+        by: str = "",
     ) -> Item:
         """A machine's request that waits."""
         pem = make_request(KEY, f"system:node:{node}", ("system:nodes",))
@@ -81,6 +84,7 @@ class World(Cluster):
                 "usages": ["client auth"],
                 "username": user,
                 "groups": groups,
+                "extra": {REQUESTED_BY: [by]},
             },
         }
         return self.put(plain)
@@ -156,9 +160,25 @@ def test_the_same_machine_gets_a_new_certificate_and_the_old_one_counts_no_longe
     assert node.metadata.annotations[NODE_CERTIFICATE] == serial_of(second) != serial_of(first)
 
 
-def renew(world: World, node: str, user: str = "") -> CertificateSigningRequest:
-    """What becomes of a node's own request."""
-    return world.ask(node, groups=("system:nodes",), user=user or f"system:node:{node}")
+def renew(world: World, node: str, user: str = "", by: bytes = b"") -> CertificateSigningRequest:
+    """What becomes of a node's own request, made with a certificate."""
+    serial = serial_of(by) if by else ""
+    user = user or f"system:node:{node}"
+    return world.ask(node, groups=("system:nodes",), user=user, by=serial)
+
+
+def test_a_certificate_that_is_used_already_stays_when_there_is_a_third() -> None:
+    world = World()
+    first = world.ask("n1").status.certificate
+    world.register("n1", "m1", first)
+    second = renew(world, "n1", by=first).status.certificate
+    again = renew(world, "n1", by=first).status.certificate
+    said = world.get(Node, "n1", "").metadata.annotations
+    assert said[NODE_CERTIFICATE] == serial_of(first), "the second was not used"
+    assert said[NEXT_CERTIFICATE] == serial_of(again) != serial_of(second)
+    third = renew(world, "n1", by=again).status.certificate
+    said = world.get(Node, "n1", "").metadata.annotations
+    assert (said[NODE_CERTIFICATE], said[NEXT_CERTIFICATE]) == (serial_of(again), serial_of(third))
 
 
 def test_a_node_renews_its_certificate_without_a_token_and_both_count() -> None:
