@@ -82,8 +82,8 @@ def _of_master(config: KubeConfig) -> Iterator[Line]:
         yield _line("authority of servers" + (" (other)" if number else ""), pem, ROTATE)
     if config.certificate is not None:
         pem = config.certificate.certificate_pem
-        is_persons = GROUP in identity_from_pem(pem).groups
-        yield _line("this kubeconfig", pem, AGAIN if is_persons else ITSELF)
+        how = AGAIN if GROUP in identity_from_pem(pem).groups else ITSELF
+        yield _line("this kubeconfig", pem, how)
 
 
 def _of_files(directory: Path) -> Iterator[Line]:

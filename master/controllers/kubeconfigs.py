@@ -32,6 +32,7 @@ from common.security.kubeconfigs import (
     SERIAL,
     SIGNER,
 )
+from common.security.validity import validity
 from master.controllers.base import View
 from master.controllers.resources import SECRETS
 from master.controllers.signingrequests import MESSAGE_MAX, REQUESTS, conclude, store
@@ -87,7 +88,7 @@ class KubeconfigController:
                 f"there is a kubeconfig {leaf.common_name} already: revoke it, or take another name"
             )
         certificate = self._sign(request.spec.request, leaf)
-        record = _record(request, leaf, certificate, now)
+        record = _record(request, leaf, certificate)
         conclude(request, "Approved", "Recorded", f"recorded as {record.metadata.name}", now)
         request.status.certificate = certificate
         why = f"kubeconfig {leaf.common_name}"
@@ -120,10 +121,8 @@ def _leaf(request: CertificateSigningRequest) -> Leaf:
     )
 
 
-def _record(
-    request: CertificateSigningRequest, leaf: Leaf, certificate: bytes, now: datetime
-) -> Secret:
-    expires = times.to_time(now + leaf.lifetime)
+def _record(request: CertificateSigningRequest, leaf: Leaf, certificate: bytes) -> Secret:
+    expires = times.to_time(validity(certificate).expires)
     groups = ",".join(name for name in leaf.organizations if name != GROUP)
     return Secret(
         metadata=ObjectMeta(

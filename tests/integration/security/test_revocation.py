@@ -13,10 +13,12 @@ from pathlib import Path
 import grpc
 import pytest
 
+from common.api import times
 from common.api.errors import StatusError
 from common.client.grpc import GrpcClient, Settings, channel
 from common.client.https import KubeConfig
 from common.security.ca import KeyPair
+from common.security.validity import validity
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.master import RunningMaster
 from tests.integration.security.test_access import wherry
@@ -64,6 +66,18 @@ def test_a_kubeconfig_counts_until_it_is_revoked(master: RunningMaster, tmp_path
     assert again.request("GET", "/api/v1/nodes")[0] == 200
     status, body = client.request("GET", "/api/v1/nodes")
     assert json.loads(body)["message"] == "the kubeconfig mia was revoked, and made again"
+
+
+def test_what_is_said_of_a_kubeconfigs_end_is_true(master: RunningMaster, tmp_path: Path) -> None:
+    """Nobody renews it, and it does not outlive its authority."""
+    config = kubeconfig(master, tmp_path, "long", "--lifetime", "3650d")
+    assert config.certificate is not None
+    until = times.to_time(validity(config.certificate.certificate_pem).expires)
+    [line] = [one for one in wherry(master, "kubeconfig", "list").splitlines() if "long" in one]
+    assert line.split()[1] == until
+    file = str(tmp_path / "long.kubeconfig")
+    said = [one.split() for one in wherry(master, "--kubeconfig", file, "certs").splitlines()]
+    assert ["this", "kubeconfig", until, "wherry", "kubeconfig", "create"] in said
 
 
 def test_a_revoked_kubeconfig_acts_as_nobody_else(master: RunningMaster, tmp_path: Path) -> None:
