@@ -25,12 +25,12 @@ EXPIRES = "wherry.dev/certificate-expires"
 """The end of the certificate that is used, in RFC 3339."""
 REVOKED = "revoked"
 """In place of a serial number: no certificate counts."""
-REQUESTED_BY = "wherry.dev/certificate"
-"""The key in a request's spec.extra: the serial number of the certificate that it was made with."""
 MACHINE_ID = "wherry.dev/machine-id"
 """The annotation of a request: the machine that asks, as its Node's nodeInfo has it."""
 NODE_NAME_MAX = 64 - len(NODE_USER_PREFIX)
 """A common name has at most 64 characters (X.520), and user names of nodes are common names."""
+ASKED_BY = "wherry.dev/certificate"
+"""The extra value of a node's request: the serial number of the certificate that it asked by."""
 _SUBJECT_ATTRIBUTES = {NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME}
 _MIN_RSA_BITS = 2048
 

@@ -23,12 +23,12 @@ from common.client.commands import Command, Patch
 from common.client.informer import Item
 from common.security.ca import CertificateError, serial_of
 from common.security.csr import (
+    ASKED_BY,
     MACHINE_ID,
     NEXT_CERTIFICATE,
     NODE_CERTIFICATE,
     NODE_USER_PREFIX,
     NODES_GROUP,
-    REQUESTED_BY,
     REVOKED,
     check_node_request,
 )
@@ -96,8 +96,8 @@ class CertificateSigningController:
             (_check_own if renews else _check_machine)(request, known)
         certificate = self._sign(request.spec.request, node)
         if known is not None:
-            used = request.spec.extra.get(REQUESTED_BY, ()) if renews else ()
-            commands.append(_give(known, serial_of(certificate), used, renews=renews))
+            asked_by = _asked_by(request) if renews else ""
+            commands.append(_give(known, serial_of(certificate), asked_by))
         text = "Auto approving node client certificate"
         conclude(request, "Approved", "AutoApproved", text, now)
         request.status.certificate = certificate
@@ -192,27 +192,32 @@ def _check_machine(request: CertificateSigningRequest, known: Item) -> None:
         )
 
 
+def _asked_by(request: CertificateSigningRequest) -> str:
+    """The serial number of the certificate that a node asked by."""
+    return "".join(request.spec.extra.get(ASKED_BY, ()))
+
+
 def _check_own(request: CertificateSigningRequest, known: Item) -> None:
-    """Raise CertificateError when the certificate of a node was revoked since it asked."""
-    if known.decode(Node).metadata.annotations.get(NODE_CERTIFICATE) == REVOKED:
+    """Raise CertificateError when the certificate that a node asked by counts no longer."""
+    said = known.decode(Node).metadata.annotations
+    present = said.get(NODE_CERTIFICATE)
+    if present == REVOKED:
         raise CertificateError(f"the certificate of node {known.name} was revoked")
+    asked_by = _asked_by(request)
+    if not asked_by or (present and asked_by not in (present, said.get(NEXT_CERTIFICATE))):
+        raise CertificateError(f"the certificate by which node {known.name} asks counts no longer")
 
 
-def _give(known: Item, serial: str, used: Sequence[str], *, renews: bool) -> Command:
-    """From now on the Node belongs to that certificate; or to it, too, until it is used.
-
-    The one that is `used` stays, also where it was the next one until now.
-    """
-    said: dict[str, str | None] = {NEXT_CERTIFICATE: serial}
-    next_one = known.decode(Node).metadata.annotations.get(NEXT_CERTIFICATE)
-    if next_one in used:
-        said[NODE_CERTIFICATE] = next_one
-    if not renews:
-        said = {NODE_CERTIFICATE: serial, NEXT_CERTIFICATE: None}
+def _give(known: Item, serial: str, asked_by: str) -> Command:
+    """From now on the Node belongs to that certificate; or, until it is used, also to the one that
+    a node has asked by, as it fetches the answer by that."""
+    said: dict[str, str | None] = {NODE_CERTIFICATE: serial, NEXT_CERTIFICATE: None}
+    if asked_by:
+        said = {NODE_CERTIFICATE: asked_by, NEXT_CERTIFICATE: serial}
     return Patch(
         resource=NODES,
         namespace="",
         name=known.name,
         patch={"metadata": {**known.pin, "annotations": said}},
-        reason=f"node {known.name} {'renews its certificate' if renews else 'joins again'}",
+        reason=f"node {known.name} {'renews its certificate' if asked_by else 'joins again'}",
     )

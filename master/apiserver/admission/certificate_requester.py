@@ -14,7 +14,7 @@ from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.runtime.clock import Clock
 from common.runtime.ratelimit import TokenBucket
-from common.security.csr import NODES_GROUP, REQUESTED_BY
+from common.security.csr import ASKED_BY, NODES_GROUP
 from master.apiserver.auth.authenticator import BOOTSTRAPPERS
 from master.apiserver.registry.request import Context
 
@@ -33,7 +33,7 @@ class CertificateRequester:
         self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
 
     async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
-        """Set spec.username and spec.groups on create; raises StatusError 403 or 429."""
+        """Set who asks, and by which certificate, on create; raises StatusError 403 or 429."""
         if old is not None or not isinstance(new, CertificateSigningRequest):
             return
         if {BOOTSTRAPPERS, NODES_GROUP}.intersection(ctx.user.groups):
@@ -41,8 +41,7 @@ class CertificateRequester:
         new.spec.username = ctx.user.user
         new.spec.groups = ctx.user.groups
         new.spec.uid = ""
-        serial = ctx.user.serial
-        new.spec.extra = {REQUESTED_BY: (serial,)} if serial else {}
+        new.spec.extra = {ASKED_BY: (ctx.user.serial,)} if NODES_GROUP in ctx.user.groups else {}
 
     def _check_machine(self, user: str, resource: Resource, new: CertificateSigningRequest) -> None:
         if new.spec.signerName != KUBELET_SIGNER:

@@ -15,10 +15,10 @@ from common.client.informer import Item
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, CertificateAuthority, Leaf, serial_of
 from common.security.csr import (
+    ASKED_BY,
     MACHINE_ID,
     NEXT_CERTIFICATE,
     NODE_CERTIFICATE,
-    REQUESTED_BY,
     REVOKED,
     make_key,
     make_request,
@@ -55,10 +55,9 @@ class World(Cluster):
         machine: str = "m1",
         groups: tuple[str, ...] = ("system:bootstrappers",),
         user: str = "system:bootstrap:abcdef",
-        by: str = "",
     ) -> CertificateSigningRequest:
         """A machine's request, and what becomes of it."""
-        return self.answer(self.request(node, machine, groups, user, by))
+        return self.answer(self.request(node, machine, groups, user))
 
     def request(
         self,
@@ -66,7 +65,7 @@ class World(Cluster):
         machine: str = "m1",
         groups: tuple[str, ...] = ("system:bootstrappers",),
         user: str = "system:bootstrap:abcdef",
-        by: str = "",
+        serial: str = "",
     ) -> Item:
         """A machine's request that waits."""
         pem = make_request(KEY, f"system:node:{node}", ("system:nodes",))
@@ -84,7 +83,7 @@ class World(Cluster):
                 "usages": ["client auth"],
                 "username": user,
                 "groups": groups,
-                "extra": {REQUESTED_BY: [by]},
+                "extra": {ASKED_BY: [serial]} if serial else {},
             },
         }
         return self.put(plain)
@@ -160,25 +159,33 @@ def test_the_same_machine_gets_a_new_certificate_and_the_old_one_counts_no_longe
     assert node.metadata.annotations[NODE_CERTIFICATE] == serial_of(second) != serial_of(first)
 
 
-def renew(world: World, node: str, user: str = "", by: bytes = b"") -> CertificateSigningRequest:
-    """What becomes of a node's own request, made with a certificate."""
-    serial = serial_of(by) if by else ""
-    user = user or f"system:node:{node}"
-    return world.ask(node, groups=("system:nodes",), user=user, by=serial)
+def renew(
+    world: World, node: str, user: str = "", certificate: bytes = b""
+) -> CertificateSigningRequest:
+    """What becomes of a node's own request, made by a certificate of its."""
+    said = world.reader(Node).get("", node)
+    assert said is not None
+    present = said.decode(Node).metadata.annotations[NODE_CERTIFICATE]
+    serial = serial_of(certificate) if certificate else present
+    made = world.request(
+        node, groups=("system:nodes",), user=user or f"system:node:{node}", serial=serial
+    )
+    return world.answer(made)
 
 
-def test_a_certificate_that_is_used_already_stays_when_there_is_a_third() -> None:
+def test_the_certificate_by_which_a_node_asks_goes_on_to_count() -> None:
+    """Also one that no stream was opened by yet: the answer is fetched by it."""
     world = World()
     first = world.ask("n1").status.certificate
     world.register("n1", "m1", first)
-    second = renew(world, "n1", by=first).status.certificate
-    again = renew(world, "n1", by=first).status.certificate
+    second = renew(world, "n1").status.certificate
+    third = renew(world, "n1", certificate=second).status.certificate
     said = world.get(Node, "n1", "").metadata.annotations
-    assert said[NODE_CERTIFICATE] == serial_of(first), "the second was not used"
-    assert said[NEXT_CERTIFICATE] == serial_of(again) != serial_of(second)
-    third = renew(world, "n1", by=again).status.certificate
+    assert (said[NODE_CERTIFICATE], said[NEXT_CERTIFICATE]) == (serial_of(second), serial_of(third))
+    assert "counts no longer" in verdict(renew(world, "n1", certificate=first))
+    again = renew(world, "n1", certificate=second).status.certificate
     said = world.get(Node, "n1", "").metadata.annotations
-    assert (said[NODE_CERTIFICATE], said[NEXT_CERTIFICATE]) == (serial_of(again), serial_of(third))
+    assert (said[NODE_CERTIFICATE], said[NEXT_CERTIFICATE]) == (serial_of(second), serial_of(again))
 
 
 def test_a_node_renews_its_certificate_without_a_token_and_both_count() -> None:
@@ -200,7 +207,10 @@ def test_a_request_that_came_late_takes_nothing_from_the_one_that_followed_it(jo
     """Whoever gets no answer asks again; requests that wait are decided in any order."""
     world = World()
     world.register("n1", "m1", world.ask("n1").status.certificate)
-    who: dict[str, Any] = {} if joins else {"groups": ("system:nodes",), "user": "system:node:n1"}
+    who: dict[str, Any] = {}
+    if not joins:
+        serial = world.get(Node, "n1", "").metadata.annotations[NODE_CERTIFICATE]
+        who = {"groups": ("system:nodes",), "user": "system:node:n1", "serial": serial}
     first = world.request("n1", **who)
     others = [world.request("n1", "m2"), world.request("n2", "m1", **who)]
     world.now += timedelta(seconds=12)
