@@ -135,7 +135,10 @@ def build(
         Part("memory", MemoryKeeper(clock).run),
         Part("stall watch", StallWatch().run),
         Part("calls that last", live.run),
-        Part("certificates", RenewalLoop([pki.renewable(), *renewed], clock).run),
+    ]
+    running += [
+        Part(f"certificates of {one.name}", RenewalLoop(one, clock).run)
+        for one in (pki.renewable(), *renewed)
     ]
     running += _controllers(config, pki, registry, informers, hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:

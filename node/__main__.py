@@ -329,8 +329,8 @@ class Node:
         """Whom this node trusts, and whether its certificate is of another authority."""
         try:
             credentials.trust(self._pki, self._held, told.authorities)
-        except ValueError as error:
-            log.error("the master's authorities cannot be read", extra={"error": str(error)})
+        except (OSError, ValueError) as error:
+            log.error("the master's authorities cannot be kept", extra={"error": str(error)})
         if told.renew:
             self._renewal.wanted()
 

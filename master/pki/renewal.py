@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -24,17 +24,17 @@ class Renewable(NamedTuple):
 
 
 class RenewalLoop:
-    """Looks after all of them; a failure is the part's, and tried again."""
+    """Looks after one of them; a failure is the part's, and tried again."""
 
-    def __init__(self, wanted: Sequence[Renewable], clock: Clock) -> None:
+    def __init__(self, wanted: Renewable, clock: Clock) -> None:
         self._wanted = wanted
         self._clock = clock
 
     async def run(self) -> None:
         """Renew until cancelled."""
         while True:
-            for one in self._wanted:
-                if self._clock.now() >= one.at():
-                    await one.renew()
-                    log.info("certificates renewed", extra={"object": one.name, "next": one.at()})
+            one = self._wanted
+            if self._clock.now() >= one.at():
+                await one.renew()
+                log.info("certificates renewed", extra={"object": one.name, "next": one.at()})
             await self._clock.sleep(LOOK_SECONDS)

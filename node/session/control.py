@@ -80,6 +80,8 @@ class _Link:
         self.welcomed = False
         self.over = asyncio.Event()
         """The stream has ended."""
+        self.ready = asyncio.Event()
+        """There is something to say."""
         self.error: grpc.aio.AioRpcError | None = None
         """By what."""
         self.network = node_v1_pb2.Network()
@@ -124,7 +126,8 @@ class ControlStream:
         self._node_status = b""
         self._events: list[node_v1_pb2.EventReport] = []
         self._usage: node_v1_pb2.NodeUsage | None = None
-        self._ready = asyncio.Event()
+        self._links: set[_Link] = set()
+        """Those whose streams are open."""
         self._link: _Link | None = None
         """The one that the master listens to."""
         self._newest = 0
@@ -139,22 +142,22 @@ class ControlStream:
         """Keep a pod's newest status until the master has accepted it."""
         self._reports[report.uid] = report
         self._unsent[report.uid] = None
-        self._ready.set()
+        self._wake()
 
     def pod_gone(self, gone: node_v1_pb2.PodGone) -> None:
         """Nothing is left of a pod; said again after a reconnect when its object is still there."""
         self._gone[gone.uid] = gone
-        self._ready.set()
+        self._wake()
 
     def node_report(self, status: bytes) -> None:
         """The node's newest status."""
         self._node_status = status
-        self._ready.set()
+        self._wake()
 
     def event(self, event: node_v1_pb2.EventReport) -> None:
         """Record an event; the oldest are dropped when the master is away for long."""
         self._events = [*self._events[-EVENTS_MAX:], event]
-        self._ready.set()
+        self._wake()
 
     def usage(self, usage: node_v1_pb2.NodeUsage) -> None:
         """The newest usage, sent with the next heartbeat."""
@@ -201,6 +204,7 @@ class ControlStream:
         """One stream, from hello to its end; its channel stays for as long as sessions use it."""
         hello = await handlers.hello()
         async with _channel(self._address, self._held.current) as link.channel:
+            self._links.add(link)
             try:
                 stream = link.stub().Control(self._outgoing(link, hello))
                 await self._receive(link, stream, handlers)
@@ -208,6 +212,8 @@ class ControlStream:
                 link.error = error
             finally:
                 link.over.set()
+                link.ready.set()
+                self._links.discard(link)
                 if self._link is link:
                     self._link = None
             await link.unused.wait()
@@ -236,7 +242,7 @@ class ControlStream:
                 self._heartbeat_seconds = max(1, message.welcome.heartbeat_seconds)
                 self._unsent = dict.fromkeys(self._reports)
                 log.info("connected", extra={"epoch": message.welcome.epoch})
-                self._ready.set()
+                self._wake()
                 handlers.welcome(message.welcome)
             case "pod":
                 told.add(handlers.assign(message.pod))
@@ -279,7 +285,7 @@ class ControlStream:
         yield FromNode(hello=hello)
         next_heartbeat = 0.0
         while not link.over.is_set():
-            self._ready.clear()
+            link.ready.clear()
             if self._link is link:
                 for message in self._drain():
                     yield message
@@ -287,7 +293,7 @@ class ControlStream:
                     next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
                     usage, self._usage = self._usage, None
                     yield FromNode(heartbeat=node_v1_pb2.Heartbeat(usage=usage))
-            await self._until_ready(next_heartbeat)
+            await self._until_ready(link, next_heartbeat)
 
     def _drain(self) -> list[FromNode]:
         """Everything that waits, each pod's status before its removal."""
@@ -304,12 +310,17 @@ class ControlStream:
         self._gone = {}
         return messages
 
-    async def _until_ready(self, next_heartbeat: float) -> None:
+    async def _until_ready(self, link: _Link, next_heartbeat: float) -> None:
         """Wait until there is something to say or a heartbeat is due."""
-        seconds = max(0.05, next_heartbeat - self._clock.monotonic())
-        if not self.connected:
-            seconds = float(self._heartbeat_seconds)
-        await sleep_or_event(self._clock, seconds, self._ready)
+        seconds = float(self._heartbeat_seconds)
+        if self._link is link:
+            seconds = max(0.05, next_heartbeat - self._clock.monotonic())
+        await sleep_or_event(self._clock, seconds, link.ready)
+
+    def _wake(self) -> None:
+        """There is something to say."""
+        for link in self._links:
+            link.ready.set()
 
 
 def _channel(address: str, own: Credentials) -> grpc.aio.Channel:

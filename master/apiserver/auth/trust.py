@@ -84,14 +84,20 @@ class Trust:
 
     def problem(self, identity: Identity) -> str:
         """Why a certificate does not count; '' for one that does, and for tokens."""
-        if identity.expires <= self._clock.now().timestamp():
-            return "the certificate has expired"
-        if identity.serial and not self._trusts(identity.authority):
-            return "the authority that signed the certificate is not trusted any more"
+        if problem := self.is_over(identity):
+            return problem
         if KUBECONFIGS in identity.groups:
             return self._problem_of_kubeconfig(identity)
         name = node_name(identity)
         return self._problem_of_node(name, identity.serial) if name is not None else ""
+
+    def is_over(self, identity: Identity) -> str:
+        """Why a certificate counts for nobody any more; '' for one that may count."""
+        if identity.expires <= self._clock.now().timestamp():
+            return "the certificate has expired"
+        if identity.serial and not self._trusts(identity.authority):
+            return "the authority that signed the certificate is not trusted any more"
+        return ""
 
     def _problem_of_kubeconfig(self, identity: Identity) -> str:
         entry = self._cache.find("secrets", NAME_PREFIX + identity.user, NAMESPACE)

@@ -79,6 +79,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         if self._trust.is_registered(name):
             await self._check_trust(identity, context)
             await self._check_machine(hello, name, context)
+        elif problem := self._trust.is_over(identity):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
             came_from = source(context.peer())

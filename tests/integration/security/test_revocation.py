@@ -25,6 +25,8 @@ from tests.integration.security.test_access import wherry
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 ENDS_WITHIN_SECONDS = 5.0
+WAIT_SECONDS = 60.0
+"""For what nobody has promised to be fast."""
 
 
 def kubeconfig(master: RunningMaster, directory: Path, name: str, *more: str) -> KubeConfig:
@@ -278,7 +280,7 @@ async def test_another_boot_is_let_in_once_the_former_is_silent(
         await node.connect(boot="b2")
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
     again.cancel()
-    async with asyncio.timeout(ENDS_WITHIN_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             try:
                 rebooted = await node.connect(boot="b2")
