@@ -29,6 +29,8 @@ from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
 from deploy.machine.wanted import ETCD_FILES, TOKEN_FILE, Wanted
 
 CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.pem")
+FORMER_CERTIFICATE = CERTIFICATE.with_name("node.crt")
+"""Of a node that joined before certificates were renewed."""
 USAGE = "deploy/install master|node ...; deploy/install --help tells more"
 NEXT_OF_MASTER = """\
 The master serves {url}. Next, here:
@@ -156,7 +158,7 @@ def _checked(arguments: argparse.Namespace) -> Facts:
 
 def _token(arguments: argparse.Namespace) -> str:
     """The join token; '' where none is needed. Raises Refused."""
-    if arguments.role == "master" or CERTIFICATE.exists():
+    if arguments.role == "master" or CERTIFICATE.exists() or FORMER_CERTIFICATE.exists():
         return ""
     if not arguments.token_file:
         raise Refused("--token-file is needed: `wherry token create` on the master prints a token")

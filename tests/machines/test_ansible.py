@@ -256,6 +256,7 @@ def test_a_version_that_is_not_there_is_refused(playbooks: Playbooks) -> None:
     assert sum(changed(said).values()) == 0
 
 
+@pytest.mark.full
 def test_an_upgrade_stops_where_pods_would_be_lost(playbooks: Playbooks, newer: Path) -> None:
     """n1 is upgraded, n2 keeps its version and its pods, n3 is not tried."""
     machines = playbooks.machines
@@ -268,6 +269,7 @@ def test_an_upgrade_stops_where_pods_would_be_lost(playbooks: Playbooks, newer: 
     assert "SchedulingDisabled" not in machines.run("m1", "wherry get nodes")
 
 
+@pytest.mark.full
 def test_an_upgrade_goes_node_by_node(playbooks: Playbooks, newer: Path) -> None:
     machines = playbooks.machines
     machines.run("m1", "wherry delete pod alone")
@@ -288,6 +290,7 @@ def is_whole(machines: Machines) -> bool:
     return bool(found["status"].get("readyReplicas") == 3)
 
 
+@pytest.mark.full
 def test_a_version_that_cannot_start_changes_nothing(playbooks: Playbooks, tmp_path: Path) -> None:
     changes = {"node/__main__.py": "raise ImportError('half of it is missing')\n"}
     broken = other_version(playbooks.bundle, "0.9.2", tmp_path, changes)
