@@ -24,6 +24,10 @@ GATEWAY = "169.254.1.1"
 FACTS = NodeFacts("n1", (NODE_IP,))
 BACKENDS = {"10.42.1.2": "n1", "10.42.1.3": "n2", "10.42.1.4": "n1"}
 ALL = tuple(BACKENDS)
+OWN_PORTS = itertools.count(20_000, 100)
+"""Of clients, from there on: a port that had a flow a moment ago leads where that went, and the
+kernel's choice is by chance.
+"""
 SERVER = """
 import socket, sys, threading
 tcp = socket.create_server(("", 8080), backlog=64)
@@ -45,10 +49,11 @@ while True:
 """
 CLIENT = """
 import socket, sys
-kind, address, port, count, wait = sys.argv[1:]
-for _ in range(int(count)):
+kind, address, port, count, wait, own = sys.argv[1:]
+for number in range(int(count)):
     with socket.socket(type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as door:
         door.settimeout(float(wait))
+        door.bind(("", int(own) + number))
         try:
             door.connect((address, int(port)))
             if kind == "udp":
@@ -127,7 +132,8 @@ def build() -> list[subprocess.Popen[str]]:
 def calls(client: str, kind: str, address: str, port: int, count: int, wait: float) -> list[str]:
     """What each connection of a client came to: `ENDPOINT CLIENT-AS-SEEN`, refused, dropped."""
     enter = [] if client == NODE_IP else ["nsenter", f"--net=/run/pods/{client}"]
-    asked = (kind, address, str(port), str(count), str(wait))
+    own = next(OWN_PORTS)
+    asked = (kind, address, str(port), str(count), str(wait), str(own))
     command = [*enter, sys.executable, "-c", CLIENT, *asked]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     return run.stdout.splitlines()
