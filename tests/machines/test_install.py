@@ -289,8 +289,8 @@ def test_a_node_whose_address_changes_stays_a_member(installed: Machines) -> Non
     was = pids(installed, "n3")
     assert address_of(installed, "n3") == ADDRESSES[0]
     old, new = (f"ip address {{}} {address}/24 dev eth0" for address in ADDRESSES)
-    there = f"{new.format('add')}; {old.format('del')}"
-    back = f"{old.format('add')}; {new.format('del')}"
+    there = f"{old.format('del')}; {new.format('add')}"  # the first of a network takes others along
+    back = f"{new.format('del')}; {old.format('add')}"
     gateway = f"ip route replace {installed.run('n3', 'ip route show default').strip()}"
     later = "systemd-run --collect --on-active"
     installed.run("n3", f"{later}={AWAY_SECONDS} bash -c '{back}; {gateway}'")
