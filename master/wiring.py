@@ -21,7 +21,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
 from common.runtime.clock import Clock
-from common.runtime.memory import MemoryKeeper
+from common.runtime.memory import GarbageKeeper, MemoryKeeper
 from common.runtime.offload import Offload
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
@@ -133,6 +133,7 @@ def build(
     running = [
         Part("compactor", Compactor(store, clock).run),
         Part("memory", MemoryKeeper(clock).run),
+        Part("garbage", GarbageKeeper(clock).run),
         Part("stall watch", StallWatch().run),
         Part("calls that last", live.run),
     ]

@@ -95,7 +95,7 @@ class Trust:
         """Why a certificate counts for nobody any more; '' for one that may count."""
         if identity.expires <= self._clock.now().timestamp():
             return "the certificate has expired"
-        if identity.serial and not self._trusts(identity.authority):
+        if identity.authority and not self._trusts(identity.authority):
             return "the authority that signed the certificate is not trusted any more"
         return ""
 
