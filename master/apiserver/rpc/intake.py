@@ -60,7 +60,7 @@ class _About(msgspec.Struct):
 
 def check_hello(hello: node_v1_pb2.Hello) -> None:
     """The first message of a stream. Raises Refused."""
-    for field in ("boot_id", "machine_id", "version"):
+    for field in ("boot_id", "machine_id", "version", "trusts"):
         _check_length(field, getattr(hello, field), WORD_MAX)
     _check_length("node", hello.node, NODE_MAX_BYTES)
 

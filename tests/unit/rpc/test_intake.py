@@ -39,6 +39,13 @@ def test_an_event_about_an_own_pod_is_taken() -> None:
     assert (found.type, found.reason, found.message) == ("Normal", "Started", "it runs")
 
 
+@pytest.mark.parametrize("field", ["boot_id", "machine_id", "version", "trusts"])
+def test_the_words_of_a_hello_are_short(field: str) -> None:
+    intake.check_hello(node_v1_pb2.Hello(**{field: "x" * 253}))  # type: ignore[arg-type]
+    with pytest.raises(intake.Refused, match=field):
+        intake.check_hello(node_v1_pb2.Hello(**{field: "x" * 254}))  # type: ignore[arg-type]
+
+
 def test_a_long_message_is_cut() -> None:
     assert len(intake.occurrence(event(message="x" * 5000), "n1", is_own).message) == 1024
 
