@@ -27,7 +27,6 @@ from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
 from common.runtime.unread import Unread
-from common.security.ca import key_id
 from common.security.identity import Identity
 from common.security.kubeconfigs import NAMESPACE
 from master.apiserver.admission.build import admission
@@ -169,9 +168,9 @@ def build(
     return Master(rest, nodes, scripts, access, gateway, registry, parts)
 
 
-def _trust_of(pki: Pki, certificate_pem: bytes) -> node_v1_pb2.Trust:
-    """What a node with that certificate is told."""
-    renew = pki.is_of_former(certificate_pem)
+def _trust_of(pki: Pki, authority: str) -> node_v1_pb2.Trust:
+    """What a node is told whose certificate is of that authority."""
+    renew = authority != pki.client_ca.signer_id
     return node_v1_pb2.Trust(authorities=pki.server_ca.trusted, renew=renew)
 
 
@@ -224,12 +223,12 @@ def _rotation(pki: Pki, hub: NodeHub, informers: Mapping[str, Informer]) -> Rota
         found = {item.name: NodeState(connected=False) for item in informers["nodes"].lister.list()}
         for name in found.keys() & streams.keys():
             stream = streams[name]
-            found[name] = NodeState(True, stream.certificate, stream.trusts)
+            found[name] = NodeState(True, stream.identity.authority, stream.trusts)
         return found
 
     def former_kubeconfigs() -> Iterator[str]:
         records = informers["secrets"].lister.list(NAMESPACE)
-        return kubeconfigs.of_others(records, key_id(pki.client_ca.signer.certificate_pem))
+        return kubeconfigs.of_others(records, pki.client_ca.signer_id)
 
     return Rotation(pki, nodes, former_kubeconfigs)
 

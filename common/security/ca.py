@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -34,9 +33,6 @@ BUNDLE_MAX = 8
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
-
-
-E = TypeVar("E", x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier)
 
 
 class CertificateError(Exception):
@@ -188,23 +184,14 @@ def digest(pem: bytes) -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
-def authority_of(certificate_pem: bytes) -> str:
-    """The key id, in hex, of the authority that has signed it. Raises CertificateError."""
-    found = _extension(certificate_pem, x509.AuthorityKeyIdentifier)
-    return (found.key_identifier or b"").hex()
-
-
 def key_id(authority_pem: bytes) -> str:
     """The key id, in hex, of an authority. Raises CertificateError."""
-    return _extension(authority_pem, x509.SubjectKeyIdentifier).digest.hex()
-
-
-def _extension(pem: bytes, kind: type[E]) -> E:
     try:
-        extensions = x509.load_pem_x509_certificate(pem).extensions
-        return extensions.get_extension_for_class(kind).value
+        extensions = x509.load_pem_x509_certificate(authority_pem).extensions
+        found = extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except (ValueError, x509.ExtensionNotFound) as error:
-        raise CertificateError(f"not a certificate of ours: {error}") from error
+        raise CertificateError(f"not an authority of ours: {error}") from error
+    return found.value.digest.hex()
 
 
 def serial_of(certificate_pem: bytes) -> str:

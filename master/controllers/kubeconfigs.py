@@ -17,9 +17,9 @@ from common.api.types.core_v1 import Secret
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Create, Update
 from common.client.informer import Item
-from common.security.ca import CLIENT, CertificateError, Leaf, authority_of, serial_of
+from common.security.ca import CLIENT, CertificateError, Leaf, serial_of
 from common.security.csr import check_request
-from common.security.identity import subject_values_of
+from common.security.identity import identity_from_pem, subject_values_of
 from common.security.kubeconfigs import (
     AUTHORITY,
     EXPIRES,
@@ -135,7 +135,7 @@ def _record(request: CertificateSigningRequest, leaf: Leaf, certificate: bytes) 
             SERIAL: serial_of(certificate).encode(),
             EXPIRES: expires.encode(),
             GROUPS: groups.encode(),
-            AUTHORITY: authority_of(certificate).encode(),
+            AUTHORITY: identity_from_pem(certificate).authority.encode(),
         },
     )
 

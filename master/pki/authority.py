@@ -41,8 +41,10 @@ class Authority:
         others = [file.read_bytes() for file in (self._next, self._former) if file.exists()]
         self.trusted = b"".join((self.signer.certificate_pem, *others))
         """The certificates (PEM) that count, the signer's first."""
-        self.key_ids = frozenset(map(key_id, (self.signer.certificate_pem, *others)))
-        """By which the certificates that they have signed name them."""
+        self.signer_id = key_id(self.signer.certificate_pem)
+        """By which the certificates that it has signed name the signer."""
+        self.key_ids = frozenset((self.signer_id, *map(key_id, others)))
+        """The same of all that count."""
 
     @property
     def _next(self) -> Path:

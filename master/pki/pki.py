@@ -12,7 +12,7 @@ from common.client.https import ports_extension
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from common.security.ca import CLIENT, SERVER, Leaf, authority_of, key_id
+from common.security.ca import CLIENT, SERVER, Leaf
 from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
 from common.security.files import make_private_directory, write_private
 from common.security.keypair import KeyPair
@@ -135,10 +135,6 @@ class Pki:
     def sign_client(self, request_pem: bytes, leaf: Leaf) -> bytes:
         """A client certificate that says what `leaf` says; raises CertificateError."""
         return self.client_ca.signer.sign_request(request_pem, leaf)
-
-    def is_of_former(self, certificate_pem: bytes) -> bool:
-        """Whether a client certificate is of an authority that does not sign any more."""
-        return authority_of(certificate_pem) != key_id(self.client_ca.signer.certificate_pem)
 
 
 def _is_address(name: str) -> bool:

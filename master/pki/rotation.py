@@ -23,8 +23,8 @@ class NodeState(NamedTuple):
     """What is known of a node."""
 
     connected: bool
-    certificate: bytes = b""
-    """What it has shown (PEM)."""
+    authority: str = ""
+    """The key id of the one that has signed its certificate."""
     trusts: str = ""
     """The digest of the authorities that it trusts."""
 
@@ -56,7 +56,7 @@ class Rotation:
                 yield f"node {name} is not connected"
             elif node.trusts != wanted:
                 yield f"node {name} does not trust the new authority yet"
-            elif self._pki.is_of_former(node.certificate):
+            elif node.authority != self._pki.client_ca.signer_id:
                 yield f"node {name} has not renewed its certificate yet"
         for name in sorted(self._former_kubeconfigs()):
             yield f"kubeconfig {name} is of before: revoke it, and make it again"

@@ -58,8 +58,6 @@ class NodeStream:
         self.reports_event = asyncio.Event()
         self.replaced = asyncio.Event()
         """A later stream of the same node has begun, or the node is not trusted any more."""
-        self.certificate = b""
-        """What the node has shown, as PEM."""
         self.boot_id = self.trusts = ""
         self.trust: node_v1_pb2.Trust | None = None
         """Whom the node is to trust, still to be told."""
@@ -169,10 +167,10 @@ class NodeHub:
         self._moved.add(item.name)
         self._moved_event.set()
 
-    def tell_trust(self, trust_of: Callable[[bytes], node_v1_pb2.Trust]) -> None:
-        """Tell every node whom to trust; that depends on its certificate."""
+    def tell_trust(self, trust_of: Callable[[str], node_v1_pb2.Trust]) -> None:
+        """Tell every node whom to trust; that depends on its certificate's authority."""
         for stream in self.streams.values():
-            stream.trust = trust_of(stream.certificate)
+            stream.trust = trust_of(stream.identity.authority)
             stream.due_event.set()
 
     async def tell_network(self) -> None:

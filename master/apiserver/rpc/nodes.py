@@ -54,12 +54,12 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         reports: Reports,
         sessions: NodeSessions,
         trust: Trust,
-        trust_of: Callable[[bytes], node_v1_pb2.Trust],
+        trust_of: Callable[[str], node_v1_pb2.Trust],
         recorder: EventRecorder,
         *,
         clock: Clock,
     ) -> None:
-        """`trust_of` says what a node is told that has a certificate (PEM)."""
+        """`trust_of` says what a node is told whose certificate an authority, by key id, signed."""
         self._hub = hub
         self._reports = reports
         self._sessions = sessions
@@ -92,9 +92,8 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             await context.abort(code, error.message[:MESSAGE_MAX])
             raise
         stream = self._hub.open(name, identity)
-        stream.certificate, stream.boot_id = _certificate(context), hello.boot_id
-        stream.trusts = hello.trusts
-        stream.trust = self._trust_of(stream.certificate)
+        stream.boot_id, stream.trusts = hello.boot_id, hello.trusts
+        stream.trust = self._trust_of(identity.authority)
         stream.status = status
         welcome = node_v1_pb2.Welcome(
             pod_cidr=node.spec.podCIDR, epoch=stream.epoch, heartbeat_seconds=HEARTBEAT_SECONDS
@@ -333,20 +332,15 @@ async def _pump(frames: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
         raise
 
 
-def _certificate(context: Any) -> bytes:
-    """The client certificate of a call, as PEM."""
-    found: bytes = context.auth_context().get("x509_pem_cert", [b""])[0]
-    return found
-
-
 async def _caller(context: Any) -> tuple[str, Identity]:
     """(node name, identity) of the client certificate; aborts the call for anybody else.
 
     Asked when the first message is there: grpc.aio's clients take a refusal that meets a message
     on its way for an internal error.
     """
+    pem = context.auth_context().get("x509_pem_cert", [b""])[0]
     try:
-        identity = identity_from_pem(_certificate(context))
+        identity = identity_from_pem(pem)
     except CertificateError as error:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         raise

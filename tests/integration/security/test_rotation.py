@@ -19,7 +19,8 @@ from common.client.https import ConnectionFailed, KubeConfig
 from common.etcd.client import EtcdClient
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
-from common.security.ca import KeyPair, authority_of, key_id, serial_of
+from common.security.ca import KeyPair, key_id, serial_of
+from common.security.identity import identity_from_pem
 from node.kubeproxy.credentials import Follower, tls
 from node.session import credentials, join
 from node.session.control import ControlStream, Handlers
@@ -199,8 +200,8 @@ async def test_authorities_are_replaced_and_nobody_notices(
     assert now.ca_pem != former.ca_pem
     await machine.until(lambda: machine.held.current.ca == now.ca_pem)
     signer = (master.directory / "data/pki/client-ca/ca.crt").read_bytes()
-    assert authority_of(machine.held.current.certificate) == key_id(signer)
-    assert authority_of(first.certificate) != key_id(signer)
+    assert identity_from_pem(machine.held.current.certificate).authority == key_id(signer)
+    assert identity_from_pem(first.certificate).authority != key_id(signer)
     with pytest.raises(ConnectionFailed):
         former.client().json("GET", "/version")
     assert now.certificate is not None and former.certificate is not None
