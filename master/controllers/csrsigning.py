@@ -35,9 +35,10 @@ from common.security.csr import (
 from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
 from master.controllers.base import View
 from master.controllers.resources import NODES, SECRETS
-from master.controllers.signingrequests import MESSAGE_MAX, REQUESTS, conclude, store
+from master.controllers.signingrequests import REQUESTS, Refusal, conclude, decided, store
 
 SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
+REFUSAL = Refusal(SIGNER, "NodeRequestRefused")
 BOOTSTRAPPERS = "system:bootstrappers"
 BOOTSTRAP_USER = "system:bootstrap:"
 USAGES = {"client auth", "digital signature", "key encipherment"}
@@ -66,18 +67,7 @@ class CertificateSigningController:
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Approve and sign, or deny with the reason; nothing when somebody has decided already."""
-        item = view[REQUESTS].by_key(key)
-        if item is None:
-            return []
-        request = item.decode(CertificateSigningRequest)
-        if request.spec.signerName != SIGNER or request.status.conditions:
-            return []
-        try:
-            return self._approve(request, view, now)
-        except CertificateError as error:
-            why = str(error)[:MESSAGE_MAX]
-            conclude(request, "Denied", "NodeRequestRefused", why, now)
-            return [store(request, view, why)]
+        return decided(key, view, now, REFUSAL, lambda request: self._approve(request, view, now))
 
     def _approve(
         self, request: CertificateSigningRequest, view: View, now: datetime

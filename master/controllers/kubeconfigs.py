@@ -35,9 +35,10 @@ from common.security.kubeconfigs import (
 from common.security.validity import validity
 from master.controllers.base import View
 from master.controllers.resources import SECRETS
-from master.controllers.signingrequests import MESSAGE_MAX, REQUESTS, conclude, store
+from master.controllers.signingrequests import REQUESTS, Refusal, conclude, decided, store
 
 MASTERS = "system:masters"
+REFUSAL = Refusal(SIGNER, "KubeconfigRefused")
 LIFETIME = timedelta(days=90)
 LIFETIME_MAX = timedelta(days=3650)
 REQUEST = "wherry.dev/request"
@@ -64,18 +65,7 @@ class KubeconfigController:
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Record and sign, or deny with the reason."""
-        item = view[REQUESTS].by_key(key)
-        if item is None:
-            return []
-        request = item.decode(CertificateSigningRequest)
-        if request.spec.signerName != SIGNER or request.status.conditions:
-            return []
-        try:
-            return self._sign_request(request, view, now)
-        except CertificateError as error:
-            why = str(error)[:MESSAGE_MAX]
-            conclude(request, "Denied", "KubeconfigRefused", why, now)
-            return [store(request, view, why)]
+        return decided(key, view, now, REFUSAL, lambda one: self._sign_request(one, view, now))
 
     def _sign_request(
         self, request: CertificateSigningRequest, view: View, now: datetime

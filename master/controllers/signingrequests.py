@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from common.api import times
 from common.api.types.certificates_v1 import (
@@ -10,10 +12,38 @@ from common.api.types.certificates_v1 import (
     CertificateSigningRequestCondition,
 )
 from common.client.commands import Command, Update
+from common.security.ca import CertificateError
 from master.controllers.base import View
 
 REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 MESSAGE_MAX = 1024
+
+
+Decide = Callable[[CertificateSigningRequest], list[Command]]
+"""Approves a request and signs it; raises CertificateError for one that is refused."""
+
+
+class Refusal(NamedTuple):
+    """Whose requests a controller decides about, by signer, and how it calls a refused one."""
+
+    signer: str
+    reason: str
+
+
+def decided(key: str, view: View, now: datetime, refusal: Refusal, decide: Decide) -> list[Command]:
+    """What becomes of a request: nothing when it is gone, another signer's, or decided already."""
+    item = view[REQUESTS].by_key(key)
+    if item is None:
+        return []
+    request = item.decode(CertificateSigningRequest)
+    if request.spec.signerName != refusal.signer or request.status.conditions:
+        return []
+    try:
+        return decide(request)
+    except CertificateError as error:
+        why = str(error)[:MESSAGE_MAX]
+        conclude(request, "Denied", refusal.reason, why, now)
+        return [store(request, view, why)]
 
 
 def store(request: CertificateSigningRequest, view: View, reason: str) -> Command:
