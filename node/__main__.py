@@ -28,6 +28,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.config import ConfigError
 from common.runtime.offload import Offload
 from common.runtime.rng import SystemRng
+from common.security.digest import digest
 from common.security.files import InsecurePath, write_private
 from common.systemd import exits, journal, levels
 from common.systemd.machine import is_going_down
@@ -307,7 +308,7 @@ class Node:
             machine_id=self._machine.machine_id,
             version=self._machine.version,
             node=await self._kubelet.registration(self._pod_cidr),
-            trusts=credentials.digest(self._held.current.ca),
+            trusts=digest(self._held.current.ca),
         )
 
     def _welcome(self, welcome: node_v1_pb2.Welcome) -> None:

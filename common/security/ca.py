@@ -179,11 +179,6 @@ def certificates_in(pem: bytes) -> list[bytes]:
     return [each.public_bytes(Encoding.PEM) for each in found]
 
 
-def digest(pem: bytes) -> str:
-    """A short text that is another one for other certificates."""
-    return hashlib.sha256(pem).hexdigest()
-
-
 def key_id(authority_pem: bytes) -> str:
     """The key id, in hex, of an authority. Raises CertificateError."""
     try:

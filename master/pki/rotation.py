@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from common.api import errors
-from common.security.ca import digest
+from common.security.digest import digest
 from master.pki.authority import Stage
 from master.pki.pki import Pki
 

@@ -6,7 +6,6 @@ Loads no cryptography: what must be known of the certificate stands as text befo
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import ssl
 from dataclasses import dataclass, field, replace
@@ -85,11 +84,6 @@ def load(directory: Path) -> Credentials | None:
     port = directory / PORT_FILE
     node_port = int(port.read_text("ascii")) if port.exists() else NODE_PORT
     return _read(file, text, authority.read_bytes(), node_port)
-
-
-def digest(data: bytes) -> str:
-    """By which authorities that a node trusts, and tokens that it has used, are compared."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def joined_by(directory: Path) -> str:

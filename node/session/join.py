@@ -31,6 +31,7 @@ from common.security.csr import (
     make_key,
     make_request,
 )
+from common.security.digest import digest
 from common.security.files import make_private_directory, write_private
 from common.security.keypair import KeyPair
 from common.security.tokens import InvalidToken, JoinToken, parse_token
@@ -79,7 +80,7 @@ def join(
         authority = _authority(master, token)
         client = HttpsClient(master, verified_context(authority), bearer=token.bearer())
         _enroll(directory, client, machine, wait)
-    write_private(directory / JOINED_BY_FILE, credentials.digest(token.text().encode()).encode())
+    write_private(directory / JOINED_BY_FILE, digest(token.text().encode()).encode())
     log.info("joined", extra={"object": machine.node})
 
 

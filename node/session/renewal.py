@@ -21,8 +21,9 @@ from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock, sleep_or_event
 from common.runtime.reasons import reason
 from common.runtime.rng import Rng
+from common.security.digest import digest
 from node.session import credentials
-from node.session.credentials import IDENTITY_FILE, Credentials, Held, digest
+from node.session.credentials import IDENTITY_FILE, Credentials, Held
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0

@@ -20,6 +20,7 @@ from common.etcd.client import EtcdClient
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.ca import KeyPair, key_id, serial_of
+from common.security.digest import digest
 from common.security.identity import identity_from_pem
 from node.kubeproxy.credentials import Follower, tls
 from node.session import credentials, join
@@ -113,7 +114,7 @@ class Machine:
             machine_id="m1",
             boot_id="b1",
             node=json.dumps(node).encode(),
-            trusts=credentials.digest(self.held.current.ca),
+            trusts=digest(self.held.current.ca),
         )
 
     def _trust(self, told: node_v1_pb2.Trust) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from common.security.digest import digest
 from node.session import credentials
 from node.session.credentials import Credentials, Held
 from node.session.renewal import AWAY, REFUSED, Renewal, Situation, Step, decide
@@ -154,7 +155,7 @@ async def test_after_its_end_a_new_token_is_awaited_and_tried_once(
 async def test_the_token_that_has_let_it_in_is_no_new_one(world: World) -> None:
     """Whoever deletes a Node would see it again, if the file was left where it was."""
     world.token_file.write_text("W1...\n")
-    (world.directory / credentials.JOINED_BY_FILE).write_text(credentials.digest(b"W1..."))
+    (world.directory / credentials.JOINED_BY_FILE).write_text(digest(b"W1..."))
     world.renewal.refused()
     await world.clock.advance(60)
     assert world.asked == []
