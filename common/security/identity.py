@@ -6,11 +6,16 @@ contain commas, slashes and equal signs.
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from common.security.ca import CertificateError, issuer_of, serial_text
+
+KNOWN_MAX = 4096
+"""Certificates that are remembered: each call of gRPC shows one, and to read it takes as long as
+all else that is done before the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Identity:
     """The key id of the authority that has signed it, in hex; empty when it does not say."""
 
 
+@lru_cache(KNOWN_MAX)
 def identity_from_der(certificate: bytes) -> Identity:
     """The identity in a verified certificate (DER). Raises CertificateError."""
     try:
@@ -35,6 +41,7 @@ def identity_from_der(certificate: bytes) -> Identity:
         raise CertificateError(f"not a certificate: {error}") from error
 
 
+@lru_cache(KNOWN_MAX)
 def identity_from_pem(certificate: bytes) -> Identity:
     """The identity in a verified certificate (PEM). Raises CertificateError."""
     try:
