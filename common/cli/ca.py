@@ -7,13 +7,12 @@ import os
 import time
 from typing import Any
 
-from common.client.https import ConnectionFailed, HttpsClient, chosen
+from common.client.https import HttpsClient, chosen
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 
 PATH = "/rotation"
 LOOK_SECONDS = 1.0
-ATTEMPTS = 3
 SAYS = {
     "begin": "new authorities are made; nodes renew their certificates and trust both",
     "switch": "the master shows a certificate of the new authority",
@@ -68,7 +67,7 @@ def _client(arguments: argparse.Namespace) -> HttpsClient:
 def _wait(arguments: argparse.Namespace) -> str:
     """The next step, once it waits for nobody; raises SystemExit when that takes too long."""
     told: list[str] = []
-    state = _state(arguments)
+    state = _client(arguments).json("GET", PATH)
     for _ in range(int(arguments.timeout / LOOK_SECONDS)):
         if not state["waitsFor"]:
             break
@@ -76,22 +75,10 @@ def _wait(arguments: argparse.Namespace) -> str:
             told = state["waitsFor"]
             print("\n".join(f"  waiting: {line}" for line in told), flush=True)
         time.sleep(LOOK_SECONDS)
-        state = _state(arguments)
+        state = _client(arguments).json("GET", PATH)
     if state["waitsFor"] and not arguments.force:
         raise SystemExit(
             f"wherry: {'; '.join(state['waitsFor'])}: mend that and run this again, or leave them "
             "behind with --force (a node comes back by a new join token)"
         )
     return str(state["next"])
-
-
-def _state(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The state of the rotation; right after a step the kubeconfig may just be written."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return _client(arguments).json("GET", PATH)
-        except ConnectionFailed:
-            if attempt == ATTEMPTS - 1:
-                raise
-            time.sleep(LOOK_SECONDS)
-    raise AssertionError

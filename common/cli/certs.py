@@ -7,7 +7,6 @@ import os
 import ssl
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -61,17 +60,10 @@ def run(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
         *_of_kubeconfigs(client),
     ]
     print(f"{'CERTIFICATE':<36}{'EXPIRES':<24}RENEWAL")
+    now = times.to_time(clock.now())
     for line in sorted(lines, key=lambda one: one.expires):
-        print(
-            f"{line.name:<36}{line.expires or '-':<24}{line.how}{_left(line.expires, clock.now())}"
-        )
-
-
-def _left(expires: str, now: datetime) -> str:
-    """A word about what ends soon, for those who must act."""
-    if expires and expires < times.to_time(now):
-        return " (expired)"
-    return ""
+        late = " (expired)" if line.expires and line.expires < now else ""
+        print(f"{line.name:<36}{line.expires or '-':<24}{line.how}{late}")
 
 
 def _of_master(config: KubeConfig) -> Iterator[Line]:
