@@ -108,8 +108,8 @@ def is_started(container: Container, status: ContainerStatus, memory: PodMemory)
 
 
 def is_ready(container: Container, status: ContainerStatus, memory: PodMemory) -> bool:
-    """Whether a running container may be sent requests."""
-    if not is_started(container, status, memory):
+    """Whether a running container may be sent requests: none when its machine goes down."""
+    if memory.halting or not is_started(container, status, memory):
         return False
     return container.readinessProbe is None or result(memory, status.id, "readiness") == "success"
 

@@ -96,6 +96,13 @@ def test_a_readiness_gate_holds_ready_but_not_the_containers() -> None:
     assert truth(made)["Ready"] == "False"
 
 
+def test_a_pod_whose_machine_goes_down_runs_and_is_not_ready() -> None:
+    """Nobody is led to it any more, while it serves who was."""
+    made = status(pod(), observed(ran()), memory(halting=True))
+    assert made.phase == "Running"
+    assert truth(made)["Ready"] == truth(made)["ContainersReady"] == "False"
+
+
 def test_a_reason_stays_as_long_as_the_phase() -> None:
     known = {"reason": "Preempted", "message": "for another"}
     one = pod(status={"phase": "Failed", **known})
