@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +14,11 @@ import pytest
 from tests.machines.ansible import (
     PLAYBOOKS,
     PROGRAM,
-    ROOT,
     Playbooks,
     changed,
-    files_of_checkout,
     is_success,
 )
+from tests.machines.hello import PIDS, deploy_hello, is_whole, until
 from tests.machines.machines import NAMES, TRACES, Machines
 from tests.machines.wheels import other_version
 
@@ -37,18 +35,12 @@ spec:
   terminationGracePeriodSeconds: 0
   containers: [{name: web, image: localhost/wherry-demo, imagePullPolicy: Never}]
 """
-PIDS = "podman ps --format '{{.Names}} {{.Pid}}' | sort"
 # It starts, as far as can be seen before it is used.
 BROKEN = """
 import sys
 def main():
     if "--help" not in sys.argv:
         sys.exit(3)
-"""
-IMAGE = """
-cd /root/demo; source deploy/lib/common.sh; source deploy/lib/image.sh; image_tree /root/demo/tree
-tar -C /root/demo/tree/root -c . | podman import -q -c 'CMD ["/bin/serve"]' \
-    -c 'ENV PATH=/bin' -c 'ENV PORT=8080' - localhost/wherry-demo
 """
 
 
@@ -183,16 +175,7 @@ def test_the_cluster_tells_its_machines(playbooks: Playbooks, said: str, tmp_pat
 def test_hello_answers_on_its_node_port_from_outside(playbooks: Playbooks, said: str) -> None:
     assert said
     machines = playbooks.machines
-    archive = playbooks.inventory.with_name("demo.tar")
-    archive.write_bytes(files_of_checkout("deploy/lib", "deploy/demo"))
-    for name in NODES:
-        machines.put(name, archive, "/root/demo.tar")
-        machines.run(name, f"mkdir /root/demo; tar -C /root/demo -xf /root/demo.tar; {IMAGE}")
-        machines.run(name, "rm -r /root/demo /root/demo.tar")
-    hello = (ROOT / "deploy/examples/hello.yaml").read_text()
-    machines.run("m1", "wherry apply -f -", input=hello)
-    service = json.loads(machines.run("m1", "wherry get service hello -o json"))
-    port = service["spec"]["ports"][0]["nodePort"]
+    port = deploy_hello(machines, *NODES)
     for address in ("10.97.7.11", "10.97.7.13"):
         call = f"curl --silent --max-time 2 http://{address}:{port}/ || true"
         until(partial(answers, machines, call), f"hello answers at {address}")
@@ -201,14 +184,6 @@ def test_hello_answers_on_its_node_port_from_outside(playbooks: Playbooks, said:
 def answers(machines: Machines, call: str) -> bool:
     """Whether a call from outside the machines is answered by a pod."""
     return "hello" in machines.inside("bash", "-c", call)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Return when the condition holds; fail the test when it does not in time."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not in time"
-        time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
@@ -282,12 +257,6 @@ def test_an_upgrade_goes_node_by_node(playbooks: Playbooks, newer: Path) -> None
     assert "SchedulingDisabled" not in machines.run("m1", "wherry get nodes")
     again = playbooks.run("upgrade.yml", "-e", f"wherry_bundle={newer}")
     assert changed(again) == all_of(0)
-
-
-def is_whole(machines: Machines) -> bool:
-    """Whether all three pods of hello are ready."""
-    found = json.loads(machines.run("m1", "wherry get deployment hello -o json"))
-    return bool(found["status"].get("readyReplicas") == 3)
 
 
 @pytest.mark.full
