@@ -53,14 +53,22 @@ async def test_a_long_callback_is_named(
 
 
 async def test_many_short_ones_are_none(watched: pytest.LogCaptureFixture) -> None:
-    """What is sliced does not count, however long it takes in all."""
+    """What is sliced does not count, however long it takes in all.
+
+    A host that takes a virtual CPU away makes a short turn a long one: its CPU time goes on.
+    """
+    turns = []
     for _ in range(100):
         start = time.thread_time()
-        while time.thread_time() - start < 0.003:
+        while (spent := time.thread_time() - start) < 0.003:
             pass
+        turns.append(round(spent * 1e3))
         await asyncio.sleep(0)
     await asyncio.sleep(0.1)
-    assert all(vars(record)["cpu_ms"] < 50 for record in held_up(watched))
+    long = [vars(record)["cpu_ms"] for record in held_up(watched)]
+    assert len([ms for ms in long if ms >= 50]) <= len([ms for ms in turns if ms >= 40]), (
+        f"told: {long}, turns: {sorted(turns)[-5:]}"
+    )
 
 
 async def test_a_turn_that_waits_is_seen_when_the_beat_meets_it(
