@@ -9,7 +9,7 @@ SERVER_PACKAGES=(systemd systemd-sysv libpam-systemd dbus openssh-server python3
     ca-certificates iproute2 iputils-ping procps kmod curl)
 # The machines have no way to a mirror. Debian's etcd runs by itself: an installer must find it.
 WHERRY_PACKAGES=(podman netavark catatonit runc crun nftables iptables conntrack etcd-server
-    busybox-static util-linux python3-venv)
+    busybox-static util-linux python3-venv etcd-client)
 
 image_packages() { (IFS=,; echo "${SERVER_PACKAGES[*]},${WHERRY_PACKAGES[*]}"); }
 image_tag() { echo "localhost/wherry-machine:$(image_key "$1")"; }           # RELEASE

@@ -200,8 +200,10 @@ async def test_what_is_no_message_is_refused_before_the_method_hears_it(world: W
 
 async def test_what_is_no_message_ends_a_stream_after_what_came_before(world: World) -> None:
     good = BytesValue(value=b"x").SerializeToString()
-    call = world.channel.stream_stream("/t/write")(iter([good, b"\xff\xff", good]), timeout=20)
+    call = world.channel.stream_stream("/t/write")(timeout=20)
+    await call.write(good)
     assert await call.read() == good
+    await call.write(b"\xff\xff")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call.read()
     assert refused.value.code() == Code.INVALID_ARGUMENT
