@@ -16,13 +16,15 @@ class InsecurePath(Exception):
 def write_private(path: Path, data: bytes) -> None:
     """Put `data` at `path` with mode 0600, whatever the umask: whole, or not at all.
 
-    The data is on disk when this returns. A file that was there is replaced.
+    The data is on disk when this returns. A file that was there is replaced and keeps its owner:
+    what root writes for a service, that can read.
     """
     # mkstemp opens with O_EXCL and 0600; the umask can only take bits away.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), PRIVATE_FILE_MODE)
+            _keep_owner(file.fileno(), path)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -31,6 +33,16 @@ def write_private(path: Path, data: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def _keep_owner(descriptor: int, path: Path) -> None:
+    """Only root can; for everybody else the owner is the same, or the directory not theirs."""
+    try:
+        former = path.lstat()
+    except FileNotFoundError:
+        return
+    if os.geteuid() == 0 and stat.S_ISREG(former.st_mode):
+        os.fchown(descriptor, former.st_uid, former.st_gid)
 
 
 def make_private_directory(path: Path) -> None:

@@ -55,6 +55,18 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes into the files of others")
+def test_a_file_that_root_replaces_keeps_its_owner(tmp_path: Path) -> None:
+    """The master reads the keys that `wherry secret-key rotate` writes."""
+    file = tmp_path / "secret.keys"
+    write_private(file, b"old")
+    os.chown(file, 12345, 54321)
+    write_private(file, b"new")
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 54321, 0o600)
+    assert file.read_bytes() == b"new"
+
+
 def test_open_directories_and_links_are_refused(tmp_path: Path) -> None:
     directory = tmp_path / "open"
     directory.mkdir(mode=0o755)
