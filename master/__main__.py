@@ -50,6 +50,9 @@ UNFIT = (InsecurePath, KeyringError, Unreadable, ForeignData)
 """What somebody must mend before the master can run."""
 FATAL = (EmbeddedEtcdError, ExternalEtcdError, CertificateError, PartFailed, OSError)
 """What else ends the master with one line instead of a traceback."""
+SHUTDOWN_DELAY_SECONDS = 0.5
+"""For so long a master that stops says so and serves on (kube-apiserver's
+--shutdown-delay-duration): whoever asks /readyz first goes elsewhere, or waits."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop waits for its turn while a thread works on a large body: a tenth of
 Python's default, because one request is several turns."""
@@ -106,7 +109,15 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         await cache.wait_for(1, START_TIMEOUT_SECONDS)
         renewed = [Renewable("etcd", etcd.renew_at, partial(etcd.renew, client, maintenance))]
         master = wiring.build(
-            config, pki, store, cache, health, clock=clock, rng=rng, renewed=renewed
+            config,
+            pki,
+            store,
+            cache,
+            health,
+            stopping=stop,
+            clock=clock,
+            rng=rng,
+            renewed=renewed,
         )
         await wiring.bootstrap(master.registry)
         gc.freeze()  # a collection need not look at what stays until the end
@@ -140,12 +151,16 @@ async def serve(
     following: asyncio.Task[None],
     notifier: Notifier,
 ) -> None:
-    """Listen, and run the master's parts, until `stop` is set or what is essential fails."""
+    """Listen, and run the master's parts, until `stop` is set or what is essential fails.
+
+    With `stop` /readyz begins to say no. What comes in is still answered for a moment; then
+    streams are ended, calls have a second or two to end, and others are cut off.
+    """
     context = rest.tls_context(pki.tls_context())
     pki.watch(lambda: context.use(pki.tls_context()))
     running = asyncio.create_task(master.parts.run(), name="parts")
     stopping = asyncio.create_task(stop.wait())
-    servers = await _serve_rpc(config, pki, master)
+    servers = await _serve_rpc(config, pki, master, stop)
     runner = await rest.serve(
         master.rest,
         context,
@@ -164,19 +179,22 @@ async def serve(
                 await task
     finally:
         notifier.stopping()
+        if stop.is_set():
+            await asyncio.sleep(SHUTDOWN_DELAY_SECONDS)
         for each in (running, stopping, living):
             each.cancel()
         with contextlib.suppress(asyncio.CancelledError, PartFailed):
             await running
+        master.end_streams()
         await asyncio.gather(*(server.stop(grace=1.0) for server in servers))
         await runner.cleanup()
 
 
 async def _serve_rpc(
-    config: MasterConfig, pki: Pki, master: wiring.Master
+    config: MasterConfig, pki: Pki, master: wiring.Master, stopping: asyncio.Event
 ) -> list[grpc.aio.Server]:
     """The gRPC listeners: client certificates on one port, tokens on the other."""
-    tools = ToolHandlers(master.access)
+    tools = ToolHandlers(master.access, stopping)
     scripts = partial(add_ClusterServicer_to_server, master.scripts)
     nodes = partial(add_NodeServiceServicer_to_server, master.nodes)
 

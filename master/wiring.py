@@ -6,6 +6,7 @@ arguments.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ class Master:
     registry: Registry
     parts: Parts
     """What must run for as long as the master does."""
+    end_streams: Callable[[], None]
+    """Ends what would not end by itself: watches, followed logs, and the nodes' streams."""
 
 
 def build(
@@ -104,13 +107,15 @@ def build(
     cache: WatchCache,
     health: EtcdHealth | None = None,
     *,
+    stopping: asyncio.Event,
     clock: Clock,
     rng: Rng,
     renewed: Sequence[Renewable] = (),
 ) -> Master:
     """A master over a store whose watch cache is ready.
 
-    `health` is that of the etcd below it, `renewed` what else must be renewed.
+    `health` is that of the etcd below it, `renewed` what else must be renewed. From when
+    `stopping` is set the master says that it is not ready.
     """
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
     live = LiveCalls(trust.problem, clock)
@@ -129,13 +134,7 @@ def build(
     trust_of = partial(_trust_of, pki)
     pki.watch(lambda: hub.tell_trust(trust_of))
     nodes = NodeService(hub, reports, sessions, trust, trust_of, recorder("kubelet"), clock=clock)
-    running = [
-        Part("compactor", Compactor(store, clock).run),
-        Part("memory", MemoryKeeper(clock).run),
-        Part("garbage", GarbageKeeper(clock).run),
-        Part("stall watch", StallWatch().run),
-        Part("calls that last", live.run),
-    ]
+    running = [*_housekeeping(store, clock), Part("calls that last", live.run)]
     running += [
         Part(f"certificates of {one.name}", RenewalLoop(one, clock).run)
         for one in (pki.renewable(), *renewed)
@@ -157,7 +156,7 @@ def build(
     rest = RestServer(
         authenticator=authenticator,
         authorizer=authorizer,
-        paths=_paths(config, pki, registry, cache, informers, parts, hub, health),
+        paths=_paths(config, pki, registry, cache, informers, parts, hub, health, stopping),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock, unread=unread),
         live=live,
         clock=clock,
@@ -165,7 +164,24 @@ def build(
     )
     scripts = ClusterService(registry, access, sessions, hub, clock=clock)
     gateway = Gateway(cache, trust.problem, clock=clock)
-    return Master(rest, nodes, scripts, access, gateway, registry, parts)
+    end_streams = partial(_end_streams, cache, sessions, hub)
+    return Master(rest, nodes, scripts, access, gateway, registry, parts, end_streams)
+
+
+def _housekeeping(store: Store, clock: Clock) -> list[Part]:
+    """The parts that look after the store's history and after this process."""
+    return [
+        Part("compactor", Compactor(store, clock).run),
+        Part("memory", MemoryKeeper(clock).run),
+        Part("garbage", GarbageKeeper(clock).run),
+        Part("stall watch", StallWatch().run),
+    ]
+
+
+def _end_streams(cache: WatchCache, sessions: NodeSessions, hub: NodeHub) -> None:
+    cache.end_watches()
+    sessions.stop()
+    hub.stop()
 
 
 def _trust_of(pki: Pki, authority: str) -> node_v1_pb2.Trust:
@@ -196,6 +212,7 @@ def _paths(
     parts: Parts,
     hub: NodeHub,
     health: EtcdHealth | None,
+    stopping: asyncio.Event,
 ) -> Paths:
     """What is served outside of the resources."""
     return Paths(
@@ -207,6 +224,7 @@ def _paths(
         version=metadata.version("wherry"),
         checks={
             "ping": lambda: "",
+            "shutdown": lambda: "the master is stopping" if stopping.is_set() else "",
             "etcd": lambda: health.silence() if health else "",
             "watch cache": lambda: "" if cache.ready else "it is not ready",
             "informers": lambda: _unsynced(informers),

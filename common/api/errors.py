@@ -296,6 +296,11 @@ def unavailable(message: str) -> StatusError:
     return StatusError(503, "ServiceUnavailable", message, details={"retryAfterSeconds": 1})
 
 
+def stopping() -> StatusError:
+    """503: the master that was asked is on its way out."""
+    return unavailable("the master is stopping")
+
+
 def timeout(message: str, *, causes: Sequence[dict[str, str]] = ()) -> StatusError:
     """504: the outcome is not known, or the revision has not come yet."""
     details: dict[str, Any] = {"retryAfterSeconds": 1}

@@ -27,7 +27,7 @@ from common.security.identity import Identity, identity_from_pem
 from master.storage.entry import CacheEvent, Entry
 from master.storage.keys import registry_prefix
 from master.storage.store import StoreError
-from master.storage.subscription import Subscription, TooOld, WatchEnded
+from master.storage.subscription import CacheStopped, Subscription, TooOld, WatchEnded
 from master.storage.watchcache import NotYet, WatchCache
 
 log = logging.getLogger(__name__)
@@ -217,6 +217,8 @@ class _WatchStream:
                         response = _header(subscription.revision, watch_id=watch_id)
                         response.events.extend(events)
                         await self._write(response)
+        except CacheStopped:
+            pass  # the call is cut off next, and the reader goes on from its revision later
         except WatchEnded as error:
             log.info("a watch of the gateway ended", extra={"cause": str(error)})
             self.watches.pop(watch_id, None)

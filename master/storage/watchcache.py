@@ -21,7 +21,6 @@ from master.storage.subscription import (
     Receiver,
     Subscription,
     TooOld,
-    WatchEnded,
 )
 
 log = logging.getLogger(__name__)
@@ -30,6 +29,7 @@ RESOURCE_HISTORY_EVENTS = 1_000
 TOTAL_HISTORY_EVENTS = 20_000
 TOTAL_HISTORY_BYTES = 32 << 20
 
+STOPPED = "the watch cache is shut down"
 _LIST_PAGE = 500
 Events = dict[str, list[CacheEvent]]
 """By resource, in order."""
@@ -94,6 +94,7 @@ class WatchCache:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._current_read: asyncio.Task[int] | None = None
         self._next_read: asyncio.Task[int] | None = None
+        self._takes_subscriptions = True
 
     async def run(self) -> None:
         """Load and follow until cancelled. History that is compacted away is bridged by a list."""
@@ -111,7 +112,17 @@ class WatchCache:
                     log.warning("watch cache cannot list", extra={"cause": str(error)})
                     await self._clock.sleep(_RETRY.delay_seconds(failures))
         finally:
-            self._end_all(CacheStopped("the watch cache is shut down"))
+            self._end_subscriptions()
+
+    def end_watches(self) -> None:
+        """End every subscription, and take no new ones. Lists are answered as before."""
+        self._takes_subscriptions = False
+        self._end_subscriptions()
+
+    def _end_subscriptions(self) -> None:
+        for resource in self._resources.values():
+            for subscription in tuple(resource.subscriptions):
+                subscription.end(CacheStopped(STOPPED))
 
     @property
     def ready(self) -> bool:
@@ -183,8 +194,10 @@ class WatchCache:
 
         While the subscription's reader waits, a receiver is asked first to take them.
         For the current state and what follows, call `list` and this with `revision`, without
-        an await between. Raises TooOld; the cache must be ready.
+        an await between. Raises TooOld, CacheStopped; the cache must be ready.
         """
+        if not self._takes_subscriptions:
+            raise CacheStopped(STOPPED)
         resource = self._resource(_resource_of(prefix))
         if not self.ready or since_revision < resource.floor_revision:
             raise TooOld(f"revision {since_revision} is older than {resource.floor_revision}")
@@ -296,11 +309,6 @@ class WatchCache:
         if name not in self._resources:
             self._resources[name] = _Resource(self._loaded_revision)
         return self._resources[name]
-
-    def _end_all(self, error: WatchEnded) -> None:
-        for resource in self._resources.values():
-            for subscription in tuple(resource.subscriptions):
-                subscription.end(error)
 
 
 def _resource_of(prefix: str) -> str:

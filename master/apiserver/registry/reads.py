@@ -22,7 +22,7 @@ from master.storage import store as storage
 from master.storage.entry import CacheEvent, Entry, make_entry
 from master.storage.keys import REGISTRY, InvalidKey, registry_prefix
 from master.storage.store import KeyValue, Store
-from master.storage.subscription import Subscription, WatchEnded
+from master.storage.subscription import CacheStopped, Subscription, WatchEnded
 from master.storage.watchcache import WatchCache
 
 BOOKMARK_SECONDS = 30.0
@@ -155,7 +155,7 @@ class Reads:
         """Events that fit the filter, in order, and bookmarks when there are none for a while.
 
         What happens while the next events are waited for is offered to the receiver first.
-        Raises StatusError 410 when history is gone.
+        Ends when the master stops. Raises StatusError 410 when history is gone.
         """
         wanted = parse(resource, options.label_selector, options.field_selector)
         prefix = self.prefix(resource, namespace)
@@ -178,13 +178,17 @@ class Reads:
             with self._cache.watch(prefix, since, receiver=fitting) as subscription:
                 while True:
                     yield await _next(subscription, wanted)
+        except CacheStopped:
+            return  # the reader goes on from where it is once there is a master again
         except WatchEnded as error:
             raise errors.expired(f"too old resource version: {since} ({error})") from error
 
     def _subscribable(self, prefix: str, since: int) -> None:
-        """Raise StatusError 410 at once when a watch from `since` is not possible."""
+        """Raise StatusError 410 or 503 at once when a watch from `since` is not possible."""
         try:
             self._cache.watch(prefix, since).close()
+        except CacheStopped as error:
+            raise errors.stopping() from error
         except WatchEnded as error:
             raise errors.expired(f"too old resource version: {since} ({error})") from error
 

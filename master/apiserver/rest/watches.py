@@ -38,7 +38,7 @@ async def answer(
     clock: Clock,
     unread: Unread,
 ) -> web.StreamResponse:
-    """Stream events until the client goes, the time is up, or history is lost."""
+    """Stream events until the client or the master goes, the time is up, or history is lost."""
     form = negotiate.accepted(request.headers.get("Accept", ""), ("Table", "PartialObjectMetadata"))
     options = _options(info, parameters)
     timeout = _timeout_seconds(parameters)
@@ -79,12 +79,12 @@ async def _stream(
             async for batch in events:
                 await writer.write(batch)
     except TimeoutError:
-        return lines.last_bookmark()
+        pass
     except StatusError as error:
         return _line("ERROR", codec.encode(error.status()))
     finally:
         await events.aclose()
-    return b""
+    return lines.last_bookmark()
 
 
 async def _first(events: AsyncGenerator[list[Event], None]) -> list[Event] | StatusError:

@@ -141,7 +141,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         return made
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchEvent]:
-        """Changes, until the caller goes or history is lost."""
+        """Changes, until the caller goes, history is lost, or the master stops: UNAVAILABLE then,
+        for a script must not take that for the end of what it watches."""
         async with answering(context, "Watch"):
             resource = self._check_all(context, "watch", request)
             if request.encoding == pb.TABLE:
@@ -162,6 +163,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                         yield self._event(resource, event, request.encoding)
                     events.clear()  # they are not kept until the next ones come
                     events = await anext(batches)
+            except StopAsyncIteration:
+                raise errors.stopping() from None
             finally:
                 await batches.aclose()
 

@@ -57,7 +57,8 @@ class NodeStream:
         """The newest report of each pod and of the node, and pods that are gone, to be written."""
         self.reports_event = asyncio.Event()
         self.replaced = asyncio.Event()
-        """A later stream of the same node has begun, or the node is not trusted any more."""
+        """A later stream of the same node has begun, the node is not trusted any more, or the
+        master stops."""
         self.boot_id = self.trusts = ""
         self.trust: node_v1_pb2.Trust | None = None
         """Whom the node is to trust, still to be told."""
@@ -268,6 +269,11 @@ class NodeHub:
         stream = NodeStream(node, identity, self._epochs[node])
         self.streams[node] = stream
         return stream
+
+    def stop(self) -> None:
+        """End every stream: the nodes look for a master again."""
+        for stream in self.streams.values():
+            stream.replaced.set()
 
     def is_current(self, stream: NodeStream) -> bool:
         """Whether no later stream of the same node has begun."""

@@ -20,7 +20,7 @@ from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizer import node_name
 from master.apiserver.auth.trust import REJOIN, Trust
-from master.apiserver.rpc import intake
+from master.apiserver.rpc import intake, sessions
 from master.apiserver.rpc.access import source
 from master.apiserver.rpc.hub import NodeHub, NodeStream
 from master.apiserver.rpc.reports import Reports
@@ -326,9 +326,7 @@ async def _pump(frames: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
             await queue.put(frame)
         await queue.put(None)
     except BaseException:  # what nobody has read of a broken stream is lost; the end is told
-        if queue.full():
-            queue.get_nowait()
-        queue.put_nowait(None)
+        sessions.end(queue)
         raise
 
 

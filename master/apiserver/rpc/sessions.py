@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,9 +52,17 @@ class Session:
 
     id: str
     node: str
-    frames: asyncio.Queue[Any]
-    opened: asyncio.Event
-    closed: asyncio.Event
+    endless: bool
+    frames: asyncio.Queue[Any] = field(default_factory=partial(asyncio.Queue, QUEUE_MAX))
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def end(frames: asyncio.Queue[Any]) -> None:
+    """Let the reader of a session know that nothing more comes; a frame may give way to that."""
+    if frames.full():
+        frames.get_nowait()
+    frames.put_nowait(None)
 
 
 class NodeSessions:
@@ -64,6 +73,7 @@ class NodeSessions:
         self._rng = rng
         self._sessions: dict[str, Session] = {}
         self._controls: dict[str, asyncio.Queue[Any]] = {}
+        self._is_stopping = False
 
     def node_connected(self, node: str, outbox: asyncio.Queue[Any]) -> None:
         """The node's control stream sends what is put into `outbox`."""
@@ -91,11 +101,13 @@ class NodeSessions:
             since_ms=since_ms,
             limit_bytes=options.limit_bytes,
         )
-        session = self._admit(node)
+        session = self._admit(node, endless=options.follow)
         try:
             await self._open(session, request)
             while True:
                 frame = await session.frames.get()
+                if frame is None and self._is_stopping:
+                    raise errors.stopping()
                 if frame is None:
                     raise errors.unavailable(f"the stream from node {node} has ended")
                 if len(frame.data) > FRAME_MAX_BYTES:
@@ -110,14 +122,23 @@ class NodeSessions:
             session.closed.set()
             self._sessions.pop(session.id, None)
 
-    def _admit(self, node: str) -> Session:
+    def stop(self) -> None:
+        """End followed logs, which would never end; others have until the calls are cut off."""
+        self._is_stopping = True
+        for session in self._sessions.values():
+            if session.endless:
+                end(session.frames)
+
+    def _admit(self, node: str, *, endless: bool) -> Session:
         """A new session, unless the node has too many; the caller takes it out again."""
+        if endless and self._is_stopping:
+            raise errors.stopping()
         if sum(session.node == node for session in self._sessions.values()) >= SESSIONS_MAX:
             raise errors.too_many_requests(
                 f"node {node} has {SESSIONS_MAX} sessions already", retry_after_seconds=1
             )
         token = base64.urlsafe_b64encode(self._rng.token(16)).decode()
-        session = Session(token, node, asyncio.Queue(QUEUE_MAX), asyncio.Event(), asyncio.Event())
+        session = Session(token, node, endless)
         self._sessions[token] = session
         return session
 

@@ -24,18 +24,23 @@ HEALTH_WATCHERS_MAX = 100
 class ToolHandlers(grpc.GenericRpcHandler):
     """grpc.health.v1 for anybody, as /readyz is; server reflection for whoever may log in."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, stopping: asyncio.Event) -> None:
+        """`stopping` is set once the master is on its way out."""
         self._access = access
+        self._stopping = stopping
         self._handlers: dict[str, grpc.GenericRpcHandler] = {}
 
     def service(self, details: Any) -> Any:
         """The handler of a method, or None for methods of others."""
-        for prefix, make in ((HEALTH, _health), (REFLECTION, self._reflection)):
+        for prefix, make in ((HEALTH, self._health), (REFLECTION, self._reflection)):
             if details.method.startswith(prefix):
                 if prefix not in self._handlers:
                     self._handlers[prefix] = make()
                 return self._handlers[prefix].service(details)
         return None
+
+    def _health(self) -> grpc.GenericRpcHandler:
+        return _health(self._stopping)
 
     def _reflection(self) -> grpc.GenericRpcHandler:
         from grpc_health.v1 import health  # what is not imported, reflection cannot describe
@@ -66,11 +71,13 @@ class ToolHandlers(grpc.GenericRpcHandler):
         return collector.handler
 
 
-def _health() -> grpc.GenericRpcHandler:
+def _health(stopping: asyncio.Event) -> grpc.GenericRpcHandler:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    # A master listens only once it is ready, and ends when a part of it fails.
-    serving = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+    def now() -> Any:
+        """A master listens only once it is ready, and ends when a part of it fails."""
+        answer = health_pb2.HealthCheckResponse
+        return answer(status=answer.NOT_SERVING if stopping.is_set() else answer.SERVING)
 
     class Health:
         """Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md"""
@@ -78,10 +85,10 @@ def _health() -> grpc.GenericRpcHandler:
         async def Check(self, request: Any, context: Any) -> Any:
             if request.service not in ("", CLUSTER):
                 await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-            return serving
+            return now()
 
         async def List(self, request: Any, context: Any) -> Any:
-            statuses = {"": serving, CLUSTER: serving}
+            statuses = {"": now(), CLUSTER: now()}
             return health_pb2.HealthListResponse(statuses=statuses)
 
         watchers = 0
@@ -93,7 +100,8 @@ def _health() -> grpc.GenericRpcHandler:
             self.watchers += 1
             try:
                 yield answer
-                await asyncio.Event().wait()
+                await stopping.wait()
+                yield now()
             finally:
                 self.watchers -= 1
 

@@ -92,7 +92,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     cache = WatchCache(store, clock)
     tasks = [asyncio.create_task(cache.run())]
     await cache.wait_for(0, 5)
-    master = wiring.build(config, pki, store, cache, clock=clock, rng=rng)
+    master = wiring.build(config, pki, store, cache, stopping=asyncio.Event(), clock=clock, rng=rng)
     await wiring.bootstrap(master.registry)
     tasks.append(asyncio.create_task(master.parts.run()))
     made = Running(LocalClient(master.registry, "system:test"))

@@ -6,6 +6,7 @@ nobody would learn why: a stream's first message is heard before the caller is j
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -71,7 +72,7 @@ def of_gateway(method: str) -> Handle:
 
 def reflection() -> Handle:
     authenticator = Authenticator(admin_token="t", join_token=lambda token: None, clock=FakeClock())
-    tools = ToolHandlers(Access(authenticator, NOBODY, NOBODY))
+    tools = ToolHandlers(Access(authenticator, NOBODY, NOBODY), asyncio.Event())
     details = SimpleNamespace(method=f"{REFLECTION}ServerReflectionInfo")
     handle: Handle = tools.service(details).stream_stream
     return handle

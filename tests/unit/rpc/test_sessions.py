@@ -49,6 +49,27 @@ async def test_a_node_has_so_many_sessions_and_no_more(sessions: NodeSessions) -
     await asyncio.gather(*readings, return_exceptions=True)
 
 
+async def test_followed_logs_end_when_the_master_stops_and_others_go_on() -> None:
+    sessions = NodeSessions(clock=FakeClock(), rng=SystemRng())
+    outbox: asyncio.Queue[Any] = asyncio.Queue()
+    sessions.node_connected("n1", outbox)
+    followed, finite = (
+        sessions.logs("n1", LOG._replace(follow=follow)) for follow in (True, False)
+    )
+    reading = [asyncio.ensure_future(anext(each)) for each in (followed, finite)]
+    claimed = [sessions.claim((await outbox.get()).session.id, "n1") for _ in reading]
+    sessions.stop()
+    with pytest.raises(StatusError, match="the master is stopping"):
+        await reading[0]
+    last = claimed[1]
+    assert last is not None
+    last.frames.put_nowait(SessionFrame(data=b"all", end=True))
+    assert await reading[1] == b"all"
+    with pytest.raises(StatusError, match="the master is stopping"):
+        await anext(sessions.logs("n1", LOG))
+    await finite.aclose()
+
+
 async def frames(count: int, *, broken: bool = False) -> AsyncIterator[Any]:
     """What a node sends; its end follows at once."""
     for number in range(count):

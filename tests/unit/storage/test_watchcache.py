@@ -379,6 +379,23 @@ async def test_stopped_cache_ends_its_readers(store: GatedStore) -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_a_cache_that_ends_its_watches_still_answers_lists(
+    store: GatedStore, cache: WatchCache
+) -> None:
+    await store.put("web")
+    await synced(cache, store)
+    reader = asyncio.create_task(anext(cache.watch(PODS, cache.revision)))
+    await asyncio.sleep(0)
+    cache.end_watches()
+    with pytest.raises(CacheStopped):
+        await reader
+    with pytest.raises(CacheStopped):
+        cache.watch(PODS, cache.revision)
+    await store.put("api")
+    await synced(cache, store)
+    assert len(cache.list(PODS)) == 2
+
+
 async def test_compaction_is_bridged_by_differences(store: GatedStore, cache: WatchCache) -> None:
     for name in ("same", "changed", "gone", "anew"):
         await store.put(name)
