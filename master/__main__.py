@@ -107,7 +107,7 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         ).run()
         running = asyncio.create_task(following)
         await cache.wait_for(1, START_TIMEOUT_SECONDS)
-        renewed = [Renewable("etcd", etcd.renew_at, partial(etcd.renew, client, maintenance))]
+        renewed = [Renewable("etcd", etcd.is_due, partial(etcd.renew, client, maintenance))]
         master = wiring.build(
             config,
             pki,

@@ -44,13 +44,23 @@ class Correlator:
         self._component = component
         self._host = host
         self._known: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
-        self._budget: OrderedDict[str, tuple[float, datetime]] = OrderedDict()
+        self._budget: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def observe(
-        self, about: Mapping[str, str], kind: str, reason: str, message: str, *, now: datetime
+        self,
+        about: Mapping[str, str],
+        kind: str,
+        reason: str,
+        message: str,
+        *,
+        now: datetime,
+        monotonic: float,
     ) -> Recorded | None:
-        """The Event for one occurrence, or None when its object has had too many lately."""
-        if not self._allowed(about.get("uid", "") or about.get("name", ""), now):
+        """The Event for one occurrence, or None when its object has had too many lately.
+
+        What was lately is counted in `monotonic` seconds: a clock that is set mutes nobody.
+        """
+        if not self._allowed(about.get("uid", "") or about.get("name", ""), monotonic):
             return None
         text = "\0".join((*sorted(map(str, about.items())), kind, reason, message))
         key = hashlib.sha256(text.encode()).hexdigest()
@@ -86,10 +96,10 @@ class Correlator:
                 del self._known[key]
                 return
 
-    def _allowed(self, key: str, now: datetime) -> bool:
+    def _allowed(self, key: str, now: float) -> bool:
         """A token bucket an object: a burst, then one every five minutes."""
         tokens, since = self._budget.pop(key, (float(BURST), now))
-        tokens = min(BURST, tokens + (now - since).total_seconds() / REFILL_SECONDS)
+        tokens = min(BURST, tokens + (now - since) / REFILL_SECONDS)
         allowed = tokens >= 1
         self._budget[key] = (tokens - 1 if allowed else tokens, now)
         if len(self._budget) > KNOWN_MAX:
@@ -128,7 +138,14 @@ class EventRecorder:
     def record(self, about: Mapping[str, str], kind: str, reason: str, message: str) -> None:
         """Record an occurrence: type Normal or Warning, CamelCase reason, words for people."""
         about = {key: value for key, value in about.items() if key != "resourceVersion"}
-        made = self._correlator.observe(about, kind, reason, message, now=self._clock.now())
+        made = self._correlator.observe(
+            about,
+            kind,
+            reason,
+            message,
+            now=self._clock.now(),
+            monotonic=self._clock.monotonic(),
+        )
         if made is None or self._queue.full():
             return
         self._queue.put_nowait(made)

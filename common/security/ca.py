@@ -105,6 +105,11 @@ class CertificateAuthority:
         return cls(certificate, key, clock)
 
     @property
+    def begins(self) -> datetime:
+        """From when on it counts."""
+        return self._certificate.not_valid_before_utc
+
+    @property
     def key_pem(self) -> bytes:
         """Its private key."""
         return private_key_pem(self._key)

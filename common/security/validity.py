@@ -21,6 +21,14 @@ class Validity(NamedTuple):
         """When it is to be replaced."""
         return self.issued + (self.expires - self.issued) * 2 / 3
 
+    def is_due(self, now: datetime, authority_begins: datetime) -> bool:
+        """Whether it is to be replaced: also when it is from a time that is still to come.
+
+        Then the clock was wrong when it was issued, or is wrong now. In either case a new one
+        counts on this machine, unless not even its authority does.
+        """
+        return now >= self.renew or authority_begins <= now < self.issued - CLOCK_SKEW
+
 
 def validity(certificate_pem: bytes) -> Validity:
     """The life of one of our certificates, which begin earlier than they are issued.

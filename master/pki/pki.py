@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from common.client.https import ports_extension
@@ -17,7 +17,7 @@ from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
 from common.security.files import make_private_directory, write_private
 from common.security.keypair import KeyPair
 from common.security.keyring import Keyring, load_or_create
-from common.security.validity import validity
+from common.security.validity import Validity, validity
 from master.config import MasterConfig
 from master.pki.authority import Authority
 from master.pki.renewal import Renewable
@@ -51,6 +51,7 @@ class Pki:
         self.admin_token = _admin_token(place / "admin.token")
         self._admin_kubeconfig = place / "admin.kubeconfig"
         self._watchers: list[Callable[[], None]] = []
+        self._life: Validity | None = None
         self.renew()
 
     def secret_keys(self, rng: Rng) -> Keyring:
@@ -60,7 +61,7 @@ class Pki:
     def renew(self) -> None:
         """New certificates for this server and for the administrator. Raises OSError; until it
         has come to its end it is due again."""
-        self._due = datetime.min.replace(tzinfo=UTC)
+        self._life = None
         self.serving = self._issue_serving()
         admin = self.client_ca.signer.issue(
             Leaf(
@@ -76,7 +77,7 @@ class Pki:
 
         for changed in self._watchers:
             changed()
-        self._due = validity(self.serving.certificate_pem).renew
+        self._life = validity(self.serving.certificate_pem)
 
     def _cluster(self) -> Cluster:
         config = self._config
@@ -96,7 +97,10 @@ class Pki:
         async def renew() -> None:
             self.renew()
 
-        return Renewable("serving", lambda: self._due, renew)
+        return Renewable("serving", self._is_due, renew)
+
+    def _is_due(self, now: datetime) -> bool:
+        return self._life is None or self._life.is_due(now, self.server_ca.signer.begins)
 
     def _issue_serving(self) -> KeyPair:
         more = self._config.tls_san

@@ -133,11 +133,11 @@ class EmbeddedEtcd:
             return ""
         return f"the disk of {self._directory} is full: {free >> 20} MiB are left"
 
-    def renew_at(self) -> datetime:
-        """When its certificates are to be renewed."""
+    def is_due(self, now: datetime) -> bool:
+        """Whether its certificates are to be renewed."""
         assert self._tls is not None
         assert self._tls.certificate_pem is not None
-        return validity(self._tls.certificate_pem).renew
+        return validity(self._tls.certificate_pem).is_due(now, self._authority_begins)
 
     async def renew(self, client: EtcdClient, maintenance: Maintenance) -> None:
         """Renew its certificates, which it reads at each handshake, and that of its clients."""
@@ -203,6 +203,7 @@ class EmbeddedEtcd:
         """Files for etcd, and a client's for us and for whoever debugs as root with etcdctl."""
         pki = self._directory / "pki"
         authority = CertificateAuthority.load_or_create(pki, "wherry-etcd-ca", self._clock)
+        self._authority_begins = authority.begins
         server = authority.issue(
             Leaf(
                 common_name="etcd",

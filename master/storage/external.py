@@ -1,7 +1,7 @@
 """An etcd that is not the master's own: it is reached, and never started, stopped or configured."""
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from common.etcd.access import Access
@@ -52,10 +52,9 @@ class ExternalEtcd:
         """The Store in it."""
         return EtcdStore(client, self._clock, prefix=self._access.prefix, shared=True)
 
-    def renew_at(self) -> datetime:
-        """When its files are to be read again: now, if somebody has changed them."""
-        changed = _changed_at(self._access) != self._read_at
-        return (datetime.min if changed else datetime.max).replace(tzinfo=UTC)
+    def is_due(self, now: datetime) -> bool:
+        """Whether its files are to be read again: somebody has changed them."""
+        return _changed_at(self._access) != self._read_at
 
     async def renew(self, client: EtcdClient, maintenance: Maintenance) -> None:
         """Read the certificates again that the user has renewed."""

@@ -47,6 +47,8 @@ class RunningMaster:
         self.umask = umask
         self.settings = Path("/dev/null")
         """The configuration file."""
+        self.environment_of_its_own: dict[str, str] = {}
+        """Beside that of the tests."""
         ports = free_ports(5)
         self.port, self.node_port, self.script_port, self.etcd_port, self.peer_port = ports
         self.url = f"https://127.0.0.1:{self.port}"
@@ -71,7 +73,12 @@ class RunningMaster:
             command += [f"--{name}", str(value)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, umask=self.umask
+                command,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                umask=self.umask,
+                env={**os.environ, **self.environment_of_its_own},
             )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

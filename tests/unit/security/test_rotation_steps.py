@@ -15,6 +15,8 @@ from master.pki.pki import Pki
 from master.pki.rotation import Rotation
 from tests.fakes.clock import FakeClock
 
+DAY_SECONDS = 86400.0
+
 
 class FullDisk:
     """Writes, until so many have been made."""
@@ -91,6 +93,25 @@ def test_both_authorities_are_replaced_wherever_a_rotation_was_interrupted(
         assert one.trusted == one.signer.certificate_pem
 
 
+async def test_certificates_of_a_clock_that_was_ahead_are_renewed_once_it_is_right(
+    world: World,
+) -> None:
+    renewable = world.pki.renewable()
+    await world.clock.advance(40 * DAY_SECONDS)
+    await renewable.renew()
+    world.clock.set_back(39 * DAY_SECONDS)
+    assert renewable.is_due(world.clock.now())
+    await renewable.renew()
+    life = validity(world.pki.serving.certificate_pem)
+    assert life.issued <= world.clock.now() < life.renew
+
+
+async def test_with_a_clock_from_before_the_authority_nothing_is_renewed(world: World) -> None:
+    """What would be issued would not count either, and others have the right time."""
+    world.clock.set_back(40 * DAY_SECONDS)
+    assert not world.pki.renewable().is_due(world.clock.now())
+
+
 @pytest.mark.parametrize("writes", range(3))
 async def test_a_renewal_that_the_disk_is_too_full_for_is_due_until_it_is_done(
     world: World, disk: FullDisk, writes: int
@@ -99,14 +120,14 @@ async def test_a_renewal_that_the_disk_is_too_full_for_is_due_until_it_is_done(
     world.pki.watch(lambda: told.append(world.pki.serving.certificate_pem))
     renewable = world.pki.renewable()
     life = validity(world.pki.serving.certificate_pem)
-    assert world.clock.now() < renewable.at() == life.renew
+    assert not renewable.is_due(world.clock.now())
     await world.clock.advance((life.renew - world.clock.now()).total_seconds())
     disk.left = writes
     with pytest.raises(OSError, match="No space"):
         await renewable.renew()
     assert told == []
-    assert renewable.at() <= world.clock.now()
+    assert renewable.is_due(world.clock.now())
     disk.left = float("inf")
     await renewable.renew()
     assert len(told) == 1
-    assert renewable.at() > world.clock.now()
+    assert not renewable.is_due(world.clock.now())
