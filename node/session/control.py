@@ -19,6 +19,7 @@ import grpc.aio
 
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock, sleep_or_event
+from common.runtime.reasons import of_certificate
 from common.runtime.rng import Rng
 from node.session.credentials import Credentials, Held
 from protos import node_v1_pb2, node_v1_pb2_grpc
@@ -195,7 +196,8 @@ class ControlStream:
             return RECONNECT
         refused = error.code() in REFUSALS
         what = "the master refuses this node" if refused else "the master cannot be reached"
-        log.warning(what, extra={"error": f"{error.code().name}: {error.details()}"})
+        why = of_certificate(error.details() or "") or f"{error.code().name}: {error.details()}"
+        log.warning(what, extra={"error": why})
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             handlers.refused()
         return REFUSED if refused else RECONNECT

@@ -24,6 +24,8 @@ class Kubelet:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.systemd = Systemd(str(directory / "notify"))
+        self.environment: dict[str, str] = {}
+        """Beside that of the tests."""
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, *arguments: str) -> None:
@@ -40,7 +42,7 @@ class Kubelet:
             *("--node-name", "node1", "--node-ip", "127.0.0.1"),
             *arguments,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "NOTIFY_SOCKET": self.systemd.address},
+            env={**os.environ, **self.environment, "NOTIFY_SOCKET": self.systemd.address},
         )
 
     async def said(self, words: str) -> str:

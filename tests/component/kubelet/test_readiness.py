@@ -150,6 +150,40 @@ async def test_an_initial_delay_and_a_named_port(node: FakeNode) -> None:
     assert app(node).ready
 
 
+async def test_a_clock_that_was_set_back_keeps_no_probe_waiting_for_a_day(node: FakeNode) -> None:
+    probe = {"tcpSocket": {"port": "web"}, **TIMES, "initialDelaySeconds": 20}
+    await node.assign(probed(readinessProbe=probe))
+    await node.wait(30)
+    asked = len(node.checks.asked)
+    node.clock.set_back(86400)
+    await node.restart()
+    await node.wait(30)
+    assert len(node.checks.asked) > asked
+    assert app(node).ready
+    assert app(node).restartCount == 0
+
+
+async def test_pods_and_their_probes_do_not_notice_that_the_clock_is_set(node: FakeNode) -> None:
+    one = probed(
+        livenessProbe={**HTTP, **TIMES}, readinessProbe={"tcpSocket": {"port": 9}, **TIMES}
+    )
+    node.checks.answers |= {PORT: 200}
+    await node.assign(one)
+    await node.wait(10)
+    before = await node.containers()
+    for seconds in (86400, -2 * 86400, 86400):
+        node.clock.set_back(seconds)
+        asked = len(node.checks.of_port(PORT))
+        await node.wait(30)
+        assert len(node.checks.of_port(PORT)) - asked in (5, 6, 7)
+        assert app(node).ready
+    assert await node.containers() == before
+    node.clock.set_back(86400)
+    await node.assign(deleting(one, 20))
+    await node.wait(25)
+    assert await node.containers() == {}
+
+
 @pytest.mark.parametrize(("command", "ready"), [("yes", True), ("no", False), ("hangs", False)])
 async def test_exec_probes(node: FakeNode, command: str, ready: bool) -> None:
     await node.assign(probed(readinessProbe={"exec": {"command": [command]}, **TIMES}))

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from common.runtime.reasons import reason
+from common.runtime.reasons import of_certificate, reason
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,22 @@ from common.runtime.reasons import reason
 )
 def test_reasons(error: Exception, said: str) -> None:
     assert reason(error) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "UNKNOWN: ipv4:127.0.0.1:1: Tls handshake failed: SSL_ERROR_SSL: error:1000007d:SSL "
+            "routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate is not yet valid: OK",
+            "its certificate is not valid yet: compare the clocks of this machine and that one",
+        ),
+        (
+            "certificate has expired",
+            "its certificate has expired: compare the clocks of this machine and that one",
+        ),
+        ("self-signed certificate", ""),
+    ],
+)
+def test_dates_of_certificates(text: str, said: str) -> None:
+    assert of_certificate(text) == said
