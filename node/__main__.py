@@ -284,7 +284,7 @@ class Node:
             group.create_task(self._kubelet.run())
             group.create_task(self._stream.run(handlers))
             group.create_task(self._renewal.run())
-            group.create_task(addresses.follow(self._address, self._clock))
+            group.create_task(addresses.follow(lambda: [self._address()], self._clock))
 
     def _address(self) -> str:
         """By which this machine is reached now."""

@@ -5,29 +5,36 @@ systemd starts the service again a second later; containers and rules stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from common.runtime import interfaces
 from common.runtime.clock import Clock
 
 LOOK_SECONDS = 5.0
-T = TypeVar("T")
+LOST_LOOKS = 12
+"""An address may be away for a moment, while its interface is set up anew, and harms nobody."""
 
 
 class AddressChanged(Exception):
     """The machine is reached by another address than before; the message says which."""
 
 
-async def follow(look: Callable[[], T], clock: Clock) -> None:
-    """Raise AddressChanged once two looks in a row have found something else than the first."""
-    first, former = look(), None
+async def follow(look: Callable[[], Sequence[str]], clock: Clock) -> None:
+    """Raise AddressChanged once looks in a row have found others than the first did: two of them
+    where an address is new, LOST_LOOKS where some are only lost. None at all is no news."""
+    first = former = look()
+    alike = 0
     while True:
         await clock.sleep(LOOK_SECONDS)
         now = look()
-        if now != first and now == former:
-            raise AddressChanged(f"the addresses of this machine have changed: {first}, now {now}")
+        alike = alike + 1 if now == former else 1
         former = now
+        needed = 2 if set(now) - set(first) else LOST_LOOKS
+        if now and now != first and alike >= needed:
+            before, after = ", ".join(first), ", ".join(now)
+            raise AddressChanged(
+                f"the addresses of this machine have changed: {before}, now {after}"
+            )
 
 
 def effective(address: str, leads_to_master: Callable[[], str]) -> str:

@@ -14,8 +14,9 @@ from tests.fakes.clock import FakeClock
 
 
 async def followed(*found: str) -> tuple[bool, str]:
-    """Whether a change was noticed when these were found one after the other, and what was said."""
-    clock, looks = FakeClock(), iter(found)
+    """Whether a change was noticed when these were found one after the other, and what was said.
+    Each letter is an address."""
+    clock, looks = FakeClock(), map(tuple, found)
     following = asyncio.create_task(addresses.follow(lambda: next(looks), clock))
     await clock.advance(addresses.LOOK_SECONDS * (len(found) - 1))
     if not following.done():
@@ -32,7 +33,17 @@ async def test_a_change_that_stays_is_noticed() -> None:
     assert said == "the addresses of this machine have changed: a, now b"
 
 
-@pytest.mark.parametrize("found", [["a"] * 5, list("ababa"), list("aabc"), list("abca")])
+async def test_an_address_that_is_lost_is_noticed_after_a_minute() -> None:
+    lost = ["a"] * addresses.LOST_LOOKS
+    assert (await followed("ab", *lost))[0]
+    assert not (await followed("ab", *lost[1:], "ab", *lost[1:]))[0]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [["a"] * 5, list("ababa"), list("aabc"), list("abca"), ["a", *[""] * 20, "a", "a"]],
+    ids=["same", "to and fro", "not twice", "back", "none at all"],
+)
 async def test_a_moment_is_not(found: list[str]) -> None:
     assert not (await followed(*found))[0]
 
