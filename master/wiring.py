@@ -153,10 +153,11 @@ def build(
     authorizer = Authorizer(hub.node_of_pod, hub.used_by_node, trust.problem)
     access = Access(authenticator, authorizer, live)
     unread = Unread(UNREAD_MAX_BYTES, clock)
+    rotation = _rotation(pki, hub, trust, informers, clock)
     rest = RestServer(
         authenticator=authenticator,
         authorizer=authorizer,
-        paths=_paths(config, pki, registry, cache, informers, parts, hub, health, stopping),
+        paths=_paths(config, pki, registry, cache, informers, parts, rotation, health, stopping),
         resources=Resources(registry, PodLogs(registry, sessions), clock=clock, unread=unread),
         live=live,
         clock=clock,
@@ -210,7 +211,7 @@ def _paths(
     cache: WatchCache,
     informers: Mapping[str, Informer],
     parts: Parts,
-    hub: NodeHub,
+    rotation: Rotation,
     health: EtcdHealth | None,
     stopping: asyncio.Event,
 ) -> Paths:
@@ -218,7 +219,7 @@ def _paths(
     return Paths(
         scheme=SCHEME,
         ca_pem=lambda: pki.server_ca.trusted,
-        rotation=_rotation(pki, hub, informers),
+        rotation=rotation,
         ports={"certificates": config.node_port, "tokens": config.script_port},
         address=f"{config.advertise_address}:{config.secure_port}",
         version=metadata.version("wherry"),
@@ -235,10 +236,15 @@ def _paths(
     )
 
 
-def _rotation(pki: Pki, hub: NodeHub, informers: Mapping[str, Informer]) -> Rotation:
+def _rotation(
+    pki: Pki, hub: NodeHub, trust: Trust, informers: Mapping[str, Informer], clock: Clock
+) -> Rotation:
+    """It waits for no node that has no rights, and for no kubeconfig that has expired."""
+
     def nodes() -> dict[str, NodeState]:
         streams = hub.streams
-        found = {item.name: NodeState(connected=False) for item in informers["nodes"].lister.list()}
+        names = [item.name for item in informers["nodes"].lister.list()]
+        found = {name: NodeState(False) for name in names if not trust.is_shut_out(name)}
         for name in found.keys() & streams.keys():
             stream = streams[name]
             found[name] = NodeState(True, stream.identity.authority, stream.trusts)
@@ -246,7 +252,7 @@ def _rotation(pki: Pki, hub: NodeHub, informers: Mapping[str, Informer]) -> Rota
 
     def former_kubeconfigs() -> Iterator[str]:
         records = informers["secrets"].lister.list(NAMESPACE)
-        return kubeconfigs.of_others(records, pki.client_ca.signer_id)
+        return kubeconfigs.of_others(records, pki.client_ca.signer_id, clock.now())
 
     return Rotation(pki, nodes, former_kubeconfigs)
 

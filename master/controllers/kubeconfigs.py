@@ -134,10 +134,20 @@ def _request_of(record: Item) -> str:
     return record.decode(Secret).metadata.annotations.get(REQUEST, "")
 
 
-def of_others(records: Iterable[Item], authority: str) -> Iterator[str]:
-    """The names of the kubeconfigs that another authority has signed than the one with that id."""
+def of_others(records: Iterable[Item], authority: str, now: datetime) -> Iterator[str]:
+    """The names of the kubeconfigs that have not expired and that another authority has signed
+    than the one with that id."""
     for each in records:
         if each.name.startswith(NAME_PREFIX):
             secret = each.decode(Secret)
-            if secret.type == SECRET_TYPE and secret.data.get(AUTHORITY) != authority.encode():
+            other = secret.data.get(AUTHORITY) != authority.encode()
+            if secret.type == SECRET_TYPE and other and not _has_expired(secret, now):
                 yield each.name.removeprefix(NAME_PREFIX)
+
+
+def _has_expired(record: Secret, now: datetime) -> bool:
+    """Whether a record says so; one that says nothing that can be read counts."""
+    try:
+        return times.parse(record.data.get(EXPIRES, b"").decode("utf-8", "replace")) <= now
+    except times.InvalidTime:
+        return False

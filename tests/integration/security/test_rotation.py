@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import subprocess
@@ -21,6 +22,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.ca import KeyPair, key_id, serial_of
 from common.security.identity import identity_from_pem
+from common.security.kubeconfigs import EXPIRES, NAME_PREFIX, NAMESPACE
 from node.kubeproxy.credentials import Follower, tls
 from tests.fakes.master import RunningMaster
 from tests.integration.machine import Machine
@@ -234,6 +236,13 @@ async def test_a_rotation_waits_for_those_who_would_be_left_outside(
     said = await asyncio.to_thread(wherry, master, "ca", "rotate")
     assert "done; copies of admin.kubeconfig" in said
     assert KubeConfig(Path(file)).client().request("GET", "/api/v1/nodes")[0] == 200
+    wherry(master, "node", "revoke", "n1")
+    past = base64.b64encode(b"2020-01-01T00:00:00Z").decode()
+    record = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME_PREFIX}mia"
+    master.admin().json("PATCH", record, {"data": {EXPIRES: past}})
+    await machine.until(lambda: not machine.stream.connected)
+    said = await asyncio.to_thread(wherry, master, "ca", "rotate", "--timeout", "5")
+    assert "done" in said, "neither a revoked node nor an expired kubeconfig is waited for"
 
 
 @pytest.mark.parametrize("until", ["begin", "start"])
