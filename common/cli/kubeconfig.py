@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from common.api import names, times
 from common.api.errors import StatusError
 from common.cli.token import duration
-from common.client.https import HttpsClient, KubeConfig, chosen
+from common.client.https import ConnectionFailed, HttpsClient, chosen
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.reasons import reason
@@ -28,6 +29,7 @@ from common.security.kubeconfigs import (
     NAME_MAX,
     NAME_PREFIX,
     NAMESPACE,
+    REQUEST,
     SECRET_TYPE,
     SIGNER,
 )
@@ -93,25 +95,53 @@ def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None
     key = make_key()
     groups = tuple(arguments.group or (ADMINISTRATORS,))
     request = make_request(key, arguments.name, groups)
-    certificate = _signed(config.client(), request, arguments.name, arguments.lifetime)
-    cluster = Cluster(config.server, config.ca_pem, config.extensions)
-    text = kubeconfig(cluster, arguments.name, KeyPair(certificate, key))
-    if not arguments.output:
+    client = config.client()
+    asked = client.json("POST", REQUESTS, _body(request, arguments.name, arguments.lifetime))
+    try:
+        certificate = _signed(client, asked["metadata"]["name"])
+        cluster = Cluster(config.server, config.ca_pem, config.extensions)
+        text = kubeconfig(cluster, arguments.name, KeyPair(certificate, key))
+        _hand_out(text, arguments.output)
+    except BaseException:  # Ctrl-C, too: nobody has it, so that it must not count
+        _take_back(client, asked["metadata"], arguments.name)
+        raise
+    if arguments.output:
+        until = times.to_time(validity(certificate).expires)
+        print(f"kubeconfig {arguments.name} in {arguments.output}, valid until {until}")
+
+
+def _hand_out(text: bytes, output: str) -> None:
+    """Write it to a file, or print it; raises SystemExit."""
+    if not output:
         sys.stdout.write(text.decode())
+        sys.stdout.flush()
         return
     try:
-        write_private(Path(arguments.output).absolute(), text)
+        write_private(Path(output).absolute(), text)
     except OSError as error:
-        _revoke(config, arguments.name)
-        why = f"cannot write {arguments.output}: {reason(error)}"
+        why = f"cannot write {output}: {reason(error)}"
         raise SystemExit(f"wherry: {why}; the kubeconfig was revoked again") from error
-    until = times.to_time(validity(certificate).expires)
-    print(f"kubeconfig {arguments.name} in {arguments.output}, valid until {until}")
 
 
-def _signed(client: HttpsClient, request: bytes, name: str, life: timedelta) -> bytes:
-    """The certificate for a request; raises SystemExit with the reason when there is none."""
-    body = {
+def _take_back(client: HttpsClient, asked: dict[str, Any], name: str) -> None:
+    """Withdraw a request, and revoke what was recorded for it: that, and no kubeconfig of before
+    that has the same name."""
+    record = f"{SECRETS}/{NAME_PREFIX}{name}"
+    try:
+        with contextlib.suppress(StatusError):  # there is none, or none any more
+            client.json("DELETE", f"{REQUESTS}/{asked['name']}")
+        time.sleep(POLL_SECONDS)  # whoever was about to record it has done so
+        with contextlib.suppress(StatusError):
+            found = client.json("GET", record)["metadata"]
+            if found.get("annotations", {}).get(REQUEST) == asked["uid"]:
+                client.json("DELETE", record, {"preconditions": {"uid": found["uid"]}})
+    except ConnectionFailed as error:
+        sys.stderr.write(f"wherry: {error}: wherry kubeconfig revoke {name}\n")
+
+
+def _body(request: bytes, name: str, life: timedelta) -> dict[str, Any]:
+    """A CertificateSigningRequest."""
+    return {
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
         "metadata": {"generateName": f"kubeconfig-{name}-"},
@@ -122,7 +152,10 @@ def _signed(client: HttpsClient, request: bytes, name: str, life: timedelta) -> 
             "expirationSeconds": int(life.total_seconds()),
         },
     }
-    name = client.json("POST", REQUESTS, body)["metadata"]["name"]
+
+
+def _signed(client: HttpsClient, name: str) -> bytes:
+    """The certificate for a request; raises SystemExit with the reason when there is none."""
     for _ in range(POLLS):
         status = client.json("GET", f"{REQUESTS}/{name}").get("status", {})
         if status.get("certificate"):
@@ -156,13 +189,10 @@ def text_of(secret: dict[str, Any], key: str) -> str:
 def run_revoke(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
     """End one."""
     try:
-        _revoke(chosen(os.environ, arguments.kubeconfig), arguments.name)
+        client = chosen(os.environ, arguments.kubeconfig).client()
+        client.json("DELETE", f"{SECRETS}/{NAME_PREFIX}{arguments.name}")
     except StatusError as error:
         if error.code == 404:
             raise SystemExit(f"wherry: there is no kubeconfig {arguments.name}") from error
         raise
     print(f"kubeconfig {arguments.name} revoked")
-
-
-def _revoke(config: KubeConfig, name: str) -> None:
-    config.client().json("DELETE", f"{SECRETS}/{NAME_PREFIX}{name}")

@@ -11,4 +11,6 @@ NAME_PREFIX = "kubeconfig-"
 SERIAL, EXPIRES, GROUPS, AUTHORITY = "serial", "expires", "groups", "authority"
 """The keys of that Secret: number in hex, time in RFC 3339, groups separated by commas, key id in
 hex."""
+REQUEST = "wherry.dev/request"
+"""Its annotation: the uid of the request that it was made for."""
 NAME_MAX = 63

@@ -28,6 +28,7 @@ from common.security.kubeconfigs import (
     NAME_MAX,
     NAME_PREFIX,
     NAMESPACE,
+    REQUEST,
     SECRET_TYPE,
     SERIAL,
     SIGNER,
@@ -41,8 +42,6 @@ MASTERS = "system:masters"
 REFUSAL = Refusal(SIGNER, "KubeconfigRefused")
 LIFETIME = timedelta(days=90)
 LIFETIME_MAX = timedelta(days=3650)
-REQUEST = "wherry.dev/request"
-"""The annotation of a record: the uid of the request that it was made for."""
 
 Sign = Callable[[bytes, Leaf], bytes]
 """(request PEM, what the certificate says) -> certificate PEM; raises CertificateError."""

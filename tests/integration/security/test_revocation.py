@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import grpc
@@ -22,6 +25,7 @@ from common.security.validity import validity
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from tests.fakes.master import RunningMaster
 from tests.integration.security.test_access import wherry
+from tests.integration.security.test_answers import until
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 ENDS_WITHIN_SECONDS = 5.0
@@ -95,6 +99,32 @@ def test_a_revoked_kubeconfig_acts_as_nobody_else(master: RunningMaster, tmp_pat
     assert ask() == (200, "")
     wherry(master, "kubeconfig", "revoke", "actor")
     assert ask() == (401, "the kubeconfig actor was revoked")
+
+
+def test_a_kubeconfig_that_nobody_gets_does_not_count(master: RunningMaster) -> None:
+    """Ctrl-C while it is printed to somebody who does not read."""
+    record = "/api/v1/namespaces/kube-system/secrets/kubeconfig-hasty"
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    code = "from common.cli.main import main; main()"
+    config = str(master.directory / "data/admin.kubeconfig")
+    command = [sys.executable, "-c", code, "--kubeconfig", config, "kubeconfig", "create", "hasty"]
+    creating = subprocess.Popen(command, stdout=writing)
+    os.close(writing)
+    try:
+        until(lambda: master.admin().request("GET", record)[0] == 200)
+        creating.send_signal(signal.SIGINT)
+        until(lambda: master.admin().request("GET", record)[0] == 404)
+    finally:
+        os.close(reading)
+        creating.wait(WAIT_SECONDS)
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    requests = master.admin().json("GET", path)["items"]
+    assert not [one for one in requests if "hasty" in one["metadata"]["name"]]
 
 
 def test_a_group_says_what_it_may_do(master: RunningMaster, tmp_path: Path) -> None:
