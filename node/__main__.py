@@ -112,7 +112,7 @@ def _join(config: KubeletConfig, directory: Path, machine: Machine) -> None:
         try:
             join.join(directory, config.master, config.token_file, who, wait)
             break
-        except join.MasterAway as error:
+        except join.NotNow as error:
             failures += 1
             seconds = JOIN_RETRY.delay_seconds(failures)
             log.warning("cannot join yet", extra={"error": str(error), "again_in_s": seconds})

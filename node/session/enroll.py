@@ -37,7 +37,7 @@ def main() -> None:
             join.renew(directory, master, machine, _wait)
     except join.JoinFailed as error:
         sys.stderr.write(f"{error}\n")
-        raise SystemExit(AWAY if isinstance(error, join.MasterAway) else REFUSED) from None
+        raise SystemExit(AWAY if isinstance(error, join.NotNow) else REFUSED) from None
 
 
 def _wait() -> None:

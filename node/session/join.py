@@ -49,6 +49,7 @@ from node.session.credentials import (
 
 log = logging.getLogger(__name__)
 SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
+ROOM_FILE, ROOM_BYTES = "room", 32 << 10
 POLLS = 50
 
 
@@ -63,8 +64,8 @@ class JoinFailed(Exception):
     """The node cannot join; the message says why, in words for the operator."""
 
 
-class MasterAway(JoinFailed):
-    """The master does not answer, or cannot now: trying again may help."""
+class NotNow(JoinFailed):
+    """The master does not answer, or this machine's disk is full: trying again may help."""
 
 
 def join(
@@ -74,7 +75,6 @@ def join(
 
     `wait` is called between polls. Raises JoinFailed.
     """
-    make_private_directory(directory)
     with _translated():
         token = _token(token_file)
         authority = _authority(master, token)
@@ -101,9 +101,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ConnectionFailed as error:
-        raise MasterAway(str(error)) from error
+        raise NotNow(str(error)) from error
     except StatusError as error:
-        kind = MasterAway if error.code in (429, 500, 503, 504) else JoinFailed
+        kind = NotNow if error.code in (429, 500, 503, 504) else JoinFailed
         raise kind(f"the master refused: {error.message}") from error
     except CertificateError as error:
         raise JoinFailed(f"the master's answer cannot be used: {error}") from error
@@ -116,7 +116,8 @@ def _enroll(
     key = make_key()
     user = f"{NODE_USER_PREFIX}{machine.node}"
     request = make_request(key, user, (NODES_GROUP,))
-    certificate = _certificate(client, machine, request, wait)
+    with _room(directory):
+        certificate = _certificate(client, machine, request, wait)
     life = validity(certificate)
     write_private(directory / PORT_FILE, str(_node_port(client)).encode())
     write_private(directory / CA_FILE, _cacerts(client))
@@ -126,11 +127,27 @@ def _enroll(
         (directory / name).unlink(missing_ok=True)
 
 
+@contextmanager
+def _room(directory: Path) -> Iterator[None]:
+    """Hold the room that a certificate needs until the end of the block: one that cannot be stored
+    would have taken a use of the token. Raises NotNow."""
+    room = directory / ROOM_FILE
+    try:
+        make_private_directory(directory)
+        write_private(room, bytes(ROOM_BYTES))
+    except OSError as error:
+        raise NotNow(f"cannot store a certificate in {directory}: {reason(error)}") from error
+    try:
+        yield
+    finally:
+        room.unlink(missing_ok=True)
+
+
 def _cacerts(client: HttpsClient) -> bytes:
     """The authorities of masters, as one who is trusted says."""
     status, body = client.request("GET", "/cacerts")
     if status != 200:
-        raise MasterAway(f"/cacerts answered {status}")
+        raise NotNow(f"/cacerts answered {status}")
     return b"".join(certificates_in(body))
 
 
@@ -152,7 +169,7 @@ def _authority(master: str, token: JoinToken) -> bytes:
     """
     status, body = HttpsClient(master, unverified_context()).request("GET", "/cacerts")
     if status != 200:
-        raise MasterAway(f"{master}/cacerts answered {status}")
+        raise NotNow(f"{master}/cacerts answered {status}")
     for authority in certificates_in(body):
         if pin(authority) == token.ca_pin:
             return authority
@@ -202,4 +219,4 @@ def _certificate(
             if condition["type"] in ("Denied", "Failed"):
                 raise JoinFailed(f"the master refused: {condition.get('message')}")
         wait()
-    raise MasterAway("the master has not signed the certificate in time")
+    raise NotNow("the master has not signed the certificate in time")

@@ -1,5 +1,8 @@
 """Joining: the pin is checked before anything is said, and files are private."""
 
+import errno
+import os
+import re
 import stat
 import subprocess
 import sys
@@ -55,6 +58,24 @@ def test_key_and_certificate_are_private(master: Master, tmp_path: Path) -> None
     assert stat.S_IMODE((tmp_path / "pki").stat().st_mode) == 0o700
     for file in (tmp_path / "pki").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_who_could_not_keep_the_certificate_does_not_ask_for_it(
+    master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """It would take a use of the token."""
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(join, "write_private", full)
+    why = re.escape(f"{tmp_path / 'pki'}: {os.strerror(code).lower()}")
+    with pytest.raises(join.NotNow, match=f"cannot store a certificate in {why}"):
+        joined(master, tmp_path)
+    assert [method for method, _, _ in master.requests] == ["GET"]
+    monkeypatch.undo()
+    joined(master, tmp_path)
 
 
 def test_another_authority_is_told_nothing(master: Master, tmp_path: Path) -> None:
