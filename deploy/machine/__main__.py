@@ -22,11 +22,11 @@ from common.runtime.interfaces import reachable
 from common.runtime.reasons import reason
 from common.security.tokens import InvalidToken, parse_token
 from deploy.machine import ledger as ledgers
-from deploy.machine import observe, preview, undo, wanted
+from deploy.machine import observe, preview, undo, versions, wanted
 from deploy.machine.ledger import Ledger, LedgerError
 from deploy.machine.plan import Plan, plan, settled
 from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
-from deploy.machine.wanted import ETCD_FILES, TOKEN_FILE, Wanted
+from deploy.machine.wanted import CURRENT, ETCD_FILES, TOKEN_FILE, Wanted
 
 CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.pem")
 FORMER_CERTIFICATE = CERTIFICATE.with_name("node.crt")
@@ -181,11 +181,15 @@ def install(arguments: argparse.Namespace) -> None:
     token = _token(arguments)
     ledger = _ledger(arguments, hands)
     want = _wanted(arguments, facts)
-    made = plan(want, observe.found(hands, ledger, want), ledger)
+    found = observe.found(hands, ledger, want)
+    made = plan(want, found, ledger)
     if not made.steps and not arguments.is_new:
         say(preview.NOTHING)
     carry_out(hands, made, token, say)
     _wait(arguments, want, hands, say)
+    former = found.links.get(CURRENT, "")
+    if former not in ("", arguments.programs):
+        versions.remove_former(hands, (former, arguments.programs), say)
     if arguments.role == "node":
         hands.do(Remove(TOKEN_FILE))  # it has done what it was for, also in an earlier run
 

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.machine import __main__ as program
 from deploy.machine import ledger as ledgers
-from deploy.machine import observe, wanted
+from deploy.machine import observe, versions, wanted
 from deploy.machine.plan import plan
 from deploy.machine.steps import StepFailed
 from tests.fakes.machine import FakeMachine
@@ -89,6 +89,28 @@ def test_an_update_switches_the_link_and_restarts(machine: FakeMachine) -> None:
     said = install(machine, "master", "2")
     assert said[0] == "linking /opt/wherry/current to /opt/wherry/2"
     assert machine.told == ["systemctl --no-block restart wherry-master.service"]
+
+
+def test_former_versions_go_but_for_the_last_and_what_is_used(machine: FakeMachine) -> None:
+    for version in ("1", "2", "3", "linked", "runs", "called"):
+        machine.place(f"/opt/wherry/{version}/lib").mkdir(parents=True)
+    install(machine, "node", "4")
+    install(machine, "node", "5")
+    machine.place("/usr/local/bin/other").symlink_to("/opt/wherry/linked/bin/wherry")
+    for pid, name, said in (
+        ("7", "maps", "7f00-7f01 r-xp 00000000 08:01 1 /opt/wherry/runs/lib/x.so\n"),
+        ("8", "cmdline", "/usr/bin/python3\0/opt/wherry/called/bin/wherry\0watch\0"),
+    ):
+        machine.place(f"/proc/{pid}").mkdir(parents=True)
+        machine.place(f"/proc/{pid}/{name}").write_text(said)
+    told: list[str] = []
+    versions.remove_former(machine, ("/opt/wherry/4", "/opt/wherry/5"), told.append)
+    left = {path.name for path in machine.place("/opt/wherry").iterdir()}
+    assert left == {"4", "5", "current", "linked", "runs", "called"}
+    assert told == [
+        f"removing /opt/wherry/{version}: neither this version nor the one before"
+        for version in ("1", "2", "3")
+    ]
 
 
 def test_an_install_that_failed_halfway_is_undone(machine: FakeMachine) -> None:
