@@ -19,6 +19,8 @@ SECRET_TYPE = "wherry.dev/join-token"  # noqa: S105 - a type, not a secret
 NAME_PREFIX = "join-token-"
 USES = "uses"
 """The key of that Secret that says how many machines may still join by it."""
+USED_BY = "wherry.dev/used-by"
+"""Its annotation: the uid of the request that took the last use."""
 _PREFIX = "W1"
 _ID_LENGTH = 6
 _SECRET_LENGTH = 26

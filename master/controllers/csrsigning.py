@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import ClassVar
 
 from common.api import times
@@ -32,10 +33,17 @@ from common.security.csr import (
     REVOKED,
     check_node_request,
 )
-from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
+from common.security.tokens import NAME_PREFIX, NAMESPACE, USED_BY, USES
 from master.controllers.base import View
 from master.controllers.resources import NODES, SECRETS
-from master.controllers.signingrequests import REQUESTS, Refusal, conclude, decided, store
+from master.controllers.signingrequests import (
+    REQUESTS,
+    Refusal,
+    Signatures,
+    conclude,
+    decided,
+    store,
+)
 
 SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 REFUSAL = Refusal(SIGNER, "NodeRequestRefused")
@@ -58,6 +66,7 @@ class CertificateSigningController:
 
     def __init__(self, sign: Sign) -> None:
         self._sign = sign
+        self._signatures = Signatures()
 
     def keys(
         self, view: View, resource: Resource, old: Item | None, new: Item | None
@@ -84,7 +93,8 @@ class CertificateSigningController:
         commands = [] if renews else _use_of_token(request, view)
         if known is not None:
             (_check_own if renews else _check_machine)(request, known)
-        certificate = self._sign(request.spec.request, node)
+        sign = partial(self._sign, request.spec.request, node)
+        certificate = self._signatures.of(request, sign)
         if known is not None:
             asked_by = _asked_by(request) if renews else ""
             commands.append(_give(known, serial_of(certificate), asked_by))
@@ -141,13 +151,15 @@ def _renews(request: CertificateSigningRequest, node: str) -> bool:
 
 
 def _use_of_token(request: CertificateSigningRequest, view: View) -> list[Command]:
-    """One use less; raises CertificateError when none is left."""
+    """One use less, unless this request has taken the last one already; raises CertificateError
+    when none is left."""
     name = NAME_PREFIX + request.spec.username.removeprefix(BOOTSTRAP_USER)
     item = view["secrets"].get(NAMESPACE, name)
     if item is None:
         raise CertificateError("the join token is not there any more")
-    uses = _uses(item.decode(Secret))
-    if uses is None:
+    secret, uid = item.decode(Secret), request.metadata.uid
+    uses = _uses(secret)
+    if uses is None or secret.metadata.annotations.get(USED_BY) == uid:
         return []
     if uses < 1:
         raise CertificateError("the join token has been used as often as it may be")
@@ -157,7 +169,10 @@ def _use_of_token(request: CertificateSigningRequest, view: View) -> list[Comman
             resource=SECRETS,
             namespace=NAMESPACE,
             name=name,
-            patch={"metadata": item.pin, "data": {USES: left}},
+            patch={
+                "metadata": {**item.pin, "annotations": {USED_BY: uid}},
+                "data": {USES: left},
+            },
             reason="a join token is used",
         )
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import ClassVar
 
 from common.api import names, times
@@ -36,7 +37,14 @@ from common.security.kubeconfigs import (
 from common.security.validity import validity
 from master.controllers.base import View
 from master.controllers.resources import SECRETS
-from master.controllers.signingrequests import REQUESTS, Refusal, conclude, decided, store
+from master.controllers.signingrequests import (
+    REQUESTS,
+    Refusal,
+    Signatures,
+    conclude,
+    decided,
+    store,
+)
 
 MASTERS = "system:masters"
 REFUSAL = Refusal(SIGNER, "KubeconfigRefused")
@@ -55,6 +63,7 @@ class KubeconfigController:
 
     def __init__(self, sign: Sign) -> None:
         self._sign = sign
+        self._signatures = Signatures()
 
     def keys(
         self, view: View, resource: Resource, old: Item | None, new: Item | None
@@ -76,7 +85,8 @@ class KubeconfigController:
             raise CertificateError(
                 f"there is a kubeconfig {leaf.common_name} already: revoke it, or take another name"
             )
-        certificate = self._sign(request.spec.request, leaf)
+        sign = partial(self._sign, request.spec.request, leaf)
+        certificate = self._signatures.of(request, sign)
         record = _record(request, leaf, certificate)
         conclude(request, "Approved", "Recorded", f"recorded as {record.metadata.name}", now)
         request.status.certificate = certificate

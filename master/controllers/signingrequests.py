@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -17,10 +18,31 @@ from master.controllers.base import View
 
 REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 MESSAGE_MAX = 1024
+SIGNATURES_MAX = 1000
 
 
 Decide = Callable[[CertificateSigningRequest], list[Command]]
 """Approves a request and signs it; raises CertificateError for one that is refused."""
+
+
+class Signatures:
+    """The certificates that were made for the last requests.
+
+    Who decides again, as the outcome of a write was not known, hands out the same one: the first
+    may be stored, and what was recorded of it must stay true.
+    """
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[str, bytes] = OrderedDict()
+
+    def of(self, request: CertificateSigningRequest, sign: Callable[[], bytes]) -> bytes:
+        """The certificate of a request: made now, if there is none."""
+        uid = request.metadata.uid
+        if uid not in self._made:
+            self._made[uid] = sign()
+            if len(self._made) > SIGNATURES_MAX:
+                self._made.popitem(last=False)
+        return self._made[uid]
 
 
 class Refusal(NamedTuple):

@@ -11,6 +11,7 @@ import pytest
 from common.api.codec import json as codec
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Node, Secret
+from common.client.commands import Update
 from common.client.informer import Item
 from common.runtime.clock import SystemClock
 from common.security.ca import CLIENT, CertificateAuthority, Leaf, serial_of
@@ -116,6 +117,25 @@ def test_a_new_machine_gets_its_certificate_and_takes_a_use() -> None:
     world = World()
     assert verdict(world.ask("n1")) == "approved"
     assert world.uses_left() == b"1"
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_who_decides_again_hands_out_the_same_certificate_for_the_same_use(done: int) -> None:
+    """The outcome of a write was not known: so many of them had been done."""
+    world = World("1")
+    world.register("n1", "m1", AUTHORITY.issue_client("system:node:n1").certificate_pem)
+    made = world.request("n1")
+    first = world.controller.reconcile(made.key, world.view, world.now)
+    assert len(first) == 3
+    for command in first[:done]:
+        world.carry_out(command)
+    request = world.answer(made)
+    assert verdict(request) == "approved"
+    assert isinstance(first[-1], Update)
+    assert request.status.certificate == first[-1].body.status.certificate
+    said = world.get(Node, "n1", "").metadata.annotations
+    assert said[NODE_CERTIFICATE] == serial_of(request.status.certificate)
+    assert world.uses_left() == b"0"
 
 
 def test_a_token_is_used_up() -> None:
