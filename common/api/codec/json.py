@@ -32,6 +32,15 @@ def decode(data: bytes, cls: type[T]) -> T:
     return value
 
 
+def is_known(data: bytes, cls: type[msgspec.Struct]) -> bool:
+    """Whether a stored object has no field but those of its type."""
+    try:
+        _twin_decoder(cls).decode(data)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def decode_plain(data: bytes) -> Any:
     """Decode untrusted JSON into dicts and lists; raises StatusError 400."""
     try:

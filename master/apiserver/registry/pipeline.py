@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 
 from common.api import errors, names, times
+from common.api.codec import foreign
 from common.api.codec import json as codec
+from common.api.codec.foreign import Foreign
 from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.scheme import Scheme
@@ -255,13 +257,13 @@ class Pipeline:
         """One attempt against one state of the object; None when it changes nothing of that."""
         strategy, cls = self.strategy(resource), self.scheme.struct_of(resource)
         weight = max(ctx.weight, len(current.value))
-        old, new = await self.heavy(weight, _changed, current, cls, change)
+        old, new, unknown = await self.heavy(weight, _changed, current, cls, change)
         self._expect_revision(strategy, new.metadata, current)
         self._keep_metadata(new.metadata, old.metadata)
         await self._prepare_update(ctx, strategy, new, old, subresource, weight)
         if subresource == "":
-            return await self._store_changed(ctx, strategy, current, new, old)
-        value = await self.heavy(weight, encode, new)
+            return await self._store_changed(ctx, strategy, current, new, old, unknown)
+        value = await self.heavy(weight, encode, new, unknown)
         if value == current.value:
             return None
         if ctx.dry_run:
@@ -278,7 +280,13 @@ class Pipeline:
         return splice(value, revision)
 
     async def _store_changed(
-        self, ctx: Context, strategy: Strategy, current: KeyValue, new: Any, old: Any
+        self,
+        ctx: Context,
+        strategy: Strategy,
+        current: KeyValue,
+        new: Any,
+        old: Any,
+        unknown: Foreign | None,
     ) -> bytes | None:
         """Write a changed object; it may allocate and release values by that."""
         resource, held = strategy.resource, {a.key for a in strategy.allocations(old)}
@@ -287,7 +295,7 @@ class Pipeline:
         taken: set[str] = set()
         while True:
             strategy.propose(new, taken)
-            value = await self.heavy(max(ctx.weight, len(current.value)), encode, new)
+            value = await self.heavy(max(ctx.weight, len(current.value)), encode, new, unknown)
             if value == current.value:
                 return None
             if ctx.dry_run:
@@ -386,7 +394,7 @@ class Pipeline:
             return splice(current.value, current.revision), plan.remove
         if plan.remove:
             return await self._remove(resource, current, obj, obj), True
-        value = encode(obj)
+        value = encode(obj, foreign.find(current.value, type(obj)))
         if value == current.value:
             return splice(value, current.revision), False
         async with _translated(resource, obj.metadata.name):
@@ -417,11 +425,12 @@ def _prepare_update(strategy: Strategy, new: Any, old: Any) -> None:
     strategy.default(new)
 
 
-def _changed(current: KeyValue, cls: type[Any], change: Change) -> tuple[Any, Any]:
-    """(the object as it is, what it is to become)."""
+def _changed(current: KeyValue, cls: type[Any], change: Change) -> tuple[Any, Any, Foreign | None]:
+    """(the object as it is, what it is to become, what of it this release does not know)."""
     base: Any = codec.decode(current.value, cls)
     base.metadata.resourceVersion = str(current.revision)
-    return codec.decode(current.value, cls), change(base)
+    unknown = foreign.find(current.value, cls)
+    return codec.decode(current.value, cls), change(base), unknown
 
 
 def _check(strategy: Strategy, obj: Any) -> None:
@@ -442,9 +451,12 @@ def _status_problems(strategy: Strategy, new: Any, old: Any) -> list[FieldError]
     return found + strategy.validate_status_update(new, old)
 
 
-def encode(obj: msgspec.Struct) -> bytes:
-    """The bytes to store; raises StatusError 413 when they are too many."""
+def encode(obj: msgspec.Struct, unknown: Foreign | None = None) -> bytes:
+    """The bytes to store, with what is not known of it; raises StatusError 413 when they are too
+    many."""
     value = codec.encode(obj)
+    if unknown is not None:
+        value = foreign.keep(value, unknown)
     if len(value) > OBJECT_MAX_BYTES:
         raise errors.too_large(f"Request entity too large: limit is {OBJECT_MAX_BYTES}")
     return value

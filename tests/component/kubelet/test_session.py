@@ -182,6 +182,19 @@ async def test_a_heartbeat_carries_the_newest_usage_once(
     assert usages == [2]
 
 
+async def test_what_a_newer_master_says_beyond_our_messages_is_passed_over(
+    master: Master, node: Node, stream: ControlStream
+) -> None:
+    new_field = b"\xc2\x3e\x03new"  # field 1000
+    assigned = ToNode(pod=node_v1_pb2.PodAssignment(pod=b"u1"))
+    assigned.pod.MergeFromString(new_field)
+    master.say.put_nowait(ToNode.FromString(new_field))
+    master.say.put_nowait(ToNode.FromString(assigned.SerializeToString() + new_field))
+    await master.until(lambda: node.assigned == ["u1"])
+    assert stream.connected
+    assert master.streams == 1
+
+
 async def test_what_is_assigned_and_removed_is_handed_on_in_order(
     master: Master, node: Node, stream: ControlStream
 ) -> None:

@@ -102,6 +102,8 @@ def gone(name: str) -> FromNode:
 
 
 HEARTBEAT = FromNode(heartbeat=node_v1_pb2.Heartbeat(usage=node_v1_pb2.NodeUsage(cpu_nanocores=1)))
+NEW_FIELD = b"\xc2\x3e\x03new"
+"""Field 1000 of any message, as a later release might have one: three bytes."""
 STATUS = FromNode(node=node_v1_pb2.NodeReport(status=b"{}"))
 
 
@@ -135,6 +137,17 @@ async def test_heartbeats_count_while_the_store_takes_no_reports(setup: Setup) -
         await asyncio.sleep(0)
     writing.cancel()
     assert setup.reports.stored == ["node", "gone a", "b"]
+
+
+async def test_what_a_newer_kubelet_says_beyond_our_messages_is_passed_over(setup: Setup) -> None:
+    stream = setup.hub.open("n1", NODE)
+    nested = report("a")
+    nested.pod.MergeFromString(NEW_FIELD)
+    newer = [FromNode.FromString(m.SerializeToString() + NEW_FIELD) for m in (HEARTBEAT, nested)]
+    await setup.read(stream, FromNode.FromString(NEW_FIELD), *newer)
+    assert set(stream.reports) == {"pod a"}
+    assert setup.hub.usage["n1"].cpu_nanocores == 1
+    assert setup.hub.is_current(stream)
 
 
 async def test_a_clock_that_is_set_makes_no_node_silent(setup: Setup) -> None:
