@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
+LOOK_SECONDS = 0.05
+PROC = Path("/proc")
 _PEM_KEY = re.compile(rb"-----BEGIN (?:EC )?PRIVATE KEY-----\n(.+?)\n")
 
 
@@ -52,6 +56,26 @@ class Canaries:
         """The same of the arguments and the environment of processes."""
         named = (Path(f"/proc/{pid}/{what}") for pid in pids for what in ("cmdline", "environ"))
         return self.in_files(named)
+
+
+@contextmanager
+def watching_processes(canaries: Canaries) -> Iterator[dict[str, list[str]]]:
+    """Search every process of this host, and of machines on it, many times a second until the end
+    of the block: what was found. A process that lives for milliseconds may be missed."""
+    found: dict[str, list[str]] = {}
+    over = Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):
+            found.update(canaries.in_processes(int(each.name) for each in PROC.glob("[0-9]*")))
+
+    watching = Thread(target=look)
+    watching.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watching.join()
 
 
 def _is_regular(file: Path) -> bool:

@@ -7,10 +7,12 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.canaries import Canaries, watching_processes
 from tests.machines.machines import TRACES, Machines
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
@@ -61,18 +63,41 @@ def before(machines: Machines, wheelhouse: Path) -> Iterator[dict[str, str]]:
     machines.run("m1", "systemctl enable --now etcd.service")
 
 
+@dataclass
+class Told:
+    """The tokens that nodes have joined by, and what has told them."""
+
+    tokens: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, list[str]] = field(default_factory=dict)
+    said: str = ""
+
+
 @pytest.fixture(scope="module")
-def installed(machines: Machines, before: dict[str, str]) -> Iterator[Machines]:
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture(scope="module")
+def installed(machines: Machines, before: dict[str, str], told: Told) -> Iterator[Machines]:
     """A master and two nodes, as the installer has made them."""
     assert before
     said = machines.run("m1", f"{INSTALL} master {WHEELS}", timeout_seconds=300)
     assert f"The master serves {URL}" in said
-    for name in NODES:
-        token = machines.run("m1", "wherry token create --uses 1")
-        machines.run(name, "umask 077; cat > /root/token", input=token)
-        said = machines.run(name, JOIN, timeout_seconds=300)
-        assert "The node is Ready" in said
+    canaries = Canaries()
+    with watching_processes(canaries) as told.processes:
+        for name in NODES:
+            told.tokens[name] = token = machines.run("m1", "wherry token create --uses 1")
+            canaries.add(f"token of {name}", secret_of(token).encode())
+            machines.run(name, "umask 077; cat > /root/token", input=token)
+            said = machines.run(name, JOIN, timeout_seconds=300)
+            assert "The node is Ready" in said
+            told.said += said
     yield machines
+
+
+def secret_of(token: str) -> str:
+    """The part of a token that nobody else may know."""
+    return token.strip().rpartition(".")[2]
 
 
 def api(machines: Machines, path: str) -> dict[str, object]:
@@ -126,6 +151,26 @@ def test_pods_run_and_a_service_leads_to_them(installed: Machines) -> None:
     address = service["spec"]["clusterIP"]  # type: ignore[index]
     answers = {installed.run("n1", f"curl -s --max-time 5 http://{address}/") for _ in range(20)}
     assert len(answers) == 3
+
+
+def test_no_token_is_an_argument_or_left_behind(installed: Machines, told: Told) -> None:
+    """Nobody but root on the node could have read it, and only where its user has put it."""
+    assert told.processes == {}
+    for name, token in told.tokens.items():
+        secret = secret_of(token)
+        assert secret not in told.said
+        places = "/etc /root /run /tmp /var/log /var/lib/wherry"
+        look = f"grep -rlsF -D skip -f - {places}; journalctl --no-pager -o cat | grep -cF -f -"
+        found = "".join(
+            installed.run(name, command, input=f"{secret}\n", check=False)
+            for command in look.split("; ")
+        )
+        assert found.split() == ["/root/token", "0"]
+        keys = installed.run(name, "find /var/lib/wherry /etc/wherry -type f -perm /077 | sort")
+        assert "pki" not in keys
+        assert "token" not in keys
+    keys = installed.run("m1", "find /var/lib/wherry/master -type f -perm /077")
+    assert keys == ""
 
 
 @pytest.mark.parametrize("name", UNITS)
