@@ -14,8 +14,6 @@ import logging
 import signal
 import threading
 import time
-import traceback
-from contextlib import suppress
 from types import FrameType
 
 log = logging.getLogger(__name__)
@@ -45,7 +43,7 @@ class StallWatch:
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self._begin()
         former = signal.signal(signal.SIGPROF, self._sample)
-        signal.setitimer(signal.ITIMER_PROF, SAMPLE_SECONDS, SAMPLE_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE_SECONDS)
         try:
             while True:
                 due = _now() + BEAT_SECONDS
@@ -65,7 +63,11 @@ class StallWatch:
         return time.clock_gettime(self._clock) - self._cpu_then
 
     def _sample(self, _: int, frame: FrameType | None) -> None:
-        """In the midst of a turn: where it is, if it is long already."""
+        """In the midst of a turn: where it is, if it is long already.
+
+        The next comes so long after this one has ended: on a machine where one takes longer than
+        that, samples would be interrupted by samples without end.
+        """
         spent = self._spent()
         if spent > LIMIT_SECONDS / 2 and not self._place:
             self._place = _place(frame)
@@ -73,6 +75,7 @@ class StallWatch:
             self._waiting = True
             self._since = _now() - spent
             self._loop.call_soon_threadsafe(self._next_turn)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE_SECONDS)
 
     def _next_turn(self) -> None:
         """The turn that was interrupted is over."""
@@ -97,10 +100,11 @@ def _now() -> float:
 
 def _place(frame: FrameType | None) -> str:
     """The innermost calls of ours, `file:line function`, the deepest first."""
-    found = []
-    with suppress(RuntimeError):
-        for entry in reversed(traceback.extract_stack(frame)):
-            at = max(entry.filename.rfind(ours) for ours in _OURS)
-            if at >= 0:
-                found.append(f"{entry.filename[at + 1 :]}:{entry.lineno} {entry.name}")
-    return " < ".join(found[:FRAMES])
+    found: list[str] = []
+    while frame is not None and len(found) < FRAMES:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        at = max(file.rfind(ours) for ours in _OURS)
+        if at >= 0:
+            found.append(f"{file[at + 1 :]}:{frame.f_lineno} {name}")
+        frame = frame.f_back
+    return " < ".join(found)

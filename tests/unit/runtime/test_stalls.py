@@ -7,10 +7,12 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator
+from types import FrameType
 
 import pytest
 
 from common.api.labels import parse
+from common.runtime import stalls
 from common.runtime.stalls import StallWatch
 
 
@@ -59,10 +61,7 @@ async def test_many_short_ones_are_none(watched: pytest.LogCaptureFixture) -> No
     """
     turns = []
     for _ in range(100):
-        start = time.thread_time()
-        while (spent := time.thread_time() - start) < 0.003:
-            pass
-        turns.append(round(spent * 1e3))
+        turns.append(round(_burn(0.003) * 1e3))
         await asyncio.sleep(0)
     await asyncio.sleep(0.1)
     long = [vars(record)["cpu_ms"] for record in held_up(watched)]
@@ -84,10 +83,37 @@ async def test_a_turn_that_waits_is_seen_when_the_beat_meets_it(
     assert found["cpu_ms"] < 50
 
 
+@pytest.mark.usefixtures("watched")
+async def test_samples_do_not_interrupt_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine one takes longer than the time between two."""
+    under_way = ended = 0
+
+    def slow(_: FrameType | None) -> str:
+        nonlocal under_way, ended
+        assert under_way == 0, "a sample was interrupted by another"
+        under_way += 1
+        _burn(5 * stalls.SAMPLE_SECONDS)
+        under_way -= 1
+        ended += 1
+        return "somewhere"
+
+    monkeypatch.setattr(stalls, "_place", slow)
+    _burn(0.3)
+    assert ended == 1
+
+
+def _burn(seconds: float) -> float:
+    """Take so much CPU time in one turn; how much it was in the end."""
+    start = time.thread_time()
+    while (spent := time.thread_time() - start) < seconds:
+        pass
+    return spent
+
+
 async def test_nothing_is_left_of_it(watch: StallWatch) -> None:
     task = asyncio.create_task(watch.run())
     await asyncio.sleep(0)
-    assert signal.getitimer(signal.ITIMER_PROF)[1] > 0
+    assert signal.getitimer(signal.ITIMER_PROF)[0] > 0
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
