@@ -25,7 +25,8 @@ from deploy.machine import observe
 from deploy.machine.observe import UnitState
 from deploy.machine.steps import Hands, StepFailed
 
-LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 300.0
+"""Units have as long to start."""
 POLL_SECONDS = 0.2
 KUBECONFIG = Path("/var/lib/wherry/master/admin.kubeconfig")
 NODE_PKI = Path("/var/lib/wherry/node/node-pki")

@@ -241,6 +241,11 @@ def test_what_is_waited_for(units: dict[str, UnitState], answer: str, line: str)
     assert verdict.has_failed == ("failed" in line or "again and again" in line)
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_install_waits_as_long_as_a_unit_may_take_to_start(name: str) -> None:
+    assert float(unit(name)["Service"]["TimeoutStartSec"]) == waiting.LIMIT_SECONDS
+
+
 def test_restarts_before_an_install_are_not_its_own() -> None:
     first = {"a": UP._replace(restarts=7)}
     now = {"a": UP._replace(active="activating", restarts=8)}
