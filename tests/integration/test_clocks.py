@@ -151,6 +151,7 @@ async def test_a_masters_clock_that_jumps_harms_nobody(cluster: Cluster) -> None
     assert "level=error" not in log
 
 
+@pytest.mark.full
 async def test_a_node_whose_clock_is_a_day_behind_is_told_and_joins_when_it_is_right(
     master: RunningMaster, wall_clock: WallClock, tmp_path: Path
 ) -> None:

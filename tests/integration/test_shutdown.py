@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.api.errors import StatusError
 from common.client.grpc import GrpcClient, channel
@@ -145,6 +146,16 @@ async def watch_over_grpc(master: RunningMaster, since: str) -> list[str]:
     return names
 
 
+async def watch_health(master: RunningMaster) -> list[str]:
+    """What gRPC's health has said until its proper end."""
+    credentials = grpc.ssl_channel_credentials(master.kubeconfig.ca_pem)
+    address = f"127.0.0.1:{master.script_port}"
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        names = health_pb2.HealthCheckResponse.ServingStatus
+        return [names.Name(answer.status) async for answer in watch]
+
+
 async def run_pod(master: RunningMaster) -> None:
     """A pod whose log can be followed."""
     made = master.admin().json("POST", PODS, POD)
@@ -168,6 +179,7 @@ async def test_streams_end_in_good_order_and_watches_go_on_where_they_were(
     ):
         assert await asyncio.to_thread(log.readline) == b"first\n"
         watched = asyncio.create_task(asyncio.to_thread(read_watch, watch))
+        health = asyncio.create_task(watch_health(master))
         scripted = asyncio.create_task(watch_over_grpc(master, since))
         stopping = Stopping(master)
         seconds = await asyncio.to_thread(stopping.run)
@@ -176,6 +188,7 @@ async def test_streams_end_in_good_order_and_watches_go_on_where_they_were(
         assert seconds < STOP_SECONDS
         assert log.read() == b"\nthe master is stopping\n"
         names, last = await asyncio.wait_for(watched, 10)
+        assert await asyncio.wait_for(health, 10) == ["SERVING", "NOT_SERVING"]
         of_script = await asyncio.wait_for(scripted, 10)
     await asyncio.to_thread(master.start)
     stored = {int(meta["resourceVersion"]): meta["name"] for meta in config_maps(master)}
@@ -191,19 +204,3 @@ async def test_streams_end_in_good_order_and_watches_go_on_where_they_were(
     assert "NodeNotReady" not in {event["reason"] for event in events}
     node.cancel()
     await asyncio.gather(node, return_exceptions=True)
-
-
-async def test_health_of_grpc_ends_with_not_serving(master: RunningMaster) -> None:
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    credentials = grpc.ssl_channel_credentials(master.kubeconfig.ca_pem)
-    address = f"127.0.0.1:{master.script_port}"
-    async with grpc.aio.secure_channel(address, credentials) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        seen = []
-        async for answer in stub.Watch(health_pb2.HealthCheckRequest()):
-            if not seen:
-                assert master.process is not None
-                master.process.send_signal(signal.SIGTERM)
-            seen.append(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
-    assert seen == ["SERVING", "NOT_SERVING"]
