@@ -41,12 +41,13 @@ class Canaries:
         return [n for n, forms in self._forms.items() if any(form in data for form in forms)]
 
     def in_files(self, files: Iterable[Path]) -> dict[str, list[str]]:
-        """The names of those that are in files, by file; one that is gone holds nothing."""
+        """The names of those that are in files, by file; one that is gone, or is the kernel's to
+        keep from root, holds nothing."""
         found: dict[str, list[str]] = {}
         for file in files:
             try:
                 names = self.in_data(file.read_bytes()) if _is_regular(file) else []
-            except (FileNotFoundError, ProcessLookupError):
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
             if names:
                 found[str(file)] = names
