@@ -94,12 +94,17 @@ programs_install() {                         # VENV WHEELHOUSE
 }
 
 # programs_run FORMER VENV WORD...: the programs that are current become those of VENV. Those of
-# FORMER, which were it, become it again when the others do not get ready.
+# FORMER, which were it, become it again when the others do not get ready; else those from before
+# go.
 programs_run() {
     local former=$1 venv=$2 result=0
     shift 2
     "$venv/bin/python" -I -m deploy.machine install --programs "$venv" "$@" || result=$?
-    [[ $result != 0 ]] || return 0
+    if [[ $result == 0 ]]; then
+        [[ -z $former || $former == "$venv" ]] ||
+            "$venv/bin/python" -I -m deploy.machine prune "$former" "$venv"
+        return
+    fi
     if [[ $result != 1 || -z $former || $former == "$venv" || $(current) != "$venv" ]]; then
         exit "$result"
     fi

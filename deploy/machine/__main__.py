@@ -2,7 +2,8 @@
 
 `check` and `begin` need no environment. The one changes nothing and prints what an install would
 do; the other changes nothing but the ledger and prints the packages to install. `install` runs in
-the environment that it is to make current. `uninstall` needs none either.
+the environment that it is to make current, and `prune` once that is Ready. `uninstall` needs none
+either.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from deploy.machine import observe, preview, undo, versions, wanted
 from deploy.machine.ledger import Ledger, LedgerError
 from deploy.machine.plan import Plan, plan, settled
 from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
-from deploy.machine.wanted import CURRENT, ETCD_FILES, TOKEN_FILE, Wanted
+from deploy.machine.wanted import ETCD_FILES, TOKEN_FILE, Wanted
 
 CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.pem")
 FORMER_CERTIFICATE = CERTIFICATE.with_name("node.crt")
@@ -65,6 +66,9 @@ def main() -> None:
             "--is-new", action="store_true", help="something was, or is to be, brought"
         )
         _add_roles(roles)
+    pruning = verbs.add_parser("prune", allow_abbrev=False, prog="deploy/install")
+    pruning.add_argument("kept", nargs="+", help="a version that stays")
+    pruning.set_defaults(run=prune)
     arguments = parser.parse_args()
     _guarded("deploy/install", lambda: arguments.run(arguments))
 
@@ -181,17 +185,18 @@ def install(arguments: argparse.Namespace) -> None:
     token = _token(arguments)
     ledger = _ledger(arguments, hands)
     want = _wanted(arguments, facts)
-    found = observe.found(hands, ledger, want)
-    made = plan(want, found, ledger)
+    made = plan(want, observe.found(hands, ledger, want), ledger)
     if not made.steps and not arguments.is_new:
         say(preview.NOTHING)
     carry_out(hands, made, token, say)
     _wait(arguments, want, hands, say)
-    former = found.links.get(CURRENT, "")
-    if former not in ("", arguments.programs):
-        versions.remove_former(hands, (former, arguments.programs), say)
     if arguments.role == "node":
         hands.do(Remove(TOKEN_FILE))  # it has done what it was for, also in an earlier run
+
+
+def prune(arguments: argparse.Namespace) -> None:
+    """Remove the versions that nobody goes back to. Raises StepFailed."""
+    versions.remove_former(Hands(), arguments.kept, Progress())
 
 
 def _ledger(arguments: argparse.Namespace, hands: Hands) -> Ledger:
