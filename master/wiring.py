@@ -37,18 +37,18 @@ from master.apiserver.auth.jointokens import JoinTokens
 from master.apiserver.auth.live import LiveCalls
 from master.apiserver.auth.trust import Trust
 from master.apiserver.local import LocalClient
-from master.apiserver.registry.binding import BindingSubresource
-from master.apiserver.registry.certificatesigningrequest import Approval
-from master.apiserver.registry.event import EventView
-from master.apiserver.registry.finalize import Finalize
-from master.apiserver.registry.lease import LeaseView
-from master.apiserver.registry.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context
-from master.apiserver.registry.scale import ScaleSubresource
-from master.apiserver.registry.strategies import strategies
+from master.apiserver.resources.apps.scale import ScaleSubresource
+from master.apiserver.resources.certificates.certificatesigningrequest import Approval
+from master.apiserver.resources.coordination.lease import LeaseView
+from master.apiserver.resources.core.event import EventView
+from master.apiserver.resources.core.namespace.finalize import Finalize
+from master.apiserver.resources.core.pod.binding import BindingSubresource
+from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
+from master.apiserver.resources.strategies import strategies
 from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.outflow import UNREAD_MAX_BYTES
 from master.apiserver.rest.paths import Paths

@@ -22,7 +22,7 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context, ListOptions
-from master.apiserver.registry.strategies import strategies
+from master.apiserver.resources.strategies import strategies
 from master.apiserver.rest import discovery, tables
 from master.apiserver.rest.openapi.documents import OpenAPI
 from master.storage.memory import MemoryStore
@@ -88,11 +88,11 @@ def test_the_page_works(tmp_path: Path) -> None:
     rules, registered = blocks("python")
     (tmp_path / "protos/example_v1.proto").write_text(message)
     (tmp_path / "master/apiserver/registry/boat.py").write_text(rules)
-    listing = tmp_path / "master/apiserver/registry/strategies.py"
+    listing = tmp_path / "master/apiserver/resources/strategies.py"
     text = listing.read_text()
     imported, lines = registered.split("\n\n", 1)
     text = text.replace("    return {strategy", f"{lines}    return {{strategy", 1)
-    first = "from master.apiserver.registry.certificatesigningrequest"
+    first = "from master.apiserver.resources.certificates.certificatesigningrequest"
     text = text.replace(first, f"{imported}\n{first}", 1)
     listing.write_text(text)
     run(tmp_path, "-m", "protos.codegen")

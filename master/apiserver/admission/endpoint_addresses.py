@@ -22,8 +22,8 @@ from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.types.core_v1 import Endpoints, NodeAddress
 from common.api.types.discovery_v1 import EndpointSlice
-from master.apiserver.registry.nodeaddresses import CALLS_FROM, CHECKED
 from master.apiserver.registry.request import Context
+from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM, CHECKED
 from master.storage.keys import registry_prefix
 from master.storage.watchcache import WatchCache
 

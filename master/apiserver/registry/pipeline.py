@@ -23,7 +23,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
-from master.apiserver.registry import deletion, door, statuswriters
+from master.apiserver.registry import deletion, door
 from master.apiserver.registry.bodies import NAMESPACE_MISMATCH
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.heavy import Heavy
@@ -33,6 +33,7 @@ from master.apiserver.registry.strategy import (
     validate_metadata,
     validate_metadata_update,
 )
+from master.apiserver.resources import statuswriters
 from master.storage import store as storage
 from master.storage.entry import with_resource_version as splice
 from master.storage.keys import InvalidKey, registry_key

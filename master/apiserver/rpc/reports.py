@@ -14,11 +14,11 @@ from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
-from master.apiserver.registry.node import NodeStrategy
-from master.apiserver.registry.nodeaddresses import CALLS_FROM
-from master.apiserver.registry.noderestriction import check_items, own_labels
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.resources.core.node.node import NodeStrategy
+from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM
+from master.apiserver.resources.core.node.noderestriction import check_items, own_labels
 from protos import node_v1_pb2
 
 LEASE_NAMESPACE = "kube-node-lease"

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import Container, Pod, PodSpec, SecurityContext
-from master.apiserver.registry.poddefaults import default_pod
+from master.apiserver.resources.core.pod.poddefaults import default_pod
 from node.kubelet import supported
 from tests.fakes.pods import container, pod
 

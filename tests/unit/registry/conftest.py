@@ -15,7 +15,7 @@ from common.api.types.core_v1 import Namespace, ServiceAccount
 from common.runtime.rng import SystemRng
 from master.apiserver.admission.build import admission
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.strategies import strategies
+from master.apiserver.resources.strategies import strategies
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache

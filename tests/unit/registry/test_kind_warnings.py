@@ -20,7 +20,7 @@ from common.runtime.clock import SystemClock
 from common.security import pairs
 from common.security.ca import CertificateAuthority
 from common.security.csr import make_key
-from master.apiserver.registry import podwarnings
+from master.apiserver.resources.core.pod import podwarnings
 from tests.unit.registry.conftest import STRATEGIES, Writer
 
 

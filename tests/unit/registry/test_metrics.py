@@ -11,11 +11,11 @@ from common.api.codec import json as codec
 from common.api.codec import protobuf
 from common.api.errors import StatusError
 from common.api.scheme import SCHEME
-from master.apiserver.registry.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import ListOptions
+from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from protos.node_v1_pb2 import NodeUsage
 from tests.unit.registry.test_pipeline_pods import create
 from tests.unit.registry.test_pod_defaults import pod

@@ -12,9 +12,9 @@ from common.api.codec import json as codec
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Node, Pod
 from common.security.identity import Identity
-from master.apiserver.registry.noderestriction import own_labels
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context
+from master.apiserver.resources.core.node.noderestriction import own_labels
 from master.apiserver.rpc.reports import Reports
 from protos import node_v1_pb2
 from tests.unit.registry.test_pipeline_pods import PODS

@@ -17,13 +17,13 @@ from common.api.types.apps_v1 import ControllerRevision
 from common.security.identity import Identity
 from master.apiserver.registry import bodies, patches
 from master.apiserver.registry.bodies import Body
-from master.apiserver.registry.event import EventView
 from master.apiserver.registry.patches import JSON_PATCH, MERGE, STRATEGIC
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context, Warnings
-from master.apiserver.registry.scale import ScaleSubresource
+from master.apiserver.resources.apps.scale import ScaleSubresource
+from master.apiserver.resources.core.event import EventView
 
 
 def resource(group: str, version: str, plural: str) -> Resource:

@@ -8,7 +8,7 @@ import pytest
 
 from common.api import errors
 from common.api.codec import json as codec
-from master.apiserver.registry.poddefaults import pull_policy
+from master.apiserver.resources.core.pod.poddefaults import pull_policy
 from tests.unit.registry.conftest import STRATEGIES, Writer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.api import errors
-from master.apiserver.registry.podupdate import validate_pod_update
+from master.apiserver.resources.core.pod.podupdate import validate_pod_update
 from tests.unit.registry.conftest import Writer
 from tests.unit.registry.test_pod_defaults import container, pod
 

@@ -14,12 +14,12 @@ from common.security.csr import make_key, make_request
 from common.security.identity import Identity
 from master.apiserver.registry import patches
 from master.apiserver.registry.bodies import Body
-from master.apiserver.registry.certificatesigningrequest import Approval
 from master.apiserver.registry.patches import MERGE
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context
+from master.apiserver.resources.certificates.certificatesigningrequest import Approval
 from tests.fakes.clock import FakeClock
 from tests.unit.registry.conftest import Writer
 from tests.unit.registry.test_patches import refused, resource

@@ -21,7 +21,7 @@ from common.api.types.core_v1 import (
     Volume,
 )
 from common.api.types.meta_v1 import ObjectMeta
-from master.apiserver.registry.lease import LeaseView
+from master.apiserver.resources.coordination.lease import LeaseView
 from master.controllers.volumeprotection import CLAIMS, VOLUMES, VolumeProtectionController
 from tests.unit.controllers.sim import Cluster
 from tests.unit.registry.conftest import STRATEGIES, Writer

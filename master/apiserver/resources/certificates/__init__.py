@@ -1,0 +1,1 @@
+"""Certificate signing requests: what may stand in one, and who approves it."""

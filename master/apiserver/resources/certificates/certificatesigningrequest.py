@@ -1,0 +1,124 @@
+"""Rules of CertificateSigningRequest, and its approval subresource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+
+from common.api import errors, names, times
+from common.api.codec import json as codec
+from common.api.errors import FieldError
+from common.api.resource import Resource
+from common.api.types.certificates_v1 import CertificateSigningRequest
+from common.runtime.clock import Clock
+from master.apiserver.registry import bodies
+from master.apiserver.registry.bodies import Body, Patcher
+from master.apiserver.registry.request import Context
+from master.apiserver.registry.strategy import Strategy, validate_metadata
+from master.apiserver.registry.subresource import Subresource
+from master.apiserver.resources.certificates import csrrules
+from master.storage.entry import with_resource_version
+
+Make = Callable[[CertificateSigningRequest], CertificateSigningRequest]
+"""What a request becomes of its present state."""
+
+
+class CertificateSigningRequestStrategy(Strategy):
+    """Who asks is recorded by admission; the spec never changes.
+
+    Requests go a day after their last change, as Kubernetes' cleaner removes those that wait for
+    so long: whoever has a join token could fill the store otherwise.
+    """
+
+    ttl_seconds: ClassVar[int | None] = 24 * 3600
+
+    def __init__(self, resource: Resource, *, clock: Clock) -> None:
+        super().__init__(resource)
+        self._clock = clock
+
+    def name_problems(self, name: str) -> list[str]:
+        """Any name that a path can have."""
+        return names.path_segment(name)
+
+    def validate(self, obj: CertificateSigningRequest) -> list[FieldError]:
+        """A signed request, a signer and usages are needed."""
+        return errors.first(csrrules.validate_spec(obj.spec))
+
+    def prepare_update(
+        self, new: CertificateSigningRequest, old: CertificateSigningRequest
+    ) -> None:
+        """Spec and status have been set by others."""
+        new.spec, new.status = old.spec, old.status
+
+    def prepare_status_update(
+        self, new: CertificateSigningRequest, old: CertificateSigningRequest
+    ) -> None:
+        """The signer's certificate and conditions; decisions are made elsewhere."""
+        super().prepare_status_update(new, old)
+        csrrules.keep_decisions(new, old)
+        now = times.to_time(self._clock.now())
+        new.status.conditions = csrrules.stamped(new.status.conditions, old.status.conditions, now)
+
+    def validate_status_update(
+        self, new: CertificateSigningRequest, old: CertificateSigningRequest
+    ) -> list[FieldError]:
+        """Conditions and a certificate that may be there; what is decided stays decided."""
+        return errors.first(csrrules.validate_status(new, old))
+
+
+class Approval(Subresource):
+    """certificatesigningrequests/approval: the conditions, Approved and Denied among them."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+        """The request itself."""
+        found = await self._pipeline.read(resource, namespace, name)
+        return with_resource_version(found.value, found.revision)
+
+    async def update(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
+    ) -> bytes:
+        """Take the metadata and the conditions of the body."""
+        obj = bodies.decode(ctx, body, CertificateSigningRequest, resource.api_version)
+        bodies.check_name(name, obj.metadata.name)
+        return await self._apply(ctx, resource, name, lambda _: obj)
+
+    async def patch(
+        self, ctx: Context, resource: Resource, namespace: str, name: str, patcher: Patcher
+    ) -> bytes:
+        """Take the metadata and the conditions that the patch makes."""
+
+        def make(current: CertificateSigningRequest) -> CertificateSigningRequest:
+            return bodies.patched(ctx, codec.encode(current), patcher, CertificateSigningRequest)
+
+        return await self._apply(ctx, resource, name, make)
+
+    async def _apply(self, ctx: Context, resource: Resource, name: str, make: Make) -> bytes:
+        """Change the request; raises StatusError 409 or 422."""
+        strategy = self._pipeline.strategy(resource)
+
+        def change(current: CertificateSigningRequest) -> CertificateSigningRequest:
+            wanted, now = make(current), times.to_time(self._pipeline.clock.now())
+            seen = wanted.metadata.resourceVersion
+            if seen not in ("", "0", current.metadata.resourceVersion):
+                raise errors.conflict(resource, name, errors.MODIFIED)
+            new = msgspec.structs.replace(
+                current,
+                metadata=msgspec.structs.replace(
+                    wanted.metadata, generation=current.metadata.generation
+                ),
+                status=msgspec.structs.replace(
+                    current.status,
+                    conditions=csrrules.stamped(
+                        wanted.status.conditions, current.status.conditions, now
+                    ),
+                ),
+            )
+            found = errors.first(validate_metadata(new.metadata, strategy))
+            found += errors.first(csrrules.validate_status(new, current))
+            if found:
+                raise errors.invalid_object(resource.group, resource.kind, name, found)
+            return new
+
+        return await self._pipeline.update(ctx, resource, "", name, change, subresource="approval")

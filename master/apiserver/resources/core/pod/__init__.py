@@ -1,0 +1,1 @@
+"""Pods and pod templates: the spec and what is in it, what may change, binding."""

@@ -1,0 +1,95 @@
+"""Rules of Secret. Source: https://kubernetes.io/docs/concepts/configuration/secret/"""
+
+from __future__ import annotations
+
+import msgspec
+
+from common.api import errors, names
+from common.api.errors import FieldError
+from common.api.types.core_v1 import Secret
+from common.security import pairs
+from master.apiserver.registry.strategy import Strategy
+from master.apiserver.resources.core.configmap import DATA_MAX_BYTES, IMMUTABLE
+
+OPAQUE = "Opaque"
+SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
+_DOCKER_KEYS = {
+    "kubernetes.io/dockercfg": ".dockercfg",
+    "kubernetes.io/dockerconfigjson": ".dockerconfigjson",
+}
+
+
+class SecretStrategy(Strategy):
+    """Bytes under keys; some types must have certain keys."""
+
+    def default(self, obj: Secret) -> None:
+        """Opaque; stringData is a way to write data, and is never stored."""
+        obj.type = obj.type or OPAQUE
+        if obj.stringData:
+            written = {key: text.encode() for key, text in obj.stringData.items()}
+            obj.data = {**obj.data, **written}
+            obj.stringData = {}
+
+    def prepare_update(self, new: Secret, old: Secret) -> None:
+        """An update that names no type means the old one."""
+        new.type = new.type or old.type
+        super().prepare_update(new, old)
+
+    def validate(self, obj: Secret) -> list[FieldError]:
+        """Keys that can be files, a mebibyte in all, what the type asks for."""
+        found = errors.first(
+            errors.invalid(f"data[{key}]", key, problem)
+            for key in obj.data
+            for problem in names.config_map_key(key)
+        )
+        if sum(len(value) for value in obj.data.values()) > DATA_MAX_BYTES:
+            found.append(errors.too_long("data", DATA_MAX_BYTES))
+        return found + _type_problems(obj)
+
+    def warnings(self, obj: Secret, old: Secret | None = None) -> list[str]:
+        """A certificate and a key that do not belong together."""
+        if obj.type != "kubernetes.io/tls":
+            return []
+        found = pairs.problem(obj.data.get("tls.crt", b""), obj.data.get("tls.key", b""))
+        return [found] if found else []
+
+    def validate_update(self, new: Secret, old: Secret) -> list[FieldError]:
+        """The type stays; once immutable, all of it does."""
+        found = []
+        if new.type != old.type:
+            found.append(errors.invalid("type", new.type, "field is immutable"))
+        if old.immutable and not new.immutable:
+            found.append(errors.forbidden("immutable", IMMUTABLE))
+        if old.immutable and new.data != old.data:
+            found.append(errors.forbidden("data", IMMUTABLE))
+        return found
+
+
+def _type_problems(obj: Secret) -> list[FieldError]:
+    match obj.type:
+        case "kubernetes.io/service-account-token":
+            if not obj.metadata.annotations.get(SERVICE_ACCOUNT_NAME):
+                return [errors.required(f"metadata.annotations[{SERVICE_ACCOUNT_NAME}]")]
+        case "kubernetes.io/dockercfg" | "kubernetes.io/dockerconfigjson":
+            return _docker_problems(obj, _DOCKER_KEYS[obj.type])
+        case "kubernetes.io/basic-auth":
+            if "username" not in obj.data and "password" not in obj.data:
+                return [errors.required("data[username]"), errors.required("data[password]")]
+        case "kubernetes.io/ssh-auth":
+            if not obj.data.get("ssh-privatekey"):
+                return [errors.required("data[ssh-privatekey]")]
+        case "kubernetes.io/tls":
+            missing = [key for key in ("tls.crt", "tls.key") if key not in obj.data]
+            return [errors.required(f"data[{key}]") for key in missing]
+    return []
+
+
+def _docker_problems(obj: Secret, key: str) -> list[FieldError]:
+    """Credentials of registries are a JSON object; the message does not repeat them."""
+    if key not in obj.data:
+        return [errors.required(f"data[{key}]")]
+    try:
+        msgspec.json.decode(obj.data[key], type=dict)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [errors.invalid(f"data[{key}]", "<secret contents redacted>", str(error))]
+    return []

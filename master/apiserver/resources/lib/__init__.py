@@ -1,0 +1,1 @@
+"""What the rules of several kinds are made of. No rule of one kind alone."""

@@ -1,0 +1,1 @@
+"""Usage of nodes and pods, which nobody stores."""
