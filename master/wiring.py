@@ -61,11 +61,11 @@ from master.apiserver.rpc.nodes import NodeService
 from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
 from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
-from master.controllers import kubeconfigs
 from master.controllers.base import ControllerRunner
+from master.controllers.certificates import kubeconfigs
+from master.controllers.namespaces.rootca import RootCaController
+from master.controllers.nodes.signsoflife import SignsOfLife
 from master.controllers.registry import ClusterFacts, controllers
-from master.controllers.rootca import RootCaController
-from master.controllers.signsoflife import SignsOfLife
 from master.pki.pki import Pki
 from master.pki.renewal import Renewable, RenewalLoop
 from master.pki.rotation import NodeState, Rotation

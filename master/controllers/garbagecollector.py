@@ -21,7 +21,7 @@ from common.client.commands import Command, Delete, Event, Patch, Requeue
 from common.client.events import reference
 from common.client.informer import Item
 from master.controllers.base import Reader, View
-from master.controllers.claims import set_owners
+from master.controllers.lib.claims import set_owners
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"

@@ -8,24 +8,24 @@ from typing import NoReturn, Protocol
 
 from common.security.ca import Leaf
 from master.controllers.base import Controller
-from master.controllers.csrsigning import CertificateSigningController
-from master.controllers.deployment import DeploymentController
-from master.controllers.endpoints import EndpointsController
-from master.controllers.endpointslice import EndpointSliceController
-from master.controllers.endpointslicemirroring import EndpointSliceMirroringController
+from master.controllers.certificates.csrsigning import CertificateSigningController
+from master.controllers.certificates.kubeconfigs import KubeconfigController
 from master.controllers.garbagecollector import GarbageCollector
-from master.controllers.kubeconfigs import KubeconfigController
-from master.controllers.kubernetesservice import KubernetesServiceController
-from master.controllers.namespace import NamespaceController
-from master.controllers.nodelifecycle import NodeLifecycleController
-from master.controllers.podgc import PodGarbageCollector
-from master.controllers.replicaset import ReplicaSetController
-from master.controllers.replicationcontroller import ReplicationControllerController
-from master.controllers.rootca import RootCaController
-from master.controllers.serviceaccount import ServiceAccountController
-from master.controllers.signsoflife import SignsOfLife
-from master.controllers.tainteviction import TaintEvictionController
+from master.controllers.namespaces.namespace import NamespaceController
+from master.controllers.namespaces.rootca import RootCaController
+from master.controllers.namespaces.serviceaccount import ServiceAccountController
+from master.controllers.nodes.nodelifecycle import NodeLifecycleController
+from master.controllers.nodes.podgc import PodGarbageCollector
+from master.controllers.nodes.signsoflife import SignsOfLife
+from master.controllers.nodes.tainteviction import TaintEvictionController
+from master.controllers.services.endpoints import EndpointsController
+from master.controllers.services.endpointslice import EndpointSliceController
+from master.controllers.services.endpointslicemirroring import EndpointSliceMirroringController
+from master.controllers.services.kubernetesservice import KubernetesServiceController
 from master.controllers.volumeprotection import VolumeProtectionController
+from master.controllers.workloads.deployment import DeploymentController
+from master.controllers.workloads.replicaset import ReplicaSetController
+from master.controllers.workloads.replicationcontroller import ReplicationControllerController
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from common.client.commands import Command
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer, Item
 from master.controllers.base import Controller, ControllerRunner, View
-from master.controllers.podgc import PodGarbageCollector
-from master.controllers.replicaset import ReplicaSetController
-from master.controllers.resources import NODES, PODS, REPLICA_SETS
+from master.controllers.lib.resources import NODES, PODS, REPLICA_SETS
+from master.controllers.nodes.podgc import PodGarbageCollector
+from master.controllers.workloads.replicaset import ReplicaSetController
 from tests.component.controllers.fakeapi import FakeApi
 from tests.fakes.clock import FakeClock
 from tests.fakes.rng import SeededRng

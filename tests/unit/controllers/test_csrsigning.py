@@ -25,7 +25,7 @@ from common.security.csr import (
     make_request,
 )
 from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
-from master.controllers.csrsigning import SIGNER, CertificateSigningController
+from master.controllers.certificates.csrsigning import SIGNER, CertificateSigningController
 from tests.unit.controllers.sim import Cluster
 
 AUTHORITY = CertificateAuthority.create("test", SystemClock())

@@ -15,10 +15,10 @@ from common.api.types.apps_v1 import (
 from common.api.types.core_v1 import Container, Pod, PodSpec, PodTemplateSpec
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
 from common.client.commands import Create, Patch, Requeue, Update
-from master.controllers import rollout
 from master.controllers.base import Failure
-from master.controllers.deployment import DeploymentController
-from master.controllers.replicaset import ReplicaSetController
+from master.controllers.workloads import rollout
+from master.controllers.workloads.deployment import DeploymentController
+from master.controllers.workloads.replicaset import ReplicaSetController
 from tests.unit.controllers.sim import Cluster
 
 KEY = "default/web"

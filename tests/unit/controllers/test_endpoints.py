@@ -14,13 +14,13 @@ from common.api.types.core_v1 import Endpoints, Pod, Service
 from common.api.types.discovery_v1 import Endpoint, EndpointPort, EndpointSlice
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Create, Delete, Update
-from master.controllers import endpointslices
-from master.controllers.endpoints import EndpointsController
-from master.controllers.endpointslice import EndpointSliceController
-from master.controllers.endpointslicemirroring import EndpointSliceMirroringController
-from master.controllers.endpointslices import plan
-from master.controllers.kubernetesservice import KEY, KubernetesServiceController
-from master.controllers.services import backends
+from master.controllers.services import endpointslices
+from master.controllers.services.endpoints import EndpointsController
+from master.controllers.services.endpointslice import EndpointSliceController
+from master.controllers.services.endpointslicemirroring import EndpointSliceMirroringController
+from master.controllers.services.endpointslices import plan
+from master.controllers.services.kubernetesservice import KEY, KubernetesServiceController
+from master.controllers.services.services import backends
 from tests.examples import examples
 from tests.unit.controllers.sim import Cluster
 

@@ -13,7 +13,7 @@ from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority, serial_of
 from common.security.csr import make_key, make_request
 from common.security.kubeconfigs import NAME_PREFIX, NAMESPACE, SERIAL, SIGNER
-from master.controllers.kubeconfigs import MASTERS, KubeconfigController
+from master.controllers.certificates.kubeconfigs import MASTERS, KubeconfigController
 from tests.unit.controllers.sim import Cluster
 
 AUTHORITY = CertificateAuthority.create("test", SystemClock())

@@ -23,11 +23,11 @@ from common.api.types.core_v1 import (
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Create, Delete, Update
 from master import controllers as room
-from master.controllers.namespace import NamespaceController
+from master.controllers.namespaces.namespace import NamespaceController
+from master.controllers.namespaces.rootca import RootCaController
+from master.controllers.namespaces.serviceaccount import ServiceAccountController
+from master.controllers.nodes.signsoflife import SignsOfLife
 from master.controllers.registry import ClusterFacts, controllers
-from master.controllers.rootca import RootCaController
-from master.controllers.serviceaccount import ServiceAccountController
-from master.controllers.signsoflife import SignsOfLife
 from tests.unit.controllers.sim import Cluster
 
 CONTROLLER = ("name", "watches", "keys", "reconcile")

@@ -23,10 +23,10 @@ from common.api.types.core_v1 import (
 )
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Delete, Requeue
-from master.controllers.nodelifecycle import GRACE_SECONDS, LEASES, NodeLifecycleController
-from master.controllers.podgc import KEY, PodGarbageCollector
-from master.controllers.signsoflife import SignsOfLife
-from master.controllers.tainteviction import TaintEvictionController
+from master.controllers.nodes.nodelifecycle import GRACE_SECONDS, LEASES, NodeLifecycleController
+from master.controllers.nodes.podgc import KEY, PodGarbageCollector
+from master.controllers.nodes.signsoflife import SignsOfLife
+from master.controllers.nodes.tainteviction import TaintEvictionController
 from tests.unit.controllers.sim import Cluster
 
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
@@ -283,7 +283,7 @@ def test_pods_that_nobody_will_end_are_deleted() -> None:
 def test_the_oldest_finished_pods_go_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("master.controllers.podgc.FINISHED_MAX", 2)
+    monkeypatch.setattr("master.controllers.nodes.podgc.FINISHED_MAX", 2)
     nodes = Nodes(1)
     for number in range(4):
         meta = ObjectMeta(name=f"p{number}", namespace="default")

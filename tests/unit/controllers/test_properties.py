@@ -8,9 +8,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from common.api.types.apps_v1 import Deployment, ReplicaSet
 from common.api.types.core_v1 import Container, Pod
-from master.controllers import pods, rollout
-from master.controllers.deployment import DeploymentController
-from master.controllers.replicaset import ReplicaSetController
+from master.controllers.lib import pods
+from master.controllers.workloads import rollout
+from master.controllers.workloads.deployment import DeploymentController
+from master.controllers.workloads.replicaset import ReplicaSetController
 from tests.examples import examples
 from tests.unit.controllers.sim import Cluster
 from tests.unit.controllers.test_deployment import KEY, deployment

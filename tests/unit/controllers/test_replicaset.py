@@ -19,9 +19,9 @@ from common.api.types.core_v1 import (
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
 from common.client.commands import Create, Delete, Event, Patch, Requeue, Update
 from master.controllers.base import Failure
-from master.controllers.replicas import FAILURES
-from master.controllers.replicaset import ReplicaSetController
-from master.controllers.replicationcontroller import ReplicationControllerController
+from master.controllers.workloads.replicas import FAILURES
+from master.controllers.workloads.replicaset import ReplicaSetController
+from master.controllers.workloads.replicationcontroller import ReplicationControllerController
 from tests.unit.controllers.sim import Cluster
 
 RS = ReplicaSetController()

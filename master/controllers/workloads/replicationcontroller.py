@@ -15,8 +15,8 @@ from common.api.types.core_v1 import (
     ReplicationController,
     ReplicationControllerCondition,
 )
-from master.controllers.replicas import Owner, ReplicasController
-from master.controllers.resources import REPLICATION_CONTROLLERS
+from master.controllers.lib.resources import REPLICATION_CONTROLLERS
+from master.controllers.workloads.replicas import Owner, ReplicasController
 
 
 class ReplicationControllerController(ReplicasController):

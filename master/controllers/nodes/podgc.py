@@ -17,7 +17,7 @@ from common.api.types.core_v1 import Node, Pod, PodCondition
 from common.client.commands import Command, Delete, Patch, Requeue
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.resources import PODS
+from master.controllers.lib.resources import PODS
 
 KEY = "pods"
 """All pods are looked at together: the limit of finished ones is of the cluster."""

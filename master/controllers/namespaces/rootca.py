@@ -15,8 +15,8 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Create, Update
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.namespaces import active, namespace_of
-from master.controllers.resources import CONFIG_MAPS
+from master.controllers.lib.namespaces import active, namespace_of
+from master.controllers.lib.resources import CONFIG_MAPS
 
 NAME = "kube-root-ca.crt"
 

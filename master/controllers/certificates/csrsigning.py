@@ -35,8 +35,7 @@ from common.security.csr import (
 )
 from common.security.tokens import NAME_PREFIX, NAMESPACE, USED_BY, USES
 from master.controllers.base import View
-from master.controllers.resources import NODES, SECRETS
-from master.controllers.signingrequests import (
+from master.controllers.certificates.signingrequests import (
     REQUESTS,
     Refusal,
     Signatures,
@@ -44,6 +43,7 @@ from master.controllers.signingrequests import (
     decided,
     store,
 )
+from master.controllers.lib.resources import NODES, SECRETS
 
 SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 REFUSAL = Refusal(SIGNER, "NodeRequestRefused")

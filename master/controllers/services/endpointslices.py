@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from common.api.codec import json as codec
 from common.api.types.discovery_v1 import Endpoint, EndpointPort, EndpointSlice
 from common.client.commands import Command, Create, Delete, Update
-from master.controllers.resources import ENDPOINT_SLICES
+from master.controllers.lib.resources import ENDPOINT_SLICES
 
 SERVICE_NAME = "kubernetes.io/service-name"
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"

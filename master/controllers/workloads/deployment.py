@@ -19,9 +19,10 @@ from common.api.types.core_v1 import Pod
 from common.client.commands import Command, Create, Delete, Event, Patch, Requeue, Update
 from common.client.events import reference
 from common.client.informer import Item
-from master.controllers import claims, progress, revisions, rollout
 from master.controllers.base import View
-from master.controllers.resources import DEPLOYMENTS, REPLICA_SETS
+from master.controllers.lib import claims
+from master.controllers.lib.resources import DEPLOYMENTS, REPLICA_SETS
+from master.controllers.workloads import progress, revisions, rollout
 
 
 class DeploymentController:

@@ -36,8 +36,7 @@ from common.security.kubeconfigs import (
 )
 from common.security.validity import validity
 from master.controllers.base import View
-from master.controllers.resources import SECRETS
-from master.controllers.signingrequests import (
+from master.controllers.certificates.signingrequests import (
     REQUESTS,
     Refusal,
     Signatures,
@@ -45,6 +44,7 @@ from master.controllers.signingrequests import (
     decided,
     store,
 )
+from master.controllers.lib.resources import SECRETS
 
 MASTERS = "system:masters"
 REFUSAL = Refusal(SIGNER, "KubeconfigRefused")

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from common.api import labels
 from common.api.resource import Resource
 from common.api.types.apps_v1 import ReplicaSet, ReplicaSetCondition
-from master.controllers.replicas import Counts, Owner, ReplicasController
-from master.controllers.resources import REPLICA_SETS
+from master.controllers.lib.resources import REPLICA_SETS
+from master.controllers.workloads.replicas import Counts, Owner, ReplicasController
 
 
 class ReplicaSetController(ReplicasController):

@@ -22,10 +22,16 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Delete
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.endpointslices import MANAGED_BY, SERVICE_NAME, SKIP_MIRROR, Group, plan
-from master.controllers.pods import controller_reference
-from master.controllers.resources import ENDPOINT_SLICES
-from master.controllers.services import has_selector
+from master.controllers.lib.pods import controller_reference
+from master.controllers.lib.resources import ENDPOINT_SLICES
+from master.controllers.services.endpointslices import (
+    MANAGED_BY,
+    SERVICE_NAME,
+    SKIP_MIRROR,
+    Group,
+    plan,
+)
+from master.controllers.services.services import has_selector
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 LEADER = "control-plane.alpha.kubernetes.io/leader"

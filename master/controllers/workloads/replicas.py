@@ -24,9 +24,9 @@ from common.client.commands import Command, Create, Delete, Event, Requeue, Upda
 from common.client.events import reference
 from common.client.informer import Item
 from common.runtime.backoff import Backoff
-from master.controllers import claims, pods
 from master.controllers.base import CREATED, Failure, View
-from master.controllers.resources import PODS
+from master.controllers.lib import claims, pods
+from master.controllers.lib.resources import PODS
 
 BURST_REPLICAS = 500
 FAILURES = "wherry.io/failures"

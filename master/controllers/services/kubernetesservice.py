@@ -28,8 +28,8 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Create, Update
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.endpointslices import SERVICE_NAME, SKIP_MIRROR
-from master.controllers.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
+from master.controllers.lib.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
+from master.controllers.services.endpointslices import SERVICE_NAME, SKIP_MIRROR
 
 NAMESPACE, NAME, PORT, PORT_NAME = "default", "kubernetes", 443, "https"
 KEY = f"{NAMESPACE}/{NAME}"

@@ -20,7 +20,7 @@ from common.client.commands import Command, Delete, Event, Patch, Requeue
 from common.client.events import reference
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.resources import PODS
+from master.controllers.lib.resources import PODS
 
 FOREVER = float("inf")
 STAMP_SECONDS = 1.0

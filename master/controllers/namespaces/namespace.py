@@ -15,9 +15,9 @@ from common.api.resource import Resource
 from common.api.types.core_v1 import Namespace, NamespaceCondition
 from common.client.commands import Command, Delete, Update
 from common.client.informer import Item
-from master.controllers import deletionstatus
 from master.controllers.base import View
-from master.controllers.resources import NAMESPACES, PODS
+from master.controllers.lib.resources import NAMESPACES, PODS
+from master.controllers.namespaces import deletionstatus
 
 FINALIZER = "kubernetes"
 

@@ -25,8 +25,8 @@ from common.client.commands import Command, Event, Patch, Requeue
 from common.client.events import reference
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.resources import NODES, PODS
-from master.controllers.signsoflife import SignsOfLife
+from master.controllers.lib.resources import NODES, PODS
+from master.controllers.nodes.signsoflife import SignsOfLife
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"

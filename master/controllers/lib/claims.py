@@ -15,7 +15,7 @@ from common.api.types.meta_v1 import ObjectMeta, OwnerReference, PartialObjectMe
 from common.client.commands import Command, Patch
 from common.client.informer import Item
 from master.controllers.base import Reader
-from master.controllers.pods import controller_reference
+from master.controllers.lib.pods import controller_reference
 
 
 class Claims(NamedTuple):

@@ -25,8 +25,14 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command, Create, Delete, Update
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.resources import ENDPOINTS
-from master.controllers.services import HEADLESS, Backend, backends, has_selector, service_keys
+from master.controllers.lib.resources import ENDPOINTS
+from master.controllers.services.services import (
+    HEADLESS,
+    Backend,
+    backends,
+    has_selector,
+    service_keys,
+)
 
 ADDRESSES_MAX = 1000
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"

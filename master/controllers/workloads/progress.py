@@ -16,7 +16,7 @@ from common.api.types.apps_v1 import (
     DeploymentStatus,
     ReplicaSet,
 )
-from master.controllers import rollout
+from master.controllers.workloads import rollout
 
 Conditions = tuple[DeploymentCondition, ...]
 

@@ -22,9 +22,15 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command
 from common.client.informer import Item
 from master.controllers.base import View
-from master.controllers.endpointslices import MANAGED_BY, SERVICE_NAME, Group, Ports, plan
-from master.controllers.pods import controller_reference
-from master.controllers.services import HEADLESS, Backend, backends, has_selector, service_keys
+from master.controllers.lib.pods import controller_reference
+from master.controllers.services.endpointslices import MANAGED_BY, SERVICE_NAME, Group, Ports, plan
+from master.controllers.services.services import (
+    HEADLESS,
+    Backend,
+    backends,
+    has_selector,
+    service_keys,
+)
 
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS_LABEL = "service.kubernetes.io/headless"

@@ -14,8 +14,9 @@ from common.api import integers
 from common.api.types.apps_v1 import Deployment, ReplicaSet, ReplicaSetSpec
 from common.api.types.core_v1 import PodTemplateSpec
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
-from master.controllers import pods, rollout
-from master.controllers.resources import DEPLOYMENTS
+from master.controllers.lib import pods
+from master.controllers.lib.resources import DEPLOYMENTS
+from master.controllers.workloads import rollout
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

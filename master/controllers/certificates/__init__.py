@@ -1,0 +1,1 @@
+"""Signs client certificates of nodes and kubeconfigs."""

@@ -1,0 +1,1 @@
+"""What several controllers ask. Pure, and of no controller alone."""

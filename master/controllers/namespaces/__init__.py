@@ -1,0 +1,1 @@
+"""What every namespace has, and how one ends."""

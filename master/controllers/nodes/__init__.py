@@ -1,0 +1,1 @@
+"""Nodes that are lost or tainted, and the pods on them."""
