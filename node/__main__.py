@@ -37,16 +37,16 @@ from node import addresses
 from node import config as configuration
 from node.addresses import AddressChanged
 from node.config import KubeletConfig
-from node.kubelet import stats as usage
-from node.kubelet.env import HostFacts
-from node.kubelet.executor import Tools
+from node.kubelet.effects.executor import Tools
+from node.kubelet.effects.processes import PidfdProcesses
 from node.kubelet.kubelet import Kubelet
-from node.kubelet.memory import MESSAGE_MAX
+from node.kubelet.machine import stats as usage
+from node.kubelet.machine.node_status import Machine, capacity
 from node.kubelet.node_logs import LogServer
-from node.kubelet.node_status import Machine, capacity
-from node.kubelet.processes import PidfdProcesses
-from node.kubelet.sandboxes import NodeFiles, resolver_for_pods
-from node.kubelet.volumes import Volumes
+from node.kubelet.pod.env import HostFacts
+from node.kubelet.pod.memory import MESSAGE_MAX
+from node.kubelet.pod.sandboxes import NodeFiles, resolver_for_pods
+from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.network.keeper import NetworkKeeper
 from node.network.routes import Network, Peer, PodNetwork

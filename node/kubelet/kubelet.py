@@ -13,13 +13,13 @@ from common.api.codec import json as codec
 from common.api.types.core_v1 import Pod, PodSpec
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import sleep_or_event
-from node.kubelet import leftovers
-from node.kubelet.executor import Tools
-from node.kubelet.leftovers import NOBODY, Leftovers
-from node.kubelet.memory import Observed
-from node.kubelet.node_status import Machine, node, node_status
+from node.kubelet.effects import leftovers
+from node.kubelet.effects.executor import Tools
+from node.kubelet.effects.leftovers import NOBODY, Leftovers
+from node.kubelet.machine.node_status import Machine, node, node_status
+from node.kubelet.machine.stats import Stats
+from node.kubelet.pod.memory import Observed
 from node.kubelet.pod_worker import PodWorker
-from node.kubelet.stats import Stats
 from node.runtime.base import ContainerStatus, ImageStatus, RuntimeFailure
 from protos import node_v1_pb2
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from common.api import errors
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
-from node.kubelet import logs
 from node.kubelet.kubelet import Kubelet
-from node.kubelet.logs import LogQuery
+from node.kubelet.streams import logs
+from node.kubelet.streams.logs import LogQuery
 from protos import node_v1_pb2
 
 

@@ -13,19 +13,20 @@ from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
 from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
-from node.kubelet import hooks, lifecycle, planner, probing, supported, volumes
-from node.kubelet.env import Config
-from node.kubelet.executor import Executor, Tools
-from node.kubelet.memory import Moment, Observed, PodMemory
-from node.kubelet.prober import Prober
-from node.kubelet.processes import Stop
-from node.kubelet.status import (
+from node.kubelet.effects.executor import Executor, Tools
+from node.kubelet.effects.processes import Stop
+from node.kubelet.pod import hooks, lifecycle, planner, probing, supported
+from node.kubelet.pod.env import Config
+from node.kubelet.pod.memory import Moment, Observed, PodMemory
+from node.kubelet.pod.status import (
     Findings,
     back_offs,
     is_overwritten,
     pod_status,
     reported_lost,
 )
+from node.kubelet.probes.prober import Prober
+from node.kubelet.volumes import volumes
 from node.runtime.base import ID_SCHEME, ContainerStatus, RuntimeFailure, SandboxFailed
 from protos import node_v1_pb2
 

@@ -9,13 +9,13 @@ from typing import Any
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Pod, PodStatus
 from common.runtime.offload import Offload
-from node.kubelet.executor import Tools
+from node.kubelet.effects.executor import Tools
+from node.kubelet.effects.processes import Stop
 from node.kubelet.kubelet import Kubelet
-from node.kubelet.node_status import Machine, capacity
-from node.kubelet.processes import Stop
-from node.kubelet.sandboxes import NodeFiles
-from node.kubelet.stats import Stats
-from node.kubelet.volumes import Volumes
+from node.kubelet.machine.node_status import Machine, capacity
+from node.kubelet.machine.stats import Stats
+from node.kubelet.pod.sandboxes import NodeFiles
+from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.runtime.base import ContainerStatus
 from node.runtime.fake import FakeRuntime

@@ -14,7 +14,7 @@ def main() -> None:
     atheris = importlib.import_module("atheris")
     name = sys.argv.pop(1)
     with atheris.instrument_imports(
-        include=["common.api", "master.apiserver", "node.kubelet.logs"]
+        include=["common.api", "master.apiserver", "node.kubelet.streams.logs"]
     ):
         targets = importlib.import_module("tests.fuzz.targets").TARGETS
     atheris.Setup(sys.argv, targets[name])

@@ -29,7 +29,7 @@ from master.apiserver.registry.patches import patcher
 from master.apiserver.registry.reads import decode_token
 from master.apiserver.rest import requestinfo
 from master.apiserver.rpc import intake
-from node.kubelet.logs import LogQuery, Reader
+from node.kubelet.streams.logs import LogQuery, Reader
 from protos import node_v1_pb2
 from tests.fuzz.grammar import Grammar, seed_of
 from tests.fuzz.messages import Messages

@@ -84,7 +84,7 @@ def test_public_names_have_docstrings(path: Path) -> None:
 
 def test_reconcilers_are_synchronous() -> None:
     """Decide, then do: no reconcile and no plan may wait."""
-    for path in [*tracked("master/controllers/*.py"), *tracked("node/kubelet/planner.py")]:
+    for path in [*tracked("master/controllers/*.py"), *tracked("node/kubelet/pod/planner.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.AsyncFunctionDef):
                 assert node.name not in ("reconcile", "plan", "keys"), f"{path}: {node.name}"

@@ -10,7 +10,7 @@ import pytest
 
 from common.api.errors import StatusError
 from node.kubelet.node_logs import LogServer
-from node.kubelet.volumes import Volumes
+from node.kubelet.volumes.volumes import Volumes
 from protos import node_v1_pb2
 from tests.fakes.kubelet import FakeNode
 from tests.fakes.pods import UID, container, pod

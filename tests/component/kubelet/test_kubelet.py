@@ -10,7 +10,7 @@ import pytest
 from common.api import conditions, times
 from common.api.codec import json as codec
 from common.api.types.core_v1 import NodeStatus, Secret
-from node.kubelet import volumes
+from node.kubelet.volumes import volumes
 from node.runtime.base import ImagePullFailed, RuntimeUnavailable
 from node.runtime.fake import Program
 from protos import node_v1_pb2
@@ -838,7 +838,7 @@ async def test_a_container_whose_image_changes_is_made_anew(node: FakeNode, poli
 async def test_a_runtime_that_is_away_for_an_image_is_one_line_of_the_log(
     node: FakeNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("WARNING", "node.kubelet.executor")
+    caplog.set_level("WARNING", "node.kubelet.effects.executor")
     node.runtime.image_status = away  # type: ignore[method-assign]
     await node.assign(pod())
     [line] = caplog.records

@@ -15,7 +15,7 @@ from common.api.types.core_v1 import Pod, PodStatus
 from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
 from node.files.removal import remove_tree
-from node.kubelet.processes import PidfdProcesses
+from node.kubelet.effects.processes import PidfdProcesses
 from node.network.sandbox import NamespaceSandbox
 from node.probes.network import NetworkChecks
 from node.runtime.base import ContainerStatus

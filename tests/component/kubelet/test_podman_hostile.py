@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from common.api.codec import json as codec
-from node.kubelet import logs
-from node.kubelet.logs import LogQuery
+from node.kubelet.streams import logs
+from node.kubelet.streams.logs import LogQuery
 from node.runtime.podman_json import LOG_MAX_BYTES
 from protos import node_v1_pb2
 from tests.component.kubelet.test_podman import WAIT_SECONDS, RealNode, log_of, node

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.kubelet.logs import LogQuery, Reader
+from node.kubelet.streams.logs import LogQuery, Reader
 from node.runtime import base, podman_json
 from node.runtime.base import ImageNotFound, Mount
 from node.runtime.podman import PodmanRuntime

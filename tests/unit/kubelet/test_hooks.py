@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import LifecycleHandler, Pod
-from node.kubelet import hook_runner, hooks
-from node.kubelet.memory import PodMemory
+from node.kubelet.effects import hook_runner
+from node.kubelet.pod import hooks
+from node.kubelet.pod.memory import PodMemory
 from node.probes.base import HttpAnswer, HttpRequest, PlainHttp
 from node.runtime.fake import FakeRuntime
 from tests.fakes.checks import FakeChecks

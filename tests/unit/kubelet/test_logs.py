@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
-from node.kubelet import logs
-from node.kubelet.logs import LogQuery, Reader
+from node.kubelet.streams import logs
+from node.kubelet.streams.logs import LogQuery, Reader
 from tests.examples import examples
 
 ALL = LogQuery(follow=False, timestamps=False, tail_lines=-1, since_ms=0, limit_bytes=0)

@@ -9,10 +9,12 @@ import pytest
 
 from common.api import conditions
 from node.files.regular import open_regular
-from node.kubelet import lifecycle, node_status, termination
-from node.kubelet.lifecycle import PHASES, UnknownTransition
-from node.kubelet.memory import PodMemory, StartFailure, Stop
-from node.kubelet.node_status import Machine, parse_capacity
+from node.kubelet.effects import termination
+from node.kubelet.machine import node_status
+from node.kubelet.machine.node_status import Machine, parse_capacity
+from node.kubelet.pod import lifecycle
+from node.kubelet.pod.lifecycle import PHASES, UnknownTransition
+from node.kubelet.pod.memory import PodMemory, StartFailure, Stop
 from node.network.ipam import AddressPool, NoAddress
 from node.runtime.base import ImageStatus
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from common.api.types.core_v1 import Pod
-from node.kubelet import planner
-from node.kubelet.memory import (
+from node.kubelet.pod import planner
+from node.kubelet.pod.memory import (
     Ensured,
     Key,
     Moment,

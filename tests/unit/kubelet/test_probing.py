@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.api.types.core_v1 import Container, Pod, Probe
-from node.kubelet import handlers, probing
-from node.kubelet.memory import Key, PodMemory, ProbeKind, ProbeState, Stop
+from node.kubelet.pod import handlers, probing
+from node.kubelet.pod.memory import Key, PodMemory, ProbeKind, ProbeState, Stop
 from tests.fakes.pods import container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)

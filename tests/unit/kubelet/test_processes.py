@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from node.kubelet import processes
-from node.kubelet.processes import PidfdProcesses
+from node.kubelet.effects import processes
+from node.kubelet.effects.processes import PidfdProcesses
 from node.runtime.base import ContainerStatus
 from tests.fakes.pods import ran
 

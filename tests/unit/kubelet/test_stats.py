@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from node.kubelet import stats
-from node.kubelet.stats import Stats
+from node.kubelet.machine import stats
+from node.kubelet.machine.stats import Stats
 from protos import node_v1_pb2
 from tests.fakes.pods import UID, ran
 

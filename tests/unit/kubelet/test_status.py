@@ -7,8 +7,8 @@ import pytest
 
 from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
-from node.kubelet.memory import Observed, PodMemory, StartFailure
-from node.kubelet.status import Findings, pod_status, reported_lost
+from node.kubelet.pod.memory import Observed, PodMemory, StartFailure
+from node.kubelet.pod.status import Findings, pod_status, reported_lost
 from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import ConfigMap, Pod, Secret
-from node.kubelet import volumes
-from node.kubelet.env import Config
-from node.kubelet.texts import ConfigError
-from node.kubelet.volumes import Volumes, publish
+from node.kubelet.pod.env import Config
+from node.kubelet.pod.texts import ConfigError
+from node.kubelet.volumes import volumes
+from node.kubelet.volumes.volumes import Volumes, publish
 from tests.fakes import hostile_pod
 from tests.fakes.pods import HOST, UID, container, pod
 

@@ -19,7 +19,7 @@ from common.api.types.core_v1 import (
     SecurityContext,
     Volume,
 )
-from node.kubelet.status import Findings
+from node.kubelet.pod.status import Findings
 
 POD = frozenset(
     {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from common.api.types.core_v1 import Container, LifecycleHandler, Pod, PodStatus
-from node.kubelet.memory import Observed, PodMemory
+from node.kubelet.pod.memory import Observed, PodMemory
 from node.runtime.base import ContainerStatus, uri
 
 HookKind = Literal["postStart", "preStop"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common.api.types.core_v1 import Container, Pod, PodStatus, Probe
-from node.kubelet import hooks
-from node.kubelet.memory import Key, Observed, PodMemory, ProbeKind, ProbeResult, ProbeState
+from node.kubelet.pod import hooks
+from node.kubelet.pod.memory import Key, Observed, PodMemory, ProbeKind, ProbeResult, ProbeState
 from node.runtime.base import ContainerStatus, uri
 
 FATAL_KINDS: tuple[ProbeKind, ...] = ("liveness", "startup")

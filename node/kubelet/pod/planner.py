@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
-from node.kubelet import eviction, hooks, probing
-from node.kubelet.memory import (
+from node.kubelet.pod import eviction, hooks, probing
+from node.kubelet.pod.memory import (
     STABLE_SECONDS,
     Moment,
     Observed,

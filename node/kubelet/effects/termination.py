@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.api import times
 from node.files.regular import open_regular
-from node.kubelet import logs
+from node.kubelet.streams import logs
 from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX_BYTES = 4096

@@ -25,9 +25,9 @@ from common.api.types.core_v1 import (
     PodStatus,
 )
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
-from node.kubelet import hooks, lifecycle, probing
-from node.kubelet.memory import Observed, PodMemory
-from node.kubelet.planner import (
+from node.kubelet.pod import hooks, lifecycle, probing
+from node.kubelet.pod.memory import Observed, PodMemory
+from node.kubelet.pod.planner import (
     any_started,
     is_ending,
     restart_wait_seconds,

@@ -18,16 +18,17 @@ from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from node.files.removal import remove_tree
-from node.kubelet import eviction, hook_runner, hooks, planner, pullsecrets, termination
-from node.kubelet.containers import Surroundings, container_spec, log_path
-from node.kubelet.env import Config, HostFacts
-from node.kubelet.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
-from node.kubelet.planner import Step
-from node.kubelet.processes import Processes
-from node.kubelet.pullsecrets import Login
-from node.kubelet.sandboxes import NodeFiles, sandbox_spec
-from node.kubelet.texts import ConfigError
-from node.kubelet.volumes import Volumes
+from node.kubelet.effects import hook_runner, termination
+from node.kubelet.effects.processes import Processes
+from node.kubelet.pod import eviction, hooks, planner, pullsecrets
+from node.kubelet.pod.containers import Surroundings, container_spec, log_path
+from node.kubelet.pod.env import Config, HostFacts
+from node.kubelet.pod.memory import STABLE_SECONDS, Ensured, Observed, PodMemory, StartFailure, Stop
+from node.kubelet.pod.planner import Step
+from node.kubelet.pod.pullsecrets import Login
+from node.kubelet.pod.sandboxes import NodeFiles, sandbox_spec
+from node.kubelet.pod.texts import ConfigError
+from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
 from node.probes.base import Checks
 from node.runtime import base

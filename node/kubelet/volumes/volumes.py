@@ -30,9 +30,9 @@ from common.api.types.core_v1 import (
 from node.files.mounts import mount_tmpfs
 from node.files.removal import remove_tree
 from node.files.usage import used_bytes
-from node.kubelet import env, texts
-from node.kubelet.env import Config, HostFacts
-from node.kubelet.texts import ConfigError
+from node.kubelet.pod import env, texts
+from node.kubelet.pod.env import Config, HostFacts
+from node.kubelet.pod.texts import ConfigError
 
 DEFAULT_MODE = 0o644
 ROOT_MODE = 0o700

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod, Probe
-from node.kubelet import probing
-from node.kubelet.env import expand
-from node.kubelet.executor import Tools
-from node.kubelet.handlers import UnknownPort, http_request, port_of
-from node.kubelet.memory import Key, PodMemory
-from node.kubelet.probing import Target
-from node.kubelet.texts import ConfigError
+from node.kubelet.effects.executor import Tools
+from node.kubelet.pod import probing
+from node.kubelet.pod.env import expand
+from node.kubelet.pod.handlers import UnknownPort, http_request, port_of
+from node.kubelet.pod.memory import Key, PodMemory
+from node.kubelet.pod.probing import Target
+from node.kubelet.pod.texts import ConfigError
 from node.probes.base import CheckFailed
 from node.runtime.base import ExecTimedOut, RuntimeFailure
 

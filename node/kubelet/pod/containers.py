@@ -16,9 +16,9 @@ from common.api.types.core_v1 import (
     Volume,
     VolumeMount,
 )
-from node.kubelet import texts
-from node.kubelet.env import Config, HostFacts, environment, expand
-from node.kubelet.texts import ConfigError
+from node.kubelet.pod import texts
+from node.kubelet.pod.env import Config, HostFacts, environment, expand
+from node.kubelet.pod.texts import ConfigError
 from node.runtime.base import ContainerSpec, Mount, SandboxStatus
 
 MIN_SHARES = 2

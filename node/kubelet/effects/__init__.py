@@ -1,0 +1,1 @@
+"""What changes the machine: carries steps out, runs hooks, removes leftovers."""

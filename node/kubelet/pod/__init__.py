@@ -1,0 +1,1 @@
+"""What to do next for a pod, and what to say of it. Pure: no clock, no IO."""

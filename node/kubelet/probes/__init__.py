@@ -1,0 +1,1 @@
+"""Runs the probes of pods. What their results come to is in `pod.probing`."""
