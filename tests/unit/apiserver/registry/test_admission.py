@@ -1,0 +1,264 @@
+"""What admission adds to pods, and which it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.scheme import SCHEME
+from common.api.types.certificates_v1 import (
+    CertificateSigningRequest,
+    CertificateSigningRequestCondition,
+    CertificateSigningRequestSpec,
+)
+from common.api.types.core_v1 import (
+    LocalObjectReference,
+    Namespace,
+    Service,
+    ServiceAccount,
+    ServicePort,
+    ServiceSpec,
+)
+from common.api.types.meta_v1 import ObjectMeta
+from common.security.csr import make_key, make_request
+from common.security.identity import Identity
+from master.apiserver.admission.build import admission
+from master.apiserver.admission.default_tolerations import default_tolerations
+from master.apiserver.admission.external_ips import deny_external_ips
+from master.apiserver.admission.priority import priority
+from master.apiserver.admission.service_account import ServiceAccountExists
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.request import Context, DeleteOptions
+from master.storage.keys import registry_key
+from master.storage.memory import MemoryStore
+from master.storage.watchcache import WatchCache
+from tests.fakes.clock import FakeClock
+from tests.unit.apiserver.conftest import STRATEGIES, Writer
+from tests.unit.apiserver.resources.test_pod_defaults import pod
+
+CONTEXT = Context(user=Identity("user", ()))
+PODS = STRATEGIES["pods"].resource
+SERVICES = STRATEGIES["services"].resource
+NAMESPACES = STRATEGIES["namespaces"].resource
+REQUESTS = STRATEGIES["certificatesigningrequests.certificates.k8s.io"].resource
+
+
+@pytest.fixture
+async def store() -> MemoryStore:
+    return MemoryStore(FakeClock())
+
+
+@pytest.fixture
+async def cache(store: MemoryStore) -> AsyncIterator[WatchCache]:
+    made = WatchCache(store, FakeClock())
+    running = asyncio.create_task(made.run())
+    await made.wait_for(await store.revision(), 5.0)
+    yield made
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def make(writer: Writer, **spec: Any) -> Any:
+    made = writer.create("pods", pod(**spec))
+    made.metadata.namespace = "n"
+    return made
+
+
+async def add_account(store: MemoryStore, name: str, *secrets: str) -> None:
+    account = ServiceAccount()
+    account.imagePullSecrets = tuple(LocalObjectReference(name=secret) for secret in secrets)
+    await store.create(registry_key("serviceaccounts", name, "n"), codec.encode(account))
+
+
+async def test_pods_run_as_the_default_account(
+    store: MemoryStore, cache: WatchCache, writer: Writer
+) -> None:
+    await add_account(store, "default", "registry")
+    made = make(writer)
+    await ServiceAccountExists(cache)(CONTEXT, PODS, made, None)
+    assert (made.spec.serviceAccountName, made.spec.serviceAccount) == ("default", "default")
+    assert [secret.name for secret in made.spec.imagePullSecrets] == ["registry"]
+
+
+async def test_own_pull_secrets_stay(store: MemoryStore, cache: WatchCache, writer: Writer) -> None:
+    await add_account(store, "default", "registry")
+    made = make(writer, imagePullSecrets=[{"name": "mine"}])
+    await ServiceAccountExists(cache)(CONTEXT, PODS, made, None)
+    assert [secret.name for secret in made.spec.imagePullSecrets] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["robot", "../x", "a/b"])
+async def test_accounts_must_exist(cache: WatchCache, writer: Writer, name: str) -> None:
+    made = make(writer, serviceAccountName=name)
+    with pytest.raises(errors.StatusError) as raised:
+        await ServiceAccountExists(cache)(CONTEXT, PODS, made, None)
+    assert raised.value.code == 403
+    assert raised.value.message == (
+        f'pods "a" is forbidden: error looking up service account n/{name}: '
+        f'serviceaccount "{name}" not found'
+    )
+
+
+async def test_mirror_pods_and_updates_need_no_account(cache: WatchCache, writer: Writer) -> None:
+    made = make(writer)
+    step = ServiceAccountExists(cache)
+    await step(CONTEXT, PODS, made, make(writer))
+    made.metadata.annotations["kubernetes.io/config.mirror"] = "x"
+    await step(CONTEXT, PODS, made, None)
+    assert made.spec.serviceAccountName == ""
+
+
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        ([], [NOT_READY, UNREACHABLE]),
+        ([{"key": NOT_READY, "operator": "Exists", "tolerationSeconds": 1}], [UNREACHABLE]),
+        ([{"operator": "Exists"}], []),
+        ([{"operator": "Exists", "effect": "NoSchedule"}], [NOT_READY, UNREACHABLE]),
+        ([{"key": "other", "operator": "Exists"}], [NOT_READY, UNREACHABLE]),
+    ],
+)
+async def test_default_tolerations(
+    writer: Writer, given: list[dict[str, Any]], added: list[str]
+) -> None:
+    made = make(writer, tolerations=given)
+    await default_tolerations(CONTEXT, PODS, made, None)
+    found = made.spec.tolerations[len(given) :]
+    assert [toleration.key for toleration in found] == added
+    assert all((t.effect, t.tolerationSeconds) == ("NoExecute", 300) for t in found)
+    await default_tolerations(CONTEXT, PODS, made, None)
+    assert len(made.spec.tolerations) == len(given) + len(added)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("", 0), ("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)],
+)
+async def test_priority(writer: Writer, name: str, expected: int) -> None:
+    made = make(writer, priorityClassName=name)
+    await priority(CONTEXT, PODS, made, None)
+    assert (made.spec.priority, made.spec.preemptionPolicy) == (expected, "PreemptLowerPriority")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"priorityClassName": "x"}, "no PriorityClass with name x was found"),
+        ({"priority": 5}, "the integer value of priority (5) must not be provided in pod spec"),
+        ({"preemptionPolicy": "Never"}, "the string value of PreemptionPolicy (Never) must not"),
+    ],
+)
+async def test_bad_priorities(writer: Writer, spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(errors.StatusError) as raised:
+        await priority(CONTEXT, PODS, make(writer, **spec), None)
+    assert raised.value.code == 403
+    assert f'pods "a" is forbidden: {message}' in raised.value.message
+
+
+async def test_priority_stays(writer: Writer) -> None:
+    old, new = make(writer, priority=7), make(writer)
+    await priority(CONTEXT, PODS, new, old)
+    assert new.spec.priority == 7
+
+
+async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: Writer) -> None:
+    await store.create(registry_key("namespaces", "n"), b'{"metadata":{}}')
+    await cache.wait_for(await store.revision(), 5.0)
+    made = writer.create("configmaps", {"metadata": {"name": "a"}})
+    made.metadata.namespace = "n"
+    before = codec.encode(made)
+    for step in admission(cache, SCHEME, FakeClock()):
+        await step(CONTEXT, STRATEGIES["configmaps"].resource, made, None)
+    assert codec.encode(made) == before
+
+
+@pytest.mark.parametrize("name", ["default", "kube-node-lease", "kube-public", "kube-system"])
+async def test_some_namespaces_stay(pipeline: Pipeline, name: str) -> None:
+    obj, _ = codec.convert_request({"metadata": {"name": name}}, Namespace)
+    await pipeline.create(CONTEXT, NAMESPACES, "", obj)
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.delete(CONTEXT, NAMESPACES, "", name, DeleteOptions())
+    assert (raised.value.code, raised.value.reason) == (403, "Forbidden")
+    assert raised.value.message == (
+        f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+    )
+
+
+PEM = make_request(make_key(), "system:node:n1", ["system:nodes"])
+
+
+def signing_request(signer: str) -> CertificateSigningRequest:
+    """What a machine that joins asks for, or somebody who pretends to be one."""
+    return CertificateSigningRequest(
+        metadata=ObjectMeta(name="join"),
+        spec=CertificateSigningRequestSpec(
+            request=PEM, signerName=signer, usages=("client auth",), username="system:admin"
+        ),
+    )
+
+
+async def test_a_join_token_is_for_the_certificate_of_a_node(pipeline: Pipeline) -> None:
+    joining = Context(user=Identity("system:bootstrap:abcdef", ("system:bootstrappers",)))
+    wanted = signing_request("kubernetes.io/kube-apiserver-client-kubelet")
+    data = await pipeline.create(joining, REQUESTS, "", wanted)
+    spec = codec.decode(data, CertificateSigningRequest).spec
+    assert (spec.username, spec.groups) == ("system:bootstrap:abcdef", ("system:bootstrappers",))
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.create(joining, REQUESTS, "", signing_request("example.com/other"))
+    assert raised.value.code == 403
+    await pipeline.delete(CONTEXT, REQUESTS, "", "join", DeleteOptions())
+    await pipeline.create(CONTEXT, REQUESTS, "", signing_request("example.com/other"))
+
+
+async def test_a_request_goes_a_day_after_its_last_change(pipeline: Pipeline) -> None:
+    await pipeline.create(CONTEXT, REQUESTS, "", signing_request("example.com/other"))
+    assert isinstance(pipeline.clock, FakeClock)
+    await pipeline.clock.advance(24 * 3600 - 60)
+
+    def approve(current: CertificateSigningRequest) -> CertificateSigningRequest:
+        approved = CertificateSigningRequestCondition(type="Approved", status="True")
+        current.status.conditions = (approved,)
+        return current
+
+    await pipeline.update(CONTEXT, REQUESTS, "", "join", approve, subresource="approval")
+    await pipeline.clock.advance(24 * 3600 - 60)
+    await pipeline.read(REQUESTS, "", "join")
+    await pipeline.clock.advance(120)
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.read(REQUESTS, "", "join")
+    assert raised.value.code == 404
+
+
+async def test_external_ips_are_denied_but_stay(pipeline: Pipeline) -> None:
+    def service(*addresses: str) -> Service:
+        spec = ServiceSpec(ports=(ServicePort(port=80),), externalIPs=addresses)
+        return Service(metadata=ObjectMeta(name="s"), spec=spec)
+
+    denied = 'services "s" is forbidden: Use of external IPs is denied by admission control'
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.create(CONTEXT, SERVICES, "n", service("192.0.2.1"))
+    assert (raised.value.code, raised.value.message) == (403, denied)
+    old = service("192.0.2.1", "192.0.2.2")
+    for addresses in ((), ("192.0.2.2",), ("192.0.2.1", "192.0.2.2")):
+        await deny_external_ips(CONTEXT, SERVICES, service(*addresses), old)
+    with pytest.raises(errors.StatusError):
+        await deny_external_ips(CONTEXT, SERVICES, service("192.0.2.3"), old)
+
+
+async def test_external_ips_are_taken_where_they_are_allowed(pipeline: Pipeline) -> None:
+    steps = admission(pipeline.cache, SCHEME, FakeClock())
+    allowed = admission(pipeline.cache, SCHEME, FakeClock(), allow_external_ips=True)
+    assert deny_external_ips in steps
+    assert deny_external_ips not in allowed
+    assert len(allowed) == len(steps) - 1

@@ -1,0 +1,171 @@
+"""What a node reports of itself and of its pods: checked like what any client writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.scheme import SCHEME
+from common.api.types.core_v1 import Node, Pod
+from common.security.identity import Identity
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.request import Context
+from master.apiserver.resources.core.node.noderestriction import own_labels
+from master.apiserver.rpc.reports import Reports
+from protos import node_v1_pb2
+from tests.unit.apiserver.registry.test_pipeline_pods import PODS
+from tests.unit.apiserver.resources.test_pod_defaults import pod
+
+NODE = Identity("system:node:n1", ("system:nodes",))
+ADMIN = Identity("admin", ("system:masters",))
+found = SCHEME.resource("", "v1", "nodes")
+assert found is not None
+NODES = found
+
+
+async def bound_pod(pipeline: Pipeline) -> Pod:
+    """A pod that is bound to n1."""
+    obj, _ = codec.convert_request(pod(nodeName="n1"), Pod)
+    return codec.decode(await pipeline.create(Context(user=ADMIN), PODS, "n", obj), Pod)
+
+
+async def register(pipeline: Pipeline, **fields: Any) -> Node:
+    """As a kubelet does."""
+    plain = {"metadata": {"name": "n1"}, **fields}
+    node, _ = await Reports(pipeline).register(NODE, "n1", codec.encode(plain), "10.0.0.1")
+    return node
+
+
+async def test_amounts_of_a_node_are_quantities(pipeline: Pipeline) -> None:
+    """The scheduler reckons with them: one that is none would stop it."""
+    wrong = {"allocatable": {"cpu": "banana"}}
+    with pytest.raises(errors.StatusError) as raised:
+        await register(pipeline, status=wrong)
+    assert raised.value.code == 400
+    await register(pipeline)
+    with pytest.raises(errors.StatusError) as raised:
+        await Reports(pipeline).node_status(NODE, "n1", codec.encode(wrong))
+    assert raised.value.code == 400
+    await Reports(pipeline).node_status(NODE, "n1", b'{"allocatable":{"cpu":"1000m"}}')
+    stored = codec.decode((await pipeline.read(NODES, "", "n1")).value, Node)
+    assert stored.status.allocatable == {"cpu": "1"}
+
+
+ENDED = {"name": "web", "lastState": {"terminated": {"exitCode": 1, "finishedAt": "yesterday"}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ({"containerStatuses": [ENDED]}, 400),
+        ({"podIP": "garbage"}, 422),
+        ({"podIP": "10.0.0.1", "podIPs": [{"ip": "garbage"}]}, 422),
+        ({"hostIP": "010.0.0.1"}, 422),
+        ({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}, 0),
+    ],
+    ids=str,
+)
+async def test_times_and_addresses_of_a_pod_are_some(
+    pipeline: Pipeline, status: dict[str, Any], code: int
+) -> None:
+    """Tables and slices are made of them for everybody."""
+    made = await bound_pod(pipeline)
+    report = node_v1_pb2.PodReport(
+        namespace="n", name="a", uid=made.metadata.uid, status=codec.encode(status)
+    )
+    try:
+        await Reports(pipeline).pod_status(NODE, "n1", report)
+    except errors.StatusError as error:
+        assert error.code == code
+    else:
+        assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("labels", {"app": "db"}), ("annotations", {"a": "b"}), ("finalizers", ("x.io/y",))],
+)
+async def test_a_node_changes_nothing_but_the_status_of_its_pods(
+    pipeline: Pipeline, field: str, value: Any
+) -> None:
+    """With a label it would put its pod behind any Service of the namespace."""
+    await bound_pod(pipeline)
+
+    def change(current: Pod) -> Pod:
+        setattr(current.metadata, field, value)
+        return current
+
+    with pytest.raises(errors.StatusError) as raised:
+        await set_status(pipeline, NODE, change)
+    assert raised.value.code == 403
+    assert f'node "n1" cannot update {field} through pod status' in raised.value.message
+    changed = await set_status(pipeline, ADMIN, change)
+    assert getattr(changed.metadata, field) == value
+
+
+async def set_status(pipeline: Pipeline, user: Identity, change: Callable[[Pod], Pod]) -> Pod:
+    """Update the status of the pod."""
+    ctx = Context(user=user)
+    data = await pipeline.update(ctx, PODS, "n", "a", change, subresource="status")
+    return codec.decode(data, Pod)
+
+
+async def test_labels_that_are_none_are_not_stored_by_way_of_the_status(
+    pipeline: Pipeline,
+) -> None:
+    """Each later update of the pod would be refused for them."""
+    await bound_pod(pipeline)
+
+    def change(current: Pod) -> Pod:
+        current.metadata.labels = {"bad label!": "x"}
+        return current
+
+    with pytest.raises(errors.StatusError) as raised:
+        await set_status(pipeline, ADMIN, change)
+    assert raised.value.code == 422
+
+
+async def test_a_node_does_not_choose_the_labels_that_choose_its_pods(pipeline: Pipeline) -> None:
+    given = {
+        "kubernetes.io/hostname": "n1",
+        "node-restriction.kubernetes.io/tier": "secret",
+        "node-role.kubernetes.io/control-plane": "",
+        "topology.kubernetes.io/zone": "a",
+        "node.kubernetes.io/size": "big",
+        "x.kubelet.kubernetes.io/y": "z",
+        "example.com/rack": "7",
+        "plain": "p",
+    }
+    for _ in ("joins", "comes back"):
+        made = await register(pipeline, metadata={"name": "n1", "labels": given})
+        refused = {"node-restriction.kubernetes.io/tier", "node-role.kubernetes.io/control-plane"}
+        assert set(made.metadata.labels) == set(given) - refused
+    assert own_labels({"k8s.io/x": "", "y.kubernetes.io/x": "", "kubernetes.io": ""}) == {
+        "kubernetes.io": ""
+    }
+
+
+async def test_a_node_says_as_little_of_itself_through_the_api_as_through_its_stream(
+    pipeline: Pipeline,
+) -> None:
+    await register(pipeline)
+
+    def change(count: int) -> Callable[[Node], Node]:
+        def changed(node: Node) -> Node:
+            node.status.capacity = {f"e.com/r{number}": "1" for number in range(count)}
+            return node
+
+        return changed
+
+    ctx = Context(user=NODE)
+    await pipeline.update(ctx, NODES, "", "n1", change(64), subresource="status")
+    with pytest.raises(errors.StatusError, match=r"status.capacity: Too many: 65") as raised:
+        await pipeline.update(ctx, NODES, "", "n1", change(65), subresource="status")
+    assert raised.value.code == 400
+    admin = Context(user=ADMIN)
+    await pipeline.update(admin, NODES, "", "n1", change(65), subresource="status")
+    await pipeline.update(ctx, NODES, "", "n1", change(65), subresource="status")

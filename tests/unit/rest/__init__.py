@@ -1,1 +1,0 @@
-"""Tests of what the API answers in: tables, discovery, negotiation, paths."""

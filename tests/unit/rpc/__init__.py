@@ -1,1 +1,0 @@
-"""The gRPC faces of the master, without a server: streams are tested in tests/integration."""
