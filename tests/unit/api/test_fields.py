@@ -13,6 +13,8 @@ GOLDEN = Path(__file__).parent / "golden" / "fields.tsv"
 MODULES = (
     "apidiscovery_v2",
     "apps_v1",
+    "authentication_v1",
+    "authorization_v1",
     "autoscaling_v1",
     "certificates_v1",
     "coordination_v1",
@@ -21,6 +23,7 @@ MODULES = (
     "events_v1",
     "meta_v1",
     "metrics_v1beta1",
+    "rbac_v1",
 )
 _SCALARS = {1: "double", 3: "int64", 5: "int32", 8: "bool", 9: "string", 12: "bytes"}
 
