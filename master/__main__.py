@@ -30,6 +30,7 @@ from master.apiserver.rest import server as rest
 from master.apiserver.rpc import server as rpc
 from master.apiserver.rpc.door import Door
 from master.apiserver.rpc.tools import ToolHandlers
+from master.bootstrap import bootstrap
 from master.config import MasterConfig
 from master.pki.pki import Pki
 from master.pki.renewal import Renewable
@@ -119,7 +120,7 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
             rng=rng,
             renewed=renewed,
         )
-        await wiring.bootstrap(master.registry)
+        await bootstrap(master.registry.pipeline)
         gc.freeze()  # a collection need not look at what stays until the end
         await serve(config, pki, master, stop, running, notifier)
         running.cancel()

@@ -14,11 +14,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from common.api.codec import json as codec
-from common.api.errors import StatusError
 from common.api.scheme import SCHEME
-from common.api.types.core_v1 import Namespace, Pod
-from common.api.types.meta_v1 import ObjectMeta
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
 from common.runtime.clock import Clock
@@ -28,11 +24,12 @@ from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
 from common.runtime.unread import Unread
-from common.security.identity import Identity
 from common.security.kubeconfigs import NAMESPACE
 from master.apiserver.admission.build import admission
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.auth.authorizers.node import NodeAuthorizer
+from master.apiserver.auth.authorizers.rbac import Policy
 from master.apiserver.auth.jointokens import JoinTokens
 from master.apiserver.auth.live import LiveCalls
 from master.apiserver.auth.trust import Trust
@@ -40,8 +37,8 @@ from master.apiserver.local import LocalClient
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context
 from master.apiserver.resources.apps.scale import ScaleSubresource
+from master.apiserver.resources.authorization.reviews import reviews
 from master.apiserver.resources.certificates.certificatesigningrequest import Approval
 from master.apiserver.resources.coordination.lease import LeaseView
 from master.apiserver.resources.core.event import EventView
@@ -58,7 +55,7 @@ from master.apiserver.rpc.access import Access
 from master.apiserver.rpc.cluster import ClusterService
 from master.apiserver.rpc.hub import Cidrs, NodeHub
 from master.apiserver.rpc.nodes import NodeService
-from master.apiserver.rpc.reports import LEASE_NAMESPACE, Reports
+from master.apiserver.rpc.reports import Reports
 from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
@@ -79,7 +76,6 @@ from master.storage.watchcache import WatchCache
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
-SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", LEASE_NAMESPACE)
 # Resources whose objects are computed or shown elsewhere: nobody keeps a copy of them.
 NOT_INFORMED = ("metrics.k8s.io", "events.k8s.io")
 
@@ -119,7 +115,10 @@ def build(
     """
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
     live = LiveCalls(trust.problem, clock)
-    registry, informers, hub = _registry(config, store, cache, trust, clock=clock, rng=rng)
+    authorizer = Authorizer(NodeAuthorizer(cache), Policy(), trust.problem)
+    registry, informers, hub = _registry(
+        config, store, cache, trust, authorizer, clock=clock, rng=rng
+    )
     recorders: dict[str, EventRecorder] = {}
 
     def recorder(component: str) -> EventRecorder:
@@ -130,7 +129,6 @@ def build(
 
     sessions = NodeSessions(clock=clock, rng=rng)
     reports = Reports(registry.pipeline)
-
     trust_of = partial(_trust_of, pki)
     pki.watch(lambda: hub.tell_trust(trust_of))
     nodes = NodeService(hub, reports, sessions, trust, trust_of, recorder("kubelet"), clock=clock)
@@ -150,7 +148,6 @@ def build(
     authenticator = Authenticator(
         admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
     )
-    authorizer = Authorizer(hub.node_of_pod, hub.used_by_node, trust.problem)
     access = Access(authenticator, authorizer, live)
     unread = Unread(UNREAD_MAX_BYTES, clock)
     rotation = _rotation(pki, hub, trust, informers, clock)
@@ -318,28 +315,44 @@ def _in_words(problems: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {problem}" for name, problem in problems.items())
 
 
-def _registry(
+def _pipeline(
     config: MasterConfig,
     store: Store,
     cache: WatchCache,
-    trust: Trust,
+    authorizer: Authorizer,
     *,
     clock: Clock,
     rng: Rng,
-) -> tuple[Registry, dict[str, Informer], NodeHub]:
-    """The registry, informers of every stored resource, and the hub of the nodes."""
-    pipeline = Pipeline(
+) -> Pipeline:
+    """How objects of every kind are written."""
+    return Pipeline(
         store=store,
         cache=cache,
         scheme=SCHEME,
         strategies=strategies(
             SCHEME, cluster_cidr=config.cluster_cidr, service_cidr=config.service_cidr, clock=clock
         ),
-        admission=admission(cache, SCHEME, clock, allow_external_ips=config.allow_external_ips),
+        admission=admission(
+            cache, SCHEME, clock, authorizer, allow_external_ips=config.allow_external_ips
+        ),
         clock=clock,
         rng=rng,
         offload=Offload(threads=1, name="heavy"),
     )
+
+
+def _registry(
+    config: MasterConfig,
+    store: Store,
+    cache: WatchCache,
+    trust: Trust,
+    authorizer: Authorizer,
+    *,
+    clock: Clock,
+    rng: Rng,
+) -> tuple[Registry, dict[str, Informer], NodeHub]:
+    """The registry, informers of every stored resource, and the hub of the nodes."""
+    pipeline = _pipeline(config, store, cache, authorizer, clock=clock, rng=rng)
     heartbeats: dict[str, float] = {}
     usages: dict[str, Any] = {}
     registry = Registry(
@@ -349,7 +362,7 @@ def _registry(
             "scale": ScaleSubresource(pipeline),
             "binding": BindingSubresource(pipeline),
             "finalize": Finalize(pipeline),
-            "approval": Approval(pipeline),
+            "approval": Approval(pipeline, authorizer),
         },
         computed={
             "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages, labels_in(cache, "nodes")),
@@ -361,6 +374,7 @@ def _registry(
                 SCHEME.require("coordination.k8s.io", "v1", "leases"), heartbeats
             ),
         },
+        reviews=reviews(authorizer),
     )
     client = LocalClient(registry, "system:apiserver")
     informers = {
@@ -386,21 +400,5 @@ def _registry(
         ("secrets", hub.config_changed),
     ):
         informers[name].add_handler(handler)
+    authorizer.policy.follow(informers)
     return registry, informers, hub
-
-
-async def bootstrap(registry: Registry) -> None:
-    """Create what every cluster has: the system's namespaces, and the decoder of a Pod.
-
-    It is the largest, and its making would hold up whoever asks while the first Pod comes.
-    """
-    codec.decode_request(b"{}", Pod)
-    resource = SCHEME.require("", "v1", "namespaces")
-    for name in SYSTEM_NAMESPACES:
-        ctx = Context(user=Identity("system:apiserver", ("system:masters",)))
-        namespace = Namespace(metadata=ObjectMeta(name=name))
-        try:
-            await registry.pipeline.create(ctx, resource, "", namespace)
-        except StatusError as error:
-            if error.reason != "AlreadyExists":
-                raise

@@ -18,6 +18,7 @@ from master.controllers.nodes.nodelifecycle import NodeLifecycleController
 from master.controllers.nodes.podgc import PodGarbageCollector
 from master.controllers.nodes.signsoflife import SignsOfLife
 from master.controllers.nodes.tainteviction import TaintEvictionController
+from master.controllers.rbac.clusterroleaggregation import ClusterRoleAggregationController
 from master.controllers.services.endpoints import EndpointsController
 from master.controllers.services.endpointslice import EndpointSliceController
 from master.controllers.services.endpointslicemirroring import EndpointSliceMirroringController
@@ -57,6 +58,7 @@ def controllers(facts: ClusterFacts, signer: Signer, signs: SignsOfLife) -> list
     """All controllers, by name."""
     return [
         CertificateSigningController(signer.sign_node),
+        ClusterRoleAggregationController(),
         DeploymentController(),
         EndpointsController(),
         EndpointSliceController(),

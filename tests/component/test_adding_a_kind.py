@@ -41,7 +41,8 @@ async def main():
     rules = strategies(SCHEME, **cidrs, clock=clock)
     pipeline = Pipeline(store=store, cache=cache, scheme=SCHEME, strategies=rules, admission=[],
                         clock=clock, rng=SystemRng())
-    registry = Registry(pipeline, Reads(store, cache), subresources={}, computed={}, views={})
+    reads = Reads(store, cache)
+    registry = Registry(pipeline, reads, subresources={}, computed={}, views={}, reviews={})
     spaces = SCHEME.resource("", "v1", "namespaces")
     body = Body(b'{"metadata":{"name":"default"}}')
     await registry.create(context(), spaces, "", "", "", body)
@@ -87,7 +88,7 @@ def test_the_page_works(tmp_path: Path) -> None:
     (message,) = blocks("proto")
     rules, registered = blocks("python")
     (tmp_path / "protos/example_v1.proto").write_text(message)
-    (tmp_path / "master/apiserver/registry/boat.py").write_text(rules)
+    (tmp_path / "master/apiserver/resources/boat.py").write_text(rules)
     listing = tmp_path / "master/apiserver/resources/strategies.py"
     text = listing.read_text()
     imported, lines = registered.split("\n\n", 1)

@@ -351,6 +351,22 @@ def test_keys_and_certificates(machines: Machines, reader: Reader) -> None:
 
 
 @full
+def test_who_may_view_sees_what_they_may(here: Here, tmp_path: Path) -> None:
+    """Typed by who has a copy of the administrator's kubeconfig."""
+    kubeconfig = tmp_path / "admin.kubeconfig"
+    here.machines.get("m1", "/var/lib/wherry/master/admin.kubeconfig", kubeconfig)
+    said = [
+        here.types(line, kubeconfig=str(kubeconfig))
+        for line in (
+            "wherry kubeconfig create eva --group viewers --output eva.kubeconfig",
+            "kubectl create rolebinding viewers --clusterrole view --group viewers",
+            "kubectl --kubeconfig eva.kubeconfig auth can-i --list",
+        )
+    ]
+    assert "[get list watch]" in said[-1]
+
+
+@full
 def test_a_backup_is_restored(machines: Machines, reader: Reader) -> None:
     """What was written after it is gone."""
     machines.run("m1", "wherry apply -f -", input=config_map("before"))

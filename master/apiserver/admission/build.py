@@ -10,13 +10,20 @@ from master.apiserver.admission.endpoint_addresses import EndpointAddresses
 from master.apiserver.admission.external_ips import deny_external_ips
 from master.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from master.apiserver.admission.priority import priority
+from master.apiserver.admission.rbac_escalation import RbacEscalation
 from master.apiserver.admission.service_account import ServiceAccountExists
+from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.registry.pipeline import Admit
 from master.storage.watchcache import WatchCache
 
 
 def admission(
-    cache: WatchCache, scheme: Scheme, clock: Clock, *, allow_external_ips: bool = False
+    cache: WatchCache,
+    scheme: Scheme,
+    clock: Clock,
+    authorizer: Authorizer,
+    *,
+    allow_external_ips: bool = False,
 ) -> list[Admit]:
     """Every step; what is missing altogether is said before what is wrong in detail."""
     return [
@@ -26,5 +33,6 @@ def admission(
         priority,
         CertificateRequester(clock),
         EndpointAddresses(cache),
+        RbacEscalation(authorizer, scheme),
         *([] if allow_external_ips else [deny_external_ips]),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from common.api import errors
@@ -103,20 +103,3 @@ def _of_certificate(certificate: bytes) -> Identity | None:
 
 def _with_group(identity: Identity, group: str) -> Identity:
     return replace(identity, groups=(*identity.groups, group))
-
-
-def impersonated(user: Identity, headers: Mapping[str, str], groups: Sequence[str]) -> Identity:
-    """Who the request is to be taken for: kubectl's --as and --as-group.
-
-    Raises StatusError 403 unless an administrator asks, 400 for groups of nobody.
-    """
-    name = headers.get("Impersonate-User", "")
-    if not name:
-        if any(key.lower().startswith("impersonate-") for key in headers):
-            raise errors.bad_request("requested impersonation without impersonating a user")
-        return user
-    if MASTERS not in user.groups:
-        what = f'users "{name}" is forbidden: User "{user.user}" cannot impersonate resource'
-        text = f'{what} "users" in API group "" at the cluster scope'
-        raise errors.StatusError(403, "Forbidden", text, details={"name": name, "kind": "users"})
-    return Identity(name, tuple(dict.fromkeys((*groups, AUTHENTICATED))))

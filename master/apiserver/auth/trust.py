@@ -21,7 +21,7 @@ from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from common.security.kubeconfigs import GROUP as KUBECONFIGS
 from common.security.kubeconfigs import NAME_PREFIX, NAMESPACE, SERIAL
-from master.apiserver.auth.authorizer import node_name
+from master.apiserver.auth.authorizers.node import node_name
 from master.storage.entry import Entry
 from master.storage.watchcache import WatchCache
 

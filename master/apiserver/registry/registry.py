@@ -18,6 +18,7 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.api.types.meta_v1 import ObjectMeta
+from common.security.identity import Identity
 from master.apiserver.registry import bodies
 from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.door import answering, translated
@@ -48,6 +49,14 @@ class Computed(Protocol):
 
     def list(self, namespace: str) -> list[bytes]:
         """The objects as of now."""
+        ...
+
+
+class Review(Protocol):
+    """A resource that answers what is created, and stores nothing."""
+
+    def answer(self, user: Identity, resource: Resource, namespace: str, obj: Any) -> None:
+        """Fill in the status; `namespace` is the URL's. Raises StatusError 422."""
         ...
 
 
@@ -87,12 +96,14 @@ class Registry:
         subresources: Mapping[str, Subresource],
         computed: Mapping[str, Computed],
         views: Mapping[str, View],
+        reviews: Mapping[str, Review],
     ) -> None:
         self.pipeline = pipeline
         self._reads = reads
         self._subresources = subresources
         self._computed = computed
         self._views = views
+        self._reviews = reviews
 
     @property
     def scheme(self) -> Scheme:
@@ -202,6 +213,10 @@ class Registry:
         view = self._views.get(self._key(resource))
         ctx.weight = body.weight
         obj = await self.pipeline.heavy(ctx.weight, self._decode, ctx, body, resource, view)
+        review = self._reviews.get(self._key(resource))
+        if review is not None:
+            review.answer(ctx.user, resource, namespace, obj)
+            return codec.encode(obj)
         source = view.source if view else resource
         if view:
             view.check(obj, None)

@@ -32,6 +32,8 @@ from master.apiserver.resources.core.service.endpoints import EndpointsStrategy
 from master.apiserver.resources.core.service.service import ServiceStrategy
 from master.apiserver.resources.core.serviceaccount import ServiceAccountStrategy
 from master.apiserver.resources.discovery.endpointslice import EndpointSliceStrategy
+from master.apiserver.resources.rbac.bindings import BindingStrategy
+from master.apiserver.resources.rbac.roles import ClusterRoleStrategy, RoleStrategy
 
 
 def strategies(
@@ -59,6 +61,12 @@ def strategies(
         "replicasets": ReplicaSetStrategy,
         "statefulsets": StatefulSetStrategy,
     }
+    rbac: dict[str, type[Strategy]] = {
+        "clusterrolebindings": BindingStrategy,
+        "clusterroles": ClusterRoleStrategy,
+        "rolebindings": BindingStrategy,
+        "roles": RoleStrategy,
+    }
     found = [cls(scheme.require("", "v1", plural)) for plural, cls in core.items()]
     found += [cls(scheme.require("apps", "v1", plural)) for plural, cls in apps.items()]
     found.append(LeaseStrategy(scheme.require("coordination.k8s.io", "v1", "leases")))
@@ -72,6 +80,10 @@ def strategies(
     found.append(ServiceStrategy(services, service_cidr=service_cidr))
     slices = scheme.require("discovery.k8s.io", "v1", "endpointslices")
     found.append(EndpointSliceStrategy(slices))
+    found += [
+        cls(scheme.require("rbac.authorization.k8s.io", "v1", plural))
+        for plural, cls in rbac.items()
+    ]
     requests = scheme.require("certificates.k8s.io", "v1", "certificatesigningrequests")
     found.append(CertificateSigningRequestStrategy(requests, clock=clock))
     return {strategy.resource.group_resource: strategy for strategy in found}

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
-from master.apiserver.auth.authorizer import Attributes
+from master.apiserver.auth.attributes import Attributes
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -29,7 +29,7 @@ class RequestInfo(NamedTuple):
 
     def attributes(self) -> Attributes:
         """What authorization looks at."""
-        return Attributes(self.verb, self.resource, self.subresource, self.namespace, self.name)
+        return Attributes.of(self.verb, self.resource, self.subresource, self.namespace, self.name)
 
 
 def segments(raw_path: str) -> list[str]:

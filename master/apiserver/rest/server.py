@@ -19,8 +19,10 @@ from common.runtime.clock import Clock
 from common.runtime.sparing import SparingLog
 from common.runtime.unread import Unread
 from common.security.identity import Identity
-from master.apiserver.auth.authenticator import Authenticator, impersonated
-from master.apiserver.auth.authorizer import Attributes, Authorizer
+from master.apiserver.auth.attributes import Attributes
+from master.apiserver.auth.authenticator import Authenticator
+from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.auth.impersonation import impersonated
 from master.apiserver.auth.live import LiveCalls
 from master.apiserver.rest import negotiate, outflow, requestinfo
 from master.apiserver.rest.connections import Connection, Doorman, Site, held_for
@@ -107,12 +109,11 @@ class RestServer:
         if isinstance(request.protocol, Connection):
             request.protocol.belongs_to(identity)
         self._authorizer.check_certificate(identity)
-        user = impersonated(identity, request.headers, groups)
+        user = impersonated(self._authorizer, identity, request.headers, groups)
         info = requestinfo.parse(request.method, parts, parameters, self._resources.scheme)
         if info is None:
-            # Everybody who is known may get what is no resource, but for this.
             verb = "rotate" if parts[0] == ROTATION else request.method.lower()
-            wanted = Attributes(verb, None, path=raw_path)
+            wanted = Attributes(verb, path=raw_path)
             self._authorizer.authorize(user, wanted)
             return await self._paths.answer(request, parts)
         self._authorizer.authorize(user, info.attributes())

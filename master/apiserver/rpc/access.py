@@ -10,8 +10,9 @@ from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.security.identity import Identity
+from master.apiserver.auth.attributes import Attributes
 from master.apiserver.auth.authenticator import MASTERS, Authenticator
-from master.apiserver.auth.authorizer import Attributes, Authorizer
+from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.live import LiveCalls
 from master.apiserver.rest.requestinfo import check_segment
 from master.apiserver.rpc.door import Caller
@@ -45,13 +46,21 @@ class Access:
             return Caller(source(context.peer()), known=False, unbounded=False)
         return Caller(identity.user, known=True, unbounded=MASTERS in identity.groups)
 
-    def check(self, user: Identity, wanted: Attributes) -> None:
+    def check(
+        self,
+        user: Identity,
+        verb: str,
+        resource: Resource,
+        subresource: str = "",
+        namespace: str = "",
+        name: str = "",
+    ) -> None:
         """Return when the caller may do this; raises StatusError 400, 403 or 404."""
-        for text in (wanted.namespace, wanted.name, wanted.subresource):
+        for text in (namespace, name, subresource):
             check_segment(text)
-        resource = wanted.resource
-        if resource is not None and wanted.namespace and not resource.namespaced:
+        if namespace and not resource.namespaced:
             raise errors.unknown_path()
+        wanted = Attributes.of(verb, resource, subresource, namespace, name)
         self._authorizer.authorize(user, wanted)
 
 

@@ -16,7 +16,6 @@ from common.api.resource import Resource
 from common.api.types.core_v1 import Pod
 from common.runtime.clock import Clock
 from common.security.identity import Identity
-from master.apiserver.auth.authorizer import Attributes
 from master.apiserver.registry import patches
 from master.apiserver.registry.bodies import Body
 from master.apiserver.registry.reads import Event
@@ -71,8 +70,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             raise errors.bad_request("the request names no object")
         if resource.namespaced and not wanted.namespace:
             raise errors.bad_request("the request names no namespace")
-        attributes = Attributes(verb, resource, wanted.subresource, wanted.namespace, wanted.name)
-        self._access.check(user, attributes)
+        self._access.check(user, verb, resource, wanted.subresource, wanted.namespace, wanted.name)
         self._registry.check_verb(verb, resource, wanted.subresource, wanted.namespace)
         return resource, user
 
@@ -80,7 +78,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """The resource of a list or watch, when the caller may do it; raises StatusError."""
         user = self._access.caller(context)
         resource = find(self._registry.scheme, request.resource)
-        self._access.check(user, Attributes(verb, resource, "", request.namespace))
+        self._access.check(user, verb, resource, "", request.namespace)
         self._registry.check_verb(verb, resource, "", request.namespace)
         return resource
 
@@ -256,8 +254,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """The log of a container."""
         async with answering(context, "Logs"):
             pods = self._registry.scheme.require("", "v1", "pods")
-            attributes = Attributes("get", pods, "log", request.namespace, request.pod)
-            self._access.check(self._access.caller(context), attributes)
+            user = self._access.caller(context)
+            self._access.check(user, "get", pods, "log", request.namespace, request.pod)
             data = await self._registry.get(pods, request.namespace, request.pod)
             pod = codec.decode(data, Pod)
             stream = self._sessions.logs(
@@ -276,8 +274,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "NodeUsage"):
             metrics = self._registry.scheme.require("metrics.k8s.io", "v1beta1", "nodes")
             verb = "get" if request.node else "list"
-            attributes = Attributes(verb, metrics, "", "", request.node)
-            self._access.check(self._access.caller(context), attributes)
+            user = self._access.caller(context)
+            self._access.check(user, verb, metrics, "", "", request.node)
             if request.node:
                 await self._registry.get(
                     self._registry.scheme.require("", "v1", "nodes"), "", request.node

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from common.api import conditions
+from common.api.podreferences import Reference
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node
 from common.client.informer import Item, Lister
@@ -17,7 +18,6 @@ from common.runtime.ratelimit import TokenBucket
 from common.security.identity import Identity
 from master.apiserver.auth.authorizer import Problem
 from master.apiserver.rpc import assignments
-from master.apiserver.rpc.assignments import Reference
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
@@ -218,17 +218,6 @@ class NodeHub:
                     pod = self._pods.by_key(namespace_name)
                     if pod is not None and pod.uid == uid:
                         stream.tell(key, pod)
-
-    def used_by_node(self, node: str, plural: str, namespace: str, name: str) -> bool:
-        """Whether a pod bound to the node references that object."""
-        stream = self.streams.get(node)
-        reference = Reference(plural, namespace, name)
-        return stream is not None and any(reference in r for r in stream.references.values())
-
-    def node_of_pod(self, namespace: str, name: str) -> str | None:
-        """The node that a pod is bound to."""
-        pod = self._pods.get(namespace, name)
-        return pod.node if pod is not None else None
 
     def silence_seconds(self, node: str) -> float:
         """Since a message of the node last came; since this master started, if none ever did."""

@@ -18,7 +18,7 @@ from common.client.events import EventRecorder
 from common.runtime.clock import Clock
 from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
-from master.apiserver.auth.authorizer import node_name
+from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.auth.trust import REJOIN, Trust
 from master.apiserver.rpc import intake, sessions
 from master.apiserver.rpc.access import source

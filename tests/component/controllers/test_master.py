@@ -19,6 +19,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from master import wiring
 from master.apiserver.local import LocalClient
+from master.bootstrap import bootstrap
 from master.config import MasterConfig
 from master.pki.pki import Pki
 from master.storage.memory import MemoryStore
@@ -93,7 +94,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     tasks = [asyncio.create_task(cache.run())]
     await cache.wait_for(0, 5)
     master = wiring.build(config, pki, store, cache, stopping=asyncio.Event(), clock=clock, rng=rng)
-    await wiring.bootstrap(master.registry)
+    await bootstrap(master.registry.pipeline)
     tasks.append(asyncio.create_task(master.parts.run()))
     made = Running(LocalClient(master.registry, "system:test"))
     for name in ("n1", "n2", "n3"):

@@ -20,6 +20,7 @@ from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 from tests.fakes.clock import FakeClock
+from tests.fakes.roles import authorizer
 
 STRATEGIES = strategies(
     SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=FakeClock()
@@ -89,7 +90,7 @@ async def pipeline() -> AsyncIterator[Pipeline]:
         strategies=strategies(
             SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=clock
         ),
-        admission=admission(cache, SCHEME, clock),
+        admission=admission(cache, SCHEME, clock, authorizer()),
         clock=clock,
         rng=SystemRng(),
     )

@@ -13,8 +13,12 @@ from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.runtime.clock import Clock
+from common.security.identity import Identity
+from master.apiserver.auth.attributes import Attributes
+from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.registry import bodies
 from master.apiserver.registry.bodies import Body, Patcher
+from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.request import Context
 from master.apiserver.registry.strategy import Strategy, validate_metadata
 from master.apiserver.registry.subresource import Subresource
@@ -69,7 +73,15 @@ class CertificateSigningRequestStrategy(Strategy):
 
 
 class Approval(Subresource):
-    """certificatesigningrequests/approval: the conditions, Approved and Denied among them."""
+    """certificatesigningrequests/approval: the conditions, Approved and Denied among them.
+
+    Who may write them needs the verb `approve` on the signer, too: on `signers` by its name, or by
+    its domain and `/*`.
+    """
+
+    def __init__(self, pipeline: Pipeline, authorizer: Authorizer) -> None:
+        super().__init__(pipeline)
+        self._authorizer = authorizer
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The request itself."""
@@ -94,6 +106,15 @@ class Approval(Subresource):
 
         return await self._apply(ctx, resource, name, make)
 
+    def _check(self, user: Identity, resource: Resource, obj: CertificateSigningRequest) -> None:
+        signer = obj.spec.signerName
+        for name in (signer, f"{signer.partition('/')[0]}/*"):
+            wanted = Attributes("approve", resource.group, "signers", name=name)
+            if self._authorizer.decide(user, wanted).allowed:
+                return
+        why = f'user not permitted to approve requests with signerName "{signer}"'
+        raise errors.forbidden_request(resource, obj.metadata.name, why)
+
     async def _apply(self, ctx: Context, resource: Resource, name: str, make: Make) -> bytes:
         """Change the request; raises StatusError 409 or 422."""
         strategy = self._pipeline.strategy(resource)
@@ -103,6 +124,7 @@ class Approval(Subresource):
             seen = wanted.metadata.resourceVersion
             if seen not in ("", "0", current.metadata.resourceVersion):
                 raise errors.conflict(resource, name, errors.MODIFIED)
+            self._check(ctx.user, resource, current)
             new = msgspec.structs.replace(
                 current,
                 metadata=msgspec.structs.replace(

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from master.apiserver.rest.printers import apps, core, groups
+from master.apiserver.rest.printers import apps, core, groups, rbac
 from master.apiserver.rest.printers.pods import pod
 
 PRINTERS: dict[str, Callable[[dict[str, Any], datetime], Mapping[str, Any]]] = {
     "CertificateSigningRequest": groups.certificate_signing_request,
+    "ClusterRoleBinding": rbac.binding,
     "ConfigMap": core.config_map,
     "ControllerRevision": apps.controller_revision,
     "DaemonSet": apps.daemon_set,
@@ -29,6 +30,7 @@ PRINTERS: dict[str, Callable[[dict[str, Any], datetime], Mapping[str, Any]]] = {
     "ReplicaSet": apps.replica_set,
     "ReplicationController": core.replication_controller,
     "ResourceQuota": core.resource_quota,
+    "RoleBinding": rbac.binding,
     "Secret": core.secret,
     "Service": core.service,
     "StatefulSet": apps.stateful_set,

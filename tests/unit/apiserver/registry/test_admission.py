@@ -39,6 +39,7 @@ from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 from tests.fakes.clock import FakeClock
+from tests.fakes.roles import authorizer
 from tests.unit.apiserver.conftest import STRATEGIES, Writer
 from tests.unit.apiserver.resources.test_pod_defaults import pod
 
@@ -178,7 +179,7 @@ async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: W
     made = writer.create("configmaps", {"metadata": {"name": "a"}})
     made.metadata.namespace = "n"
     before = codec.encode(made)
-    for step in admission(cache, SCHEME, FakeClock()):
+    for step in admission(cache, SCHEME, FakeClock(), authorizer()):
         await step(CONTEXT, STRATEGIES["configmaps"].resource, made, None)
     assert codec.encode(made) == before
 
@@ -257,8 +258,8 @@ async def test_external_ips_are_denied_but_stay(pipeline: Pipeline) -> None:
 
 
 async def test_external_ips_are_taken_where_they_are_allowed(pipeline: Pipeline) -> None:
-    steps = admission(pipeline.cache, SCHEME, FakeClock())
-    allowed = admission(pipeline.cache, SCHEME, FakeClock(), allow_external_ips=True)
+    steps = admission(pipeline.cache, SCHEME, FakeClock(), authorizer())
+    allowed = admission(pipeline.cache, SCHEME, FakeClock(), authorizer(), allow_external_ips=True)
     assert deny_external_ips in steps
     assert deny_external_ips not in allowed
     assert len(allowed) == len(steps) - 1

@@ -132,7 +132,9 @@ async def test_no_verb_lets_an_error_through(
 ) -> None:
     broken: Any = Failing(error)
     pipeline.store = pipeline.cache = broken
-    registry = Registry(pipeline, Reads(broken, broken), subresources={}, computed={}, views={})
+    registry = Registry(
+        pipeline, Reads(broken, broken), subresources={}, computed={}, views={}, reviews={}
+    )
     with pytest.raises(StatusError):
         await call(registry, verb)
 
@@ -141,7 +143,12 @@ async def test_no_verb_lets_an_error_through(
 async def test_a_namespace_that_cannot_be_is_not_found(pipeline: Pipeline, namespace: str) -> None:
     """Its name is looked up by admission, before the pipeline makes a key of it."""
     registry = Registry(
-        pipeline, Reads(pipeline.store, pipeline.cache), subresources={}, computed={}, views={}
+        pipeline,
+        Reads(pipeline.store, pipeline.cache),
+        subresources={},
+        computed={},
+        views={},
+        reviews={},
     )
     ctx = Context(user=ADMIN)
     body = Body(codec.encode({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}))

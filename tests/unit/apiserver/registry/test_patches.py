@@ -56,6 +56,7 @@ async def registry(pipeline: Pipeline) -> Registry:
         subresources={"scale": ScaleSubresource(pipeline)},
         computed={},
         views={"events.events.k8s.io": EventView(EVENTS)},
+        reviews={},
     )
     config = {"metadata": {"name": "c"}, "data": {"k": "v"}}
     for kind, plain in ((CONFIG_MAPS, config), (DEPLOYMENTS, DEPLOYMENT)):

@@ -228,6 +228,7 @@ async def test_a_view_takes_its_own_kind_only_and_the_name_of_the_url(pipeline: 
         subresources={},
         computed={},
         views={events.group_resource: EventView(core)},
+        reviews={},
     )
     event = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"}}
     wrong = [
@@ -247,7 +248,7 @@ async def test_a_view_takes_its_own_kind_only_and_the_name_of_the_url(pipeline: 
 def test_subresources_are_not_deleted(pipeline: Pipeline, verb: str) -> None:
     """A DELETE of pods/a/status must not take the pod."""
     reads = Reads(pipeline.store, pipeline.cache)
-    registry = Registry(pipeline, reads, subresources={}, computed={}, views={})
+    registry = Registry(pipeline, reads, subresources={}, computed={}, views={}, reviews={})
     with pytest.raises(errors.StatusError) as raised:
         registry.check_verb(verb, PODS, "status", "n")
     assert raised.value.code == 405

@@ -58,6 +58,7 @@ async def test_selectors_choose_pods(pipeline: Pipeline) -> None:
         subresources={},
         computed={"pods.metrics.k8s.io": view},
         views={},
+        reviews={},
     )
     assert PODS is not None
     for options, expected in (

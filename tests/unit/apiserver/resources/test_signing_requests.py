@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from common.api.scheme import SCHEME
+from common.api.types.rbac_v1 import Subject
 from common.security.ca import CertificateAuthority
 from common.security.csr import make_key, make_request
 from common.security.identity import Identity
@@ -21,12 +22,19 @@ from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.request import Context
 from master.apiserver.resources.certificates.certificatesigningrequest import Approval
 from tests.fakes.clock import FakeClock
+from tests.fakes.roles import USER, authorizer, binding, role, rule
 from tests.unit.apiserver.conftest import Writer
 from tests.unit.apiserver.registry.test_patches import refused, resource
 
 KIND = "certificatesigningrequests.certificates.k8s.io"
 REQUESTS = resource("certificates.k8s.io", "v1", "certificatesigningrequests")
 PEM = make_request(make_key(), "jane")
+APPROVERS = authorizer(
+    role("all", rule("approve", "signers", "certificates.k8s.io", "example.com/*")),
+    role("other", rule("approve", "signers", "certificates.k8s.io", "example.com/client")),
+    binding("b", "ClusterRole", "all", USER),
+    binding("c", "ClusterRole", "other", Subject(kind="User", name="tom")),
+)
 CTX = Context(user=Identity("admin", ("system:masters",)))
 NOW = "2030-01-01T00:00:00Z"
 
@@ -95,9 +103,10 @@ async def registry(pipeline: Pipeline) -> Registry:
     made = Registry(
         pipeline,
         Reads(pipeline.store, pipeline.cache),
-        subresources={"approval": Approval(pipeline)},
+        subresources={"approval": Approval(pipeline, APPROVERS)},
         computed={},
         views={},
+        reviews={},
     )
     await made.create(CTX, REQUESTS, "", "", "", Body(json.dumps(request()).encode()))
     return made
@@ -118,6 +127,20 @@ async def test_an_approval_gets_its_times(registry: Registry) -> None:
     (made,) = found["status"]["conditions"]
     assert (made["lastUpdateTime"], made["lastTransitionTime"]) == (NOW, NOW)
     assert found["spec"]["username"] == "admin"
+
+
+async def test_a_decision_needs_a_right_on_the_signer(registry: Registry) -> None:
+    """Beside that on the subresource; a domain's signers may be given together."""
+    decision = {"conditions": [condition("Approved")]}
+    tom, bob = (Context(user=Identity(name)) for name in ("tom", "bob"))
+    error = await refused(patch(registry, "approval", ctx=tom, status=decision))
+    assert (error.code, error.message) == (
+        403,
+        'certificatesigningrequests.certificates.k8s.io "r" is forbidden: user not permitted to '
+        'approve requests with signerName "example.com/serving"',
+    )
+    found = await patch(registry, "approval", ctx=bob, status=decision)
+    assert found["status"]["conditions"][0]["type"] == "Approved"
 
 
 async def test_metadata_may_come_with_an_approval_and_with_a_status(registry: Registry) -> None:

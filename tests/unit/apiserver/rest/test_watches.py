@@ -58,7 +58,9 @@ class World:
             rng=SystemRng(),
         )
         reads = Reads(self.store, self.cache)
-        self._registry = Registry(pipeline, reads, subresources={}, computed={}, views={})
+        self._registry = Registry(
+            pipeline, reads, subresources={}, computed={}, views={}, reviews={}
+        )
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """What the REST server does with a watch."""

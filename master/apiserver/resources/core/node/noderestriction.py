@@ -14,7 +14,7 @@ from common.api import errors
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node, NodeStatus, Pod, PodStatus
 from common.security.identity import Identity
-from master.apiserver.auth.authorizer import node_name
+from master.apiserver.auth.authorizers.node import node_name
 
 _RESERVED = ("kubernetes.io", "k8s.io")
 _OWN_NAMESPACES = ("kubelet.kubernetes.io", "node.kubernetes.io")

@@ -1,0 +1,100 @@
+"""The Node authorizer: a node may read and write what is its own, or its pods'. Its no is final.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/node/
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from common.api.codec import json as codec
+from common.api.podreferences import Reference, references
+from common.api.types.core_v1 import Pod
+from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
+from common.security.identity import Identity
+from master.apiserver.auth.attributes import Attributes
+from master.storage.entry import Entry
+from master.storage.keys import InvalidKey, registry_prefix
+from master.storage.watchcache import WatchCache
+
+
+def node_name(user: Identity) -> str | None:
+    """The node that this identity is, or None."""
+    if NODES_GROUP in user.groups and user.user.startswith(NODE_USER_PREFIX):
+        return user.user.removeprefix(NODE_USER_PREFIX)
+    return None
+
+
+class NodeAuthorizer:
+    """Decides for nodes, from the pods that are bound to them as the watch cache has them."""
+
+    def __init__(self, cache: WatchCache) -> None:
+        self._cache = cache
+
+    def allows(self, node: str, wanted: Attributes) -> bool:
+        """Whether a node may do this."""
+        if wanted.path:
+            return wanted.verb == "get"
+        verb, sub = wanted.verb, wanted.subresource
+        match wanted.group, wanted.plural:
+            case "", "nodes":
+                allowed = ("update", "patch") if sub == "status" else ("get",)
+                return wanted.name == node and sub in ("", "status") and verb in allowed
+            case "", "pods":
+                return self._pod_of_node(node, wanted)
+            case "certificates.k8s.io", "certificatesigningrequests":
+                return not sub and verb in ("create", "get")
+            case "coordination.k8s.io", "leases":
+                own = wanted.namespace == "kube-node-lease" and wanted.name == node
+                return own and verb in ("get", "update", "patch")
+            case "", "secrets" | "configmaps":
+                return verb == "get" and self._is_used(node, wanted)
+        return False
+
+    def _pod_of_node(self, node: str, wanted: Attributes) -> bool:
+        """A node reads its pods, reports their status and removes those that are deleting."""
+        if not wanted.name or self._node_of(wanted.namespace, wanted.name) != node:
+            return False
+        if wanted.subresource == "status":
+            return wanted.verb in ("get", "update", "patch")
+        return wanted.subresource == "" and wanted.verb == "get"
+
+    def _node_of(self, namespace: str, name: str) -> str | None:
+        """The node that a pod is bound to, None when there is no such pod."""
+        entry = self._cache.find("pods", name, namespace)
+        return _bound_to(entry) if entry is not None else None
+
+    def _is_used(self, node: str, wanted: Attributes) -> bool:
+        """Whether a pod of the node names that ConfigMap or Secret.
+
+        Pods without its name anywhere are passed over without being read.
+        """
+        try:
+            prefix = registry_prefix("pods", wanted.namespace)
+        except InvalidKey:
+            return False
+        text = wanted.name.encode()
+        reference = Reference(wanted.plural, wanted.namespace, wanted.name)
+        return bool(text) and any(
+            text in entry.data
+            and _bound_to(entry) == node
+            and reference in references(codec.decode(entry.data, Pod))
+            for entry in self._cache.list(prefix)
+        )
+
+
+class _Spec(msgspec.Struct, gc=False):
+    nodeName: str = ""
+
+
+class _Bound(msgspec.Struct, gc=False):
+    """What must be read of a pod to know its node."""
+
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+
+
+_decoder = msgspec.json.Decoder(_Bound)
+
+
+def _bound_to(entry: Entry) -> str:
+    return _decoder.decode(entry.data).spec.nodeName

@@ -1,0 +1,1 @@
+"""Keeps ClusterRoles that are made of others."""

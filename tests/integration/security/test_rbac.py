@@ -1,0 +1,172 @@
+"""Roles and bindings on a running master: over REST, over gRPC, and for kubectl's questions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.client.https import KubeConfig
+from tests.e2e.cluster import kubectls
+from tests.fakes.master import RunningMaster
+from tests.integration.security.test_access import wherry
+from tests.integration.security.test_revocation import kubeconfig, refused
+
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+def created(master: RunningMaster, path: str, plain: dict[str, Any]) -> None:
+    """Create an object as the administrator."""
+    status, body = master.admin().request("POST", path, json.dumps(plain).encode())
+    assert status == 201, body
+
+
+def bound(master: RunningMaster, name: str, role: str, subject: dict[str, str]) -> None:
+    """Give somebody a ClusterRole in the default namespace."""
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    plain = {"metadata": {"name": name}, "roleRef": ref, "subjects": [subject]}
+    created(master, f"{RBAC}/namespaces/default/rolebindings", plain)
+
+
+@pytest.fixture(scope="module")
+def viewer(master: RunningMaster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kubeconfig of a member of a group that may see what is in the default namespace."""
+    directory = tmp_path_factory.mktemp("viewer")
+    kubeconfig(master, directory, "mia", "--group", "viewers")
+    bound(master, "viewers", "view", {"kind": "Group", "name": "viewers"})
+    return directory / "mia.kubeconfig"
+
+
+def kubectl(viewer: Path, *arguments: str) -> tuple[str, bool]:
+    """(What kubectl prints, whether it succeeds.)"""
+    done = subprocess.run(
+        [kubectls()[0], "--kubeconfig", viewer, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout + done.stderr, done.returncode == 0
+
+
+def test_who_may_view_sees_and_does_not_touch(viewer: Path) -> None:
+    assert kubectl(viewer, "get", "pods,configmaps")[1]
+    said, may = kubectl(viewer, "create", "configmap", "mine")
+    assert not may
+    assert (
+        'configmaps is forbidden: User "mia" cannot create resource "configmaps" in API group "" '
+        'in the namespace "default"'
+    ) in said
+    for arguments in (("get", "secrets"), ("get", "pods", "-A"), ("get", "nodes")):
+        said, may = kubectl(viewer, *arguments)
+        assert not may
+        assert "(Forbidden)" in said
+
+
+def test_kubectl_can_ask(viewer: Path) -> None:
+    assert kubectl(viewer, "auth", "can-i", "list", "pods") == ("yes\n", True)
+    assert kubectl(viewer, "auth", "can-i", "delete", "pods") == ("no\n", False)
+    assert "mia" in kubectl(viewer, "auth", "whoami")[0]
+    listed = kubectl(viewer, "auth", "can-i", "--list")[0].splitlines()
+    [pods] = [line.split() for line in listed if line.startswith("pods ")]
+    assert pods == ["pods", "[]", "[]", "[get", "list", "watch]"]
+
+
+def test_scripts_are_asked_the_same(viewer: Path, master: RunningMaster) -> None:
+    assert wherry(master, "--kubeconfig", str(viewer), "get", "pods") is not None
+    said = refused(master, "--kubeconfig", str(viewer), "get", "nodes")
+    assert 'User "mia" cannot list resource "nodes"' in said
+
+
+def test_nobody_takes_more_than_they_have(viewer: Path, master: RunningMaster) -> None:
+    """By a role, a binding, or another's name; not even where they may write roles."""
+    kubeconfig(master, viewer.parent, "jim", "--group", "admins-here")
+    bound(master, "admins-here", "admin", {"kind": "Group", "name": "admins-here"})
+    jim = viewer.with_name("jim.kubeconfig")
+    assert kubectl(jim, "create", "role", "r", "--verb=get", "--resource=pods")[1]
+    for arguments in (
+        ("create", "role", "s", "--verb=get", "--resource=nodes"),
+        ("create", "rolebinding", "s", "--clusterrole=cluster-admin", "--user=jim"),
+        ("create", "clusterrolebinding", "s", "--clusterrole=view", "--user=jim"),
+        ("get", "nodes", "--as=admin", "--as-group=system:masters"),
+        ("get", "pods", "--as=mia"),
+    ):
+        said, may = kubectl(jim, *arguments)
+        assert not may, arguments
+        assert "forbidden" in said.lower()
+    assert kubectl(jim, "get", "pods", "--as=system:serviceaccount:default:default")[0].startswith(
+        "Error from server (Forbidden): pods is forbidden: User "
+        '"system:serviceaccount:default:default" cannot list'
+    ), "who may be taken for an account may what that may"
+
+
+def test_what_is_taken_away_counts_at_once(viewer: Path, master: RunningMaster) -> None:
+    kubeconfig(master, viewer.parent, "tom", "--group", "others")
+    bound(master, "tom", "view", {"kind": "User", "name": "tom"})
+    client = KubeConfig(viewer.with_name("tom.kubeconfig")).client()
+    pods = "/api/v1/namespaces/default/pods"
+    assert client.request("GET", pods)[0] == 200
+    path = f"{RBAC}/namespaces/default/rolebindings/tom"
+    assert master.admin().request("DELETE", path)[0] == 200
+    assert client.request("GET", pods)[0] == 403
+
+
+def test_every_path_but_the_public_ones_needs_a_role(master: RunningMaster) -> None:
+    """Of who is known and has nothing: discovery, and questions about themselves."""
+    headers = {"Impersonate-User": "somebody"}
+    expected = {
+        "/api/v1": 200,
+        "/apis": 200,
+        "/openapi/v3": 200,
+        "/version": 200,
+        "/ports": 200,
+        "/rotation": 403,
+        "/metrics": 403,
+        "/api/v1/namespaces": 403,
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/view": 403,
+        "/apis/metrics.k8s.io/v1beta1/nodes": 403,
+    }
+    token = (master.directory / "data" / "admin.token").read_text().strip()
+    found = {}
+    for path in expected:
+        with closing(master.connection(None)) as connection:
+            headers["Authorization"] = f"Bearer {token}"
+            connection.request("GET", path, headers=headers)
+            found[path] = connection.getresponse().status
+    assert found == expected
+
+
+def test_default_roles_are_put_right_at_the_next_start(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """What is missing of them comes back; what an administrator forbids to change stays."""
+    master = RunningMaster(tmp_path_factory.mktemp("default-roles"))
+    try:
+        master.start()
+        admin = master.admin()
+        for name, annotation in (("system:discovery", "true"), ("system:basic-user", "false")):
+            meta = {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": annotation}}
+            body = json.dumps({"metadata": meta, "rules": None}).encode()
+            status, said = admin.request("PATCH", f"{RBAC}/clusterroles/{name}", body)
+            assert status == 200, said
+        assert admin.request("DELETE", f"{RBAC}/clusterroles/view")[0] == 200
+        master.stop()
+        master.start()
+
+        def rules(name: str) -> list[Any]:
+            status, body = master.admin().request("GET", f"{RBAC}/clusterroles/{name}")
+            assert status == 200, body
+            return list(json.loads(body).get("rules") or ())
+
+        assert rules("system:discovery")
+        assert rules("system:basic-user") == []
+        assert (
+            "aggregationRule"
+            in master.admin().request("GET", f"{RBAC}/clusterroles/view")[1].decode()
+        )
+    finally:
+        master.stop()
