@@ -46,6 +46,13 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def test_every_directory_of_modules_is_a_package() -> None:
+    """What has no __init__.py is found here, and is missing where a wheel is installed."""
+    programs = [path for path in PYTHON if not name_of(path).startswith(("tests/", "deploy/"))]
+    rooms = {path.parent for path in programs} - {ROOT}
+    assert [name_of(room) for room in rooms if not (room / "__init__.py").exists()] == []
+
+
 @pytest.mark.parametrize("path", [*PYTHON, *SHELL], ids=name_of)
 def test_files_are_short(path: Path) -> None:
     """Files have at most 600 lines, tests 1 000, scheduler plugins 200."""
