@@ -88,6 +88,9 @@ def main() -> None:
             _join(config, directory, machine)
         else:
             uvloop.run(run(config, machine, found, Notifier.take()))
+            # Calls that Podman does not answer would keep their threads, and so this process, for a
+            # minute. What a thread writes is whole or not there, as after a crash.
+            os._exit(0)
     except (configuration.NoRoute, AddressChanged) as error:
         exits.give_up(NAME, error)
     except (ConfigError, InsecurePath, ValueError) as error:
