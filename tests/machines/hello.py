@@ -12,27 +12,34 @@ from tests.machines.ansible import ROOT, files_of_checkout
 from tests.machines.machines import Machines
 
 PIDS = "podman ps --format '{{.Names}} {{.Pid}}' | sort"
-_IMAGE = """
+IMAGE = """
 mkdir /root/demo; cd /root/demo; tar -xf ../demo.tar
 source deploy/lib/common.sh; source deploy/lib/image.sh; image_tree /root/demo/tree
 tar -C /root/demo/tree/root -c . | podman import -q -c 'CMD ["/bin/serve"]' \
     -c 'ENV PATH=/bin' -c 'ENV PORT=8080' - localhost/wherry-demo
 rm -r /root/demo /root/demo.tar
 """
+"""Makes the image on a machine, from what `archive_of_demo` is there at /root/demo.tar."""
 
 
 def deploy_hello(machines: Machines, *nodes: str) -> int:
     """Bring its image to the nodes and apply it; its node port."""
     with tempfile.TemporaryDirectory() as directory:
-        archive = Path(directory) / "demo.tar"
-        archive.write_bytes(files_of_checkout("deploy/lib", "deploy/demo"))
+        archive = archive_of_demo(Path(directory))
         for name in nodes:
             machines.put(name, archive, "/root/demo.tar")
-            machines.run(name, _IMAGE)
+            machines.run(name, IMAGE)
     manifest = (ROOT / "deploy/examples/hello.yaml").read_text()
     machines.run("m1", "wherry apply -f -", input=manifest)
     service = json.loads(machines.run("m1", "wherry get service hello -o json"))
     return int(service["spec"]["ports"][0]["nodePort"])
+
+
+def archive_of_demo(directory: Path) -> Path:
+    """What the image is made from, in a new file there."""
+    archive = directory / "demo.tar"
+    archive.write_bytes(files_of_checkout("deploy/lib", "deploy/demo"))
+    return archive
 
 
 def is_whole(machines: Machines) -> bool:

@@ -4,37 +4,8 @@
 set -euo pipefail
 work=$1 suite=$2 mirror=$3 packages=$4 tag=$5
 tree=$work/tree
-# The keys of all releases, also of those that are newer than the host's.
-KEYS=/usr/share/keyrings/debian-archive-keyring.gpg
-
-# Debian merges /usr in both releases; without the hook mmdebstrap would do it twice in the older.
-install_debian() {
-    mmdebstrap --mode=root --variant=minbase --include="$packages" --aptopt="$work/apt.conf" \
-        --dpkgopt=force-unsafe-io --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr \
-        "$suite" "$tree" "deb [signed-by=$KEYS] $mirror $suite main"
-    rm -f "$tree/etc/apt/apt.conf.d/99mmdebstrap" "$tree/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
-}
-
-# Whatever names a machine is its own, made at its first boot.
-forget_identity() {
-    : > "$tree/etc/machine-id"
-    rm -f "$tree/etc/hostname" "$tree"/etc/ssh/ssh_host_*
-    mkdir -p "$tree/var/lib/dbus"
-    ln -sf /etc/machine-id "$tree/var/lib/dbus/machine-id"
-    cat > "$tree/etc/systemd/system/ssh-host-keys.service" <<'UNIT'
-[Unit]
-Description=Makes the host keys of ssh at the first boot
-Before=ssh.service
-ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/ssh-keygen -A
-[Install]
-WantedBy=multi-user.target
-UNIT
-    mkdir -p "$tree/etc/systemd/system/multi-user.target.wants"
-    ln -s ../ssh-host-keys.service "$tree/etc/systemd/system/multi-user.target.wants/"
-}
+# shellcheck source=tests/machines/lib/debian.sh
+source "$(dirname "$0")/debian.sh"
 
 # A container has no hardware to wait for, nobody needs what goes by the clock, and binfmt_misc is
 # the host's.
@@ -70,8 +41,8 @@ import() {
         --storage-driver overlay import --quiet - "$tag"
 }
 
-install_debian
-forget_identity
+install_debian "$work" "$suite" "$mirror" "$packages"
+forget_identity "$tree"
 mask_units
 write_names
 install -m 755 "$(dirname "$0")/init.sh" "$tree/sbin/machine-init"

@@ -15,7 +15,7 @@ image_packages() { (IFS=,; echo "${SERVER_PACKAGES[*]},${WHERRY_PACKAGES[*]}"); 
 image_tag() { echo "localhost/wherry-machine:$(image_key "$1")"; }           # RELEASE
 
 image_key() {                                # RELEASE
-    local made_by=("$HERE/lib/build.sh" "$HERE/lib/init.sh")
+    local made_by=("$HERE/lib/debian.sh" "$HERE/lib/build.sh" "$HERE/lib/init.sh")
     { image_packages; cat "${made_by[@]}"; } | sha256sum | sed "s/\(.\{16\}\).*/debian$1-\1/"
 }
 
@@ -65,14 +65,16 @@ image_build() {                              # RELEASE
     work=$(mktemp -d "$IMAGES/build.$1.XXXXXX")
     chmod 755 "$work"                        # apt fetches as a user of its own
     podman_settings > "$work/podman.conf"
-    # The way to the mirrors is the host's.
-    apt-config dump | grep -E '^Acquire::(http|https|Check-)' > "$work/apt.conf" || true
+    apt_settings > "$work/apt.conf"
     CONTAINERS_CONF=$work/podman.conf TMPDIR=$work unshare --mount --propagation private \
         bash "$HERE/lib/build.sh" "$work" "${SUITES[$1]}" "$MIRROR" "$(image_packages)" \
         "$(image_tag "$1")" > "$work/log" 2>&1 9>&- || return
     mv "$work/store" "$IMAGES/$key"
     rm -rf "$work"
 }
+
+# The way to the mirrors is the host's.
+apt_settings() { apt-config dump | grep -E '^Acquire::(http|https|Check-)' || true; }
 
 # Removes images that nobody has asked for in two weeks.
 images_tidy() {
