@@ -43,19 +43,6 @@ tar -C /root/demo/root -c . | podman import -q -c 'CMD ["/bin/serve"]' \
 podman run -d --name theirs --network none {{}} sleep 10000 > /dev/null
 """.format("localhost/wherry-demo", "localhost/wherry-demo")
 
-SILENT = """
-import pathlib, signal, socket
-path = pathlib.Path("/run/podman/podman.sock")
-path.unlink(missing_ok=True)
-podman = socket.socket(socket.AF_UNIX)
-podman.bind(str(path))
-podman.listen(100)
-podman.accept()
-pathlib.Path("/run/asked").touch()
-signal.pause()
-"""
-"""In the place of Podman; it tells by a file that it was asked, and never answers."""
-
 
 @pytest.fixture(scope="module")
 def before(machines: Machines, wheelhouse: Path) -> Iterator[dict[str, str]]:
@@ -212,21 +199,6 @@ def test_a_restart_of_any_unit_restarts_no_container(installed: Machines, name: 
     installed.run("m1", "systemctl restart wherry-master")
     installed.run(name, JOIN)
     assert pids(installed, name) == was
-
-
-def test_a_podman_that_does_not_answer_holds_up_no_kubelet_that_stops(installed: Machines) -> None:
-    was = pids(installed, "n1")
-    installed.run("n1", "systemctl stop podman.socket podman.service")
-    installed.run("n1", f"systemd-run --quiet --collect --unit silent python3 -c '{SILENT}'")
-    try:
-        installed.run("n1", "until [[ -e /run/asked ]]; do sleep 0.1; done; rm /run/asked")
-        installed.run("n1", "systemctl stop wherry-kubelet")
-        result = installed.run("n1", "systemctl show --property Result wherry-kubelet")
-    finally:
-        installed.run("n1", "systemctl stop silent; systemctl start podman.socket wherry-kubelet")
-    assert result == "Result=success\n"
-    wait_for(installed, "hello again", lambda: node_ready(installed, "n1") and ready(installed))
-    assert pids(installed, "n1") == was
 
 
 def test_the_token_is_not_kept(installed: Machines) -> None:

@@ -102,6 +102,24 @@ async def test_it_joins_begins_anew_without_what_joining_needs_and_ends_on_sigte
     ]
 
 
+async def test_a_podman_that_does_not_answer_holds_up_no_end(
+    kubelet: Kubelet, master: Master, tmp_path: Path
+) -> None:
+    """Its call would keep a thread, and so the process, for a minute."""
+    asked = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await writer.wait_closed()
+
+    async with await asyncio.start_unix_server(silent, tmp_path / "podman.sock"):
+        await kubelet.start("--master", master.url, "--token-file", str(tmp_path / "token"))
+        await asyncio.wait_for(asked.wait(), WAIT_SECONDS)
+        assert kubelet.process is not None
+        kubelet.process.send_signal(signal.SIGTERM)
+        assert await kubelet.ended() == 0
+
+
 async def test_a_master_that_is_away_is_waited_for(kubelet: Kubelet, tmp_path: Path) -> None:
     """A machine that boots beside its master's outage is up, and joins when it can."""
     (tmp_path / "token").write_text(new_token("0" * 64, SystemRng()).text())
