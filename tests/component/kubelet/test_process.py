@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -106,18 +107,17 @@ async def test_a_podman_that_does_not_answer_holds_up_no_end(
     kubelet: Kubelet, master: Master, tmp_path: Path
 ) -> None:
     """Its call would keep a thread, and so the process, for a minute."""
-    asked = asyncio.Event()
-
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        await writer.wait_closed()
-
-    async with await asyncio.start_unix_server(silent, tmp_path / "podman.sock"):
+    with socket.socket(socket.AF_UNIX) as podman:
+        podman.bind(str(tmp_path / "podman.sock"))
+        podman.listen(100)
+        podman.setblocking(False)
         await kubelet.start("--master", master.url, "--token-file", str(tmp_path / "token"))
-        await asyncio.wait_for(asked.wait(), WAIT_SECONDS)
-        assert kubelet.process is not None
-        kubelet.process.send_signal(signal.SIGTERM)
-        assert await kubelet.ended() == 0
+        waiting = asyncio.get_running_loop().sock_accept(podman)
+        connection, _ = await asyncio.wait_for(waiting, WAIT_SECONDS)
+        with connection:
+            assert kubelet.process is not None
+            kubelet.process.send_signal(signal.SIGTERM)
+            assert await kubelet.ended() == 0
 
 
 async def test_a_master_that_is_away_is_waited_for(kubelet: Kubelet, tmp_path: Path) -> None:
