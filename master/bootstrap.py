@@ -15,7 +15,7 @@ from master.apiserver.auth.authorizers.rbac import GROUP
 from master.apiserver.auth.policy import defaults
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context
+from master.apiserver.request.context import Context
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 RESOURCES = {

@@ -25,7 +25,7 @@ from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
 from common.runtime.unread import Unread
 from common.security.kubeconfigs import NAMESPACE
-from master.apiserver.admission.build import admission
+from master.apiserver.admission.chain import admission
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.node import NodeAuthorizer
@@ -53,23 +53,23 @@ from master.apiserver.rest.resources import Resources
 from master.apiserver.rest.server import RestServer
 from master.apiserver.rpc.access import Access
 from master.apiserver.rpc.cluster import ClusterService
-from master.apiserver.rpc.hub import Cidrs, NodeHub
+from master.apiserver.rpc.gateway import Gateway
 from master.apiserver.rpc.nodes import NodeService
-from master.apiserver.rpc.reports import Reports
-from master.apiserver.rpc.sessions import NodeSessions
 from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
 from master.controllers.certificates import kubeconfigs
 from master.controllers.namespaces.rootca import RootCaController
 from master.controllers.nodes.signsoflife import SignsOfLife
 from master.controllers.registry import ClusterFacts, controllers
+from master.nodes.hub import Cidrs, NodeHub
+from master.nodes.reports import Reports
+from master.nodes.sessions import NodeSessions
 from master.pki.pki import Pki
 from master.pki.renewal import Renewable, RenewalLoop
 from master.pki.rotation import NodeState, Rotation
 from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
 from master.storage.compactor import Compactor
-from master.storage.gateway import Gateway
 from master.storage.health import EtcdHealth
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache

@@ -11,9 +11,9 @@ from common.api.types.core_v1 import Binding, ObjectReference
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.api import ObjectList, WatchEvent
 from common.security.identity import Identity
-from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request.bodies import Body, Patcher
+from master.apiserver.request.context import Context, DeleteOptions, ListOptions, WatchOptions
 from master.apiserver.resources.core.pod.binding import BindingSubresource
 
 

@@ -17,11 +17,11 @@ from common.api.scheme import SCHEME
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.identity import Identity
-from master.apiserver.registry.bodies import Body
+from master.apiserver.request.bodies import Body
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context, ListOptions
+from master.apiserver.request.context import Context, ListOptions
 from master.apiserver.resources.strategies import strategies
 from master.apiserver.rest import discovery, tables
 from master.apiserver.rest.openapi.documents import OpenAPI

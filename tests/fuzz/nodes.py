@@ -18,7 +18,7 @@ import grpc.aio
 from aetcd.rpc import rpc_pb2
 
 from common.client.grpc import GrpcClient, channel
-from master.storage.gateway import PREFIXES
+from master.apiserver.rpc.gateway import PREFIXES
 from protos import node_v1_pb2
 from protos.cluster_v1_pb2 import LogsRequest
 from tests.fakes.good_node import hold, is_ready

@@ -25,10 +25,10 @@ from common.api.types.core_v1 import Node, Pod, Service
 from common.security.ca import CertificateError
 from common.security.csr import check_node_request
 from common.security.tokens import InvalidToken, parse_token
-from master.apiserver.registry.patches import patcher
 from master.apiserver.registry.reads import decode_token
+from master.apiserver.request.patches import patcher
 from master.apiserver.rest import requestinfo
-from master.apiserver.rpc import intake
+from master.nodes import intake
 from node.kubelet.streams.logs import LogQuery, Reader
 from protos import node_v1_pb2
 from tests.fuzz.grammar import Grammar, seed_of

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from common.api import errors, times
 from common.api.resource import Resource
 from common.api.types.meta_v1 import ObjectMeta
-from master.apiserver.registry.request import DeleteOptions
 from master.apiserver.registry.strategy import Strategy
+from master.apiserver.request.context import DeleteOptions
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"

@@ -24,15 +24,15 @@ from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from master.apiserver.registry import deletion, door
-from master.apiserver.registry.bodies import NAMESPACE_MISMATCH
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.heavy import Heavy
-from master.apiserver.registry.request import Context, DeleteOptions
 from master.apiserver.registry.strategy import (
     Strategy,
     validate_metadata,
     validate_metadata_update,
 )
+from master.apiserver.request.bodies import NAMESPACE_MISMATCH
+from master.apiserver.request.context import Context, DeleteOptions
 from master.apiserver.resources import statuswriters
 from master.storage import store as storage
 from master.storage.entry import with_resource_version as splice

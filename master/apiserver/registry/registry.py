@@ -19,15 +19,15 @@ from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
-from master.apiserver.registry import bodies
-from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.door import answering, translated
 from master.apiserver.registry.filters import parse
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Change, Pipeline
 from master.apiserver.registry.reads import Event, EventBatches, EventReceiver, Reads
-from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
 from master.apiserver.registry.subresource import Subresource
+from master.apiserver.request import bodies
+from master.apiserver.request.bodies import Body, Patcher
+from master.apiserver.request.context import Context, DeleteOptions, ListOptions, WatchOptions
 from master.storage.entry import Entry
 
 # What a namespaced resource offers across all namespaces.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from common.api import errors
 from common.api.resource import Resource
-from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context
+from master.apiserver.request.bodies import Body, Patcher
+from master.apiserver.request.context import Context
 
 
 class Subresource:

@@ -16,9 +16,10 @@ from common.api.resource import Resource
 from common.runtime.budget import BudgetExceeded, MemoryBudget
 from common.runtime.offload import Offload
 from common.runtime.unread import Holding
+from master.apiserver.printers import tables
 from master.apiserver.registry.heavy import Heavy
 from master.apiserver.registry.registry import ObjectPage
-from master.apiserver.rest import negotiate, outflow, tables, warnings
+from master.apiserver.rest import negotiate, outflow, warnings
 
 SMALL_BYTES = 128 << 10
 """A list of objects with less than that is made and sent in one go."""

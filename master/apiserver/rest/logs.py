@@ -14,7 +14,7 @@ from common.api.types.core_v1 import ContainerStatus, Pod
 from master.apiserver.registry.registry import Registry
 from master.apiserver.rest import outflow
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
-from master.apiserver.rpc.sessions import LogOptions, NodeSessions
+from master.nodes.sessions import LogOptions, NodeSessions
 
 MINIMA = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
 """The numbers that may be asked for, and their least values."""

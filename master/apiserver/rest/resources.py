@@ -20,11 +20,13 @@ from common.runtime.offload import Offload
 from common.runtime.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver.auth.authenticator import MASTERS
-from master.apiserver.registry import bodies, deletion
-from master.apiserver.registry.patches import patcher
+from master.apiserver.printers import tables
+from master.apiserver.registry import deletion
 from master.apiserver.registry.registry import ObjectPage, Registry
-from master.apiserver.registry.request import Context, DeleteOptions, ListOptions
-from master.apiserver.rest import negotiate, options, tables, warnings, watches
+from master.apiserver.request import bodies, options
+from master.apiserver.request.context import Context, DeleteOptions, ListOptions
+from master.apiserver.request.patches import patcher
+from master.apiserver.rest import negotiate, warnings, watches
 from master.apiserver.rest.connections import held_for
 from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
 from master.apiserver.rest.logs import PodLogs

@@ -16,12 +16,13 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.runtime.clock import Clock
 from common.runtime.unread import Unread
+from master.apiserver.printers import tables
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import WatchOptions
-from master.apiserver.rest import negotiate, outflow, tables, warnings
+from master.apiserver.request.context import WatchOptions
+from master.apiserver.request.options import check_watch
+from master.apiserver.rest import negotiate, outflow, warnings
 from master.apiserver.rest.connections import held_for
-from master.apiserver.rest.options import check_watch
 from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.storage.entry import Entry
 

@@ -16,17 +16,18 @@ from common.api.resource import Resource
 from common.api.types.core_v1 import Pod
 from common.runtime.clock import Clock
 from common.security.identity import Identity
-from master.apiserver.registry import patches
-from master.apiserver.registry.bodies import Body
+from master.apiserver.printers import tables
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context, DeleteOptions, WatchOptions
-from master.apiserver.rest import negotiate, options, tables
+from master.apiserver.request import options, patches
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.context import Context, DeleteOptions, WatchOptions
+from master.apiserver.rest import negotiate
 from master.apiserver.rest.logs import log_options
 from master.apiserver.rpc.access import Access, find
-from master.apiserver.rpc.hub import NodeHub
-from master.apiserver.rpc.sessions import NodeSessions
 from master.apiserver.rpc.status import answering
+from master.nodes.hub import NodeHub
+from master.nodes.sessions import NodeSessions
 from protos import cluster_v1_pb2 as pb
 from protos import cluster_v1_pb2_grpc
 

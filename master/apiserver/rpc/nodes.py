@@ -20,13 +20,13 @@ from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.auth.trust import REJOIN, Trust
-from master.apiserver.rpc import intake, sessions
 from master.apiserver.rpc.access import source
-from master.apiserver.rpc.hub import NodeHub, NodeStream
-from master.apiserver.rpc.reports import Reports
-from master.apiserver.rpc.rivals import Rivals
-from master.apiserver.rpc.sessions import NodeSessions
 from master.apiserver.rpc.status import code_of
+from master.nodes import intake, sessions
+from master.nodes.hub import NodeHub, NodeStream
+from master.nodes.reports import Reports
+from master.nodes.rivals import Rivals
+from master.nodes.sessions import NodeSessions
 from protos import node_v1_pb2, node_v1_pb2_grpc
 
 log = logging.getLogger(__name__)

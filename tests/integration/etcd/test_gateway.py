@@ -18,9 +18,9 @@ from common.etcd.types import Event, Put, Tls
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.ca import CertificateAuthority
+from master.apiserver.rpc.gateway import Gateway
 from master.storage.embedded import EmbeddedEtcd
 from master.storage.etcd import EtcdStore
-from master.storage.gateway import Gateway
 from master.storage.keys import registry_key
 from master.storage.watchcache import WatchCache
 from tests.fakes.etcd import etcd

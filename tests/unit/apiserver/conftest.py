@@ -13,7 +13,7 @@ from common.api.codec import json as codec
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Namespace, ServiceAccount
 from common.runtime.rng import SystemRng
-from master.apiserver.admission.build import admission
+from master.apiserver.admission.chain import admission
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.resources.strategies import strategies
 from master.storage.keys import registry_key

@@ -9,10 +9,10 @@ from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.types.autoscaling_v1 import Scale, ScaleSpec, ScaleStatus
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
-from master.apiserver.registry import bodies
-from master.apiserver.registry.bodies import Body, Patcher
-from master.apiserver.registry.request import Context
 from master.apiserver.registry.subresource import Subresource
+from master.apiserver.request import bodies
+from master.apiserver.request.bodies import Body, Patcher
+from master.apiserver.request.context import Context
 
 
 def scale_of(obj: Any) -> Scale:

@@ -16,12 +16,12 @@ from common.runtime.clock import Clock
 from common.security.identity import Identity
 from master.apiserver.auth.attributes import Attributes
 from master.apiserver.auth.authorizer import Authorizer
-from master.apiserver.registry import bodies
-from master.apiserver.registry.bodies import Body, Patcher
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context
 from master.apiserver.registry.strategy import Strategy, validate_metadata
 from master.apiserver.registry.subresource import Subresource
+from master.apiserver.request import bodies
+from master.apiserver.request.bodies import Body, Patcher
+from master.apiserver.request.context import Context
 from master.apiserver.resources.certificates import csrrules
 from master.storage.entry import with_resource_version
 

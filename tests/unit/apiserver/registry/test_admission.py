@@ -28,13 +28,13 @@ from common.api.types.core_v1 import (
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.csr import make_key, make_request
 from common.security.identity import Identity
-from master.apiserver.admission.build import admission
-from master.apiserver.admission.default_tolerations import default_tolerations
-from master.apiserver.admission.external_ips import deny_external_ips
-from master.apiserver.admission.priority import priority
-from master.apiserver.admission.service_account import ServiceAccountExists
+from master.apiserver.admission.chain import admission
+from master.apiserver.admission.plugins.default_tolerations import default_tolerations
+from master.apiserver.admission.plugins.external_ips import deny_external_ips
+from master.apiserver.admission.plugins.priority import priority
+from master.apiserver.admission.plugins.service_account import ServiceAccountExists
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.request.context import Context, DeleteOptions
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache

@@ -16,9 +16,9 @@ from common.security.identity import Identity
 from master.apiserver.registry import deletion
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads, decode_token, encode_token
-from master.apiserver.registry.request import Context, DeleteOptions, ListOptions
+from master.apiserver.request.context import Context, DeleteOptions, ListOptions
 from tests.unit.apiserver.conftest import STRATEGIES, Writer
-from tests.unit.apiserver.registry.test_patches import refused, resource
+from tests.unit.apiserver.request.test_patches import refused, resource
 
 PODS = resource("", "v1", "pods")
 

@@ -17,12 +17,12 @@ from common.api.codec import json as codec
 from common.api.errors import CannotBeHandled, StatusError
 from common.api.scheme import SCHEME
 from common.security.identity import Identity
-from master.apiserver.registry.bodies import Body
 from master.apiserver.registry.door import status_of
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context, DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.context import Context, DeleteOptions, ListOptions, WatchOptions
 from master.storage import embedded, external, marker, store
 from master.storage.store import Guard, KeyValue
 

@@ -8,7 +8,7 @@ from master.apiserver.registry import freshness
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Pipeline
 from master.storage.watchcache import NotYet
-from tests.unit.apiserver.registry.test_patches import refused
+from tests.unit.apiserver.request.test_patches import refused
 
 
 @pytest.fixture(autouse=True)

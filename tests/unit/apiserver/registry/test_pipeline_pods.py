@@ -14,11 +14,11 @@ from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Namespace, Pod, ServiceAccount
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
-from master.apiserver.registry.bodies import Body
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.context import Context, DeleteOptions
 from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.pod.binding import BindingSubresource
 from master.storage.store import Unavailable

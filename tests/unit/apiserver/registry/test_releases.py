@@ -14,7 +14,7 @@ from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.request.context import Context, DeleteOptions
 from master.storage.keys import REGISTRY
 
 FILES = sorted((Path(__file__).parent / "golden").glob("stored-*.jsonl"))

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from common.api.scheme import SCHEME
-from master.apiserver.registry import patches
-from master.apiserver.registry.bodies import Body
-from master.apiserver.registry.patches import MERGE
 from master.apiserver.registry.registry import Registry
-from tests.unit.apiserver.registry.test_patches import EVENTS, VIEWED, context, refused
-from tests.unit.apiserver.registry.test_patches import registry as registry
+from master.apiserver.request import patches
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.patches import MERGE
+from tests.unit.apiserver.request.test_patches import EVENTS, VIEWED, context, refused
+from tests.unit.apiserver.request.test_patches import registry as registry
 
 TIME = "2026-01-01T00:00:00.000000Z"
 ABOUT = {"namespace": "n", "kind": "Pod", "name": "p"}

@@ -14,7 +14,7 @@ from common.api.scheme import SCHEME
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import ListOptions
+from master.apiserver.request.context import ListOptions
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from protos.node_v1_pb2 import NodeUsage
 from tests.unit.apiserver.registry.test_pipeline_pods import create

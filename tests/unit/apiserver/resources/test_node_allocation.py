@@ -10,7 +10,7 @@ from common.api.types.core_v1 import Node
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context, DeleteOptions
+from master.apiserver.request.context import Context, DeleteOptions
 from master.apiserver.resources.strategies import strategies
 from master.storage.keys import allocation_key
 from tests.fakes.clock import FakeClock

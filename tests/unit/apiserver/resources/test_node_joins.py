@@ -20,8 +20,8 @@ from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import Trust
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context, DeleteOptions
-from master.apiserver.rpc.reports import Reports
+from master.apiserver.request.context import Context, DeleteOptions
+from master.nodes.reports import Reports
 from tests.fakes.clock import FakeClock
 
 FOUND = SCHEME.resource("", "v1", "nodes")

@@ -13,9 +13,9 @@ from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Node, Pod
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context
+from master.apiserver.request.context import Context
 from master.apiserver.resources.core.node.noderestriction import own_labels
-from master.apiserver.rpc.reports import Reports
+from master.nodes.reports import Reports
 from protos import node_v1_pb2
 from tests.unit.apiserver.registry.test_pipeline_pods import PODS
 from tests.unit.apiserver.resources.test_pod_defaults import pod

@@ -10,9 +10,9 @@ from common.api.errors import StatusError
 from common.api.scheme import SCHEME
 from common.api.types.rbac_v1 import AggregationRule, ClusterRole
 from common.security.identity import Identity
-from master.apiserver.admission.rbac_escalation import RbacEscalation
+from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
 from master.apiserver.auth.authorizers.rbac import GROUP
-from master.apiserver.registry.request import Context
+from master.apiserver.request.context import Context
 from tests.fakes.roles import USER, authorizer, binding, role, rule
 from tests.unit.apiserver.conftest import Writer
 

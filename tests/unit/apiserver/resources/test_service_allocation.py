@@ -14,8 +14,8 @@ from common.api.types.core_v1 import Endpoints, Node, NodeAddress, NodeStatus, S
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.request import Context, DeleteOptions
-from master.apiserver.rpc.reports import Reports
+from master.apiserver.request.context import Context, DeleteOptions
+from master.nodes.reports import Reports
 from master.storage.keys import registry_key
 from tests.unit.apiserver.resources.test_service import service
 

@@ -13,18 +13,18 @@ from common.api.types.rbac_v1 import Subject
 from common.security.ca import CertificateAuthority
 from common.security.csr import make_key, make_request
 from common.security.identity import Identity
-from master.apiserver.registry import patches
-from master.apiserver.registry.bodies import Body
-from master.apiserver.registry.patches import MERGE
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.registry.request import Context
+from master.apiserver.request import patches
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.context import Context
+from master.apiserver.request.patches import MERGE
 from master.apiserver.resources.certificates.certificatesigningrequest import Approval
 from tests.fakes.clock import FakeClock
 from tests.fakes.roles import USER, authorizer, binding, role, rule
 from tests.unit.apiserver.conftest import Writer
-from tests.unit.apiserver.registry.test_patches import refused, resource
+from tests.unit.apiserver.request.test_patches import refused, resource
 
 KIND = "certificatesigningrequests.certificates.k8s.io"
 REQUESTS = resource("certificates.k8s.io", "v1", "certificatesigningrequests")

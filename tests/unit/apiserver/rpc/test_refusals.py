@@ -16,9 +16,9 @@ import pytest
 
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.rpc.access import Access
+from master.apiserver.rpc.gateway import Gateway
 from master.apiserver.rpc.nodes import NodeService
 from master.apiserver.rpc.tools import REFLECTION, ToolHandlers
-from master.storage.gateway import Gateway
 from protos import node_v1_pb2
 from tests.fakes.clock import FakeClock
 

@@ -12,8 +12,8 @@ from common.api.errors import StatusError
 from common.api.scheme import SCHEME
 from common.client.informer import Lister
 from common.security.identity import Identity
-from master.apiserver.rpc.hub import Cidrs, NodeHub, NodeStream
 from master.apiserver.rpc.nodes import NodeService
+from master.nodes.hub import Cidrs, NodeHub, NodeStream
 from protos import node_v1_pb2
 from tests.fakes.clock import FakeClock
 

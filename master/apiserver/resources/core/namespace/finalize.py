@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from common.api.resource import Resource
 from common.api.types.core_v1 import Namespace
-from master.apiserver.registry import bodies
-from master.apiserver.registry.bodies import Body
-from master.apiserver.registry.request import Context
 from master.apiserver.registry.subresource import Subresource
+from master.apiserver.request import bodies
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.context import Context
 
 
 class Finalize(Subresource):

@@ -8,10 +8,10 @@ from common.api import conditions, errors, times
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.types.core_v1 import Binding, Pod, PodCondition
-from master.apiserver.registry import bodies
-from master.apiserver.registry.bodies import Body
-from master.apiserver.registry.request import Context
 from master.apiserver.registry.subresource import Subresource
+from master.apiserver.request import bodies
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.context import Context
 
 
 class BindingSubresource(Subresource):

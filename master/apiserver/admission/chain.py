@@ -1,0 +1,38 @@
+"""The admission steps in the order in which they run."""
+
+from __future__ import annotations
+
+from common.api.scheme import Scheme
+from common.runtime.clock import Clock
+from master.apiserver.admission.plugins.certificate_requester import CertificateRequester
+from master.apiserver.admission.plugins.default_tolerations import default_tolerations
+from master.apiserver.admission.plugins.endpoint_addresses import EndpointAddresses
+from master.apiserver.admission.plugins.external_ips import deny_external_ips
+from master.apiserver.admission.plugins.namespace_lifecycle import NamespaceLifecycle
+from master.apiserver.admission.plugins.priority import priority
+from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
+from master.apiserver.admission.plugins.service_account import ServiceAccountExists
+from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.registry.pipeline import Admit
+from master.storage.watchcache import WatchCache
+
+
+def admission(
+    cache: WatchCache,
+    scheme: Scheme,
+    clock: Clock,
+    authorizer: Authorizer,
+    *,
+    allow_external_ips: bool = False,
+) -> list[Admit]:
+    """Every step; what is missing altogether is said before what is wrong in detail."""
+    return [
+        NamespaceLifecycle(cache, scheme),
+        ServiceAccountExists(cache),
+        default_tolerations,
+        priority,
+        CertificateRequester(clock),
+        EndpointAddresses(cache),
+        RbacEscalation(authorizer, scheme),
+        *([] if allow_external_ips else [deny_external_ips]),
+    ]

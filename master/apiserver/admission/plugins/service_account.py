@@ -1,0 +1,56 @@
+"""Every pod runs as a service account of its namespace, `default` unless it names another.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#serviceaccount
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.api import errors
+from common.api.codec import json as codec
+from common.api.resource import Resource
+from common.api.types.core_v1 import LocalObjectReference, Pod, ServiceAccount
+from master.apiserver.registry.freshness import fresh
+from master.apiserver.request.context import Context
+from master.storage.watchcache import WatchCache
+
+DEFAULT = "default"
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+
+
+class ServiceAccountExists:
+    """Admission of new pods; the pods of nodes' own manifests have no account."""
+
+    def __init__(self, cache: WatchCache) -> None:
+        self._cache = cache
+
+    async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+        """Name the account, and take its pull secrets; raises StatusError 403 without one."""
+        if old is not None or not isinstance(new, Pod):
+            return
+        if MIRROR_ANNOTATION in new.metadata.annotations:
+            return
+        spec = new.spec
+        spec.serviceAccountName = spec.serviceAccountName or DEFAULT
+        spec.serviceAccount = spec.serviceAccountName
+        account = await self._find(new.metadata.namespace, spec.serviceAccountName)
+        if account is None:
+            path = f"{new.metadata.namespace}/{spec.serviceAccountName}"
+            why = (
+                f"error looking up service account {path}: "
+                f'serviceaccount "{spec.serviceAccountName}" not found'
+            )
+            raise errors.forbidden_request(resource, new.metadata.name, why)
+        if not spec.imagePullSecrets:
+            spec.imagePullSecrets = tuple(
+                LocalObjectReference(name=secret.name) for secret in account.imagePullSecrets
+            )
+
+    async def _find(self, namespace: str, name: str) -> ServiceAccount | None:
+        """The account; a cache that lags behind is waited for before the answer is no."""
+        entry = self._cache.find("serviceaccounts", name, namespace)
+        if entry is None:
+            await fresh(self._cache)
+            entry = self._cache.find("serviceaccounts", name, namespace)
+        return codec.decode(entry.data, ServiceAccount) if entry is not None else None

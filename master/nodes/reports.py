@@ -1,0 +1,188 @@
+"""Writes what nodes report: their Node objects, their pods' status, pods that are gone."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from common.api import conditions, errors, times
+from common.api.codec import json as codec
+from common.api.errors import StatusError
+from common.api.types.coordination_v1 import Lease, LeaseSpec
+from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
+from common.api.types.meta_v1 import ObjectMeta, OwnerReference
+from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
+from common.security.identity import Identity
+from master.apiserver.auth.trust import REJOIN
+from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.resources.core.node.node import NodeStrategy
+from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM
+from master.apiserver.resources.core.node.noderestriction import check_items, own_labels
+from protos import node_v1_pb2
+
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_SECONDS = 40
+
+
+class Reports:
+    """Applies a node's reports, and nothing that is not the node's own."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._nodes = pipeline.scheme.require("", "v1", "nodes")
+        self._pods = pipeline.scheme.require("", "v1", "pods")
+        self._leases = pipeline.scheme.require("coordination.k8s.io", "v1", "leases")
+
+    async def register(
+        self, identity: Identity, name: str, data: bytes, source: str
+    ) -> tuple[Node, bytes]:
+        """Create or refresh the Node object of a kubelet that calls from the address `source`:
+        (it, with its pod CIDR; its status as it was reported).
+        """
+        reported, _ = codec.decode_request(data, Node)
+        status = codec.encode(reported.status)
+        labels = own_labels(reported.metadata.labels)
+        said = {NODE_CERTIFICATE: identity.serial, CALLS_FROM: source, **_end(identity)}
+        reported.metadata = ObjectMeta(name=name, labels=labels, annotations=said)
+        ctx = Context(user=identity)
+        try:
+            node = await self._refresh(ctx, name, reported, identity)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
+            node = await self._join(ctx, reported)
+        await self.node_status(identity, name, status)
+        await self._ensure_lease(ctx, node)
+        return node, status
+
+    async def _join(self, ctx: Context, reported: Node) -> Node:
+        """Create the Node of a machine that has none. Of its spec it may say one thing: the block
+        of its pods, which go on running when its Node is deleted. It has that block again unless
+        another node does."""
+        strategy = self._pipeline.strategy(self._nodes)
+        assert isinstance(strategy, NodeStrategy)
+        wish = reported.spec.podCIDR
+        blocks = (wish, "") if strategy.gives(wish) else ("",)
+        for block in blocks:
+            reported.spec = NodeSpec(podCIDR=block, podCIDRs=(block,) if block else ())
+            try:
+                made = await self._pipeline.create(ctx, self._nodes, "", reported)
+            except StatusError as error:
+                if not block or error.reason != "Invalid":
+                    raise
+            else:
+                return codec.decode(made, Node)
+        raise AssertionError
+
+    async def _refresh(self, ctx: Context, name: str, reported: Node, identity: Identity) -> Node:
+        """Bring labels and address of a known node up to date; its own choice of labels stays.
+
+        Raises StatusError 403 when it was registered with another certificate.
+        """
+
+        def change(node: Node) -> Node:
+            node.metadata.labels.update(reported.metadata.labels)
+            serial, said = identity.serial, node.metadata.annotations
+            present = said.setdefault(NODE_CERTIFICATE, serial)
+            if present == REVOKED or serial not in (present, said.get(NEXT_CERTIFICATE)):
+                why = f"it belongs to another certificate; to take it over, {REJOIN}"
+                raise errors.forbidden_request(self._nodes, name, why)
+            said[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
+            return node
+
+        return codec.decode(await self._pipeline.update(ctx, self._nodes, "", name, change), Node)
+
+    async def take_over(self, identity: Identity, name: str) -> None:
+        """The certificate that a node has used replaces the one of before, which counts no longer.
+
+        When the node's stream is there: it is what follows the stream of the former one.
+        """
+
+        def change(node: Node) -> Node:
+            said = node.metadata.annotations
+            if said.get(NEXT_CERTIFICATE) == identity.serial:
+                said[NODE_CERTIFICATE] = said.pop(NEXT_CERTIFICATE)
+            if said.get(NODE_CERTIFICATE) == identity.serial:
+                said.update(_end(identity))
+            return node
+
+        await self._pipeline.update(Context(user=identity), self._nodes, "", name, change)
+
+    async def _ensure_lease(self, ctx: Context, node: Node) -> None:
+        """The Lease that shows heartbeats; its renewTime is overlaid when it is read."""
+        owner = OwnerReference(
+            apiVersion="v1", kind="Node", name=node.metadata.name, uid=node.metadata.uid
+        )
+        lease = Lease(
+            metadata=ObjectMeta(name=node.metadata.name, ownerReferences=(owner,)),
+            spec=LeaseSpec(holderIdentity=node.metadata.name, leaseDurationSeconds=LEASE_SECONDS),
+        )
+        try:
+            await self._pipeline.create(ctx, self._leases, LEASE_NAMESPACE, lease)
+        except StatusError as error:
+            if error.reason not in ("AlreadyExists", "NotFound"):
+                raise
+
+    async def node_status(self, identity: Identity, name: str, data: bytes) -> None:
+        """Take a node's status; conditions that the kubelet does not know stay."""
+
+        def change(node: Node) -> Node:
+            reported, _ = codec.decode_request(data, NodeStatus)
+            check_items(reported)
+            reported.conditions = conditions.put_all(node.status.conditions, reported.conditions)
+            node.status = reported
+            return node
+
+        ctx = Context(user=identity)
+        await self._pipeline.update(ctx, self._nodes, "", name, change, subresource="status")
+
+    async def pod_status(
+        self, identity: Identity, node: str, report: node_v1_pb2.PodReport
+    ) -> None:
+        """Take a pod's status from the node that it is bound to.
+
+        Raises StatusError 404 when the pod is gone or another one has its name, 403 when it is
+        bound elsewhere, 400 or 422 for what is no status.
+        """
+
+        def change(pod: Pod) -> Pod:
+            if pod.metadata.uid != report.uid:
+                raise errors.not_found(self._pods, report.name)
+            if pod.spec.nodeName != node:
+                why = f"node {node} is not where this pod is bound"
+                raise errors.forbidden_request(self._pods, report.name, why)
+            reported, _ = codec.decode_request(report.status, PodStatus)
+            check_items(reported)
+            reported.conditions = conditions.put_all(pod.status.conditions, reported.conditions)
+            reported.nominatedNodeName = pod.status.nominatedNodeName
+            pod.status = reported
+            return pod
+
+        ctx = Context(user=identity)
+        await self._pipeline.update(
+            ctx, self._pods, report.namespace, report.name, change, subresource="status"
+        )
+
+    async def pod_gone(self, identity: Identity, node: str, gone: node_v1_pb2.PodGone) -> None:
+        """Remove a deleting pod of which nothing is left on its node."""
+        try:
+            current = await self._pipeline.read(self._pods, gone.namespace, gone.name)
+        except StatusError as error:
+            if error.code == 404:
+                return
+            raise
+        pod = codec.decode(current.value, Pod)
+        if pod.metadata.uid != gone.uid or pod.spec.nodeName != node:
+            return
+        if not pod.metadata.deletionTimestamp:
+            return
+        ctx, options = Context(user=identity), DeleteOptions(grace_period_seconds=0, uid=gone.uid)
+        await self._pipeline.delete(ctx, self._pods, gone.namespace, gone.name, options)
+
+
+def _end(identity: Identity) -> dict[str, str]:
+    """What people may read of the end of a certificate."""
+    if math.isinf(identity.expires):
+        return {}
+    return {EXPIRES: times.to_time(datetime.fromtimestamp(identity.expires, UTC))}
