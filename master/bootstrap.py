@@ -16,6 +16,7 @@ from master.apiserver.auth.policy import defaults
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 RESOURCES = {
@@ -51,7 +52,7 @@ async def _ensure(
     pipeline: Pipeline, resource: Resource, wanted: Namespace | defaults.Object
 ) -> None:
     meta = wanted.metadata
-    entry = pipeline.cache.get(pipeline.key(resource, meta.namespace, meta.name))
+    entry = pipeline.cache.get(pipeline.key(Target(resource, meta.namespace, meta.name)))
     if entry is not None:
         if isinstance(wanted, Namespace):
             return
@@ -60,14 +61,12 @@ async def _ensure(
             return
         await pipeline.update(
             _context(),
-            resource,
-            meta.namespace,
-            meta.name,
+            Target(resource, meta.namespace, meta.name),
             lambda current: defaults.completed(current, wanted) or current,
         )
         return
     try:
-        await pipeline.create(_context(), resource, meta.namespace, wanted)
+        await pipeline.create(_context(), Target(resource, meta.namespace), wanted)
     except StatusError as error:
         if error.reason != "AlreadyExists":
             raise

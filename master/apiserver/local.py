@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from common.api import patch as patches
+from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.types.core_v1 import Binding, ObjectReference
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.api import ObjectList, WatchEvent
 from common.security.identity import Identity
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request.bodies import Body, Patcher
-from master.apiserver.request.context import Context, DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request import mediatypes
+from master.apiserver.request.bodies import Body
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
 from master.apiserver.resources.core.pod.binding import BindingSubresource
 
 
@@ -30,14 +34,14 @@ class LocalClient:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The most recent state of an object."""
-        return await self._registry.get(resource, namespace, name)
+        return await self._registry.get(Target(resource, namespace, name))
 
     async def list(
         self, resource: Resource, namespace: str = "", *, resource_version: str = ""
     ) -> ObjectList:
         """All objects; "0" takes any cached state."""
         options = ListOptions(resource_version=resource_version)
-        found = await self._registry.list(resource, namespace, options)
+        found = await self._registry.list(Target(resource, namespace), options)
         return ObjectList(list(found.items), found.revision)
 
     async def watch(
@@ -45,13 +49,13 @@ class LocalClient:
     ) -> AsyncIterator[Sequence[WatchEvent]]:
         """Changes after a revision, in order."""
         options = WatchOptions(resource_version=resource_version, allow_bookmarks=True)
-        async for events in self._registry.watch(resource, namespace, options):
+        async for events in self._registry.watch(Target(resource, namespace), options):
             yield [WatchEvent(e.type, e.revision, e.entry.data if e.entry else b"") for e in events]
 
     async def create(self, resource: Resource, namespace: str, data: bytes) -> bytes:
         """Create an object."""
         ctx = self._context()
-        return await self._registry.create(ctx, resource, namespace, "", "", Body(data))
+        return await self._registry.create(ctx, Target(resource, namespace), Body(data))
 
     async def update(
         self,
@@ -64,7 +68,9 @@ class LocalClient:
     ) -> bytes:
         """Replace an object or one of its subresources."""
         ctx = self._context()
-        return await self._registry.update(ctx, resource, namespace, name, subresource, Body(data))
+        return await self._registry.update(
+            ctx, Target(resource, namespace, name, subresource), Body(data)
+        )
 
     async def patch(
         self,
@@ -78,11 +84,8 @@ class LocalClient:
         """JSON merge patch."""
         return await self._registry.patch(
             self._context(),
-            resource,
-            namespace,
-            name,
-            subresource,
-            Patcher(lambda plain: patches.merge(plain, dict(patch))),
+            Target(resource, namespace, name, subresource),
+            Patch(codec.encode(dict(patch)), mediatypes.MERGE_PATCH),
         )
 
     async def delete(
@@ -101,11 +104,11 @@ class LocalClient:
             uid=uid,
             propagation_policy=propagation_policy,
         )
-        await self._registry.delete(self._context(), resource, namespace, name, options)
+        await self._registry.delete(self._context(), Target(resource, namespace, name), options)
 
     async def bind(self, namespace: str, name: str, *, uid: str, node: str) -> None:
         """Bind a pod to a node."""
         pods = self._registry.scheme.require("", "v1", "pods")
         target = ObjectReference(kind="Node", name=node)
         binding = Binding(metadata=ObjectMeta(uid=uid), target=target)
-        await self._binding.bind(self._context(), pods, namespace, name, binding)
+        await self._binding.bind(self._context(), Target(pods, namespace, name, "binding"), binding)

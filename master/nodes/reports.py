@@ -15,7 +15,9 @@ from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REV
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.apiserver.resources.core.node.node import NodeStrategy
 from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM
 from master.apiserver.resources.core.node.noderestriction import check_items, own_labels
@@ -67,7 +69,7 @@ class Reports:
         for block in blocks:
             reported.spec = NodeSpec(podCIDR=block, podCIDRs=(block,) if block else ())
             try:
-                made = await self._pipeline.create(ctx, self._nodes, "", reported)
+                made = await self._pipeline.create(ctx, Target(self._nodes), reported)
             except StatusError as error:
                 if not block or error.reason != "Invalid":
                     raise
@@ -91,7 +93,9 @@ class Reports:
             said[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
             return node
 
-        return codec.decode(await self._pipeline.update(ctx, self._nodes, "", name, change), Node)
+        return codec.decode(
+            await self._pipeline.update(ctx, Target(self._nodes, "", name), change), Node
+        )
 
     async def take_over(self, identity: Identity, name: str) -> None:
         """The certificate that a node has used replaces the one of before, which counts no longer.
@@ -107,7 +111,7 @@ class Reports:
                 said.update(_end(identity))
             return node
 
-        await self._pipeline.update(Context(user=identity), self._nodes, "", name, change)
+        await self._pipeline.update(Context(user=identity), Target(self._nodes, "", name), change)
 
     async def _ensure_lease(self, ctx: Context, node: Node) -> None:
         """The Lease that shows heartbeats; its renewTime is overlaid when it is read."""
@@ -119,7 +123,7 @@ class Reports:
             spec=LeaseSpec(holderIdentity=node.metadata.name, leaseDurationSeconds=LEASE_SECONDS),
         )
         try:
-            await self._pipeline.create(ctx, self._leases, LEASE_NAMESPACE, lease)
+            await self._pipeline.create(ctx, Target(self._leases, LEASE_NAMESPACE), lease)
         except StatusError as error:
             if error.reason not in ("AlreadyExists", "NotFound"):
                 raise
@@ -135,7 +139,7 @@ class Reports:
             return node
 
         ctx = Context(user=identity)
-        await self._pipeline.update(ctx, self._nodes, "", name, change, subresource="status")
+        await self._pipeline.update(ctx, Target(self._nodes, "", name, "status"), change)
 
     async def pod_status(
         self, identity: Identity, node: str, report: node_v1_pb2.PodReport
@@ -161,13 +165,13 @@ class Reports:
 
         ctx = Context(user=identity)
         await self._pipeline.update(
-            ctx, self._pods, report.namespace, report.name, change, subresource="status"
+            ctx, Target(self._pods, report.namespace, report.name, "status"), change
         )
 
     async def pod_gone(self, identity: Identity, node: str, gone: node_v1_pb2.PodGone) -> None:
         """Remove a deleting pod of which nothing is left on its node."""
         try:
-            current = await self._pipeline.read(self._pods, gone.namespace, gone.name)
+            current = await self._pipeline.read(Target(self._pods, gone.namespace, gone.name))
         except StatusError as error:
             if error.code == 404:
                 return
@@ -178,7 +182,7 @@ class Reports:
         if not pod.metadata.deletionTimestamp:
             return
         ctx, options = Context(user=identity), DeleteOptions(grace_period_seconds=0, uid=gone.uid)
-        await self._pipeline.delete(ctx, self._pods, gone.namespace, gone.name, options)
+        await self._pipeline.delete(ctx, Target(self._pods, gone.namespace, gone.name), options)
 
 
 def _end(identity: Identity) -> dict[str, str]:

@@ -11,39 +11,25 @@ import base64
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from common.api import errors
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from master.apiserver.rpc.status import CODES
+from master.apiserver.resources.core.pod.logoptions import LogOptions
 from protos import node_v1_pb2
 
 OPEN_TIMEOUT_SECONDS = 10.0
 SESSIONS_MAX = 50
 ERROR_MAX_BYTES = 4 << 10
+ERROR_CODES = frozenset((400, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 500, 502, 503, 504))
+"""Of a Status that a node may end a session with; none says that the caller is not known."""
 QUEUE_MAX = 8
 FRAME_MAX_BYTES = 256 << 10
 """Frames of a session that wait for its reader, and the size of one: a well-behaved node's are a
 quarter of it. With SESSIONS_MAX they bound what a node's unread sessions take."""
-
-
-class LogOptions(NamedTuple):
-    """Which log, and which part of it. Times in milliseconds since 1970, sizes in bytes."""
-
-    namespace: str
-    name: str
-    uid: str
-    container: str
-    follow: bool
-    previous: bool
-    timestamps: bool
-    tail_lines: int
-    since_seconds: int
-    since_ms: int
-    limit_bytes: int
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +165,7 @@ def _status_error(node: str, data: bytes) -> errors.StatusError:
         status = msgspec.json.decode(data[:ERROR_MAX_BYTES], type=_Status)
     except (msgspec.DecodeError, ValueError) as error:
         return _misbehaved(node, f"an error that is no Status: {error}")
-    if status.code not in CODES:
+    if status.code not in ERROR_CODES:
         return _misbehaved(node, f"an error of code {status.code}")
     return errors.StatusError(status.code, status.reason[:64], status.message)
 

@@ -21,9 +21,12 @@ from master.apiserver.request.bodies import Body
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request.context import Context, ListOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import ListOptions
+from master.apiserver.request.target import Target
 from master.apiserver.resources.strategies import strategies
-from master.apiserver.rest import discovery, tables
+from master.apiserver.printers import tables
+from master.apiserver.rest import discovery
 from master.apiserver.rest.openapi.documents import OpenAPI
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
@@ -45,17 +48,18 @@ async def main():
     registry = Registry(pipeline, reads, subresources={}, computed={}, views={}, reviews={})
     spaces = SCHEME.resource("", "v1", "namespaces")
     body = Body(b'{"metadata":{"name":"default"}}')
-    await registry.create(context(), spaces, "", "", "", body)
+    await registry.create(context(), Target(spaces), body)
     await cache.wait_for(await store.revision(), 5.0)
     boats = SCHEME.resource("example.wherry.dev", "v1", "boats")
     crew = [{"name": "ann", "rank": "mate"}]
     body = Body(json.dumps({"metadata": {"name": "b"}, "spec": {"crew": crew}}).encode())
-    made = json.loads(await registry.create(context(), boats, "default", "", "", body))
+    made = json.loads(await registry.create(context(), Target(boats, "default"), body))
     assert made["kind"] == "Boat" and made["spec"]["seats"] == 4, made
     assert made["metadata"]["generation"] == 1
     try:
         wrong = {"metadata": {"name": "c"}, "spec": {"seats": 1, "crew": crew * 2}}
-        await registry.create(context(), boats, "default", "", "", Body(json.dumps(wrong).encode()))
+        body = Body(json.dumps(wrong).encode())
+        await registry.create(context(), Target(boats, "default"), body)
     except errors.StatusError as error:
         assert "spec.seats: Invalid value: 1: must be at least" in error.message, error
     else:
@@ -64,7 +68,7 @@ async def main():
     merged = patch.strategic(made, {"spec": {"crew": [{"name": "bob"}]}},
                              schema.message("example_v1", "Boat"))
     assert [sailor["name"] for sailor in merged["spec"]["crew"]] == ["bob", "ann"]
-    found = await registry.list(boats, "default", ListOptions())
+    found = await registry.list(Target(boats, "default"), ListOptions())
     row = tables.row(boats, found.items[0], clock.now(), "None")
     assert row["cells"][:2] == ["b", 4], row
     assert discovery.api_group(SCHEME, "example.wherry.dev") is not None

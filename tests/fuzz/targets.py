@@ -26,7 +26,8 @@ from common.security.ca import CertificateError
 from common.security.csr import check_node_request
 from common.security.tokens import InvalidToken, parse_token
 from master.apiserver.registry.reads import decode_token
-from master.apiserver.request.patches import patcher
+from master.apiserver.request import patches, target
+from master.apiserver.request.patches import Patch
 from master.apiserver.rest import requestinfo
 from master.nodes import intake
 from node.kubelet.streams.logs import LogQuery, Reader
@@ -85,7 +86,7 @@ def apply_patch(data: bytes) -> None:
     ):
         before = json.dumps(POD)
         try:
-            made = patcher(SCHEME, PODS, "", data, kind).apply(POD)
+            made = patches.read(SCHEME, target.Target(PODS), Patch(data, kind)).apply(POD)
             json.dumps(made)
         except StatusError as error:
             _refusal(error)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from common.api.scheme import Scheme
 from common.runtime.clock import Clock
 from master.apiserver.admission.plugins.certificate_requester import CertificateRequester
+from master.apiserver.admission.plugins.certificate_signing import CertificateSigning
 from master.apiserver.admission.plugins.default_tolerations import default_tolerations
 from master.apiserver.admission.plugins.endpoint_addresses import EndpointAddresses
 from master.apiserver.admission.plugins.external_ips import deny_external_ips
 from master.apiserver.admission.plugins.namespace_lifecycle import NamespaceLifecycle
+from master.apiserver.admission.plugins.node_restriction import node_restriction
 from master.apiserver.admission.plugins.priority import priority
 from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
 from master.apiserver.admission.plugins.service_account import ServiceAccountExists
@@ -32,6 +34,8 @@ def admission(
         default_tolerations,
         priority,
         CertificateRequester(clock),
+        CertificateSigning(authorizer),
+        node_restriction,
         EndpointAddresses(cache),
         RbacEscalation(authorizer, scheme),
         *([] if allow_external_ips else [deny_external_ips]),

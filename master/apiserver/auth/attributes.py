@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
-
-from common.api.resource import Resource
+from typing import NamedTuple
 
 
 class Attributes(NamedTuple):
@@ -17,18 +15,6 @@ class Attributes(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""
-
-    @classmethod
-    def of(
-        cls,
-        verb: str,
-        resource: Resource,
-        subresource: str = "",
-        namespace: str = "",
-        name: str = "",
-    ) -> Self:
-        """A verb on a resource that is served."""
-        return cls(verb, resource.group, resource.plural, subresource, namespace, name)
 
     @property
     def what(self) -> str:

@@ -55,6 +55,14 @@ class Authorizer:
         reason = self.policy.allows(user, wanted)
         return Decision(bool(reason), reason)
 
+    def allows_signer(self, user: Identity, verb: str, signer: str) -> bool:
+        """Whether a user may `approve` or `sign` for a signer, or for all signers of its domain."""
+        names = (signer, f"{signer.partition('/')[0]}/*")
+        return any(
+            self.decide(user, Attributes(verb, _REQUESTS[0], "signers", name=name)).allowed
+            for name in names
+        )
+
     def check_certificate(self, user: Identity) -> None:
         """Raise StatusError 401 when the user's certificate counts no longer.
 

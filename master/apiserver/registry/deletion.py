@@ -12,11 +12,10 @@ from common.api import errors, times
 from common.api.resource import Resource
 from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.registry.strategy import Strategy
-from master.apiserver.request.context import DeleteOptions
+from master.apiserver.request.options import POLICIES, DeleteOptions
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
-POLICIES = ("Foreground", "Background", "Orphan")
 ANSWERS_OBJECT = frozenset(
     (
         "Namespace",

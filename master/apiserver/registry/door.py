@@ -16,6 +16,7 @@ import msgspec
 from common.api import errors
 from common.api.errors import StatusError
 from common.api.resource import Resource
+from master.apiserver.request.target import Target
 from master.storage import store as storage
 from master.storage.keys import InvalidKey
 from master.storage.subscription import WatchEnded
@@ -77,7 +78,7 @@ def answering(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         except StatusError:
             raise
         except Exception as error:
-            resource = next(arg for arg in args if isinstance(arg, Resource))
+            resource = next(arg.resource for arg in args if isinstance(arg, Target))
             raise translated(error, resource, method.__name__) from error
 
     return call

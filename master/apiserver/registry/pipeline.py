@@ -32,8 +32,9 @@ from master.apiserver.registry.strategy import (
     validate_metadata_update,
 )
 from master.apiserver.request.bodies import NAMESPACE_MISMATCH
-from master.apiserver.request.context import Context, DeleteOptions
-from master.apiserver.resources import statuswriters
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.storage import store as storage
 from master.storage.entry import with_resource_version as splice
 from master.storage.keys import InvalidKey, registry_key
@@ -52,8 +53,11 @@ FOR_THE_PIPELINE = (
 )
 """Refusals of a transaction that the pipeline acts on; others end the request."""
 
-Admit = Callable[[Context, Resource, Any, Any], Awaitable[None]]
-"""An admission step: (context, resource, new object, old or None); may change the new one."""
+Admit = Callable[[Context, Target, Any, Any], Awaitable[None]]
+"""An admission step: (context, target, new object, old or None); may change the new one.
+
+It is asked about objects and their status, by the target's subresource.
+"""
 Change = Callable[[Any], Any]
 """Takes a fresh Struct of the current object, answers the Struct that it should become."""
 
@@ -90,28 +94,29 @@ class Pipeline:
             self._strategies[name] = Strategy(resource)
         return self._strategies[name]
 
-    def key(self, resource: Resource, namespace: str, name: str) -> str:
+    def key(self, target: Target) -> str:
         """The storage key of an object; raises StatusError 404 for what cannot be a name."""
+        resource = target.resource
+        namespace = target.namespace if resource.namespaced else ""
         try:
-            return registry_key(
-                resource.group_resource, name, namespace if resource.namespaced else ""
-            )
+            return registry_key(resource.group_resource, target.name, namespace)
         except InvalidKey as error:
-            raise errors.not_found(resource, name) from error
+            raise errors.not_found(resource, target.name) from error
 
-    async def read(self, resource: Resource, namespace: str, name: str) -> KeyValue:
+    async def read(self, target: Target) -> KeyValue:
         """The object as of now; raises StatusError 404."""
-        key = self.key(resource, namespace, name)
-        async with _translated(resource, name):
+        key = self.key(target)
+        async with _translated(target.resource, target.name):
             found, _ = await self.store.get(key)
         if found is None:
-            raise errors.not_found(resource, name)
+            raise errors.not_found(target.resource, target.name)
         return found
 
-    async def create(self, ctx: Context, resource: Resource, namespace: str, obj: Any) -> bytes:
+    async def create(self, ctx: Context, target: Target, obj: Any) -> bytes:
         """Create an object from a decoded body; answers it as stored."""
+        resource = target.resource
         strategy, meta = self.strategy(resource), obj.metadata
-        self._fit_namespace(resource, meta, namespace)
+        self._fit_namespace(resource, meta, target.namespace)
         if meta.resourceVersion not in ("", "0"):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         generated = not meta.name and bool(meta.generateName)
@@ -122,7 +127,7 @@ class Pipeline:
                 meta.name = names.generated(meta.generateName, self.rng.suffix())
                 strategy.default(obj)  # what follows from the name
             if attempt == 0:
-                await self._admit(ctx, resource, obj, None)
+                await self._admit(ctx, target, obj, None)
             await self.heavy(ctx.weight, _check, strategy, obj)
             try:
                 return await self._store_new(ctx, strategy, obj)
@@ -149,14 +154,14 @@ class Pipeline:
         meta.generation = 0
         meta.managedFields = ()
 
-    async def _admit(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+    async def _admit(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
         for step in self._admission:
-            await step(ctx, resource, new, old)
+            await step(ctx, target, new, old)
 
     async def _store_new(self, ctx: Context, strategy: Strategy, obj: Any) -> bytes:
         """Write a new object, with a free value for each thing that it allocates."""
         resource, meta = strategy.resource, obj.metadata
-        key = self.key(resource, meta.namespace, meta.name)
+        key = self.key(Target(resource, meta.namespace, meta.name))
         ctx.warnings.add(await self.heavy(ctx.weight, strategy.warnings, obj))
         asked = {allocation.key for allocation in strategy.allocations(obj)}
         taken: set[str] = set()
@@ -181,7 +186,7 @@ class Pipeline:
                 self._take_note(strategy, obj, error, asked, taken)
             except storage.GuardFailed:
                 await fresh(self.cache)
-                await self._admit(ctx, resource, obj, None)
+                await self._admit(ctx, Target(resource, meta.namespace, meta.name), obj, None)
 
     def _take_note(
         self,
@@ -203,40 +208,32 @@ class Pipeline:
         if not resource.namespaced:
             return []
         spaces = self.scheme.require("", "v1", "namespaces")
-        entry = self.cache.get(self.key(spaces, "", namespace))
+        entry = self.cache.get(self.key(Target(spaces, "", namespace)))
         if entry is None:
             raise errors.not_found(spaces, namespace)
         return [Guard(entry.key, entry.revision)]
 
-    async def update(
-        self,
-        ctx: Context,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        change: Change,
-        *,
-        subresource: str = "",
-    ) -> bytes:
+    async def update(self, ctx: Context, target: Target, change: Change) -> bytes:
         """Apply `change` to the object; again to the newest state when another writer was faster.
 
         `change` may set metadata.resourceVersion: then that must be the current one.
         """
-        entry = self.cache.get(self.key(resource, namespace, name))
+        resource, name = target.resource, target.name
+        entry = self.cache.get(self.key(target))
         current = (
             KeyValue(entry.key, unsplice(entry.data, entry.revision), 0, entry.revision)
             if entry is not None
-            else await self.read(resource, namespace, name)
+            else await self.read(target)
         )
         fresh = entry is None
         for _ in range(ATTEMPTS_MAX):
             try:
-                made = await self._update_once(ctx, resource, current, change, subresource)
+                made = await self._update_once(ctx, target, current, change)
                 if made is not None:
                     return made
                 if fresh:
                     return splice(current.value, current.revision)
-                current, fresh = await self.read(resource, namespace, name), True
+                current, fresh = await self.read(target), True
             except storage.Conflict as error:
                 current, fresh = error.current, True
             except storage.KeyNotFound as error:
@@ -244,24 +241,20 @@ class Pipeline:
             except errors.StatusError:
                 if fresh:
                     raise
-                current, fresh = await self.read(resource, namespace, name), True
+                current, fresh = await self.read(target), True
         raise errors.conflict(resource, name, errors.MODIFIED)
 
     async def _update_once(
-        self,
-        ctx: Context,
-        resource: Resource,
-        current: KeyValue,
-        change: Change,
-        subresource: str,
+        self, ctx: Context, target: Target, current: KeyValue, change: Change
     ) -> bytes | None:
         """One attempt against one state of the object; None when it changes nothing of that."""
+        resource, subresource = target.resource, target.subresource
         strategy, cls = self.strategy(resource), self.scheme.struct_of(resource)
         weight = max(ctx.weight, len(current.value))
         old, new, unknown = await self.heavy(weight, _changed, current, cls, change)
         self._expect_revision(strategy, new.metadata, current)
         self._keep_metadata(new.metadata, old.metadata)
-        await self._prepare_update(ctx, strategy, new, old, subresource, weight)
+        await self._prepare_update(ctx, target, new, old, weight)
         if subresource == "":
             return await self._store_changed(ctx, strategy, current, new, old, unknown)
         value = await self.heavy(weight, encode, new, unknown)
@@ -342,14 +335,15 @@ class Pipeline:
         new.managedFields = ()
 
     async def _prepare_update(
-        self, ctx: Context, strategy: Strategy, new: Any, old: Any, subresource: str, weight: int
+        self, ctx: Context, target: Target, new: Any, old: Any, weight: int
     ) -> None:
         """Default, admit and validate a change; other subresources know what they may change.
 
         Raises StatusError 409 for another object of the same name, 403 or 422 for what is not
         allowed.
         """
-        resource, name = strategy.resource, new.metadata.name
+        resource, name = target.resource, new.metadata.name
+        strategy = self.strategy(resource)
         if new.metadata.uid != old.metadata.uid:
             raise errors.conflict(
                 resource,
@@ -358,23 +352,24 @@ class Pipeline:
                 f"UID in object meta: {old.metadata.uid}",
             )
         found = validate_metadata_update(new.metadata, old.metadata)
-        if subresource == "status":
+        if target.subresource == "status":
             await self.heavy(weight, strategy.prepare_status_update, new, old)
-            statuswriters.check(ctx.user, resource, new, old)
+            await self._admit(ctx, target, new, old)
             found += await self.heavy(weight, _status_problems, strategy, new, old)
-        elif subresource == "":
+        elif target.subresource == "":
             await self.heavy(weight, _prepare_update, strategy, new, old)
-            await self._admit(ctx, resource, new, old)
+            await self._admit(ctx, target, new, old)
             found += await self.heavy(weight, _update_problems, strategy, new, old)
         if found:
             raise errors.invalid_object(resource.group, resource.kind, name, found)
 
     async def delete(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, options: DeleteOptions
+        self, ctx: Context, target: Target, options: DeleteOptions
     ) -> tuple[bytes, bool]:
         """Delete an object: (its last or present state, whether it is gone already)."""
+        resource, name = target.resource, target.name
         for _ in range(ATTEMPTS_MAX):
-            current = await self.read(resource, namespace, name)
+            current = await self.read(target)
             try:
                 return await self._delete_once(ctx, resource, current, options)
             except storage.Conflict:

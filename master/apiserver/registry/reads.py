@@ -17,7 +17,7 @@ from common.api.resource import Resource
 from common.api.types import Int64
 from master.apiserver.registry.filters import Filter, Turns, parse
 from master.apiserver.registry.freshness import RESOURCE_TOO_LARGE, fresh, parse_revision
-from master.apiserver.request.context import ListOptions, WatchOptions
+from master.apiserver.request.options import ListOptions, WatchOptions
 from master.storage import store as storage
 from master.storage.entry import CacheEvent, Entry, make_entry
 from master.storage.keys import REGISTRY, InvalidKey, registry_prefix

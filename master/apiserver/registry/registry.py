@@ -25,9 +25,12 @@ from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Change, Pipeline
 from master.apiserver.registry.reads import Event, EventBatches, EventReceiver, Reads
 from master.apiserver.registry.subresource import Subresource
-from master.apiserver.request import bodies
+from master.apiserver.request import bodies, patches
 from master.apiserver.request.bodies import Body, Patcher
-from master.apiserver.request.context import Context, DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
 from master.storage.entry import Entry
 
 # What a namespaced resource offers across all namespaces.
@@ -115,8 +118,9 @@ class Registry:
         known = subresource in self._subresources or subresource in ("status", "log")
         return known and resource.subresource(subresource) is not None
 
-    def check_verb(self, verb: str, resource: Resource, subresource: str, namespace: str) -> None:
+    def check_verb(self, verb: str, target: Target) -> None:
         """404 for a subresource that is not served, 405 for a verb that the resource lacks."""
+        resource, namespace, _, subresource = target
         if subresource:
             if not self.serves(resource, subresource):
                 raise errors.unknown_path()
@@ -131,18 +135,11 @@ class Registry:
         return resource.group_resource
 
     @answering
-    async def get(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        *,
-        subresource: str = "",
-        resource_version: str = "",
-    ) -> bytes:
+    async def get(self, target: Target, *, resource_version: str = "") -> bytes:
         """One object; raises StatusError 404."""
+        resource, namespace, name, subresource = target
         if subresource in self._subresources:
-            return await self._subresources[subresource].get(resource, namespace, name)
+            return await self._subresources[subresource].get(target)
         computed = self._computed.get(self._key(resource))
         if computed is not None:
             for data in computed.list(namespace):
@@ -152,14 +149,15 @@ class Registry:
         view = self._views.get(self._key(resource))
         source = view.source if view else resource
         await fresh(self.pipeline.cache, resource_version)
-        entry = self.pipeline.cache.get(self.pipeline.key(source, namespace, name))
+        entry = self.pipeline.cache.get(self.pipeline.key(Target(source, namespace, name)))
         if entry is None:
             raise errors.not_found(resource, name)
         return view.outbound(entry.data) if view else entry.data
 
     @answering
-    async def list(self, resource: Resource, namespace: str, options: ListOptions) -> ObjectPage:
+    async def list(self, target: Target, options: ListOptions) -> ObjectPage:
         """A page of objects."""
+        resource, namespace = target.resource, target.namespace
         computed = self._computed.get(self._key(resource))
         if computed is not None:
             items = _chosen(resource, computed.list(namespace), options)
@@ -174,14 +172,10 @@ class Registry:
         return ObjectPage(items, found.revision, found.continue_token, found.remaining)
 
     async def watch(
-        self,
-        resource: Resource,
-        namespace: str,
-        options: WatchOptions,
-        *,
-        receiver: EventReceiver | None = None,
+        self, target: Target, options: WatchOptions, *, receiver: EventReceiver | None = None
     ) -> EventBatches:
         """Events of a resource; see `Reads.watch`. What is seen through a view is all yielded."""
+        resource, namespace = target.resource, target.namespace
         view = self._views.get(self._key(resource))
         source, receiver = (view.source, None) if view else (resource, receiver)
         if view:
@@ -195,20 +189,12 @@ class Registry:
             raise translated(error, resource, "watch") from error
 
     @answering
-    async def create(
-        self,
-        ctx: Context,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        subresource: str,
-        body: Body,
-    ) -> bytes:
+    async def create(self, ctx: Context, target: Target, body: Body) -> bytes:
         """POST to a collection or to a subresource."""
-        if subresource:
-            handler = self._handler(resource, subresource)
-            return await handler.create(ctx, resource, namespace, name, body)
-        if name:
+        resource, namespace = target.resource, target.namespace
+        if target.subresource:
+            return await self._handler(target).create(ctx, target, body)
+        if target.name:
             raise errors.method_not_allowed("create", resource)
         view = self._views.get(self._key(resource))
         ctx.weight = body.weight
@@ -220,43 +206,30 @@ class Registry:
         source = view.source if view else resource
         if view:
             view.check(obj, None)
-        data = await self.pipeline.create(ctx, source, namespace, obj)
+        data = await self.pipeline.create(ctx, Target(source, namespace), obj)
         return view.outbound(data) if view else data
 
-    def _handler(self, resource: Resource, subresource: str) -> Subresource:
-        if subresource not in self._subresources:
-            raise errors.method_not_allowed("this verb", resource)
-        return self._subresources[subresource]
+    def _handler(self, target: Target) -> Subresource:
+        if target.subresource not in self._subresources:
+            raise errors.method_not_allowed("this verb", target.resource)
+        return self._subresources[target.subresource]
 
     @answering
-    async def update(
-        self,
-        ctx: Context,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        subresource: str,
-        body: Body,
-    ) -> bytes:
+    async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
         """PUT an object, its status or another subresource."""
-        if subresource not in ("", "status"):
-            handler = self._handler(resource, subresource)
-            return await handler.update(ctx, resource, namespace, name, body)
+        if target.subresource not in ("", "status"):
+            return await self._handler(target).update(ctx, target, body)
+        resource, namespace = target.resource, target.namespace
         view = self._views.get(self._key(resource))
         ctx.weight, heavy = body.weight, self.pipeline.heavy
         obj = await heavy(ctx.weight, self._decode, ctx, body, resource, view)
-        _check_url(resource, obj.metadata, namespace, name)
+        _check_url(target, obj.metadata)
         obj.metadata.namespace = namespace if resource.namespaced else ""
         change = await heavy(ctx.weight, _always, obj)
-        data = await self.pipeline.update(
-            ctx,
-            view.source if view else resource,
-            namespace,
-            name,
-            _checked(view, change) if view else change,
-            subresource=subresource,
-        )
-        return view.outbound(data) if view else data
+        if view is None:
+            return await self.pipeline.update(ctx, target, change)
+        source = target._replace(resource=view.source)
+        return view.outbound(await self.pipeline.update(ctx, source, _checked(view, change)))
 
     def _decode(self, ctx: Context, body: Body, resource: Resource, view: View | None) -> Any:
         """The object in a body, in the form in which it is stored."""
@@ -269,33 +242,21 @@ class Registry:
         return obj
 
     @answering
-    async def patch(
-        self,
-        ctx: Context,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        subresource: str,
-        patcher: Patcher,
-    ) -> bytes:
+    async def patch(self, ctx: Context, target: Target, patch: Patch) -> bytes:
         """PATCH an object, its status or another subresource."""
-        if subresource not in ("", "status"):
-            handler = self._handler(resource, subresource)
-            return await handler.patch(ctx, resource, namespace, name, patcher)
-        view = self._views.get(self._key(resource))
+        ctx.weight = len(patch.data)
+        patcher = await self.pipeline.heavy(ctx.weight, patches.read, self.scheme, target, patch)
+        if target.subresource not in ("", "status"):
+            return await self._handler(target).patch(ctx, target, patcher)
+        view = self._views.get(self._key(target.resource))
         if view:
-            return await self._patch_view(ctx, view, namespace, name, patcher)
+            return await self._patch_view(ctx, view, target, patcher)
         return await self.pipeline.update(
-            ctx,
-            resource,
-            namespace,
-            name,
-            lambda obj: bodies.patched(ctx, codec.encode(obj), patcher, type(obj)),
-            subresource=subresource,
+            ctx, target, lambda obj: bodies.patched(ctx, codec.encode(obj), patcher, type(obj))
         )
 
     async def _patch_view(
-        self, ctx: Context, view: View, namespace: str, name: str, patcher: Patcher
+        self, ctx: Context, view: View, target: Target, patcher: Patcher
     ) -> bytes:
         """Change an object through a view of it."""
         cls = self.scheme.struct_of(view.source)
@@ -304,25 +265,24 @@ class Registry:
             seen = view.outbound(codec.encode(obj))
             return bodies.patched(ctx, seen, patcher, cls, view.inbound)
 
-        wanted = _checked(view, change)
-        data = await self.pipeline.update(ctx, view.source, namespace, name, wanted)
-        return view.outbound(data)
+        source = target._replace(resource=view.source)
+        return view.outbound(await self.pipeline.update(ctx, source, _checked(view, change)))
 
     @answering
     async def delete(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, options: DeleteOptions
+        self, ctx: Context, target: Target, options: DeleteOptions
     ) -> tuple[bytes, bool]:
         """Delete an object: (its last or present state, whether it is gone already)."""
-        view = self._views.get(self._key(resource))
-        source = view.source if view else resource
-        data, gone = await self.pipeline.delete(ctx, source, namespace, name, options)
+        view = self._views.get(self._key(target.resource))
+        source = target._replace(resource=view.source) if view else target
+        data, gone = await self.pipeline.delete(ctx, source, options)
         return (view.outbound(data) if view else data), gone
 
 
-def _check_url(resource: Resource, meta: ObjectMeta, namespace: str, name: str) -> None:
+def _check_url(target: Target, meta: ObjectMeta) -> None:
     """Raise StatusError 400 for an object that says to be another one than the URL names."""
-    bodies.check_name(name, meta.name)
-    if resource.namespaced and meta.namespace not in ("", namespace):
+    bodies.check_name(target.name, meta.name)
+    if target.resource.namespaced and meta.namespace not in ("", target.namespace):
         raise errors.bad_request(bodies.NAMESPACE_MISMATCH)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from common.api import errors
-from common.api.resource import Resource
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.bodies import Body, Patcher
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 
 class Subresource:
@@ -15,24 +15,18 @@ class Subresource:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+    async def get(self, target: Target) -> bytes:
         """What the subresource shows."""
-        raise errors.method_not_allowed("get", resource)
+        raise errors.method_not_allowed("get", target.resource)
 
-    async def create(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
-    ) -> bytes:
+    async def create(self, ctx: Context, target: Target, body: Body) -> bytes:
         """POST to it."""
-        raise errors.method_not_allowed("create", resource)
+        raise errors.method_not_allowed("create", target.resource)
 
-    async def update(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
-    ) -> bytes:
+    async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
         """PUT to it."""
-        raise errors.method_not_allowed("update", resource)
+        raise errors.method_not_allowed("update", target.resource)
 
-    async def patch(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, patcher: Patcher
-    ) -> bytes:
+    async def patch(self, ctx: Context, target: Target, patcher: Patcher) -> bytes:
         """PATCH it."""
-        raise errors.method_not_allowed("patch", resource)
+        raise errors.method_not_allowed("patch", target.resource)

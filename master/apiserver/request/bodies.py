@@ -12,6 +12,7 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.codec import protobuf, yaml
 from common.api.resource import Resource
+from master.apiserver.request import mediatypes
 from master.apiserver.request.context import Context
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -23,7 +24,6 @@ NAMESPACE_MISMATCH = (
 Inbound = Callable[[dict[str, Any]], dict[str, Any]]
 TYPE_MAX_CHARACTERS = 512
 """How much a message shows of what a client calls an apiVersion or a kind."""
-MEDIA_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 
 
 class Body(NamedTuple):
@@ -35,12 +35,12 @@ class Body(NamedTuple):
     @property
     def media_type(self) -> str:
         """The Content-Type without parameters."""
-        return self.content_type.split(";")[0].strip().lower() or MEDIA_TYPES[0]
+        return self.content_type.split(";")[0].strip().lower() or mediatypes.JSON
 
     @property
     def weight(self) -> int:
         """Its size in bytes of JSON that would take as long to read."""
-        factor = {"application/yaml": 10, "application/vnd.kubernetes.protobuf": 2}
+        factor = {mediatypes.YAML: 10, mediatypes.PROTOBUF: 2}
         return len(self.data) * factor.get(self.media_type, 1)
 
     def plain(self) -> Any:
@@ -49,15 +49,15 @@ class Body(NamedTuple):
 
     def plain_and_findings(self) -> tuple[Any, list[str]]:
         """The same, and the keys that stand in the body twice."""
-        match self.media_type:
-            case "application/yaml":
-                return yaml.decode_request(self.data)
-            case "application/vnd.kubernetes.protobuf":
-                return protobuf.decode(self.data), []
-            case "application/json" | "application/octet-stream":
-                found = codec.decode_plain(self.data)
-                return found, codec.duplicates(self.data, found)
-        raise errors.unsupported_media_type(MEDIA_TYPES)
+        media_type = self.media_type
+        if media_type == mediatypes.YAML:
+            return yaml.decode_request(self.data)
+        if media_type == mediatypes.PROTOBUF:
+            return protobuf.decode(self.data), []
+        if media_type in (mediatypes.JSON, "application/octet-stream"):
+            found = codec.decode_plain(self.data)
+            return found, codec.duplicates(self.data, found)
+        raise errors.unsupported_media_type(mediatypes.OF_OBJECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class _TypeMeta(msgspec.Struct):
 
 def decode(ctx: Context, body: Body, cls: type[T], api_version: str) -> T:
     """The object in a body, which must be of this kind. Raises StatusError 400, 413 or 415."""
-    if body.media_type == MEDIA_TYPES[0]:
+    if body.media_type == mediatypes.JSON:
         check_type(_type_meta(body.data), cls.__name__, api_version)
         value, findings = codec.decode_request(body.data, cls)
     else:

@@ -1,4 +1,4 @@
-"""The options of a request, from its query: decoded, and refused in Kubernetes' words. Pure.
+"""The options of calls; from a query they are decoded, and refused in Kubernetes' words. Pure.
 
 Source: k8s.io/apimachinery pkg/apis/meta/v1/validation and pkg/apis/meta/internalversion.
 """
@@ -6,23 +6,67 @@ Source: k8s.io/apimachinery pkg/apis/meta/v1/validation and pkg/apis/meta/intern
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from common.api import errors, integers
 from common.api.codec import json as codec
 from common.api.errors import FieldError
 from common.api.types import meta_v1
 from common.security.identity import Identity
-from master.apiserver.registry.deletion import POLICIES
 from master.apiserver.request import bodies
-from master.apiserver.request.context import Context, DeleteOptions, ListOptions
-from master.apiserver.rest.requestinfo import truthy
+from master.apiserver.request.context import Context
 
 Parameters = Mapping[str, str]
+POLICIES = ("Foreground", "Background", "Orphan")
+"""Of deletion: what becomes of the dependents."""
 FIELD_MANAGER_MAX_BYTES = 128
 _KINDS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
 _VALIDATIONS = ("Ignore", "Strict", "Warn")
 _MATCH = "resourceVersionMatch"
 _NOT_OLDER = "NotOlderThan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteOptions:
+    """The options of a delete that the registry acts on."""
+
+    grace_period_seconds: int | None = None
+    uid: str = ""
+    resource_version: str = ""
+    propagation_policy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """The options of a list."""
+
+    label_selector: str = ""
+    field_selector: str = ""
+    limit: int = 0
+    continue_token: str = ""
+    resource_version: str = ""
+    resource_version_match: str = ""
+
+    @property
+    def of_history(self) -> bool:
+        """Whether a past state is asked for, which the store has and the cache has not."""
+        return bool(self.continue_token) or self.resource_version_match == "Exact"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """The options of a watch."""
+
+    label_selector: str = ""
+    field_selector: str = ""
+    resource_version: str = ""
+    allow_bookmarks: bool = False
+    send_initial_events: bool = False
+
+
+def truthy(value: str | None) -> bool:
+    """Query booleans: everything but 0 and false is true, an empty value too."""
+    return value is not None and value.lower() not in ("0", "false")
 
 
 def context(parameters: Parameters, user: Identity, verb: str) -> Context:
@@ -62,9 +106,20 @@ def for_list(parameters: Parameters) -> ListOptions:
     )
 
 
-def check_watch(parameters: Parameters) -> None:
-    """Raise StatusError 422 for options of a watch that do not go together."""
+def for_watch(parameters: Parameters, name: str = "") -> WatchOptions:
+    """The options of a watch, of one object if it has a name; raises StatusError 422."""
     _refuse("ListOptions", _watch_problems(parameters))
+    field_selector = parameters.get("fieldSelector", "")
+    if name:
+        own = f"metadata.name={name}"
+        field_selector = f"{field_selector},{own}" if field_selector else own
+    return WatchOptions(
+        label_selector=parameters.get("labelSelector", ""),
+        field_selector=field_selector,
+        resource_version=parameters.get("resourceVersion", ""),
+        allow_bookmarks=truthy(parameters.get("allowWatchBookmarks")),
+        send_initial_events=truthy(parameters.get("sendInitialEvents")),
+    )
 
 
 def for_delete(body: bytes, kind: str, parameters: Parameters, ctx: Context) -> DeleteOptions:

@@ -1,42 +1,44 @@
-"""Patch bodies: which function of an object a patch stands for, by its media type."""
+"""Patches: data until the registry reads them, then the function of an object they stand for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.api import errors, patch, schema
 from common.api.codec import json as codec
 from common.api.errors import FINDINGS_MAX
-from common.api.resource import Resource
 from common.api.scheme import Scheme
+from master.apiserver.request import mediatypes
 from master.apiserver.request.bodies import Patcher
-
-JSON_PATCH = "application/json-patch+json"
-MERGE = "application/merge-patch+json"
-STRATEGIC = "application/strategic-merge-patch+json"
-OFFERED = (JSON_PATCH, MERGE, STRATEGIC)
+from master.apiserver.request.target import Target
 
 
-def patcher(
-    scheme: Scheme, resource: Resource, subresource: str, body: bytes, media_type: str
-) -> Patcher:
-    """The function that a patch body stands for; raises StatusError 400 or 415."""
-    if media_type not in OFFERED:
-        raise errors.unsupported_media_type(OFFERED)
-    document = codec.decode_plain(body)
-    findings = codec.duplicates(body, document)
-    if media_type == JSON_PATCH:
+class Patch(NamedTuple):
+    """The bytes of a patch and its media type, one of `mediatypes.OF_PATCHES`."""
+
+    data: bytes
+    media_type: str
+
+
+def read(scheme: Scheme, target: Target, wanted: Patch) -> Patcher:
+    """The function that a patch stands for; raises StatusError 400 or 415."""
+    data, media_type = wanted
+    if media_type not in mediatypes.OF_PATCHES:
+        raise errors.unsupported_media_type(mediatypes.OF_PATCHES)
+    document = codec.decode_plain(data)
+    findings = codec.duplicates(data, document)
+    if media_type == mediatypes.JSON_PATCH:
         patch.check_operations(document)
         findings = [f"json patch {text}" for text in (*findings, *_unknown(document))]
         return Patcher(lambda plain: patch.json_patch(plain, document), tuple(findings))
     if not isinstance(document, dict):
         raise errors.bad_request("error decoding patch: the patch is not an object")
-    if media_type == MERGE:
+    if media_type == mediatypes.MERGE_PATCH:
         return Patcher(lambda plain: patch.merge(plain, document), tuple(findings))
-    found = scheme.kind(resource.api_version, resource.kind)
-    if subresource == "scale":
+    found = scheme.kind(target.resource.api_version, target.resource.kind)
+    if target.subresource == "scale":
         found = scheme.kind("autoscaling/v1", "Scale")
     assert found is not None
     message = schema.message(found.module, found.name)

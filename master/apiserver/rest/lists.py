@@ -19,6 +19,7 @@ from common.runtime.unread import Holding
 from master.apiserver.printers import tables
 from master.apiserver.registry.heavy import Heavy
 from master.apiserver.registry.registry import ObjectPage
+from master.apiserver.request import mediatypes
 from master.apiserver.rest import negotiate, outflow, warnings
 
 SMALL_BYTES = 128 << 10
@@ -59,17 +60,17 @@ class Lists:
         if request.method == "HEAD":
             return _with_warnings(asked, web.Response(content_type=asked.form.media_type))
         size = sum(map(len, found.items))
-        if asked.form.media_type == negotiate.PROTOBUF:
+        if asked.form.media_type == mediatypes.PROTOBUF:
             return await self._protobuf(request, asked, found, size, holding)
-        if asked.form.media_type == negotiate.YAML:
+        if asked.form.media_type == mediatypes.YAML:
             return await self._yaml(request, asked, found, holding)
         start, render = (
             _table(asked, found) if asked.form.kind == "Table" else _objects(asked, found)
         )
         if size < SMALL_BYTES:
             body = b"%b%b]}" % (start, b",".join(map(render, found.items)))
-            return _with_warnings(asked, web.Response(body=body, content_type=negotiate.JSON))
-        response = web.StreamResponse(headers={"Content-Type": negotiate.JSON})
+            return _with_warnings(asked, web.Response(body=body, content_type=mediatypes.JSON))
+        response = web.StreamResponse(headers={"Content-Type": mediatypes.JSON})
         parts = _joined(start, found.items, render)
         return await outflow.send(request, _with_warnings(asked, response), parts, holding)
 
@@ -90,7 +91,7 @@ class Lists:
                 await holding.fit(parts, timeout_seconds=WAIT_SECONDS)
         except BudgetExceeded as error:
             raise errors.too_many_requests(str(error), retry_after_seconds=1) from error
-        headers = {"Content-Type": negotiate.PROTOBUF}
+        headers = {"Content-Type": mediatypes.PROTOBUF}
         response = _with_warnings(asked, web.StreamResponse(headers=headers))
         response.content_length = sum(map(len, parts))
         return await outflow.send(request, response, parts, holding)
@@ -116,7 +117,7 @@ class Lists:
     ) -> web.StreamResponse:
         """Each item by itself and in a thread: YAML takes longest of all forms."""
         response = _with_warnings(
-            asked, web.StreamResponse(headers={"Content-Type": negotiate.YAML})
+            asked, web.StreamResponse(headers={"Content-Type": mediatypes.YAML})
         )
         await response.prepare(request)
         try:

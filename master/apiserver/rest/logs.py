@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from aiohttp import web
 
-from common.api import errors, times
 from common.api.codec import json as codec
-from common.api.errors import FieldError, StatusError
-from common.api.types.core_v1 import ContainerStatus, Pod
+from common.api.errors import StatusError
+from common.api.types.core_v1 import Pod
 from master.apiserver.registry.registry import Registry
+from master.apiserver.request.target import Target
+from master.apiserver.resources.core.pod.logoptions import log_options
 from master.apiserver.rest import outflow
-from master.apiserver.rest.requestinfo import RequestInfo, truthy
-from master.nodes.sessions import LogOptions, NodeSessions
-
-MINIMA = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
-"""The numbers that may be asked for, and their least values."""
-SINCE_MAX_SECONDS = 10**9
-"""As far back as any log may go; more means all of it."""
-_WAITING = {
-    "ErrImagePull": "image can't be pulled",
-    "ImagePullBackOff": "trying and failing to pull image",
-}
-_INTEGER = re.compile("-?[0-9]{1,18}")
+from master.nodes.sessions import NodeSessions
 
 
 class PodLogs:
@@ -35,13 +24,13 @@ class PodLogs:
         self._sessions = sessions
 
     async def answer(
-        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
+        self, request: web.Request, target: Target, parameters: Mapping[str, str]
     ) -> web.StreamResponse:
         """Stream the log as text; errors before the first byte are Status answers.
 
         A pod that has no node yet has no log: that is no error, and 204 says it.
         """
-        data = await self._registry.get(info.resource, info.namespace, info.name)
+        data = await self._registry.get(target)
         pod = codec.decode(data, Pod)
         options = log_options(pod, parameters)
         if not pod.spec.nodeName:
@@ -67,98 +56,3 @@ class PodLogs:
             await stream.aclose()
         await response.write_eof()
         return response
-
-
-def log_options(pod: Pod, parameters: Mapping[str, str]) -> LogOptions:
-    """What is asked for, checked; raises StatusError 400 or 422 in Kubernetes' words."""
-    numbers = {name: _number(parameters, name) for name in MINIMA}
-    since_time = parameters.get("sinceTime", "")
-    if problems := _problems(numbers, since_time):
-        raise errors.invalid_object("", "PodLogOptions", pod.metadata.name, problems)
-    try:
-        since_ms = int(times.parse(since_time).timestamp() * 1000) if since_time else 0
-    except times.InvalidTime as error:
-        raise errors.bad_request(str(error)) from error
-    container = _container(pod, parameters.get("container", ""))
-    previous = truthy(parameters.get("previous"))
-    _check_started(pod, container, previous=previous)
-    tail = numbers["tailLines"]
-    return LogOptions(
-        namespace=pod.metadata.namespace,
-        name=pod.metadata.name,
-        uid=pod.metadata.uid,
-        container=container,
-        follow=truthy(parameters.get("follow")),
-        previous=previous,
-        timestamps=truthy(parameters.get("timestamps")),
-        tail_lines=-1 if tail is None else tail,
-        since_seconds=min(numbers["sinceSeconds"] or 0, SINCE_MAX_SECONDS),
-        since_ms=since_ms,
-        limit_bytes=numbers["limitBytes"] or 0,
-    )
-
-
-def _number(parameters: Mapping[str, str], name: str) -> int | None:
-    """A whole number of the query; None when it is not there."""
-    text = parameters.get(name, "")
-    if not text:
-        return None
-    if not _INTEGER.fullmatch(text):
-        raise errors.bad_request(f'{name}: Invalid value: "{text}": must be a whole number')
-    return int(text)
-
-
-def _problems(numbers: Mapping[str, int | None], since_time: str) -> list[FieldError]:
-    """What of the options is too small, or does not go together."""
-    found = []
-    for name, minimum in MINIMA.items():
-        number = numbers[name]
-        if number is not None and number < minimum:
-            least = "greater than 0" if minimum else "greater than or equal to 0"
-            found.append(errors.invalid(name, number, f"must be {least}"))
-    if numbers["sinceSeconds"] is not None and since_time:
-        text = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        found.append(errors.forbidden("", text))
-    return found
-
-
-def _container(pod: Pod, asked: str) -> str:
-    """The container whose log is meant."""
-    names = [c.name for c in (*pod.spec.initContainers, *pod.spec.containers)]
-    if asked:
-        if asked not in names:
-            raise errors.bad_request(f"container {asked} is not valid for pod {pod.metadata.name}")
-        return asked
-    if len(pod.spec.containers) == 1:
-        return pod.spec.containers[0].name
-    text = f"a container name must be specified for pod {pod.metadata.name}"
-    text += f", choose one of: [{' '.join(c.name for c in pod.spec.containers)}]"
-    if pod.spec.initContainers:
-        first = " ".join(c.name for c in pod.spec.initContainers)
-        text += f" or one of the init containers: [{first}]"
-    raise errors.bad_request(text)
-
-
-def _check_started(pod: Pod, container: str, *, previous: bool) -> None:
-    """Without a log there is a reason, and the user is told it."""
-    name = pod.metadata.name
-    if not pod.spec.nodeName:
-        return
-    statuses = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
-    status = next((s for s in statuses if s.name == container), ContainerStatus())
-    if previous:
-        if status.lastState.terminated is None:
-            raise errors.bad_request(
-                f'previous terminated container "{container}" in pod "{name}" not found'
-            )
-        return
-    waiting = status.state.waiting
-    if waiting is not None and status.lastState.terminated is None:
-        why = _WAITING.get(waiting.reason, waiting.reason)
-        raise errors.bad_request(
-            f'container "{container}" in pod "{name}" is waiting to start: {why}'
-        )
-    if waiting is None and status.state.running is None and status.state.terminated is None:
-        raise errors.bad_request(
-            f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating'
-        )

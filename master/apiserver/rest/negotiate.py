@@ -10,11 +10,8 @@ from typing import Any, NamedTuple
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.codec import protobuf, yaml
+from master.apiserver.request import mediatypes
 
-JSON = "application/json"
-YAML = "application/yaml"
-PROTOBUF = "application/vnd.kubernetes.protobuf"
-OFFERED = (JSON, YAML, PROTOBUF)
 _AS = {
     ("Table", "meta.k8s.io", "v1"),
     ("Table", "meta.k8s.io", "v1beta1"),
@@ -30,7 +27,7 @@ _AS = {
 class Accepted(NamedTuple):
     """The form of an answer: media type, and the kind it is converted to ('' for none)."""
 
-    media_type: str = JSON
+    media_type: str = mediatypes.JSON
     kind: str = ""
     group: str = ""
     version: str = ""
@@ -47,15 +44,15 @@ def accepted(header: str, kinds: tuple[str, ...] = ()) -> Accepted:
         media_type, parameters = _clause(clause)
         if media_type in ("*/*", "application/*"):
             return Accepted()
-        if media_type not in OFFERED:
+        if media_type not in mediatypes.OF_OBJECTS:
             continue
         kind = parameters.get("as", "")
         if not kind:
             return Accepted(media_type)
         found = Accepted(media_type, kind, parameters.get("g", ""), parameters.get("v", ""))
-        if kind in kinds and found[1:] in _AS and media_type == JSON:
+        if kind in kinds and found[1:] in _AS and media_type == mediatypes.JSON:
             return found
-    raise errors.not_acceptable(OFFERED)
+    raise errors.not_acceptable(mediatypes.OF_OBJECTS)
 
 
 def _clause(text: str) -> tuple[str, dict[str, str]]:
@@ -65,8 +62,8 @@ def _clause(text: str) -> tuple[str, dict[str, str]]:
 
 def encode_answer(plain: dict[str, Any], form: Accepted) -> tuple[bytes, str]:
     """(body, Content-Type) of an answer that is at hand as plain values."""
-    if form.media_type == YAML:
-        return yaml.encode(plain), YAML
-    if form.media_type == PROTOBUF:
-        return protobuf.encode(plain), PROTOBUF
-    return codec.encode(plain), JSON
+    if form.media_type == mediatypes.YAML:
+        return yaml.encode(plain), mediatypes.YAML
+    if form.media_type == mediatypes.PROTOBUF:
+        return protobuf.encode(plain), mediatypes.PROTOBUF
+    return codec.encode(plain), mediatypes.JSON

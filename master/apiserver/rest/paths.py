@@ -12,6 +12,7 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.scheme import Scheme
 from master.apiserver.registry.heavy import LARGE_BYTES, Heavy
+from master.apiserver.request import mediatypes
 from master.apiserver.rest import discovery, negotiate
 from master.apiserver.rest.openapi.documents import OpenAPI
 
@@ -26,9 +27,9 @@ _YEAR_SECONDS = 31_536_000
 # As a Content-Type the @ would not be a media type.
 _GNOSTIC = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _VERSION_2 = {
-    "application/json": negotiate.JSON,
-    "application/*": negotiate.JSON,
-    "*/*": negotiate.JSON,
+    "application/json": mediatypes.JSON,
+    "application/*": mediatypes.JSON,
+    "*/*": mediatypes.JSON,
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf": _GNOSTIC,
     _GNOSTIC: _GNOSTIC,
 }
@@ -186,7 +187,7 @@ class Paths:
                 if core
                 else discovery.api_group_list(self._scheme)
             )
-            kind = negotiate.JSON
+            kind = mediatypes.JSON
         body = codec.encode(plain)
         headers = {"Vary": "Accept", "Cache-Control": "public", "Content-Type": kind}
         return _cached(request, body, headers)
@@ -199,7 +200,7 @@ class Paths:
             "Vary": "Accept",
             "Cache-Control": f"public, immutable, max-age={_YEAR_SECONDS}",
             "Expires": "Thu, 31 Dec 2099 23:59:59 GMT",
-            "Content-Type": negotiate.JSON,
+            "Content-Type": mediatypes.JSON,
         }
         return _cached(request, body, headers)
 
@@ -211,7 +212,7 @@ class Paths:
         if form is None:
             return web.Response(status=406, headers={"Vary": "Accept"})
         make = (
-            self._openapi.version_2 if form == negotiate.JSON else self._openapi.version_2_gnostic
+            self._openapi.version_2 if form == mediatypes.JSON else self._openapi.version_2_gnostic
         )
         body = await self._heavy(LARGE_BYTES, make)
         return _cached(request, body, {"Vary": "Accept", "Content-Type": form})
@@ -228,7 +229,7 @@ def _cached(request: web.Request, body: bytes, headers: dict[str, str]) -> web.R
 
 
 def _json(plain: Any) -> web.Response:
-    return web.Response(body=codec.encode(plain), content_type=negotiate.JSON)
+    return web.Response(body=codec.encode(plain), content_type=mediatypes.JSON)
 
 
 def _found(plain: dict[str, Any] | None) -> web.Response:

@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, unquote
 from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
-from master.apiserver.auth.attributes import Attributes
+from master.apiserver.request.options import truthy
+from master.apiserver.request.target import Target, check_segment
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -22,14 +23,7 @@ class RequestInfo(NamedTuple):
     """A request for a resource."""
 
     verb: str
-    resource: Resource
-    namespace: str
-    name: str
-    subresource: str
-
-    def attributes(self) -> Attributes:
-        """What authorization looks at."""
-        return Attributes.of(self.verb, self.resource, self.subresource, self.namespace, self.name)
+    target: Target
 
 
 def segments(raw_path: str) -> list[str]:
@@ -42,23 +36,12 @@ def segments(raw_path: str) -> list[str]:
     return found
 
 
-def check_segment(text: str) -> None:
-    """Raise StatusError 400 for what cannot be a name: it could lead to another object."""
-    if "/" in text or "\0" in text or text in (".", ".."):
-        raise errors.bad_request(f"invalid path segment: {text}")
-
-
 def query(raw_query: str) -> dict[str, str]:
     """The first value of each query parameter."""
     found: dict[str, str] = {}
     for name, value in parse_qsl(raw_query, keep_blank_values=True):
         found.setdefault(name, value)
     return found
-
-
-def truthy(value: str | None) -> bool:
-    """Query booleans: everything but 0 and false is true, an empty value too."""
-    return value is not None and value.lower() not in ("0", "false")
 
 
 def parse(
@@ -89,7 +72,7 @@ def parse(
     if resource.namespaced and name and not namespace:
         return _unknown()
     verb = _verb(method, name, resource, watching or truthy(parameters.get("watch")))
-    return RequestInfo(verb, resource, namespace, name, subresource)
+    return RequestInfo(verb, Target(resource, namespace, name, subresource))
 
 
 def _unknown() -> RequestInfo:

@@ -23,9 +23,11 @@ from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.printers import tables
 from master.apiserver.registry import deletion
 from master.apiserver.registry.registry import ObjectPage, Registry
-from master.apiserver.request import bodies, options
-from master.apiserver.request.context import Context, DeleteOptions, ListOptions
-from master.apiserver.request.patches import patcher
+from master.apiserver.request import bodies, mediatypes, options
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions, ListOptions
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
 from master.apiserver.rest import negotiate, warnings, watches
 from master.apiserver.rest.connections import held_for
 from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
@@ -68,14 +70,14 @@ class Resources:
         user: Identity,
     ) -> web.StreamResponse:
         """Answer one authorized request."""
-        self._registry.check_verb(info.verb, info.resource, info.subresource, info.namespace)
-        match info.verb, info.subresource:
+        self._registry.check_verb(info.verb, info.target)
+        match info.verb, info.target.subresource:
             case "watch", _:
                 return await watches.answer(
-                    request, info, parameters, self._registry, self._clock, self._unread
+                    request, info.target, parameters, self._registry, self._clock, self._unread
                 )
             case "get", "log":
-                return await self._logs.answer(request, info, parameters)
+                return await self._logs.answer(request, info.target, parameters)
             case "get", _:
                 response = await self._get(request, info, parameters)
             case "list", _:
@@ -89,7 +91,7 @@ class Resources:
                     body = await _read(request)
                     response = await self._write(request, info, parameters, ctx, body)
                 warnings.add(response, ctx.warnings)
-        warnings.add(response, warnings.deprecation(info.resource))
+        warnings.add(response, warnings.deprecation(info.target.resource))
         return response
 
     @asynccontextmanager
@@ -123,11 +125,7 @@ class Resources:
     ) -> web.Response:
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
         data = await self._registry.get(
-            info.resource,
-            info.namespace,
-            info.name,
-            subresource=info.subresource,
-            resource_version=parameters.get("resourceVersion", ""),
+            info.target, resource_version=parameters.get("resourceVersion", "")
         )
         return await self._object(_shown(info), data, form, parameters)
 
@@ -140,7 +138,7 @@ class Resources:
         status: int = 200,
     ) -> web.Response:
         """One object in the form that the client accepts."""
-        weight = len(data) * (10 if form.media_type == negotiate.YAML else 1)
+        weight = len(data) * (10 if form.media_type == mediatypes.YAML else 1)
         body, kind = await self._registry.pipeline.heavy(
             weight, self._rendered, resource, data, form, parameters
         )
@@ -162,9 +160,9 @@ class Resources:
             data = codec.encode(tables.table(resource, [row], metadata))
         elif form.kind:
             data = codec.encode(tables.partial(codec.decode_plain(data)))
-        elif form.media_type != negotiate.JSON:
+        elif form.media_type != mediatypes.JSON:
             return negotiate.encode_answer(codec.decode_plain(data), form)
-        return data, negotiate.JSON
+        return data, mediatypes.JSON
 
     async def _list(
         self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
@@ -181,7 +179,7 @@ class Resources:
         """How the list that is asked for is to be; raises StatusError 406."""
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
         include = parameters.get("includeObject", "Metadata")
-        return Asked(info.resource, form, include, self._clock.now())
+        return Asked(info.target.resource, form, include, self._clock.now())
 
     async def _found(self, info: RequestInfo, chosen: ListOptions, holding: Holding) -> ObjectPage:
         """The objects of a list, which are held from now on; raises StatusError 429.
@@ -189,7 +187,7 @@ class Resources:
         What is read from the store's history is in memory for this list alone.
         """
         async with self._history if chosen.of_history else nullcontext():
-            found = await self._registry.list(info.resource, info.namespace, chosen)
+            found = await self._registry.list(info.target, chosen)
             if sum(map(len, found.items)) >= SMALL_BYTES:
                 try:
                     await holding.fit(found.items, timeout_seconds=WAIT_SECONDS)
@@ -206,54 +204,26 @@ class Resources:
         body: bytes,
     ) -> web.Response:
         """Create, update, patch, delete."""
-        plain = info.resource.plural in _PLAIN or info.subresource in _PLAIN
+        plain = info.target.resource.plural in _PLAIN or info.target.subresource in _PLAIN
         forms = () if plain else _OBJECT_FORMS
         form = negotiate.accepted(request.headers.get("Accept", ""), forms)
         kind = request.headers.get("Content-Type", "")
         match info.verb:
             case "create":
-                data = await self._registry.create(
-                    ctx,
-                    info.resource,
-                    info.namespace,
-                    info.name,
-                    info.subresource,
-                    bodies.Body(body, kind),
-                )
+                data = await self._registry.create(ctx, info.target, bodies.Body(body, kind))
                 return await self._object(_shown(info), data, form, parameters, 201)
             case "update":
-                data = await self._registry.update(
-                    ctx,
-                    info.resource,
-                    info.namespace,
-                    info.name,
-                    info.subresource,
-                    bodies.Body(body, kind),
-                )
+                data = await self._registry.update(ctx, info.target, bodies.Body(body, kind))
                 return await self._object(_shown(info), data, form, parameters)
             case "patch":
-                media_type = bodies.Body(body, kind).media_type
-                ctx.weight, heavy = len(body), self._registry.pipeline.heavy
-                change = await heavy(
-                    len(body),
-                    patcher,
-                    self.scheme,
-                    info.resource,
-                    info.subresource,
-                    body,
-                    media_type,
-                )
-                data = await self._registry.patch(
-                    ctx, info.resource, info.namespace, info.name, info.subresource, change
-                )
+                patch = Patch(body, bodies.Body(body, kind).media_type)
+                data = await self._registry.patch(ctx, info.target, patch)
                 return await self._object(_shown(info), data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
-        data, gone = await self._registry.delete(
-            ctx, info.resource, info.namespace, info.name, asked
-        )
-        if gone and info.resource.kind not in deletion.ANSWERS_OBJECT:
-            return _json(_deleted(info.resource, codec.decode_plain(data)))
-        return await self._object(info.resource, data, form, parameters)
+        data, gone = await self._registry.delete(ctx, info.target, asked)
+        if gone and info.target.resource.kind not in deletion.ANSWERS_OBJECT:
+            return _json(_deleted(info.target.resource, codec.decode_plain(data)))
+        return await self._object(info.target.resource, data, form, parameters)
 
     async def _delete_collection(
         self,
@@ -270,9 +240,9 @@ class Resources:
         asked = self._asked(request, info, parameters)
         chosen = options.for_list(parameters)
         with held_for(request, self._unread) as holding:
-            found = await self._registry.list(info.resource, info.namespace, chosen)
+            found = await self._registry.list(info.target, chosen)
             for data in found.items:
-                await self._delete_one(info.resource, data, wanted, ctx)
+                await self._delete_one(info.target.resource, data, wanted, ctx)
             holding.add(found.items)
             asked = asked._replace(warnings=tuple(ctx.warnings))
             return await self._lists.answer(request, asked, found, holding)
@@ -284,7 +254,7 @@ class Resources:
         meta = codec.decode_plain(data)["metadata"]
         try:
             await self._registry.delete(
-                ctx, resource, meta.get("namespace", ""), meta["name"], wanted
+                ctx, Target(resource, meta.get("namespace", ""), meta["name"]), wanted
             )
         except errors.StatusError as error:
             if error.code != 404:
@@ -302,7 +272,7 @@ async def _read(request: web.Request) -> bytes:
 
 def _shown(info: RequestInfo) -> Resource:
     """The resource whose columns a Table of the answer has."""
-    return tables.SCALE if info.subresource == "scale" else info.resource
+    return tables.SCALE if info.target.subresource == "scale" else info.target.resource
 
 
 def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:
@@ -321,4 +291,4 @@ def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(plain: Any) -> web.Response:
-    return web.Response(body=codec.encode(plain), content_type=negotiate.JSON)
+    return web.Response(body=codec.encode(plain), content_type=mediatypes.JSON)

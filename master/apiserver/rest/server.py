@@ -24,7 +24,8 @@ from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.impersonation import impersonated
 from master.apiserver.auth.live import LiveCalls
-from master.apiserver.rest import negotiate, outflow, requestinfo
+from master.apiserver.request import mediatypes
+from master.apiserver.rest import outflow, requestinfo
 from master.apiserver.rest.connections import Connection, Doorman, Site, held_for
 from master.apiserver.rest.paths import ROTATION, Paths
 from master.apiserver.rest.resources import BODY_MAX_BYTES, Resources
@@ -116,7 +117,7 @@ class RestServer:
             wanted = Attributes(verb, path=raw_path)
             self._authorizer.authorize(user, wanted)
             return await self._paths.answer(request, parts)
-        self._authorizer.authorize(user, info.attributes())
+        self._authorizer.authorize(user, info.target.attributes(info.verb))
         end = self._live.begin(identity)
         try:
             return await self._resources.answer(request, info, parameters, user)
@@ -166,7 +167,7 @@ def status_response(error: StatusError) -> web.Response:
         status=error.code,
         body=codec.encode(error.status()),
         headers=headers,
-        content_type=negotiate.JSON,
+        content_type=mediatypes.JSON,
     )
 
 

@@ -19,11 +19,11 @@ from common.runtime.unread import Unread
 from master.apiserver.printers import tables
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request.context import WatchOptions
-from master.apiserver.request.options import check_watch
+from master.apiserver.request import mediatypes
+from master.apiserver.request.options import for_watch
+from master.apiserver.request.target import Target
 from master.apiserver.rest import negotiate, outflow, warnings
 from master.apiserver.rest.connections import held_for
-from master.apiserver.rest.requestinfo import RequestInfo, truthy
 from master.storage.entry import Entry
 
 TIMEOUT_DEFAULT_SECONDS = 1800
@@ -33,7 +33,7 @@ SHARED_LINES = 16
 
 async def answer(
     request: web.Request,
-    info: RequestInfo,
+    target: Target,
     parameters: Mapping[str, str],
     registry: Registry,
     clock: Clock,
@@ -41,18 +41,18 @@ async def answer(
 ) -> web.StreamResponse:
     """Stream events until the client or the master goes, the time is up, or history is lost."""
     form = negotiate.accepted(request.headers.get("Accept", ""), ("Table", "PartialObjectMetadata"))
-    options = _options(info, parameters)
+    options = for_watch(parameters, target.name)
     timeout = _timeout_seconds(parameters)
-    response = web.StreamResponse(headers={"Content-Type": negotiate.JSON})
+    response = web.StreamResponse(headers={"Content-Type": mediatypes.JSON})
     response.enable_chunked_encoding()
-    warnings.add(response, warnings.deprecation(info.resource))
-    lines = _Lines(info.resource, form, parameters, clock, options.allow_bookmarks)
+    warnings.add(response, warnings.deprecation(target.resource))
+    lines = _Lines(target.resource, form, parameters, clock, options.allow_bookmarks)
     writer = _Writer(request, response, lines, unread)
-    events = registry.watch(info.resource, info.namespace, options, receiver=writer)
+    events = registry.watch(target, options, receiver=writer)
     first = await _first(events)
     if request.method == "HEAD":
         await events.aclose()
-        return web.Response(content_type=negotiate.JSON)
+        return web.Response(content_type=mediatypes.JSON)
     await response.prepare(request)
     try:
         with writer:
@@ -99,22 +99,6 @@ async def _first(events: AsyncGenerator[list[Event], None]) -> list[Event] | Sta
         if error.code != 410:
             raise
         return error
-
-
-def _options(info: RequestInfo, parameters: Mapping[str, str]) -> WatchOptions:
-    field_selector = parameters.get("fieldSelector", "")
-    if info.name:
-        own = f"metadata.name={info.name}"
-        field_selector = f"{field_selector},{own}" if field_selector else own
-    initial = truthy(parameters.get("sendInitialEvents"))
-    check_watch(parameters)
-    return WatchOptions(
-        label_selector=parameters.get("labelSelector", ""),
-        field_selector=field_selector,
-        resource_version=parameters.get("resourceVersion", ""),
-        allow_bookmarks=truthy(parameters.get("allowWatchBookmarks")),
-        send_initial_events=initial,
-    )
 
 
 def _timeout_seconds(parameters: Mapping[str, str]) -> float:

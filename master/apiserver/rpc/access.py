@@ -10,11 +10,10 @@ from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.security.identity import Identity
-from master.apiserver.auth.attributes import Attributes
 from master.apiserver.auth.authenticator import MASTERS, Authenticator
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.live import LiveCalls
-from master.apiserver.rest.requestinfo import check_segment
+from master.apiserver.request.target import Target, check_segment
 from master.apiserver.rpc.door import Caller
 from protos.cluster_v1_pb2 import ResourceName
 
@@ -46,22 +45,13 @@ class Access:
             return Caller(source(context.peer()), known=False, unbounded=False)
         return Caller(identity.user, known=True, unbounded=MASTERS in identity.groups)
 
-    def check(
-        self,
-        user: Identity,
-        verb: str,
-        resource: Resource,
-        subresource: str = "",
-        namespace: str = "",
-        name: str = "",
-    ) -> None:
+    def check(self, user: Identity, verb: str, target: Target) -> None:
         """Return when the caller may do this; raises StatusError 400, 403 or 404."""
-        for text in (namespace, name, subresource):
+        for text in target[1:]:
             check_segment(text)
-        if namespace and not resource.namespaced:
+        if target.namespace and not target.resource.namespaced:
             raise errors.unknown_path()
-        wanted = Attributes.of(verb, resource, subresource, namespace, name)
-        self._authorizer.authorize(user, wanted)
+        self._authorizer.authorize(user, target.attributes(verb))
 
 
 def _credentials(context: Any) -> tuple[bytes | None, str]:

@@ -19,11 +19,13 @@ from common.security.identity import Identity
 from master.apiserver.printers import tables
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request import options, patches
+from master.apiserver.request import mediatypes, options
 from master.apiserver.request.bodies import Body
-from master.apiserver.request.context import Context, DeleteOptions, WatchOptions
-from master.apiserver.rest import negotiate
-from master.apiserver.rest.logs import log_options
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions, WatchOptions
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
+from master.apiserver.resources.core.pod.logoptions import log_options
 from master.apiserver.rpc.access import Access, find
 from master.apiserver.rpc.status import answering
 from master.nodes.hub import NodeHub
@@ -31,16 +33,16 @@ from master.nodes.sessions import NodeSessions
 from protos import cluster_v1_pb2 as pb
 from protos import cluster_v1_pb2_grpc
 
-MEDIA_TYPES = {pb.JSON: negotiate.JSON, pb.PROTOBUF: negotiate.PROTOBUF}
+MEDIA_TYPES = {pb.JSON: mediatypes.JSON, pb.PROTOBUF: mediatypes.PROTOBUF}
 LIST_MAX_BYTES = 64 << 20
 """A list is one message here, whole in memory until it is read."""
 LISTS_MAX = 2
 """Lists that are made at once."""
 ITEMS_A_TURN = 64
 PATCHES = {
-    pb.PatchRequest.MERGE: patches.MERGE,
-    pb.PatchRequest.JSON_PATCH: patches.JSON_PATCH,
-    pb.PatchRequest.STRATEGIC: patches.STRATEGIC,
+    pb.PatchRequest.MERGE: mediatypes.MERGE_PATCH,
+    pb.PatchRequest.JSON_PATCH: mediatypes.JSON_PATCH,
+    pb.PatchRequest.STRATEGIC: mediatypes.STRATEGIC_MERGE_PATCH,
 }
 
 
@@ -63,64 +65,59 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         self._clock = clock
         self._lists = asyncio.Semaphore(LISTS_MAX)
 
-    def _check(self, context: Any, verb: str, wanted: Any) -> tuple[Resource, Identity]:
-        """(resource, caller) of a request for an object; raises StatusError."""
+    def _check(self, context: Any, verb: str, wanted: Any) -> tuple[Target, Identity]:
+        """(what is asked for, caller) of a request for an object; raises StatusError."""
         user = self._access.caller(context)
         resource = find(self._registry.scheme, wanted.resource)
         if not wanted.name and (verb != "create" or wanted.subresource):
             raise errors.bad_request("the request names no object")
         if resource.namespaced and not wanted.namespace:
             raise errors.bad_request("the request names no namespace")
-        self._access.check(user, verb, resource, wanted.subresource, wanted.namespace, wanted.name)
-        self._registry.check_verb(verb, resource, wanted.subresource, wanted.namespace)
-        return resource, user
+        target = Target(resource, wanted.namespace, wanted.name, wanted.subresource)
+        self._access.check(user, verb, target)
+        self._registry.check_verb(verb, target)
+        return target, user
 
-    def _check_all(self, context: Any, verb: str, request: Any) -> Resource:
-        """The resource of a list or watch, when the caller may do it; raises StatusError."""
+    def _check_all(self, context: Any, verb: str, request: Any) -> Target:
+        """The collection of a list or watch, when the caller may do it; raises StatusError."""
         user = self._access.caller(context)
-        resource = find(self._registry.scheme, request.resource)
-        self._access.check(user, verb, resource, "", request.namespace)
-        self._registry.check_verb(verb, resource, "", request.namespace)
-        return resource
+        target = Target(find(self._registry.scheme, request.resource), request.namespace)
+        self._access.check(user, verb, target)
+        self._registry.check_verb(verb, target)
+        return target
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.ObjectReply:
         """One object."""
         async with answering(context, "Get"):
             wanted = request.object
-            resource, _ = self._check(context, "get", wanted)
+            target, _ = self._check(context, "get", wanted)
             if wanted.subresource == "log":
-                raise errors.method_not_allowed("get of a log (call Logs)", resource)
-            data = await self._registry.get(
-                resource,
-                wanted.namespace,
-                wanted.name,
-                subresource=wanted.subresource,
-                resource_version=request.resource_version,
-            )
-            return pb.ObjectReply(object=self._encoded(resource, data, request.encoding))
+                raise errors.method_not_allowed("get of a log (call Logs)", target.resource)
+            data = await self._registry.get(target, resource_version=request.resource_version)
+            return pb.ObjectReply(object=self._encoded(target.resource, data, request.encoding))
         raise AssertionError
 
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListReply:
         """A page of objects."""
         async with answering(context, "List"):
-            resource = self._check_all(context, "list", request)
+            target = self._check_all(context, "list", request)
             async with self._lists:
-                return await self._list(resource, request)
+                return await self._list(target, request)
         raise AssertionError
 
-    async def _list(self, resource: Resource, request: pb.ListRequest) -> pb.ListReply:
+    async def _list(self, target: Target, request: pb.ListRequest) -> pb.ListReply:
         """A page of objects; raises StatusError."""
         asked = options.for_list(_list_parameters(request))
-        found = await self._registry.list(resource, request.namespace, asked)
+        found = await self._registry.list(target, asked)
         version, weight = str(found.revision), sum(map(len, found.items))
         if weight > LIST_MAX_BYTES:
             text = f"the list has more than {LIST_MAX_BYTES >> 20} MiB: ask for pages (limit)"
             raise errors.too_large(text)
         if request.encoding == pb.TABLE:
             heavy = self._registry.pipeline.heavy
-            items = [await heavy(weight, self._table, resource, found.items, version)]
+            items = [await heavy(weight, self._table, target.resource, found.items, version)]
         else:
-            items = await self._all_encoded(resource, found.items, request.encoding)
+            items = await self._all_encoded(target.resource, found.items, request.encoding)
         return pb.ListReply(
             items=items,
             resource_version=version,
@@ -143,7 +140,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """Changes, until the caller goes, history is lost, or the master stops: UNAVAILABLE then,
         for a script must not take that for the end of what it watches."""
         async with answering(context, "Watch"):
-            resource = self._check_all(context, "watch", request)
+            target = self._check_all(context, "watch", request)
             if request.encoding == pb.TABLE:
                 raise errors.not_acceptable(("JSON", "PROTOBUF"))
             asked = WatchOptions(
@@ -153,13 +150,13 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 allow_bookmarks=True,
                 send_initial_events=request.send_initial_events,
             )
-            batches = self._registry.watch(resource, request.namespace, asked)
+            batches = self._registry.watch(target, asked)
             try:
                 events = await anext(batches)
                 await context.send_initial_metadata(())
                 while True:
                     for event in events:
-                        yield self._event(resource, event, request.encoding)
+                        yield self._event(target.resource, event, request.encoding)
                     events.clear()  # they are not kept until the next ones come
                     events = await anext(batches)
             except StopAsyncIteration:
@@ -179,64 +176,38 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """Create an object, or post to a subresource."""
         async with answering(context, "Create"):
             wanted = request.object
-            resource, user = self._check(context, "create", wanted)
+            target, user = self._check(context, "create", wanted)
             ctx = _write(user, "create", request.options)
-            data = await self._registry.create(
-                ctx,
-                resource,
-                wanted.namespace,
-                wanted.name,
-                wanted.subresource,
-                _body(request.body, request.encoding),
-            )
-            return self._reply(resource, data, request.encoding, ctx)
+            data = await self._registry.create(ctx, target, _body(request.body, request.encoding))
+            return self._reply(target.resource, data, request.encoding, ctx)
         raise AssertionError
 
     async def Update(self, request: pb.UpdateRequest, context: Any) -> pb.ObjectReply:
         """Replace an object."""
         async with answering(context, "Update"):
             wanted = request.object
-            resource, user = self._check(context, "update", wanted)
+            target, user = self._check(context, "update", wanted)
             ctx = _write(user, "update", request.options)
-            data = await self._registry.update(
-                ctx,
-                resource,
-                wanted.namespace,
-                wanted.name,
-                wanted.subresource,
-                _body(request.body, request.encoding),
-            )
-            return self._reply(resource, data, request.encoding, ctx)
+            data = await self._registry.update(ctx, target, _body(request.body, request.encoding))
+            return self._reply(target.resource, data, request.encoding, ctx)
         raise AssertionError
 
     async def Patch(self, request: pb.PatchRequest, context: Any) -> pb.ObjectReply:
         """Change a part of an object."""
         async with answering(context, "Patch"):
             wanted = request.object
-            resource, user = self._check(context, "patch", wanted)
+            target, user = self._check(context, "patch", wanted)
             ctx = _write(user, "patch", request.options)
-            kind = PATCHES.get(request.type, "")
-            ctx.weight = len(request.body)
-            change = await self._registry.pipeline.heavy(
-                ctx.weight,
-                patches.patcher,
-                self._registry.scheme,
-                resource,
-                wanted.subresource,
-                request.body,
-                kind,
-            )
-            data = await self._registry.patch(
-                ctx, resource, wanted.namespace, wanted.name, wanted.subresource, change
-            )
-            return self._reply(resource, data, request.encoding, ctx)
+            patch = Patch(request.body, PATCHES.get(request.type, ""))
+            data = await self._registry.patch(ctx, target, patch)
+            return self._reply(target.resource, data, request.encoding, ctx)
         raise AssertionError
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteReply:
         """Delete an object."""
         async with answering(context, "Delete"):
             wanted = request.object
-            resource, user = self._check(context, "delete", wanted)
+            target, user = self._check(context, "delete", wanted)
             grace = request.grace_period_seconds
             asked = DeleteOptions(
                 grace_period_seconds=grace if request.HasField("grace_period_seconds") else None,
@@ -245,10 +216,10 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 propagation_policy=request.propagation_policy,
             )
             ctx = _write(user, "delete", request.options)
-            data, gone = await self._registry.delete(
-                ctx, resource, wanted.namespace, wanted.name, asked
+            data, gone = await self._registry.delete(ctx, target, asked)
+            return pb.DeleteReply(
+                object=self._encoded(target.resource, data, request.encoding), gone=gone
             )
-            return pb.DeleteReply(object=self._encoded(resource, data, request.encoding), gone=gone)
         raise AssertionError
 
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsReply]:
@@ -256,8 +227,9 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Logs"):
             pods = self._registry.scheme.require("", "v1", "pods")
             user = self._access.caller(context)
-            self._access.check(user, "get", pods, "log", request.namespace, request.pod)
-            data = await self._registry.get(pods, request.namespace, request.pod)
+            target = Target(pods, request.namespace, request.pod)
+            self._access.check(user, "get", target._replace(subresource="log"))
+            data = await self._registry.get(target)
             pod = codec.decode(data, Pod)
             stream = self._sessions.logs(
                 pod.spec.nodeName, log_options(pod, _log_parameters(request))
@@ -276,11 +248,10 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             metrics = self._registry.scheme.require("metrics.k8s.io", "v1beta1", "nodes")
             verb = "get" if request.node else "list"
             user = self._access.caller(context)
-            self._access.check(user, verb, metrics, "", "", request.node)
+            self._access.check(user, verb, Target(metrics, "", request.node))
             if request.node:
-                await self._registry.get(
-                    self._registry.scheme.require("", "v1", "nodes"), "", request.node
-                )
+                nodes = self._registry.scheme.require("", "v1", "nodes")
+                await self._registry.get(Target(nodes, "", request.node))
             sent: dict[str, Any] = {}
             while True:
                 reported = self._hub.next_usage()

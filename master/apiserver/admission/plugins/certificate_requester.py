@@ -17,6 +17,7 @@ from common.runtime.ratelimit import TokenBucket
 from common.security.csr import ASKED_BY, NODES_GROUP
 from master.apiserver.auth.authenticator import BOOTSTRAPPERS
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 BURST = 50.0
 PER_SECOND = 0.2
@@ -32,12 +33,12 @@ class CertificateRequester:
         self._clock = clock
         self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+    async def __call__(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
         """Set who asks, and by which certificate, on create; raises StatusError 403 or 429."""
         if old is not None or not isinstance(new, CertificateSigningRequest):
             return
         if {BOOTSTRAPPERS, NODES_GROUP}.intersection(ctx.user.groups):
-            self._check_machine(ctx.user.user, resource, new)
+            self._check_machine(ctx.user.user, target.resource, new)
         new.spec.username = ctx.user.user
         new.spec.groups = ctx.user.groups
         new.spec.uid = ""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.api.resource import Resource
 from common.api.types.core_v1 import Pod, Toleration
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 SECONDS = 300
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
-async def default_tolerations(ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+async def default_tolerations(ctx: Context, target: Target, new: Any, old: Any) -> None:
     """Add a toleration for each of the two taints that the pod does not speak of."""
     if not isinstance(new, Pod):
         return

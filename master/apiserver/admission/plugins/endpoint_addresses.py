@@ -19,10 +19,10 @@ import msgspec
 
 from common.api import errors
 from common.api.codec import json as codec
-from common.api.resource import Resource
 from common.api.types.core_v1 import Endpoints, NodeAddress
 from common.api.types.discovery_v1 import EndpointSlice
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM, CHECKED
 from master.storage.keys import registry_prefix
 from master.storage.watchcache import WatchCache
@@ -61,7 +61,7 @@ class EndpointAddresses:
     def __init__(self, cache: WatchCache) -> None:
         self._cache = cache
 
-    async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+    async def __call__(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
         """Raises StatusError 422 that names each address of a node."""
         if not isinstance(new, Endpoints | EndpointSlice):
             return
@@ -82,7 +82,7 @@ class EndpointAddresses:
         ]
         if findings:
             name = new.metadata.name
-            raise errors.invalid_object(resource.group, resource.kind, name, findings)
+            raise errors.invalid_object(target.resource.group, target.resource.kind, name, findings)
 
     def _nodes(self) -> dict[str, str]:
         """The nodes' names by their addresses."""

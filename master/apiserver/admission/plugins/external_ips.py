@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from common.api import errors
-from common.api.resource import Resource
 from common.api.types.core_v1 import Service
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 
-async def deny_external_ips(ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+async def deny_external_ips(ctx: Context, target: Target, new: Any, old: Any) -> None:
     """Raise StatusError 403 for an address that the Service did not have before."""
     if not isinstance(new, Service):
         return
     known = old.spec.externalIPs if old is not None else ()
     if not set(new.spec.externalIPs) <= set(known):
         why = "Use of external IPs is denied by admission control"
-        raise errors.forbidden_request(resource, new.metadata.name, why)
+        raise errors.forbidden_request(target.resource, new.metadata.name, why)

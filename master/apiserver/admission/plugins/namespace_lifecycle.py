@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from common.api import errors
-from common.api.resource import Resource
 from common.api.scheme import Scheme
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 from master.storage.watchcache import WatchCache
 
 
@@ -31,9 +31,9 @@ class NamespaceLifecycle:
         self._cache = cache
         self._namespaces = scheme.require("", "v1", "namespaces")
 
-    async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+    async def __call__(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
         """Raise StatusError 404 or 403 when the namespace cannot take a new object."""
-        if old is not None or not resource.namespaced:
+        if old is not None or not target.resource.namespaced:
             return
         name = new.metadata.namespace
         entry = self._cache.find(self._namespaces.plural, name)
@@ -42,7 +42,7 @@ class NamespaceLifecycle:
         namespace = msgspec.json.decode(entry.data, type=_Namespace)
         if namespace.metadata.deletionTimestamp:
             why = f"unable to create new content in namespace {name} because it is being terminated"
-            error = errors.forbidden_request(resource, new.metadata.name, why)
+            error = errors.forbidden_request(target.resource, new.metadata.name, why)
             assert error.details is not None
             error.details["causes"] = [
                 {

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from common.api import errors
-from common.api.resource import Resource
 from common.api.types.core_v1 import Pod
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 PREEMPTION_POLICY = "PreemptLowerPriority"
 _CLASSES = {
@@ -20,7 +20,7 @@ _CLASSES = {
 }
 
 
-async def priority(ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+async def priority(ctx: Context, target: Target, new: Any, old: Any) -> None:
     """Set the priority of a pod's class, and keep it; raises StatusError 403."""
     if not isinstance(new, Pod):
         return
@@ -31,7 +31,7 @@ async def priority(ctx: Context, resource: Resource, new: Any, old: Any) -> None
         return
     why = _fill(new)
     if why:
-        raise errors.forbidden_request(resource, new.metadata.name, why)
+        raise errors.forbidden_request(target.resource, new.metadata.name, why)
 
 
 def _fill(pod: Pod) -> str:

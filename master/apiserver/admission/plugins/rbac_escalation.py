@@ -27,6 +27,7 @@ from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.rbac import GROUP, parts_of, uncovered
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 PARTS_MAX = 5000
 """Rules of one verb and one resource that are compared with what the writer has."""
@@ -40,17 +41,17 @@ class RbacEscalation:
         self._authorizer = authorizer
         self._scheme = scheme
 
-    async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+    async def __call__(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
         """Raise StatusError 403 for more than the writer has, 404 for a role that is not there."""
         if MASTERS in ctx.user.groups:
             return
         if isinstance(new, Role | ClusterRole):
             if old is None or _given(new) != _given(old):
-                self._check_role(ctx.user, resource, new)
+                self._check_role(ctx.user, target.resource, new)
         elif isinstance(new, RoleBinding | ClusterRoleBinding) and (
             old is None or (new.roleRef, new.subjects) != (old.roleRef, old.subjects)
         ):
-            self._check_binding(ctx.user, resource, new)
+            self._check_binding(ctx.user, target.resource, new)
 
     def _check_role(self, user: Identity, resource: Resource, role: Role | ClusterRole) -> None:
         meta = role.metadata

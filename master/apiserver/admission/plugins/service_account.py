@@ -9,10 +9,10 @@ from typing import Any
 
 from common.api import errors
 from common.api.codec import json as codec
-from common.api.resource import Resource
 from common.api.types.core_v1 import LocalObjectReference, Pod, ServiceAccount
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 from master.storage.watchcache import WatchCache
 
 DEFAULT = "default"
@@ -25,7 +25,7 @@ class ServiceAccountExists:
     def __init__(self, cache: WatchCache) -> None:
         self._cache = cache
 
-    async def __call__(self, ctx: Context, resource: Resource, new: Any, old: Any) -> None:
+    async def __call__(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
         """Name the account, and take its pull secrets; raises StatusError 403 without one."""
         if old is not None or not isinstance(new, Pod):
             return
@@ -41,7 +41,7 @@ class ServiceAccountExists:
                 f"error looking up service account {path}: "
                 f'serviceaccount "{spec.serviceAccountName}" not found'
             )
-            raise errors.forbidden_request(resource, new.metadata.name, why)
+            raise errors.forbidden_request(target.resource, new.metadata.name, why)
         if not spec.imagePullSecrets:
             spec.imagePullSecrets = tuple(
                 LocalObjectReference(name=secret.name) for secret in account.imagePullSecrets

@@ -6,13 +6,13 @@ from typing import Any
 
 from common.api import errors, labels
 from common.api.codec import json as codec
-from common.api.resource import Resource
 from common.api.types.autoscaling_v1 import Scale, ScaleSpec, ScaleStatus
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
 from master.apiserver.registry.subresource import Subresource
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body, Patcher
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 
 def scale_of(obj: Any) -> Scale:
@@ -38,36 +38,30 @@ def scale_of(obj: Any) -> Scale:
 class ScaleSubresource(Subresource):
     """GET, PUT and PATCH of `scale`, for every kind that lists it."""
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+    async def get(self, target: Target) -> bytes:
         """The Scale of an object."""
-        found = await self._pipeline.read(resource, namespace, name)
-        obj: Any = codec.decode(found.value, self._pipeline.scheme.struct_of(resource))
+        found = await self._pipeline.read(target)
+        obj: Any = codec.decode(found.value, self._pipeline.scheme.struct_of(target.resource))
         obj.metadata.resourceVersion = str(found.revision)
         return codec.encode(scale_of(obj))
 
-    async def update(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
-    ) -> bytes:
+    async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
         """Set the replicas to those of a Scale."""
         wanted = bodies.decode(ctx, body, Scale, "autoscaling/v1")
-        bodies.check_name(name, wanted.metadata.name)
-        return await self._apply(ctx, resource, namespace, name, lambda _: wanted)
+        bodies.check_name(target.name, wanted.metadata.name)
+        return await self._apply(ctx, target, lambda _: wanted)
 
-    async def patch(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, patcher: Patcher
-    ) -> bytes:
+    async def patch(self, ctx: Context, target: Target, patcher: Patcher) -> bytes:
         """Set the replicas to what the patch makes of the Scale."""
         return await self._apply(
             ctx,
-            resource,
-            namespace,
-            name,
+            target,
             lambda scale: bodies.patched(ctx, codec.encode(scale), patcher, Scale),
         )
 
-    async def _apply(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, make: Any
-    ) -> bytes:
+    async def _apply(self, ctx: Context, target: Target, make: Any) -> bytes:
+        resource, name = target.resource, target.name
+
         def change(obj: Any) -> Any:
             wanted: Scale = make(scale_of(obj))
             if wanted.spec.replicas < 0:
@@ -80,5 +74,5 @@ class ScaleSubresource(Subresource):
             obj.metadata.resourceVersion = wanted.metadata.resourceVersion
             return obj
 
-        data = await self._pipeline.update(ctx, resource, namespace, name, change)
+        data = await self._pipeline.update(ctx, target._replace(subresource=""), change)
         return codec.encode(scale_of(codec.decode(data, self._pipeline.scheme.struct_of(resource))))

@@ -14,7 +14,6 @@ from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.runtime.clock import Clock
 from common.security.identity import Identity
-from master.apiserver.auth.attributes import Attributes
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.strategy import Strategy, validate_metadata
@@ -22,6 +21,7 @@ from master.apiserver.registry.subresource import Subresource
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body, Patcher
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 from master.apiserver.resources.certificates import csrrules
 from master.storage.entry import with_resource_version
 
@@ -83,40 +83,35 @@ class Approval(Subresource):
         super().__init__(pipeline)
         self._authorizer = authorizer
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+    async def get(self, target: Target) -> bytes:
         """The request itself."""
-        found = await self._pipeline.read(resource, namespace, name)
+        found = await self._pipeline.read(target)
         return with_resource_version(found.value, found.revision)
 
-    async def update(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
-    ) -> bytes:
+    async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
         """Take the metadata and the conditions of the body."""
-        obj = bodies.decode(ctx, body, CertificateSigningRequest, resource.api_version)
-        bodies.check_name(name, obj.metadata.name)
-        return await self._apply(ctx, resource, name, lambda _: obj)
+        obj = bodies.decode(ctx, body, CertificateSigningRequest, target.resource.api_version)
+        bodies.check_name(target.name, obj.metadata.name)
+        return await self._apply(ctx, target, lambda _: obj)
 
-    async def patch(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, patcher: Patcher
-    ) -> bytes:
+    async def patch(self, ctx: Context, target: Target, patcher: Patcher) -> bytes:
         """Take the metadata and the conditions that the patch makes."""
 
         def make(current: CertificateSigningRequest) -> CertificateSigningRequest:
             return bodies.patched(ctx, codec.encode(current), patcher, CertificateSigningRequest)
 
-        return await self._apply(ctx, resource, name, make)
+        return await self._apply(ctx, target, make)
 
     def _check(self, user: Identity, resource: Resource, obj: CertificateSigningRequest) -> None:
         signer = obj.spec.signerName
-        for name in (signer, f"{signer.partition('/')[0]}/*"):
-            wanted = Attributes("approve", resource.group, "signers", name=name)
-            if self._authorizer.decide(user, wanted).allowed:
-                return
+        if self._authorizer.allows_signer(user, "approve", signer):
+            return
         why = f'user not permitted to approve requests with signerName "{signer}"'
         raise errors.forbidden_request(resource, obj.metadata.name, why)
 
-    async def _apply(self, ctx: Context, resource: Resource, name: str, make: Make) -> bytes:
+    async def _apply(self, ctx: Context, target: Target, make: Make) -> bytes:
         """Change the request; raises StatusError 409 or 422."""
+        resource, name = target.resource, target.name
         strategy = self._pipeline.strategy(resource)
 
         def change(current: CertificateSigningRequest) -> CertificateSigningRequest:
@@ -143,4 +138,4 @@ class Approval(Subresource):
                 raise errors.invalid_object(resource.group, resource.kind, name, found)
             return new
 
-        return await self._pipeline.update(ctx, resource, "", name, change, subresource="approval")
+        return await self._pipeline.update(ctx, target, change)

@@ -34,7 +34,9 @@ from master.apiserver.admission.plugins.external_ips import deny_external_ips
 from master.apiserver.admission.plugins.priority import priority
 from master.apiserver.admission.plugins.service_account import ServiceAccountExists
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
@@ -83,7 +85,7 @@ async def test_pods_run_as_the_default_account(
 ) -> None:
     await add_account(store, "default", "registry")
     made = make(writer)
-    await ServiceAccountExists(cache)(CONTEXT, PODS, made, None)
+    await ServiceAccountExists(cache)(CONTEXT, Target(PODS, "n"), made, None)
     assert (made.spec.serviceAccountName, made.spec.serviceAccount) == ("default", "default")
     assert [secret.name for secret in made.spec.imagePullSecrets] == ["registry"]
 
@@ -91,7 +93,7 @@ async def test_pods_run_as_the_default_account(
 async def test_own_pull_secrets_stay(store: MemoryStore, cache: WatchCache, writer: Writer) -> None:
     await add_account(store, "default", "registry")
     made = make(writer, imagePullSecrets=[{"name": "mine"}])
-    await ServiceAccountExists(cache)(CONTEXT, PODS, made, None)
+    await ServiceAccountExists(cache)(CONTEXT, Target(PODS, "n"), made, None)
     assert [secret.name for secret in made.spec.imagePullSecrets] == ["mine"]
 
 
@@ -99,7 +101,7 @@ async def test_own_pull_secrets_stay(store: MemoryStore, cache: WatchCache, writ
 async def test_accounts_must_exist(cache: WatchCache, writer: Writer, name: str) -> None:
     made = make(writer, serviceAccountName=name)
     with pytest.raises(errors.StatusError) as raised:
-        await ServiceAccountExists(cache)(CONTEXT, PODS, made, None)
+        await ServiceAccountExists(cache)(CONTEXT, Target(PODS, "n"), made, None)
     assert raised.value.code == 403
     assert raised.value.message == (
         f'pods "a" is forbidden: error looking up service account n/{name}: '
@@ -110,9 +112,9 @@ async def test_accounts_must_exist(cache: WatchCache, writer: Writer, name: str)
 async def test_mirror_pods_and_updates_need_no_account(cache: WatchCache, writer: Writer) -> None:
     made = make(writer)
     step = ServiceAccountExists(cache)
-    await step(CONTEXT, PODS, made, make(writer))
+    await step(CONTEXT, Target(PODS, "n"), made, make(writer))
     made.metadata.annotations["kubernetes.io/config.mirror"] = "x"
-    await step(CONTEXT, PODS, made, None)
+    await step(CONTEXT, Target(PODS, "n"), made, None)
     assert made.spec.serviceAccountName == ""
 
 
@@ -134,11 +136,11 @@ async def test_default_tolerations(
     writer: Writer, given: list[dict[str, Any]], added: list[str]
 ) -> None:
     made = make(writer, tolerations=given)
-    await default_tolerations(CONTEXT, PODS, made, None)
+    await default_tolerations(CONTEXT, Target(PODS, "n"), made, None)
     found = made.spec.tolerations[len(given) :]
     assert [toleration.key for toleration in found] == added
     assert all((t.effect, t.tolerationSeconds) == ("NoExecute", 300) for t in found)
-    await default_tolerations(CONTEXT, PODS, made, None)
+    await default_tolerations(CONTEXT, Target(PODS, "n"), made, None)
     assert len(made.spec.tolerations) == len(given) + len(added)
 
 
@@ -148,7 +150,7 @@ async def test_default_tolerations(
 )
 async def test_priority(writer: Writer, name: str, expected: int) -> None:
     made = make(writer, priorityClassName=name)
-    await priority(CONTEXT, PODS, made, None)
+    await priority(CONTEXT, Target(PODS, "n"), made, None)
     assert (made.spec.priority, made.spec.preemptionPolicy) == (expected, "PreemptLowerPriority")
 
 
@@ -162,14 +164,14 @@ async def test_priority(writer: Writer, name: str, expected: int) -> None:
 )
 async def test_bad_priorities(writer: Writer, spec: dict[str, Any], message: str) -> None:
     with pytest.raises(errors.StatusError) as raised:
-        await priority(CONTEXT, PODS, make(writer, **spec), None)
+        await priority(CONTEXT, Target(PODS, "n"), make(writer, **spec), None)
     assert raised.value.code == 403
     assert f'pods "a" is forbidden: {message}' in raised.value.message
 
 
 async def test_priority_stays(writer: Writer) -> None:
     old, new = make(writer, priority=7), make(writer)
-    await priority(CONTEXT, PODS, new, old)
+    await priority(CONTEXT, Target(PODS, "n"), new, old)
     assert new.spec.priority == 7
 
 
@@ -180,16 +182,16 @@ async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: W
     made.metadata.namespace = "n"
     before = codec.encode(made)
     for step in admission(cache, SCHEME, FakeClock(), authorizer()):
-        await step(CONTEXT, STRATEGIES["configmaps"].resource, made, None)
+        await step(CONTEXT, Target(STRATEGIES["configmaps"].resource, "n"), made, None)
     assert codec.encode(made) == before
 
 
 @pytest.mark.parametrize("name", ["default", "kube-node-lease", "kube-public", "kube-system"])
 async def test_some_namespaces_stay(pipeline: Pipeline, name: str) -> None:
     obj, _ = codec.convert_request({"metadata": {"name": name}}, Namespace)
-    await pipeline.create(CONTEXT, NAMESPACES, "", obj)
+    await pipeline.create(CONTEXT, Target(NAMESPACES), obj)
     with pytest.raises(errors.StatusError) as raised:
-        await pipeline.delete(CONTEXT, NAMESPACES, "", name, DeleteOptions())
+        await pipeline.delete(CONTEXT, Target(NAMESPACES, "", name), DeleteOptions())
     assert (raised.value.code, raised.value.reason) == (403, "Forbidden")
     assert raised.value.message == (
         f'namespaces "{name}" is forbidden: this namespace may not be deleted'
@@ -212,18 +214,18 @@ def signing_request(signer: str) -> CertificateSigningRequest:
 async def test_a_join_token_is_for_the_certificate_of_a_node(pipeline: Pipeline) -> None:
     joining = Context(user=Identity("system:bootstrap:abcdef", ("system:bootstrappers",)))
     wanted = signing_request("kubernetes.io/kube-apiserver-client-kubelet")
-    data = await pipeline.create(joining, REQUESTS, "", wanted)
+    data = await pipeline.create(joining, Target(REQUESTS), wanted)
     spec = codec.decode(data, CertificateSigningRequest).spec
     assert (spec.username, spec.groups) == ("system:bootstrap:abcdef", ("system:bootstrappers",))
     with pytest.raises(errors.StatusError) as raised:
-        await pipeline.create(joining, REQUESTS, "", signing_request("example.com/other"))
+        await pipeline.create(joining, Target(REQUESTS), signing_request("example.com/other"))
     assert raised.value.code == 403
-    await pipeline.delete(CONTEXT, REQUESTS, "", "join", DeleteOptions())
-    await pipeline.create(CONTEXT, REQUESTS, "", signing_request("example.com/other"))
+    await pipeline.delete(CONTEXT, Target(REQUESTS, "", "join"), DeleteOptions())
+    await pipeline.create(CONTEXT, Target(REQUESTS), signing_request("example.com/other"))
 
 
 async def test_a_request_goes_a_day_after_its_last_change(pipeline: Pipeline) -> None:
-    await pipeline.create(CONTEXT, REQUESTS, "", signing_request("example.com/other"))
+    await pipeline.create(CONTEXT, Target(REQUESTS), signing_request("example.com/other"))
     assert isinstance(pipeline.clock, FakeClock)
     await pipeline.clock.advance(24 * 3600 - 60)
 
@@ -232,12 +234,12 @@ async def test_a_request_goes_a_day_after_its_last_change(pipeline: Pipeline) ->
         current.status.conditions = (approved,)
         return current
 
-    await pipeline.update(CONTEXT, REQUESTS, "", "join", approve, subresource="approval")
+    await pipeline.update(CONTEXT, Target(REQUESTS, "", "join", "approval"), approve)
     await pipeline.clock.advance(24 * 3600 - 60)
-    await pipeline.read(REQUESTS, "", "join")
+    await pipeline.read(Target(REQUESTS, "", "join"))
     await pipeline.clock.advance(120)
     with pytest.raises(errors.StatusError) as raised:
-        await pipeline.read(REQUESTS, "", "join")
+        await pipeline.read(Target(REQUESTS, "", "join"))
     assert raised.value.code == 404
 
 
@@ -248,13 +250,13 @@ async def test_external_ips_are_denied_but_stay(pipeline: Pipeline) -> None:
 
     denied = 'services "s" is forbidden: Use of external IPs is denied by admission control'
     with pytest.raises(errors.StatusError) as raised:
-        await pipeline.create(CONTEXT, SERVICES, "n", service("192.0.2.1"))
+        await pipeline.create(CONTEXT, Target(SERVICES, "n"), service("192.0.2.1"))
     assert (raised.value.code, raised.value.message) == (403, denied)
     old = service("192.0.2.1", "192.0.2.2")
     for addresses in ((), ("192.0.2.2",), ("192.0.2.1", "192.0.2.2")):
-        await deny_external_ips(CONTEXT, SERVICES, service(*addresses), old)
+        await deny_external_ips(CONTEXT, Target(SERVICES, "n"), service(*addresses), old)
     with pytest.raises(errors.StatusError):
-        await deny_external_ips(CONTEXT, SERVICES, service("192.0.2.3"), old)
+        await deny_external_ips(CONTEXT, Target(SERVICES, "n"), service("192.0.2.3"), old)
 
 
 async def test_external_ips_are_taken_where_they_are_allowed(pipeline: Pipeline) -> None:

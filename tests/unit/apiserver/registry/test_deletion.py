@@ -16,7 +16,9 @@ from common.security.identity import Identity
 from master.apiserver.registry import deletion
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads, decode_token, encode_token
-from master.apiserver.request.context import Context, DeleteOptions, ListOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions, ListOptions
+from master.apiserver.request.target import Target
 from tests.unit.apiserver.conftest import STRATEGIES, Writer
 from tests.unit.apiserver.request.test_patches import refused, resource
 
@@ -98,12 +100,12 @@ async def test_the_largest_revision_of_a_token_is_only_too_new(pipeline: Pipelin
 
 async def test_a_pod_with_the_longest_grace_goes_through_the_pipeline(pipeline: Pipeline) -> None:
     ctx = Context(user=Identity("u"))
-    await pipeline.create(ctx, PODS, "n", running(2**63 - 1))
-    found, gone = await pipeline.delete(ctx, PODS, "n", "p", DeleteOptions())
+    await pipeline.create(ctx, Target(PODS, "n"), running(2**63 - 1))
+    found, gone = await pipeline.delete(ctx, Target(PODS, "n", "p"), DeleteOptions())
     assert not gone
     assert b'"deletionTimestamp":"9999-12-31T23:59:59Z"' in found
     options = DeleteOptions(grace_period_seconds=0)
-    assert (await pipeline.delete(ctx, PODS, "n", "p", options))[1]
+    assert (await pipeline.delete(ctx, Target(PODS, "n", "p"), options))[1]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,11 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.bodies import Body
-from master.apiserver.request.context import Context, DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.mediatypes import MERGE_PATCH
+from master.apiserver.request.options import DeleteOptions, ListOptions, WatchOptions
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
 from master.storage import embedded, external, marker, store
 from master.storage.store import Guard, KeyValue
 
@@ -105,24 +109,27 @@ VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 async def call(registry: Registry, verb: str) -> None:
     """One verb on a ConfigMap."""
     ctx = Context(user=ADMIN)
-    where = (CONFIG_MAPS, "n")
+    configmaps = Target(CONFIG_MAPS, "n")
+    one = configmaps._replace(name="a")
     body = Body(codec.encode({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}))
     match verb:
         case "get":
-            await registry.get(*where, "a", resource_version="0")
+            await registry.get(one, resource_version="0")
         case "list":
-            await registry.list(*where, ListOptions(resource_version="0"))
+            await registry.list(configmaps, ListOptions(resource_version="0"))
         case "watch":
-            events: AsyncIterator[Any] = registry.watch(*where, WatchOptions(resource_version="0"))
+            events: AsyncIterator[Any] = registry.watch(
+                configmaps, WatchOptions(resource_version="0")
+            )
             await anext(events)
         case "create":
-            await registry.create(ctx, *where, "", "", body)
+            await registry.create(ctx, configmaps, body)
         case "update":
-            await registry.update(ctx, *where, "a", "", body)
+            await registry.update(ctx, one, body)
         case "patch":
-            await registry.patch(ctx, *where, "a", "", lambda plain: plain)
+            await registry.patch(ctx, one, Patch(b"{}", MERGE_PATCH))
         case "delete":
-            await registry.delete(ctx, *where, "a", DeleteOptions())
+            await registry.delete(ctx, one, DeleteOptions())
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -153,5 +160,5 @@ async def test_a_namespace_that_cannot_be_is_not_found(pipeline: Pipeline, names
     ctx = Context(user=ADMIN)
     body = Body(codec.encode({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}))
     with pytest.raises(StatusError) as raised:
-        await registry.create(ctx, CONFIG_MAPS, namespace, "", "", body)
+        await registry.create(ctx, Target(CONFIG_MAPS, namespace), body)
     assert raised.value.code in (400, 404)

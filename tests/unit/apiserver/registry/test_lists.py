@@ -13,7 +13,7 @@ from common.api.types.core_v1 import ConfigMap, Container, EnvVar, Pod, PodSpec
 from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
-from master.apiserver.request.context import ListOptions, WatchOptions
+from master.apiserver.request.options import ListOptions, WatchOptions
 from master.storage.keys import registry_key
 
 found = SCHEME.resource("", "v1", "configmaps")

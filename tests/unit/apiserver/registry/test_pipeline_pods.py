@@ -18,7 +18,9 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.bodies import Body
-from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.pod.binding import BindingSubresource
 from master.storage.store import Unavailable
@@ -41,7 +43,7 @@ EVENTS = ("events.k8s.io", "v1", "events")
 
 async def create(pipeline: Pipeline, plain: dict[str, Any]) -> Pod:
     obj, _ = codec.convert_request(plain, Pod)
-    return codec.decode(await pipeline.create(CONTEXT, PODS, "n", obj), Pod)
+    return codec.decode(await pipeline.create(CONTEXT, Target(PODS, "n"), obj), Pod)
 
 
 async def test_a_pod_is_stored_with_all_that_clients_print(pipeline: Pipeline) -> None:
@@ -72,27 +74,27 @@ async def test_an_image_can_change(pipeline: Pipeline) -> None:
         current.spec.containers[0].image = "nginx:2"
         return current
 
-    data = await pipeline.update(CONTEXT, PODS, "n", "a", change)
+    data = await pipeline.update(CONTEXT, Target(PODS, "n", "a"), change)
     assert codec.decode(data, Pod).metadata.generation == 2
-    again = await pipeline.update(CONTEXT, PODS, "n", "a", change)
+    again = await pipeline.update(CONTEXT, Target(PODS, "n", "a"), change)
     assert again == data
 
 
 async def test_an_unbound_pod_goes_at_once(pipeline: Pipeline) -> None:
     await create(pipeline, pod())
-    _, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", DeleteOptions())
+    _, gone = await pipeline.delete(CONTEXT, Target(PODS, "n", "a"), DeleteOptions())
     assert gone
 
 
 async def test_a_bound_pod_waits_for_its_kubelet(pipeline: Pipeline) -> None:
     await create(pipeline, pod(nodeName="node", terminationGracePeriodSeconds=7))
-    data, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", DeleteOptions())
+    data, gone = await pipeline.delete(CONTEXT, Target(PODS, "n", "a"), DeleteOptions())
     meta = codec.decode(data, Pod).metadata
     assert not gone
     assert (meta.deletionTimestamp, meta.deletionGracePeriodSeconds) == ("2030-01-01T00:00:07Z", 7)
     assert meta.generation == 2
     now = DeleteOptions(grace_period_seconds=0)
-    _, gone = await pipeline.delete(CONTEXT, PODS, "n", "a", now)
+    _, gone = await pipeline.delete(CONTEXT, Target(PODS, "n", "a"), now)
     assert gone
 
 
@@ -130,7 +132,7 @@ async def test_a_change_back_is_written_while_the_cache_still_shows_what_was(
     """I1: what is acknowledged is stored, however far the watch cache lags behind."""
     await create(pipeline, pod())
     await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
-    before = pipeline.cache.get(pipeline.key(PODS, "n", "a"))
+    before = pipeline.cache.get(pipeline.key(Target(PODS, "n", "a")))
     get = pipeline.cache.get
     monkeypatch.setattr(
         pipeline.cache, "get", lambda key: before if before and key == before.key else get(key)
@@ -144,8 +146,8 @@ async def test_a_change_back_is_written_while_the_cache_still_shows_what_was(
         return change
 
     for name in ("nginx:2", "nginx"):
-        await pipeline.update(CONTEXT, PODS, "n", "a", image(name))
-    stored = await pipeline.read(PODS, "n", "a")
+        await pipeline.update(CONTEXT, Target(PODS, "n", "a"), image(name))
+    stored = await pipeline.read(Target(PODS, "n", "a"))
     assert codec.decode(stored.value, Pod).spec.containers[0].image == "nginx"
 
 
@@ -153,13 +155,13 @@ async def bind(pipeline: Pipeline, **fields: Any) -> None:
     """As a scheduler does."""
     plain = {"metadata": {"name": "a", **fields}, "target": {"kind": "Node", "name": "n1"}}
     binding = BindingSubresource(pipeline)
-    await binding.create(CONTEXT, PODS, "n", "a", Body(codec.encode(plain)))
+    await binding.create(CONTEXT, Target(PODS, "n", "a", "binding"), Body(codec.encode(plain)))
 
 
 async def test_a_binding_sets_the_node_once_and_brings_its_annotations(pipeline: Pipeline) -> None:
     await create(pipeline, pod())
     await bind(pipeline, annotations={"why": "it is near"})
-    stored = codec.decode((await pipeline.read(PODS, "n", "a")).value, Pod)
+    stored = codec.decode((await pipeline.read(Target(PODS, "n", "a"))).value, Pod)
     assert (stored.spec.nodeName, stored.metadata.annotations["why"]) == ("n1", "it is near")
     with pytest.raises(errors.StatusError) as raised:
         await bind(pipeline)
@@ -193,7 +195,7 @@ async def test_nothing_is_created_once_its_namespace_is_on_its_way_out(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even by a request that was admitted before: nobody would empty the namespace again."""
-    await pipeline.create(CONTEXT, NAMESPACES, "", Namespace(metadata=ObjectMeta(name="m")))
+    await pipeline.create(CONTEXT, Target(NAMESPACES), Namespace(metadata=ObjectMeta(name="m")))
     await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
     admit = pipeline._admit
 
@@ -201,20 +203,20 @@ async def test_nothing_is_created_once_its_namespace_is_on_its_way_out(
         await admit(*arguments)
         if not deleted:
             deleted.append(True)
-            await pipeline.delete(CONTEXT, NAMESPACES, "", "m", DeleteOptions())
+            await pipeline.delete(CONTEXT, Target(NAMESPACES, "", "m"), DeleteOptions())
 
     deleted: list[bool] = []
     monkeypatch.setattr(pipeline, "_admit", late)
     account = ServiceAccount(metadata=ObjectMeta(name="a"))
     with pytest.raises(errors.StatusError) as raised:
-        await pipeline.create(CONTEXT, ACCOUNTS, "m", account)
+        await pipeline.create(CONTEXT, Target(ACCOUNTS, "m"), account)
     assert raised.value.code == 403
     assert "because it is being terminated" in raised.value.message
 
 
 async def test_a_namespace_with_a_generated_name_has_the_label_of_it(pipeline: Pipeline) -> None:
     made = Namespace(metadata=ObjectMeta(generateName="team-"))
-    data = await pipeline.create(CONTEXT, NAMESPACES, "", made)
+    data = await pipeline.create(CONTEXT, Target(NAMESPACES), made)
     meta = codec.decode(data, Namespace).metadata
     assert meta.labels == {"kubernetes.io/metadata.name": meta.name}
 
@@ -236,11 +238,11 @@ async def test_a_view_takes_its_own_kind_only_and_the_name_of_the_url(pipeline: 
         {**event, "metadata": {"name": "other"}},
     ]
     with pytest.raises(errors.StatusError) as raised:
-        await registry.create(CONTEXT, events, "n", "", "", Body(codec.encode(wrong[0])))
+        await registry.create(CONTEXT, Target(events, "n"), Body(codec.encode(wrong[0])))
     assert raised.value.code == 400
     for body in wrong:
         with pytest.raises(errors.StatusError) as raised:
-            await registry.update(CONTEXT, events, "n", "e", "", Body(codec.encode(body)))
+            await registry.update(CONTEXT, Target(events, "n", "e"), Body(codec.encode(body)))
         assert raised.value.code == 400
 
 
@@ -250,5 +252,5 @@ def test_subresources_are_not_deleted(pipeline: Pipeline, verb: str) -> None:
     reads = Reads(pipeline.store, pipeline.cache)
     registry = Registry(pipeline, reads, subresources={}, computed={}, views={}, reviews={})
     with pytest.raises(errors.StatusError) as raised:
-        registry.check_verb(verb, PODS, "status", "n")
+        registry.check_verb(verb, Target(PODS, "n", subresource="status"))
     assert raised.value.code == 405

@@ -14,7 +14,9 @@ from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.storage.keys import REGISTRY
 
 FILES = sorted((Path(__file__).parent / "golden").glob("stored-*.jsonl"))
@@ -47,12 +49,12 @@ def name_of(stored: Stored) -> str:
     return stored.key.removeprefix(REGISTRY)
 
 
-async def put(pipeline: Pipeline, key: str, plain: dict[str, Any]) -> tuple[Resource, str, str]:
-    """Store it as the other release did; its kind, namespace and name."""
+async def put(pipeline: Pipeline, key: str, plain: dict[str, Any]) -> Target:
+    """Store it as the other release did."""
     meta = plain["metadata"]
     if (await pipeline.store.get(key))[0] is None:  # the fixture has a namespace and an account
         await pipeline.store.create(key, codec.encode(plain))
-    return Stored(key, "").resource, meta.get("namespace", ""), meta["name"]
+    return Target(Stored(key, "").resource, meta.get("namespace", ""), meta["name"])
 
 
 def label(obj: Any) -> Any:
@@ -67,13 +69,13 @@ async def test_what_a_release_has_stored_is_read_and_written(
 ) -> None:
     where = await put(pipeline, stored.key, stored.plain)
     revision = await pipeline.store.revision()
-    same = json.loads(await pipeline.update(Context(user=ADMIN), *where, lambda obj: obj))
+    same = json.loads(await pipeline.update(Context(user=ADMIN), where, lambda obj: obj))
     assert same["metadata"].pop("resourceVersion")
     assert same == stored.plain
     assert await pipeline.store.revision() == revision, (
         "nothing has changed, and nothing is written"
     )
-    changed = json.loads(await pipeline.update(Context(user=ADMIN), *where, label))
+    changed = json.loads(await pipeline.update(Context(user=ADMIN), where, label))
     assert changed["metadata"]["labels"].pop("changed") == "yes"
     assert changed["metadata"]["labels"] == stored.plain["metadata"].get("labels", {})
     for part in changed.keys() - {"metadata"}:
@@ -101,11 +103,11 @@ async def test_fields_that_only_a_newer_release_knows_stay(
     assert codec.encode(newer).count(b"newField") > 5
     where = await put(pipeline, stored.key, newer)
     revision = await pipeline.store.revision()
-    await pipeline.update(Context(user=ADMIN), *where, lambda obj: obj)
+    await pipeline.update(Context(user=ADMIN), where, lambda obj: obj)
     assert await pipeline.store.revision() == revision, (
         "nothing has changed, and nothing is written"
     )
-    await pipeline.update(Context(user=ADMIN), *where, label)
+    await pipeline.update(Context(user=ADMIN), where, label)
     found, _ = await pipeline.store.get(stored.key)
     assert found is not None
     kept = json.loads(found.value)
@@ -134,8 +136,8 @@ async def test_of_a_list_the_items_that_are_still_there_keep_theirs(pipeline: Pi
         node.status.conditions[0].status = "False"
         return node
 
-    await pipeline.update(Context(user=ADMIN), *where, change, subresource="status")
-    await pipeline.delete(Context(user=ADMIN), *where, DeleteOptions())
+    await pipeline.update(Context(user=ADMIN), where._replace(subresource="status"), change)
+    await pipeline.delete(Context(user=ADMIN), where, DeleteOptions())
     found, _ = await pipeline.store.get(f"{REGISTRY}nodes/n1")
     assert found is not None
     kept = json.loads(found.value)

@@ -64,7 +64,7 @@ def test_lists(parameters: dict[str, str], message: str) -> None:
 )
 def test_watches(parameters: dict[str, str], message: str) -> None:
     with pytest.raises(StatusError) as raised:
-        options.check_watch(parameters)
+        options.for_watch(parameters)
     assert (raised.value.code, raised.value.message) == (422, LIST + message)
 
 

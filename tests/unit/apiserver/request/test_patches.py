@@ -18,10 +18,12 @@ from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request import bodies, patches
+from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context, Warnings
-from master.apiserver.request.patches import JSON_PATCH, MERGE, STRATEGIC
+from master.apiserver.request.mediatypes import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
 from master.apiserver.resources.apps.scale import ScaleSubresource
 from master.apiserver.resources.core.event import EventView
 
@@ -60,7 +62,7 @@ async def registry(pipeline: Pipeline) -> Registry:
     )
     config = {"metadata": {"name": "c"}, "data": {"k": "v"}}
     for kind, plain in ((CONFIG_MAPS, config), (DEPLOYMENTS, DEPLOYMENT)):
-        data = await made.create(context(), kind, "n", "", "", body(plain))
+        data = await made.create(context(), Target(kind, "n"), body(plain))
         revision = int(json.loads(data)["metadata"]["resourceVersion"])
         await pipeline.cache.wait_for(revision, 5.0)
     return made
@@ -74,11 +76,11 @@ def body(plain: Any) -> Body:
     return Body(json.dumps(plain).encode())
 
 
-Patch = Callable[..., Awaitable[dict[str, Any]]]
+Patching = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
-def patch(registry: Registry) -> Patch:
+def patch(registry: Registry) -> Patching:
     """Patches the ConfigMap `c`, or the Deployment `d` or its scale."""
 
     async def run(
@@ -86,8 +88,8 @@ def patch(registry: Registry) -> Patch:
     ) -> dict[str, Any]:
         kind = CONFIG_MAPS if name == "c" else DEPLOYMENTS
         data = change if isinstance(change, bytes) else json.dumps(change).encode()
-        patcher = patches.patcher(SCHEME, kind, sub, data, media_type)
-        found = await registry.patch(ctx or context(), kind, "n", name, sub, patcher)
+        target, wanted = Target(kind, "n", name, sub), Patch(data, media_type)
+        found = await registry.patch(ctx or context(), target, wanted)
         return dict(json.loads(found))
 
     return run
@@ -100,11 +102,11 @@ async def refused(call: Awaitable[Any]) -> StatusError:
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Zap", 5])
-async def test_a_strategic_patch_says_nothing_by_its_kind(patch: Patch, kind: Any) -> None:
-    found = await patch({"kind": kind, "spec": {"replicas": 2}}, STRATEGIC, name="d")
+async def test_a_strategic_patch_says_nothing_by_its_kind(patch: Patching, kind: Any) -> None:
+    found = await patch({"kind": kind, "spec": {"replicas": 2}}, STRATEGIC_MERGE_PATCH, name="d")
     assert (found["kind"], found["spec"]["replicas"]) == ("Deployment", 2)
     change = {"apiVersion": "v1", "kind": kind, "spec": {"replicas": 3}}
-    scale = await patch(change, STRATEGIC, name="d", sub="scale")
+    scale = await patch(change, STRATEGIC_MERGE_PATCH, name="d", sub="scale")
     assert (scale["apiVersion"], scale["kind"]) == ("autoscaling/v1", "Scale")
     assert scale["spec"]["replicas"] == 3
 
@@ -112,21 +114,21 @@ async def test_a_strategic_patch_says_nothing_by_its_kind(patch: Patch, kind: An
 @pytest.mark.parametrize(
     ("media_type", "change"),
     [
-        (MERGE, {"kind": "Zap"}),
-        (MERGE, {"apiVersion": "v2"}),
+        (MERGE_PATCH, {"kind": "Zap"}),
+        (MERGE_PATCH, {"apiVersion": "v2"}),
         (JSON_PATCH, [{"op": "replace", "path": "/kind", "value": "Pod"}]),
     ],
 )
 async def test_other_patches_may_not_say_another_kind(
-    patch: Patch, media_type: str, change: Any
+    patch: Patching, media_type: str, change: Any
 ) -> None:
     error = await refused(patch(change, media_type))
     assert error.code == 422
     assert "is registered for version" in error.message
 
 
-async def test_what_a_patch_leaves_out_of_the_type_stays(patch: Patch) -> None:
-    found = await patch({"kind": None, "apiVersion": None, "data": {"k": "w"}}, MERGE)
+async def test_what_a_patch_leaves_out_of_the_type_stays(patch: Patching) -> None:
+    found = await patch({"kind": None, "apiVersion": None, "data": {"k": "w"}}, MERGE_PATCH)
     assert (found["kind"], found["data"]) == ("ConfigMap", {"k": "w"})
 
 
@@ -139,9 +141,9 @@ async def test_what_a_patch_leaves_out_of_the_type_stays(patch: Patch) -> None:
         ({"uid": "x"}, 422, 'metadata.uid: Invalid value: "x": field is immutable'),
     ],
 )
-@pytest.mark.parametrize("media_type", [MERGE, STRATEGIC])
+@pytest.mark.parametrize("media_type", [MERGE_PATCH, STRATEGIC_MERGE_PATCH])
 async def test_a_patch_cannot_make_another_object(
-    patch: Patch, media_type: str, metadata: dict[str, Any], code: int, text: str
+    patch: Patching, media_type: str, metadata: dict[str, Any], code: int, text: str
 ) -> None:
     error = await refused(patch({"metadata": metadata}, media_type))
     assert error.code == code
@@ -151,14 +153,16 @@ async def test_a_patch_cannot_make_another_object(
 @pytest.mark.parametrize(
     ("media_type", "change"),
     [
-        (MERGE, {"data": 5}),
-        (MERGE, {"metadata": "x"}),
-        (STRATEGIC, {"data": ["x"]}),
+        (MERGE_PATCH, {"data": 5}),
+        (MERGE_PATCH, {"metadata": "x"}),
+        (STRATEGIC_MERGE_PATCH, {"data": ["x"]}),
         (JSON_PATCH, [{"op": "add", "path": "/data", "value": 5}]),
         (JSON_PATCH, [{"op": "replace", "path": "", "value": [1]}]),
     ],
 )
-async def test_a_patch_to_a_wrong_type_is_422(patch: Patch, media_type: str, change: Any) -> None:
+async def test_a_patch_to_a_wrong_type_is_422(
+    patch: Patching, media_type: str, change: Any
+) -> None:
     error = await refused(patch(change, media_type))
     assert error.code == 422
     assert "patch: Invalid value: " in error.message
@@ -168,9 +172,13 @@ async def test_a_patch_to_a_wrong_type_is_422(patch: Patch, media_type: str, cha
 @pytest.mark.parametrize(
     ("media_type", "change", "expected"),
     [
-        (MERGE, b'{"data":{"a":"1","a":"2"}}', 'duplicate field "data.a"'),
-        (STRATEGIC, b'{"data":{"a":"1","a":"2"}}', 'duplicate field "data.a"'),
-        (MERGE, b'{"zap":1}', 'unknown field "zap"'),
+        (MERGE_PATCH, b'{"data":{"a":"1","a":"2"}}', 'duplicate field "data.a"'),
+        (
+            STRATEGIC_MERGE_PATCH,
+            b'{"data":{"a":"1","a":"2"}}',
+            'duplicate field "data.a"',
+        ),
+        (MERGE_PATCH, b'{"zap":1}', 'unknown field "zap"'),
         (
             JSON_PATCH,
             b'[{"op":"test","path":"/data/k","value":"v","x":1}]',
@@ -179,7 +187,7 @@ async def test_a_patch_to_a_wrong_type_is_422(patch: Patch, media_type: str, cha
     ],
 )
 async def test_findings_in_patches_are_told_once(
-    patch: Patch, media_type: str, change: bytes, expected: str
+    patch: Patching, media_type: str, change: bytes, expected: str
 ) -> None:
     ctx = context()
     await patch(change, media_type, ctx)
@@ -194,7 +202,7 @@ async def test_findings_in_patches_are_told_once(
 
 async def test_strict_decoding_names_the_kind(registry: Registry) -> None:
     plain = {"metadata": {"name": "x"}, "dat": {}}
-    creating = registry.create(context("Strict"), CONFIG_MAPS, "n", "", "", body(plain))
+    creating = registry.create(context("Strict"), Target(CONFIG_MAPS, "n"), body(plain))
     error = await refused(creating)
     assert error.code == 400
     assert error.message == (
@@ -228,14 +236,14 @@ async def test_keys_that_stand_twice_are_found_in_every_format(
     registry: Registry, kind: Resource, data: bytes, media_type: str, expected: str
 ) -> None:
     found = Body(data, media_type)
-    error = await refused(registry.create(context("Strict"), kind, "n", "", "", found))
+    error = await refused(registry.create(context("Strict"), Target(kind, "n"), found))
     assert error.code == 400
     assert expected in error.message
     for validation, warnings in (("Warn", [expected]), ("Ignore", [])):
         ctx = context(validation)
         ctx.dry_run = True
         with contextlib.suppress(StatusError):
-            await registry.create(ctx, kind, "n", "", "", found)
+            await registry.create(ctx, Target(kind, "n"), found)
         assert [text for text in ctx.warnings if "unknown" not in text] == warnings
 
 
@@ -246,7 +254,9 @@ async def test_keys_that_stand_twice_are_found_in_every_format(
 async def test_an_update_says_which_object_it_is(
     registry: Registry, kind: Resource, sub: str, name: str
 ) -> None:
-    error = await refused(registry.update(context(), kind, "n", name, sub, body({"metadata": {}})))
+    error = await refused(
+        registry.update(context(), Target(kind, "n", name, sub), body({"metadata": {}}))
+    )
     assert error.code == 400
     text = f"the name of the object ({name} based on URL) was undeterminable"
     assert error.message == f"{text}: name must be provided"
@@ -255,7 +265,7 @@ async def test_an_update_says_which_object_it_is(
 async def test_many_unknown_fields_are_few_warnings(registry: Registry) -> None:
     ctx = context()
     plain = {"metadata": {"name": "x"}} | {f"field{number:06}": 1 for number in range(200_000)}
-    await registry.create(ctx, CONFIG_MAPS, "n", "", "", body(plain))
+    await registry.create(ctx, Target(CONFIG_MAPS, "n"), body(plain))
     assert 16 <= len(list(ctx.warnings)) <= 100
     assert sum(map(len, ctx.warnings)) <= 8192
 
@@ -284,7 +294,7 @@ async def test_many_bad_values_are_a_small_answer(
     registry: Registry, plain: dict[str, Any]
 ) -> None:
     start = time.process_time()
-    creating = registry.create(context(), CONFIG_MAPS, "n", "", "", body(plain))
+    creating = registry.create(context(), Target(CONFIG_MAPS, "n"), body(plain))
     error = await refused(creating)
     assert time.process_time() - start < 2
     assert error.code == 422

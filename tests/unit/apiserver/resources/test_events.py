@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from common.api.scheme import SCHEME
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request import patches
 from master.apiserver.request.bodies import Body
-from master.apiserver.request.patches import MERGE
+from master.apiserver.request.mediatypes import MERGE_PATCH
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
 from tests.unit.apiserver.request.test_patches import EVENTS, VIEWED, context, refused
 from tests.unit.apiserver.request.test_patches import registry as registry
 
@@ -32,7 +32,7 @@ NAMELESS = ["action", "reason", "reportingInstance"]
 async def create(registry: Registry, view: bool, plain: dict[str, Any]) -> Any:
     body = Body(json.dumps({"metadata": {"name": "e"}, **plain}).encode())
     kind = VIEWED if view else EVENTS
-    return json.loads(await registry.create(context(), kind, "n", "", "", body))
+    return json.loads(await registry.create(context(), Target(kind, "n"), body))
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,13 @@ async def test_changed_events(
     registry: Registry, change: dict[str, Any], field: str | None
 ) -> None:
     await create(registry, True, NEW)
-    data = json.dumps(change).encode()
-    patcher = patches.patcher(SCHEME, VIEWED, "", data, MERGE)
-    call = registry.patch(context(), VIEWED, "n", "e", "", patcher)
+    wanted = Patch(json.dumps(change).encode(), MERGE_PATCH)
+    call = registry.patch(context(), Target(VIEWED, "n", "e"), wanted)
     if field is None:
         await call
         return
     error = await refused(call)
     assert error.details is not None
     assert (error.code, error.details["causes"][0]["field"]) == (422, field)
-    core = patches.patcher(SCHEME, EVENTS, "", json.dumps({"message": "other"}).encode(), MERGE)
-    await registry.patch(context(), EVENTS, "n", "e", "", core)
+    core = Patch(json.dumps({"message": "other"}).encode(), MERGE_PATCH)
+    await registry.patch(context(), Target(EVENTS, "n", "e"), core)

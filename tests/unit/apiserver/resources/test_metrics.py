@@ -14,7 +14,8 @@ from common.api.scheme import SCHEME
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request.context import ListOptions
+from master.apiserver.request.options import ListOptions
+from master.apiserver.request.target import Target
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from protos.node_v1_pb2 import NodeUsage
 from tests.unit.apiserver.registry.test_pipeline_pods import create
@@ -67,9 +68,9 @@ async def test_selectors_choose_pods(pipeline: Pipeline) -> None:
         (ListOptions(field_selector="metadata.name=a"), ["a"]),
         (ListOptions(label_selector="app!=a,app!=b"), []),
     ):
-        assert names((await registry.list(PODS, "n", options)).items) == expected
+        assert names((await registry.list(Target(PODS, "n"), options)).items) == expected
     with pytest.raises(StatusError):
-        await registry.list(PODS, "n", ListOptions(label_selector="a in"))
+        await registry.list(Target(PODS, "n"), ListOptions(label_selector="a in"))
 
 
 @pytest.mark.parametrize("milliseconds", [2**62, -(2**62), 2**63 - 1, 0])

@@ -10,7 +10,9 @@ from common.api.types.core_v1 import Node
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.apiserver.resources.strategies import strategies
 from master.storage.keys import allocation_key
 from tests.fakes.clock import FakeClock
@@ -28,7 +30,7 @@ def context() -> Context:
 async def join(pipeline: Pipeline, name: str) -> str:
     """Create a node; answers its block."""
     made = Node(metadata=ObjectMeta(name=name))
-    return codec.decode(await pipeline.create(context(), NODES, "", made), Node).spec.podCIDR
+    return codec.decode(await pipeline.create(context(), Target(NODES), made), Node).spec.podCIDR
 
 
 async def test_nodes_that_join_at_once_have_different_blocks(pipeline: Pipeline) -> None:
@@ -39,7 +41,7 @@ async def test_nodes_that_join_at_once_have_different_blocks(pipeline: Pipeline)
 async def test_every_block_is_given_before_one_is_given_again(pipeline: Pipeline) -> None:
     for number in range(255):
         await join(pipeline, f"n{number}")
-    await pipeline.delete(context(), NODES, "", "n6", DeleteOptions())
+    await pipeline.delete(context(), Target(NODES, "", "n6"), DeleteOptions())
     assert await join(pipeline, "late") == "10.244.7.0/24"
 
 

@@ -20,7 +20,9 @@ from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import Trust
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.nodes.reports import Reports
 from tests.fakes.clock import FakeClock
 
@@ -40,7 +42,7 @@ async def join(pipeline: Pipeline, name: str, **spec: Any) -> Node:
 async def forget(pipeline: Pipeline, name: str) -> None:
     """Delete the object of a node whose machine goes on."""
     context = Context(user=Identity("admin", ("system:masters",)))
-    await pipeline.delete(context, NODES, "", name, DeleteOptions())
+    await pipeline.delete(context, Target(NODES, "", name), DeleteOptions())
 
 
 async def test_a_node_that_was_deleted_has_its_pods_addresses_again(pipeline: Pipeline) -> None:
@@ -119,7 +121,7 @@ async def test_a_certificate_that_was_replaced_does_not_come_back(pipeline: Pipe
         node.metadata.annotations[NODE_CERTIFICATE] = "b2"
         return node
 
-    await pipeline.update(context, NODES, "", "n1", give)
+    await pipeline.update(context, Target(NODES, "", "n1"), give)
     assert await trusted(pipeline, "b2")
     assert not await trusted(pipeline, "a1")
     await forget(pipeline, "n1")
@@ -135,7 +137,7 @@ async def give_next(pipeline: Pipeline, serial: str) -> None:
         node.metadata.annotations[NEXT_CERTIFICATE] = serial
         return node
 
-    await pipeline.update(context, NODES, "", "n1", give)
+    await pipeline.update(context, Target(NODES, "", "n1"), give)
 
 
 async def test_both_certificates_count_until_the_new_one_is_used(pipeline: Pipeline) -> None:
@@ -175,7 +177,7 @@ async def test_of_a_revoked_node_no_certificate_counts(pipeline: Pipeline) -> No
         node.metadata.annotations[NODE_CERTIFICATE] = REVOKED
         return node
 
-    await pipeline.update(context, NODES, "", "n1", revoke)
+    await pipeline.update(context, Target(NODES, "", "n1"), revoke)
     for serial in ("a1", "b2", REVOKED, ""):
         assert not await trusted(pipeline, serial)
 
@@ -197,7 +199,7 @@ async def test_a_certificate_that_has_expired_does_not_count(pipeline: Pipeline)
 
 async def test_a_node_of_before_takes_the_first_certificate_that_comes(pipeline: Pipeline) -> None:
     context = Context(user=Identity("admin", ("system:masters",)))
-    await pipeline.create(context, NODES, "", Node(metadata=ObjectMeta(name="n1")))
+    await pipeline.create(context, Target(NODES), Node(metadata=ObjectMeta(name="n1")))
     assert await trusted(pipeline, "a1")
     await register(pipeline, "a1")
     with pytest.raises(StatusError, match="belongs to another certificate"):
@@ -214,7 +216,7 @@ async def test_a_join_token_makes_so_many_requests(pipeline: Pipeline) -> None:
             body.spec.request, body.spec.usages = b"x", ("client auth",)
             body.spec.signerName = "kubernetes.io/kube-apiserver-client-kubelet"
             with suppress_invalid():
-                await pipeline.create(context, requests, "", body)
+                await pipeline.create(context, Target(requests), body)
     assert raised.value.code == 429
 
 

@@ -14,6 +14,7 @@ from common.api.types.core_v1 import Node, Pod
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 from master.apiserver.resources.core.node.noderestriction import own_labels
 from master.nodes.reports import Reports
 from protos import node_v1_pb2
@@ -30,7 +31,7 @@ NODES = found
 async def bound_pod(pipeline: Pipeline) -> Pod:
     """A pod that is bound to n1."""
     obj, _ = codec.convert_request(pod(nodeName="n1"), Pod)
-    return codec.decode(await pipeline.create(Context(user=ADMIN), PODS, "n", obj), Pod)
+    return codec.decode(await pipeline.create(Context(user=ADMIN), Target(PODS, "n"), obj), Pod)
 
 
 async def register(pipeline: Pipeline, **fields: Any) -> Node:
@@ -51,7 +52,7 @@ async def test_amounts_of_a_node_are_quantities(pipeline: Pipeline) -> None:
         await Reports(pipeline).node_status(NODE, "n1", codec.encode(wrong))
     assert raised.value.code == 400
     await Reports(pipeline).node_status(NODE, "n1", b'{"allocatable":{"cpu":"1000m"}}')
-    stored = codec.decode((await pipeline.read(NODES, "", "n1")).value, Node)
+    stored = codec.decode((await pipeline.read(Target(NODES, "", "n1"))).value, Node)
     assert stored.status.allocatable == {"cpu": "1"}
 
 
@@ -110,7 +111,7 @@ async def test_a_node_changes_nothing_but_the_status_of_its_pods(
 async def set_status(pipeline: Pipeline, user: Identity, change: Callable[[Pod], Pod]) -> Pod:
     """Update the status of the pod."""
     ctx = Context(user=user)
-    data = await pipeline.update(ctx, PODS, "n", "a", change, subresource="status")
+    data = await pipeline.update(ctx, Target(PODS, "n", "a", "status"), change)
     return codec.decode(data, Pod)
 
 
@@ -162,10 +163,10 @@ async def test_a_node_says_as_little_of_itself_through_the_api_as_through_its_st
         return changed
 
     ctx = Context(user=NODE)
-    await pipeline.update(ctx, NODES, "", "n1", change(64), subresource="status")
+    await pipeline.update(ctx, Target(NODES, "", "n1", "status"), change(64))
     with pytest.raises(errors.StatusError, match=r"status.capacity: Too many: 65") as raised:
-        await pipeline.update(ctx, NODES, "", "n1", change(65), subresource="status")
+        await pipeline.update(ctx, Target(NODES, "", "n1", "status"), change(65))
     assert raised.value.code == 400
     admin = Context(user=ADMIN)
-    await pipeline.update(admin, NODES, "", "n1", change(65), subresource="status")
-    await pipeline.update(ctx, NODES, "", "n1", change(65), subresource="status")
+    await pipeline.update(admin, Target(NODES, "", "n1", "status"), change(65))
+    await pipeline.update(ctx, Target(NODES, "", "n1", "status"), change(65))

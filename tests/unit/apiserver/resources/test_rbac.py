@@ -13,6 +13,7 @@ from common.security.identity import Identity
 from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
 from master.apiserver.auth.authorizers.rbac import GROUP
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 from tests.fakes.roles import USER, authorizer, binding, role, rule
 from tests.unit.apiserver.conftest import Writer
 
@@ -105,8 +106,8 @@ async def admitted(user: Identity, plural: str, new: Any, old: Any = None) -> st
     """What admission says; '' when it says nothing."""
     step = RbacEscalation(GIVEN, SCHEME)
     try:
-        resource = SCHEME.require(GROUP, "v1", plural)
-        await step(Context(user=user), resource, new, old)
+        target = Target(SCHEME.require(GROUP, "v1", plural))
+        await step(Context(user=user), target, new, old)
     except StatusError as error:
         return error.message
     return ""

@@ -14,7 +14,9 @@ from common.api.types.core_v1 import Endpoints, Node, NodeAddress, NodeStatus, S
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.request.context import Context, DeleteOptions
+from master.apiserver.request.context import Context
+from master.apiserver.request.options import DeleteOptions
+from master.apiserver.request.target import Target
 from master.nodes.reports import Reports
 from master.storage.keys import registry_key
 from tests.unit.apiserver.resources.test_service import service
@@ -32,7 +34,7 @@ async def create(pipeline: Pipeline, name: str, **spec: Any) -> Service:
     plain = service(**spec)
     plain["metadata"]["name"] = name
     obj, _ = codec.convert_request(plain, Service)
-    return codec.decode(await pipeline.create(context(), SERVICES, "n", obj), Service)
+    return codec.decode(await pipeline.create(context(), Target(SERVICES, "n"), obj), Service)
 
 
 async def change(pipeline: Pipeline, name: str, **spec: Any) -> Service:
@@ -43,12 +45,12 @@ async def change(pipeline: Pipeline, name: str, **spec: Any) -> Service:
             setattr(current.spec, member, value)
         return current
 
-    data = await pipeline.update(context(), SERVICES, "n", name, changed)
+    data = await pipeline.update(context(), Target(SERVICES, "n", name), changed)
     return codec.decode(data, Service)
 
 
 async def delete(pipeline: Pipeline, name: str) -> None:
-    await pipeline.delete(context(), SERVICES, "n", name, DeleteOptions())
+    await pipeline.delete(context(), Target(SERVICES, "n", name), DeleteOptions())
 
 
 async def test_every_service_has_an_address_of_its_own(pipeline: Pipeline) -> None:
@@ -142,11 +144,11 @@ async def test_only_controllers_lead_services_to_nodes(pipeline: Pipeline) -> No
     plain = {"metadata": {"name": "web"}, "subsets": [subset]}
     obj, _ = codec.convert_request(plain, Endpoints)
     with pytest.raises(errors.StatusError) as raised:
-        await pipeline.create(context(), ENDPOINTS, "n", obj)
+        await pipeline.create(context(), Target(ENDPOINTS, "n"), obj)
     assert "may not be the address of a node (node1)" in raised.value.message
     obj, _ = codec.convert_request(plain, Endpoints)
     user = context("system:controller:endpoints")
-    assert await pipeline.create(user, ENDPOINTS, "n", obj)
+    assert await pipeline.create(user, Target(ENDPOINTS, "n"), obj)
 
 
 async def lead_to(pipeline: Pipeline, address: str) -> None:
@@ -154,7 +156,7 @@ async def lead_to(pipeline: Pipeline, address: str) -> None:
     subset = {"addresses": [{"ip": address}], "ports": [{"port": 80}]}
     plain = {"metadata": {"generateName": "web-"}, "subsets": [subset]}
     obj, _ = codec.convert_request(plain, Endpoints)
-    await pipeline.create(context(), ENDPOINTS, "n", obj)
+    await pipeline.create(context(), Target(ENDPOINTS, "n"), obj)
 
 
 async def test_an_address_that_a_node_only_names_is_free_for_services(pipeline: Pipeline) -> None:

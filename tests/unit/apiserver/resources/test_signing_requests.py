@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from common.api.scheme import SCHEME
 from common.api.types.rbac_v1 import Subject
 from common.security.ca import CertificateAuthority
 from common.security.csr import make_key, make_request
 from common.security.identity import Identity
+from master.apiserver.admission.plugins.certificate_signing import CertificateSigning
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
-from master.apiserver.request import patches
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
-from master.apiserver.request.patches import MERGE
+from master.apiserver.request.mediatypes import MERGE_PATCH
+from master.apiserver.request.patches import Patch
+from master.apiserver.request.target import Target
 from master.apiserver.resources.certificates.certificatesigningrequest import Approval
 from tests.fakes.clock import FakeClock
 from tests.fakes.roles import USER, authorizer, binding, role, rule
@@ -108,7 +109,7 @@ async def registry(pipeline: Pipeline) -> Registry:
         views={},
         reviews={},
     )
-    await made.create(CTX, REQUESTS, "", "", "", Body(json.dumps(request()).encode()))
+    await made.create(CTX, Target(REQUESTS), Body(json.dumps(request()).encode()))
     return made
 
 
@@ -117,9 +118,8 @@ def condition(kind: str, status: str = "True", **more: str) -> dict[str, str]:
 
 
 async def patch(registry: Registry, sub: str, ctx: Context | None = None, **change: Any) -> Any:
-    data = json.dumps(change).encode()
-    patcher = patches.patcher(SCHEME, REQUESTS, sub, data, MERGE)
-    return json.loads(await registry.patch(ctx or CTX, REQUESTS, "", "r", sub, patcher))
+    wanted = Patch(json.dumps(change).encode(), MERGE_PATCH)
+    return json.loads(await registry.patch(ctx or CTX, Target(REQUESTS, "", "r", sub), wanted))
 
 
 async def test_an_approval_gets_its_times(registry: Registry) -> None:
@@ -199,11 +199,11 @@ async def test_a_status_decides_nothing(registry: Registry) -> None:
 
 
 async def test_a_decision_about_another_state_is_a_conflict(registry: Registry) -> None:
-    old = json.loads(await registry.get(REQUESTS, "", "r", subresource="approval"))
+    old = json.loads(await registry.get(Target(REQUESTS, "", "r", "approval")))
     await patch(registry, "approval", status={"conditions": [condition("Denied")]})
     old["status"] = {"conditions": [condition("Approved")]}
     change = Body(json.dumps(old).encode())
-    error = await refused(registry.update(CTX, REQUESTS, "", "r", "approval", change))
+    error = await refused(registry.update(CTX, Target(REQUESTS, "", "r", "approval"), change))
     assert error.code == 409
     metadata = {"resourceVersion": old["metadata"]["resourceVersion"]}
     conditions = [condition("Denied"), condition("Other")]
@@ -228,6 +228,31 @@ async def test_a_certificate_is_one(registry: Registry, certificate: bytes, prob
     assert error.code == 422
     text = f'status.certificate: Invalid value: "<certificate data>": {problem}'
     assert text in error.message
+
+
+@pytest.mark.parametrize(
+    ("user", "allowed"),
+    [("signer", True), ("jane", False), ("system:controller:csrsigning", False)],
+)
+async def test_who_signs_has_the_verb_sign_on_the_signer(
+    writer: Writer, user: str, allowed: bool
+) -> None:
+    who = Subject(kind="User", name="signer")
+    admit = CertificateSigning(
+        authorizer(
+            role("signing", rule("sign", "signers", "certificates.k8s.io", "example.com/*")),
+            binding("b", "ClusterRole", "signing", who),
+        )
+    )
+    old, new = (writer.create(KIND, request()) for _ in range(2))
+    new.status.certificate = b"x"
+    ctx, target = Context(user=Identity(user)), Target(REQUESTS, "", "r", "status")
+    if allowed:
+        await admit(ctx, target, new, old)
+        return
+    error = await refused(admit(ctx, target, new, old))
+    assert error.code == 403
+    assert 'user not permitted to sign requests with signerName "example.com/' in error.message
 
 
 async def test_a_certificate_is_issued_once(registry: Registry) -> None:

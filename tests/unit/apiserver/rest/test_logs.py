@@ -18,7 +18,7 @@ from common.api.types.core_v1 import (
     PodStatus,
 )
 from common.api.types.meta_v1 import ObjectMeta
-from master.apiserver.rest.logs import log_options
+from master.apiserver.resources.core.pod.logoptions import log_options
 
 
 def running(*names: str) -> Pod:

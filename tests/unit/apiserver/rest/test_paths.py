@@ -8,6 +8,7 @@ import pytest
 
 from common.api import errors
 from common.api.scheme import SCHEME
+from master.apiserver.request import mediatypes
 from master.apiserver.rest import discovery, negotiate, requestinfo
 from master.apiserver.rest.requestinfo import RequestInfo
 
@@ -44,7 +45,7 @@ def parse(method: str, path: str, query: str = "") -> RequestInfo | None:
 def test_paths(method: str, path: str, expected: tuple[str, ...]) -> None:
     found = parse(method, path)
     assert found is not None
-    assert (found.verb, found.resource.plural, *found[2:]) == expected
+    assert (found.verb, found.target.resource.plural, *found.target[1:]) == expected
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_no_quoting_leads_elsewhere(path: str) -> None:
 def test_what_is_quoted_twice_is_unquoted_once() -> None:
     found = parse("GET", "/api/v1/namespaces/a/pods/%252e%252e")
     assert found is not None
-    assert found.name == "%2e%2e"
+    assert found.target.name == "%2e%2e"
 
 
 def test_other_methods() -> None:
@@ -133,13 +134,13 @@ def test_other_methods() -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("", negotiate.JSON),
-        ("*/*", negotiate.JSON),
-        ("application/json", negotiate.JSON),
-        ("application/yaml", negotiate.YAML),
-        ("text/html, application/yaml;q=0.5", negotiate.YAML),
-        ("APPLICATION/JSON", negotiate.JSON),
-        ("application/vnd.kubernetes.protobuf,application/json", negotiate.PROTOBUF),
+        ("", mediatypes.JSON),
+        ("*/*", mediatypes.JSON),
+        ("application/json", mediatypes.JSON),
+        ("application/yaml", mediatypes.YAML),
+        ("text/html, application/yaml;q=0.5", mediatypes.YAML),
+        ("APPLICATION/JSON", mediatypes.JSON),
+        ("application/vnd.kubernetes.protobuf,application/json", mediatypes.PROTOBUF),
     ],
 )
 def test_media_types(header: str, expected: str) -> None:
@@ -151,9 +152,9 @@ def test_kubectl_gets_its_table() -> None:
         "application/json;as=Table;v=v1;g=meta.k8s.io,"
         "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
     )
-    expected = (negotiate.JSON, "Table", "meta.k8s.io", "v1")
+    expected = (mediatypes.JSON, "Table", "meta.k8s.io", "v1")
     assert negotiate.accepted(header, ("Table",)) == expected
-    assert negotiate.accepted(header) == (negotiate.JSON, "", "", "")
+    assert negotiate.accepted(header) == (mediatypes.JSON, "", "", "")
 
 
 @pytest.mark.parametrize("header", ["text/html", "application/json;as=Table;v=v9;g=meta.k8s.io"])

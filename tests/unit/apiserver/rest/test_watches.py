@@ -70,7 +70,7 @@ class World:
         assert info is not None
         try:
             return await watches.answer(
-                request, info, parameters, self._registry, self._clock, self.unread
+                request, info.target, parameters, self._registry, self._clock, self.unread
             )
         finally:
             self.ended.append(request.headers.get("X-Name", ""))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from common.api.resource import Resource
 from common.api.types.core_v1 import Namespace
 from master.apiserver.registry.subresource import Subresource
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 
 class Finalize(Subresource):
     """PUT of namespaces/NAME/finalize."""
 
-    async def update(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
-    ) -> bytes:
+    async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
         """Take the finalizers of the body."""
         wanted = bodies.decode(ctx, body, Namespace, "v1")
 
@@ -24,6 +22,4 @@ class Finalize(Subresource):
             current.metadata.resourceVersion = wanted.metadata.resourceVersion
             return current
 
-        return await self._pipeline.update(
-            ctx, resource, namespace, name, change, subresource="finalize"
-        )
+        return await self._pipeline.update(ctx, target, change)

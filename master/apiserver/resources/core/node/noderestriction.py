@@ -8,13 +8,9 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from common.api import errors
-from common.api.resource import Resource
-from common.api.types.core_v1 import Node, NodeStatus, Pod, PodStatus
-from common.security.identity import Identity
-from master.apiserver.auth.authorizers.node import node_name
+from common.api.types.core_v1 import NodeStatus, PodStatus
 
 _RESERVED = ("kubernetes.io", "k8s.io")
 _OWN_NAMESPACES = ("kubelet.kubernetes.io", "node.kubernetes.io")
@@ -68,21 +64,6 @@ def _is_reserved(key: str) -> bool:
 
 def _is_within(namespace: str, domains: tuple[str, ...]) -> bool:
     return any(namespace == domain or namespace.endswith(f".{domain}") for domain in domains)
-
-
-def check_status_update(user: Identity, resource: Resource, new: Any, old: Any) -> None:
-    """Raise StatusError 403 for a node that changes more than a status in its name, 400 for one
-    that says too much there.
-    """
-    node = node_name(user)
-    if node is None:
-        return
-    for field in ("labels", "annotations", "finalizers"):
-        if getattr(new.metadata, field) != getattr(old.metadata, field):
-            text = f'node "{node}" cannot update {field} through {resource.kind.lower()} status'
-            raise errors.forbidden_request(resource, new.metadata.name, text)
-    if isinstance(new, Node | Pod):
-        check_items(new.status, old.status)
 
 
 def check_items(status: NodeStatus | PodStatus, old: NodeStatus | PodStatus | None = None) -> None:

@@ -6,42 +6,40 @@ from msgspec.structs import replace
 
 from common.api import conditions, errors, times
 from common.api.codec import json as codec
-from common.api.resource import Resource
 from common.api.types.core_v1 import Binding, Pod, PodCondition
 from master.apiserver.registry.subresource import Subresource
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
 
 
 class BindingSubresource(Subresource):
     """POST of pods/NAME/binding."""
 
-    async def create(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, body: Body
-    ) -> bytes:
+    async def create(self, ctx: Context, target: Target, body: Body) -> bytes:
         """Bind the pod to the node that the Binding names; 409 when it is bound already."""
         binding = bodies.decode(ctx, body, Binding, "v1")
         if not binding.target.name:
             finding = errors.required("target.name")
-            raise errors.invalid_object("", "Binding", name, [finding])
+            raise errors.invalid_object("", "Binding", target.name, [finding])
         if binding.target.kind not in ("", "Node"):
             finding = errors.not_supported("target.kind", binding.target.kind, ["Node", "<empty>"])
-            raise errors.invalid_object("", "Binding", name, [finding])
-        await self.bind(ctx, resource, namespace, name, binding)
+            raise errors.invalid_object("", "Binding", target.name, [finding])
+        await self.bind(ctx, target, binding)
         return codec.encode(
             {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         )
 
-    async def bind(
-        self, ctx: Context, resource: Resource, namespace: str, name: str, binding: Binding
-    ) -> None:
+    async def bind(self, ctx: Context, target: Target, binding: Binding) -> None:
         """Set nodeName and PodScheduled in one write, and the annotations of the Binding."""
         now = times.to_time(self._pipeline.clock.now())
 
         def change(pod: Pod) -> Pod:
             if why := _hindrance(pod, binding.metadata.uid):
-                raise errors.conflict(replace(resource, plural="pods/binding"), name, why)
+                raise errors.conflict(
+                    replace(target.resource, plural="pods/binding"), target.name, why
+                )
             pod.spec.nodeName = binding.target.name
             pod.metadata.annotations.update(binding.metadata.annotations)
             scheduled = PodCondition(
@@ -53,7 +51,7 @@ class BindingSubresource(Subresource):
             pod.status.conditions = conditions.put(pod.status.conditions, scheduled)
             return pod
 
-        await self._pipeline.update(ctx, resource, namespace, name, change, subresource="binding")
+        await self._pipeline.update(ctx, target, change)
 
 
 def _hindrance(pod: Pod, uid: str) -> str:

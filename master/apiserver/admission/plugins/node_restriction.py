@@ -1,0 +1,35 @@
+"""What a node may not write, even of the status of objects that are its own.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.api import errors
+from common.api.types.core_v1 import Node, Pod
+from master.apiserver.auth.authorizers.node import node_name
+from master.apiserver.request.context import Context
+from master.apiserver.request.target import Target
+from master.apiserver.resources.core.node.noderestriction import check_items
+
+_KEPT = ("labels", "annotations", "finalizers")
+
+
+async def node_restriction(ctx: Context, target: Target, new: Any, old: Any) -> None:
+    """Raise StatusError 403 for a node that changes more than a status in its name, 400 for one
+    that says too much there.
+    """
+    if target.subresource != "status":
+        return
+    node = node_name(ctx.user)
+    if node is None:
+        return
+    for field in _KEPT:
+        if getattr(new.metadata, field) != getattr(old.metadata, field):
+            kind = target.resource.kind.lower()
+            text = f'node "{node}" cannot update {field} through {kind} status'
+            raise errors.forbidden_request(target.resource, new.metadata.name, text)
+    if isinstance(new, Node | Pod):
+        check_items(new.status, old.status)
