@@ -25,7 +25,6 @@ from common.security.keyring import KeyringError
 from common.systemd import exits, journal, levels
 from common.systemd.notify import Notifier
 from master import config as configuration
-from master import wiring
 from master.apiserver.rest import server as rest
 from master.apiserver.rpc import server as rpc
 from master.apiserver.rpc.door import Door
@@ -41,6 +40,7 @@ from master.storage.marker import ForeignData
 from master.storage.sealed import SealedStore, Unreadable
 from master.storage.upkeep import Upkeep
 from master.storage.watchcache import WatchCache
+from master.wiring.build import Master, build
 from protos.cluster_v1_pb2_grpc import add_ClusterServicer_to_server
 from protos.node_v1_pb2_grpc import add_NodeServiceServicer_to_server
 
@@ -109,7 +109,7 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         running = asyncio.create_task(following)
         await cache.wait_for(1, START_TIMEOUT_SECONDS)
         renewed = [Renewable("etcd", etcd.is_due, partial(etcd.renew, client, maintenance))]
-        master = wiring.build(
+        master = build(
             config,
             pki,
             store,
@@ -147,7 +147,7 @@ def _etcd(config: MasterConfig, clock: Clock, rng: Rng) -> EmbeddedEtcd | Extern
 async def serve(
     config: MasterConfig,
     pki: Pki,
-    master: wiring.Master,
+    master: Master,
     stop: asyncio.Event,
     following: asyncio.Task[None],
     notifier: Notifier,
@@ -192,7 +192,7 @@ async def serve(
 
 
 async def _serve_rpc(
-    config: MasterConfig, pki: Pki, master: wiring.Master, stopping: asyncio.Event
+    config: MasterConfig, pki: Pki, master: Master, stopping: asyncio.Event
 ) -> list[grpc.aio.Server]:
     """The gRPC listeners: client certificates on one port, tokens on the other."""
     tools = ToolHandlers(master.access, stopping)

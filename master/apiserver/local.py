@@ -13,7 +13,9 @@ from common.client.api import ObjectList, WatchEvent
 from common.security.identity import Identity
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request import mediatypes
+from master.apiserver.request.audit import Caller
 from master.apiserver.request.bodies import Body
+from master.apiserver.request.chain import Chain
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, ListOptions, WatchOptions
 from master.apiserver.request.patches import Patch
@@ -24,24 +26,30 @@ from master.apiserver.resources.core.pod.binding import BindingSubresource
 class LocalClient:
     """ApiClient of a part of this master, under an identity of its own."""
 
-    def __init__(self, registry: Registry, user: str) -> None:
+    def __init__(self, registry: Registry, chain: Chain, user: str) -> None:
         self._registry = registry
-        self._user = Identity(user, ("system:masters", "system:authenticated"))
+        self._chain = chain
+        identity = Identity(user, ("system:masters", "system:authenticated"))
+        self._caller = Caller(identity, identity)
         self._binding = BindingSubresource(registry.pipeline)
 
     def _context(self) -> Context:
-        return Context(user=self._user, field_validation="Ignore")
+        return Context(user=self._caller.user, field_validation="Ignore")
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The most recent state of an object."""
-        return await self._registry.get(Target(resource, namespace, name))
+        target = Target(resource, namespace, name)
+        async with self._chain.call(self._caller, "get", target):
+            return await self._registry.get(target)
 
     async def list(
         self, resource: Resource, namespace: str = "", *, resource_version: str = ""
     ) -> ObjectList:
         """All objects; "0" takes any cached state."""
         options = ListOptions(resource_version=resource_version)
-        found = await self._registry.list(Target(resource, namespace), options)
+        target = Target(resource, namespace)
+        async with self._chain.call(self._caller, "list", target):
+            found = await self._registry.list(target, options)
         return ObjectList(list(found.items), found.revision)
 
     async def watch(
@@ -49,13 +57,20 @@ class LocalClient:
     ) -> AsyncIterator[Sequence[WatchEvent]]:
         """Changes after a revision, in order."""
         options = WatchOptions(resource_version=resource_version, allow_bookmarks=True)
-        async for events in self._registry.watch(Target(resource, namespace), options):
-            yield [WatchEvent(e.type, e.revision, e.entry.data if e.entry else b"") for e in events]
+        target = Target(resource, namespace)
+        async with self._chain.call(self._caller, "watch", target):
+            async for events in self._registry.watch(target, options):
+                yield [
+                    WatchEvent(e.type, e.revision, e.entry.data if e.entry else b"") for e in events
+                ]
 
     async def create(self, resource: Resource, namespace: str, data: bytes) -> bytes:
         """Create an object."""
-        ctx = self._context()
-        return await self._registry.create(ctx, Target(resource, namespace), Body(data))
+        target = Target(resource, namespace)
+        async with self._chain.call(self._caller, "create", target) as call:
+            made = await self._registry.create(self._context(), target, Body(data))
+            call.made(made)
+            return made
 
     async def update(
         self,
@@ -67,10 +82,9 @@ class LocalClient:
         subresource: str = "",
     ) -> bytes:
         """Replace an object or one of its subresources."""
-        ctx = self._context()
-        return await self._registry.update(
-            ctx, Target(resource, namespace, name, subresource), Body(data)
-        )
+        target = Target(resource, namespace, name, subresource)
+        async with self._chain.call(self._caller, "update", target):
+            return await self._registry.update(self._context(), target, Body(data))
 
     async def patch(
         self,
@@ -82,11 +96,10 @@ class LocalClient:
         subresource: str = "",
     ) -> bytes:
         """JSON merge patch."""
-        return await self._registry.patch(
-            self._context(),
-            Target(resource, namespace, name, subresource),
-            Patch(codec.encode(dict(patch)), mediatypes.MERGE_PATCH),
-        )
+        target = Target(resource, namespace, name, subresource)
+        wanted = Patch(codec.encode(dict(patch)), mediatypes.MERGE_PATCH)
+        async with self._chain.call(self._caller, "patch", target):
+            return await self._registry.patch(self._context(), target, wanted)
 
     async def delete(
         self,
@@ -104,11 +117,16 @@ class LocalClient:
             uid=uid,
             propagation_policy=propagation_policy,
         )
-        await self._registry.delete(self._context(), Target(resource, namespace, name), options)
+        target = Target(resource, namespace, name)
+        async with self._chain.call(self._caller, "delete", target):
+            await self._registry.delete(self._context(), target, options)
 
     async def bind(self, namespace: str, name: str, *, uid: str, node: str) -> None:
         """Bind a pod to a node."""
         pods = self._registry.scheme.require("", "v1", "pods")
-        target = ObjectReference(kind="Node", name=node)
-        binding = Binding(metadata=ObjectMeta(uid=uid), target=target)
-        await self._binding.bind(self._context(), Target(pods, namespace, name, "binding"), binding)
+        binding = Binding(
+            metadata=ObjectMeta(uid=uid), target=ObjectReference(kind="Node", name=node)
+        )
+        target = Target(pods, namespace, name, "binding")
+        async with self._chain.call(self._caller, "create", target):
+            await self._binding.bind(self._context(), target, binding)

@@ -17,6 +17,7 @@ from common.runtime.clock import Clock
 from common.runtime.ratelimit import TokenBucket
 from common.security.identity import Identity
 from master.apiserver.auth.authorizer import Problem
+from master.apiserver.request.audit import Caller
 from master.nodes import assignments
 from protos import node_v1_pb2
 
@@ -48,6 +49,7 @@ class NodeStream:
     def __init__(self, node: str, identity: Identity, epoch: int) -> None:
         self.node = node
         self.identity = identity
+        self.caller = Caller(identity, identity)
         self.epoch = epoch
         self.outbox: asyncio.Queue[ToNode | None] = asyncio.Queue(OUTBOX_MAX)
         self.due: dict[str, Item | None] = {}

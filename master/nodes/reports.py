@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 from common.api import conditions, errors, times
 from common.api.codec import json as codec
@@ -14,7 +15,9 @@ from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
-from master.apiserver.registry.pipeline import Pipeline
+from master.apiserver.registry.pipeline import Change, Pipeline
+from master.apiserver.request.audit import Caller
+from master.apiserver.request.chain import Chain
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions
 from master.apiserver.request.target import Target
@@ -30,46 +33,44 @@ LEASE_SECONDS = 40
 class Reports:
     """Applies a node's reports, and nothing that is not the node's own."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, chain: Chain, pipeline: Pipeline) -> None:
+        self._chain = chain
         self._pipeline = pipeline
         self._nodes = pipeline.scheme.require("", "v1", "nodes")
         self._pods = pipeline.scheme.require("", "v1", "pods")
         self._leases = pipeline.scheme.require("coordination.k8s.io", "v1", "leases")
 
-    async def register(
-        self, identity: Identity, name: str, data: bytes, source: str
-    ) -> tuple[Node, bytes]:
-        """Create or refresh the Node object of a kubelet that calls from the address `source`:
-        (it, with its pod CIDR; its status as it was reported).
+    async def register(self, caller: Caller, name: str, data: bytes) -> tuple[Node, bytes]:
+        """Create or refresh the Node object of a kubelet: (it, with its pod CIDR; its status as it
+        was reported). Its address is the one that it calls from.
         """
         reported, _ = codec.decode_request(data, Node)
         status = codec.encode(reported.status)
         labels = own_labels(reported.metadata.labels)
-        said = {NODE_CERTIFICATE: identity.serial, CALLS_FROM: source, **_end(identity)}
+        said = {NODE_CERTIFICATE: caller.by.serial, CALLS_FROM: caller.source, **_end(caller.by)}
         reported.metadata = ObjectMeta(name=name, labels=labels, annotations=said)
-        ctx = Context(user=identity)
         try:
-            node = await self._refresh(ctx, name, reported, identity)
+            node = await self._refresh(caller, reported)
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
-            node = await self._join(ctx, reported)
-        await self.node_status(identity, name, status)
-        await self._ensure_lease(ctx, node)
+            node = await self._join(caller, reported)
+        await self.node_status(caller, name, status)
+        await self._ensure_lease(caller, node)
         return node, status
 
-    async def _join(self, ctx: Context, reported: Node) -> Node:
+    async def _join(self, caller: Caller, reported: Node) -> Node:
         """Create the Node of a machine that has none. Of its spec it may say one thing: the block
         of its pods, which go on running when its Node is deleted. It has that block again unless
         another node does."""
         strategy = self._pipeline.strategy(self._nodes)
         assert isinstance(strategy, NodeStrategy)
-        wish = reported.spec.podCIDR
+        name, wish = reported.metadata.name, reported.spec.podCIDR
         blocks = (wish, "") if strategy.gives(wish) else ("",)
         for block in blocks:
             reported.spec = NodeSpec(podCIDR=block, podCIDRs=(block,) if block else ())
             try:
-                made = await self._pipeline.create(ctx, Target(self._nodes), reported)
+                made = await self._create(caller, Target(self._nodes, "", name), reported)
             except StatusError as error:
                 if not block or error.reason != "Invalid":
                     raise
@@ -77,15 +78,26 @@ class Reports:
                 return codec.decode(made, Node)
         raise AssertionError
 
-    async def _refresh(self, ctx: Context, name: str, reported: Node, identity: Identity) -> Node:
+    async def _create(self, caller: Caller, target: Target, obj: Any) -> bytes:
+        async with self._chain.call(caller, "create", target):
+            return await self._pipeline.create(_context(caller), target, obj)
+
+    async def _update(self, caller: Caller, target: Target, change: Change) -> bytes:
+        """What a node writes beside its status is the master's choice: it needs no other right."""
+        status = target._replace(subresource="status")
+        async with self._chain.call(caller, "update", status):
+            return await self._pipeline.update(_context(caller), target, change)
+
+    async def _refresh(self, caller: Caller, reported: Node) -> Node:
         """Bring labels and address of a known node up to date; its own choice of labels stays.
 
         Raises StatusError 403 when it was registered with another certificate.
         """
+        name = reported.metadata.name
 
         def change(node: Node) -> Node:
             node.metadata.labels.update(reported.metadata.labels)
-            serial, said = identity.serial, node.metadata.annotations
+            serial, said = caller.by.serial, node.metadata.annotations
             present = said.setdefault(NODE_CERTIFICATE, serial)
             if present == REVOKED or serial not in (present, said.get(NEXT_CERTIFICATE)):
                 why = f"it belongs to another certificate; to take it over, {REJOIN}"
@@ -93,11 +105,9 @@ class Reports:
             said[CALLS_FROM] = reported.metadata.annotations[CALLS_FROM]
             return node
 
-        return codec.decode(
-            await self._pipeline.update(ctx, Target(self._nodes, "", name), change), Node
-        )
+        return codec.decode(await self._update(caller, Target(self._nodes, "", name), change), Node)
 
-    async def take_over(self, identity: Identity, name: str) -> None:
+    async def take_over(self, caller: Caller, name: str) -> None:
         """The certificate that a node has used replaces the one of before, which counts no longer.
 
         When the node's stream is there: it is what follows the stream of the former one.
@@ -105,15 +115,15 @@ class Reports:
 
         def change(node: Node) -> Node:
             said = node.metadata.annotations
-            if said.get(NEXT_CERTIFICATE) == identity.serial:
+            if said.get(NEXT_CERTIFICATE) == caller.by.serial:
                 said[NODE_CERTIFICATE] = said.pop(NEXT_CERTIFICATE)
-            if said.get(NODE_CERTIFICATE) == identity.serial:
-                said.update(_end(identity))
+            if said.get(NODE_CERTIFICATE) == caller.by.serial:
+                said.update(_end(caller.by))
             return node
 
-        await self._pipeline.update(Context(user=identity), Target(self._nodes, "", name), change)
+        await self._update(caller, Target(self._nodes, "", name), change)
 
-    async def _ensure_lease(self, ctx: Context, node: Node) -> None:
+    async def _ensure_lease(self, caller: Caller, node: Node) -> None:
         """The Lease that shows heartbeats; its renewTime is overlaid when it is read."""
         owner = OwnerReference(
             apiVersion="v1", kind="Node", name=node.metadata.name, uid=node.metadata.uid
@@ -122,13 +132,14 @@ class Reports:
             metadata=ObjectMeta(name=node.metadata.name, ownerReferences=(owner,)),
             spec=LeaseSpec(holderIdentity=node.metadata.name, leaseDurationSeconds=LEASE_SECONDS),
         )
+        target = Target(self._leases, LEASE_NAMESPACE, node.metadata.name)
         try:
-            await self._pipeline.create(ctx, Target(self._leases, LEASE_NAMESPACE), lease)
+            await self._create(caller, target, lease)
         except StatusError as error:
             if error.reason not in ("AlreadyExists", "NotFound"):
                 raise
 
-    async def node_status(self, identity: Identity, name: str, data: bytes) -> None:
+    async def node_status(self, caller: Caller, name: str, data: bytes) -> None:
         """Take a node's status; conditions that the kubelet does not know stay."""
 
         def change(node: Node) -> Node:
@@ -138,12 +149,9 @@ class Reports:
             node.status = reported
             return node
 
-        ctx = Context(user=identity)
-        await self._pipeline.update(ctx, Target(self._nodes, "", name, "status"), change)
+        await self._update(caller, Target(self._nodes, "", name, "status"), change)
 
-    async def pod_status(
-        self, identity: Identity, node: str, report: node_v1_pb2.PodReport
-    ) -> None:
+    async def pod_status(self, caller: Caller, node: str, report: node_v1_pb2.PodReport) -> None:
         """Take a pod's status from the node that it is bound to.
 
         Raises StatusError 404 when the pod is gone or another one has its name, 403 when it is
@@ -163,15 +171,14 @@ class Reports:
             pod.status = reported
             return pod
 
-        ctx = Context(user=identity)
-        await self._pipeline.update(
-            ctx, Target(self._pods, report.namespace, report.name, "status"), change
-        )
+        target = Target(self._pods, report.namespace, report.name, "status")
+        await self._update(caller, target, change)
 
-    async def pod_gone(self, identity: Identity, node: str, gone: node_v1_pb2.PodGone) -> None:
+    async def pod_gone(self, caller: Caller, node: str, gone: node_v1_pb2.PodGone) -> None:
         """Remove a deleting pod of which nothing is left on its node."""
+        target = Target(self._pods, gone.namespace, gone.name)
         try:
-            current = await self._pipeline.read(Target(self._pods, gone.namespace, gone.name))
+            current = await self._pipeline.read(target)
         except StatusError as error:
             if error.code == 404:
                 return
@@ -181,8 +188,13 @@ class Reports:
             return
         if not pod.metadata.deletionTimestamp:
             return
-        ctx, options = Context(user=identity), DeleteOptions(grace_period_seconds=0, uid=gone.uid)
-        await self._pipeline.delete(ctx, Target(self._pods, gone.namespace, gone.name), options)
+        options = DeleteOptions(grace_period_seconds=0, uid=gone.uid)
+        async with self._chain.call(caller, "delete", target):
+            await self._pipeline.delete(_context(caller), target, options)
+
+
+def _context(caller: Caller) -> Context:
+    return Context(user=caller.user)
 
 
 def _end(identity: Identity) -> dict[str, str]:

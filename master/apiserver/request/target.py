@@ -24,6 +24,20 @@ class Target(NamedTuple):
             verb, resource.group, resource.plural, self.subresource, self.namespace, self.name
         )
 
+    @property
+    def path(self) -> str:
+        """Its path in the Kubernetes API."""
+        resource = self.resource
+        parts = [
+            "",
+            *(("apis", resource.group) if resource.group else ("api",)),
+            resource.version,
+            *(("namespaces", self.namespace) if self.namespace else ()),
+            resource.plural,
+            *filter(None, (self.name, self.subresource)),
+        ]
+        return "/".join(parts)
+
 
 def check_segment(text: str) -> None:
     """Raise StatusError 400 for what cannot be a name: it could lead to another object."""

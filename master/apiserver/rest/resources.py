@@ -24,6 +24,7 @@ from master.apiserver.printers import tables
 from master.apiserver.registry import deletion
 from master.apiserver.registry.registry import ObjectPage, Registry
 from master.apiserver.request import bodies, mediatypes, options
+from master.apiserver.request.audit import Call
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, ListOptions
 from master.apiserver.request.patches import Patch
@@ -32,7 +33,6 @@ from master.apiserver.rest import negotiate, warnings, watches
 from master.apiserver.rest.connections import held_for
 from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
 from master.apiserver.rest.logs import PodLogs
-from master.apiserver.rest.requestinfo import RequestInfo
 
 BODY_MAX_BYTES = 3 << 20
 BODY_SECONDS = 60.0
@@ -65,33 +65,33 @@ class Resources:
     async def answer(
         self,
         request: web.Request,
-        info: RequestInfo,
+        call: Call,
+        target: Target,
         parameters: Mapping[str, str],
-        user: Identity,
     ) -> web.StreamResponse:
         """Answer one authorized request."""
-        self._registry.check_verb(info.verb, info.target)
-        match info.verb, info.target.subresource:
+        user = call.caller.user
+        match call.verb, target.subresource:
             case "watch", _:
                 return await watches.answer(
-                    request, info.target, parameters, self._registry, self._clock, self._unread
+                    request, target, parameters, self._registry, self._clock, self._unread
                 )
             case "get", "log":
-                return await self._logs.answer(request, info.target, parameters)
+                return await self._logs.answer(request, target, parameters)
             case "get", _:
-                response = await self._get(request, info, parameters)
+                response = await self._get(request, target, parameters)
             case "list", _:
-                return await self._list(request, info, parameters)
+                return await self._list(request, target, parameters)
             case "deletecollection", _:
-                ctx = options.context(parameters, user, info.verb)
-                return await self._delete_collection(request, info, parameters, ctx)
+                ctx = options.context(parameters, user, call.verb)
+                return await self._delete_collection(request, target, parameters, ctx)
             case _:
-                ctx = options.context(parameters, user, info.verb)
+                ctx = options.context(parameters, user, call.verb)
                 async with self._room(request, user):
                     body = await _read(request)
-                    response = await self._write(request, info, parameters, ctx, body)
+                    response = await self._write(request, call, target, parameters, ctx, body)
                 warnings.add(response, ctx.warnings)
-        warnings.add(response, warnings.deprecation(info.target.resource))
+        warnings.add(response, warnings.deprecation(target.resource))
         return response
 
     @asynccontextmanager
@@ -121,13 +121,13 @@ class Resources:
                 del self._held[user.user]
 
     async def _get(
-        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
+        self, request: web.Request, target: Target, parameters: Mapping[str, str]
     ) -> web.Response:
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
         data = await self._registry.get(
-            info.target, resource_version=parameters.get("resourceVersion", "")
+            target, resource_version=parameters.get("resourceVersion", "")
         )
-        return await self._object(_shown(info), data, form, parameters)
+        return await self._object(_shown(target), data, form, parameters)
 
     async def _object(
         self,
@@ -165,29 +165,27 @@ class Resources:
         return data, mediatypes.JSON
 
     async def _list(
-        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
+        self, request: web.Request, target: Target, parameters: Mapping[str, str]
     ) -> web.StreamResponse:
-        asked = self._asked(request, info, parameters)
+        asked = self._asked(request, target, parameters)
         chosen = options.for_list(parameters)
         with held_for(request, self._unread) as holding:
-            found = await self._found(info, chosen, holding)
+            found = await self._found(target, chosen, holding)
             return await self._lists.answer(request, asked, found, holding)
 
-    def _asked(
-        self, request: web.Request, info: RequestInfo, parameters: Mapping[str, str]
-    ) -> Asked:
+    def _asked(self, request: web.Request, target: Target, parameters: Mapping[str, str]) -> Asked:
         """How the list that is asked for is to be; raises StatusError 406."""
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
         include = parameters.get("includeObject", "Metadata")
-        return Asked(info.target.resource, form, include, self._clock.now())
+        return Asked(target.resource, form, include, self._clock.now())
 
-    async def _found(self, info: RequestInfo, chosen: ListOptions, holding: Holding) -> ObjectPage:
+    async def _found(self, target: Target, chosen: ListOptions, holding: Holding) -> ObjectPage:
         """The objects of a list, which are held from now on; raises StatusError 429.
 
         What is read from the store's history is in memory for this list alone.
         """
         async with self._history if chosen.of_history else nullcontext():
-            found = await self._registry.list(info.target, chosen)
+            found = await self._registry.list(target, chosen)
             if sum(map(len, found.items)) >= SMALL_BYTES:
                 try:
                     await holding.fit(found.items, timeout_seconds=WAIT_SECONDS)
@@ -198,37 +196,39 @@ class Resources:
     async def _write(
         self,
         request: web.Request,
-        info: RequestInfo,
+        call: Call,
+        target: Target,
         parameters: Mapping[str, str],
         ctx: Context,
         body: bytes,
     ) -> web.Response:
         """Create, update, patch, delete."""
-        plain = info.target.resource.plural in _PLAIN or info.target.subresource in _PLAIN
+        plain = target.resource.plural in _PLAIN or target.subresource in _PLAIN
         forms = () if plain else _OBJECT_FORMS
         form = negotiate.accepted(request.headers.get("Accept", ""), forms)
         kind = request.headers.get("Content-Type", "")
-        match info.verb:
+        match call.verb:
             case "create":
-                data = await self._registry.create(ctx, info.target, bodies.Body(body, kind))
-                return await self._object(_shown(info), data, form, parameters, 201)
+                data = await self._registry.create(ctx, target, bodies.Body(body, kind))
+                call.made(data)
+                return await self._object(_shown(target), data, form, parameters, 201)
             case "update":
-                data = await self._registry.update(ctx, info.target, bodies.Body(body, kind))
-                return await self._object(_shown(info), data, form, parameters)
+                data = await self._registry.update(ctx, target, bodies.Body(body, kind))
+                return await self._object(_shown(target), data, form, parameters)
             case "patch":
                 patch = Patch(body, bodies.Body(body, kind).media_type)
-                data = await self._registry.patch(ctx, info.target, patch)
-                return await self._object(_shown(info), data, form, parameters)
+                data = await self._registry.patch(ctx, target, patch)
+                return await self._object(_shown(target), data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
-        data, gone = await self._registry.delete(ctx, info.target, asked)
-        if gone and info.target.resource.kind not in deletion.ANSWERS_OBJECT:
-            return _json(_deleted(info.target.resource, codec.decode_plain(data)))
-        return await self._object(info.target.resource, data, form, parameters)
+        data, gone = await self._registry.delete(ctx, target, asked)
+        if gone and target.resource.kind not in deletion.ANSWERS_OBJECT:
+            return _json(_deleted(target.resource, codec.decode_plain(data)))
+        return await self._object(target.resource, data, form, parameters)
 
     async def _delete_collection(
         self,
         request: web.Request,
-        info: RequestInfo,
+        target: Target,
         parameters: Mapping[str, str],
         ctx: Context,
     ) -> web.StreamResponse:
@@ -237,12 +237,12 @@ class Resources:
             body = await _read(request)
         kind = request.headers.get("Content-Type", "")
         wanted = options.for_delete(body, kind, parameters, ctx)
-        asked = self._asked(request, info, parameters)
+        asked = self._asked(request, target, parameters)
         chosen = options.for_list(parameters)
         with held_for(request, self._unread) as holding:
-            found = await self._registry.list(info.target, chosen)
+            found = await self._registry.list(target, chosen)
             for data in found.items:
-                await self._delete_one(info.target.resource, data, wanted, ctx)
+                await self._delete_one(target.resource, data, wanted, ctx)
             holding.add(found.items)
             asked = asked._replace(warnings=tuple(ctx.warnings))
             return await self._lists.answer(request, asked, found, holding)
@@ -270,9 +270,9 @@ async def _read(request: web.Request) -> bytes:
         raise errors.timeout("the body of the request did not come in time") from error
 
 
-def _shown(info: RequestInfo) -> Resource:
+def _shown(target: Target) -> Resource:
     """The resource whose columns a Table of the answer has."""
-    return tables.SCALE if info.target.subresource == "scale" else info.target.resource
+    return tables.SCALE if target.subresource == "scale" else target.resource
 
 
 def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:

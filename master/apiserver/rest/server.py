@@ -18,13 +18,9 @@ from common.api.errors import StatusError
 from common.runtime.clock import Clock
 from common.runtime.sparing import SparingLog
 from common.runtime.unread import Unread
-from common.security.identity import Identity
-from master.apiserver.auth.attributes import Attributes
-from master.apiserver.auth.authenticator import Authenticator
-from master.apiserver.auth.authorizer import Authorizer
-from master.apiserver.auth.impersonation import impersonated
-from master.apiserver.auth.live import LiveCalls
 from master.apiserver.request import mediatypes
+from master.apiserver.request.audit import Caller
+from master.apiserver.request.chain import Chain
 from master.apiserver.rest import outflow, requestinfo
 from master.apiserver.rest.connections import Connection, Doorman, Site, held_for
 from master.apiserver.rest.paths import ROTATION, Paths
@@ -41,23 +37,18 @@ class RestServer:
     def __init__(
         self,
         *,
-        authenticator: Authenticator,
-        authorizer: Authorizer,
+        chain: Chain,
         paths: Paths,
         resources: Resources,
-        live: LiveCalls,
         clock: Clock,
         unread: Unread,
     ) -> None:
-        self._authenticator = authenticator
-        self._authorizer = authorizer
+        self._chain = chain
         self._paths = paths
         self._resources = resources
-        self._live = live
         self._unread = unread
         self.log = SparingLog(log, clock, per_second=5.0, burst=100.0)
         """For what callers can cause who were not let in."""
-        self._identities: dict[bytes, Identity] = {}
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -105,24 +96,14 @@ class RestServer:
         parameters = requestinfo.query(raw_query)
         if parts[0] in PUBLIC and request.method in ("GET", "HEAD"):
             return await self._paths.public(request, parts, parameters)
-        groups = request.headers.getall("Impersonate-Group", [])
-        identity = self._authenticate(request)
-        if isinstance(request.protocol, Connection):
-            request.protocol.belongs_to(identity)
-        self._authorizer.check_certificate(identity)
-        user = impersonated(self._authorizer, identity, request.headers, groups)
+        caller = self._caller(request, raw_path)
         info = requestinfo.parse(request.method, parts, parameters, self._resources.scheme)
         if info is None:
             verb = "rotate" if parts[0] == ROTATION else request.method.lower()
-            wanted = Attributes(verb, path=raw_path)
-            self._authorizer.authorize(user, wanted)
-            return await self._paths.answer(request, parts)
-        self._authorizer.authorize(user, info.target.attributes(info.verb))
-        end = self._live.begin(identity)
-        try:
-            return await self._resources.answer(request, info, parameters, user)
-        finally:
-            end()
+            async with self._chain.call_path(caller, verb, raw_path):
+                return await self._paths.answer(request, parts)
+        async with self._chain.call(caller, info.verb, info.target) as call:
+            return await self._resources.answer(request, call, info.target, parameters)
 
     def _log_denial(self, request: web.Request, error: StatusError) -> None:
         """Who from where wanted what. Never the credentials."""
@@ -134,18 +115,16 @@ class RestServer:
             cause=error.message,
         )
 
-    def _authenticate(self, request: web.Request) -> Identity:
-        certificate = peer_certificate(request)
-        if certificate is not None and certificate in self._identities:
-            return self._identities[certificate]
-        identity = self._authenticator.authenticate(
-            certificate, request.headers.get("Authorization", ""), request.remote or ""
+    def _caller(self, request: web.Request, path: str) -> Caller:
+        """Who sends a request; raises StatusError 400, 401, 403 or 429."""
+        headers, source = request.headers, request.remote or ""
+        identity = self._chain.authenticate(
+            peer_certificate(request), headers.get("Authorization", ""), source, path=path
         )
-        if certificate is not None:
-            if len(self._identities) > 10_000:
-                self._identities.clear()
-            self._identities[certificate] = identity
-        return identity
+        if isinstance(request.protocol, Connection):
+            request.protocol.belongs_to(identity)
+        caller = Caller(identity, identity, source, headers.get("User-Agent", ""))
+        return self._chain.act_as(caller, headers, headers.getall("Impersonate-Group", []))
 
 
 def peer_certificate(request: web.Request) -> bytes | None:

@@ -3,63 +3,65 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
 from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
-from common.security.identity import Identity
-from master.apiserver.auth.authenticator import MASTERS, Authenticator
-from master.apiserver.auth.authorizer import Authorizer
-from master.apiserver.auth.live import LiveCalls
+from master.apiserver.auth.authenticator import MASTERS
+from master.apiserver.request.audit import Call, Caller
+from master.apiserver.request.chain import Chain
 from master.apiserver.request.target import Target, check_segment
-from master.apiserver.rpc.door import Caller
+from master.apiserver.rpc.door import Account
 from protos.cluster_v1_pb2 import ResourceName
 
 
 class Access:
-    """The rules of REST for gRPC calls: the same authenticator, the same authorizer."""
+    """The rules of REST for gRPC calls: the same chain."""
 
-    def __init__(
-        self, authenticator: Authenticator, authorizer: Authorizer, live: LiveCalls
-    ) -> None:
-        self._authenticator = authenticator
-        self._authorizer = authorizer
-        self._live = live
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
 
-    def caller(self, context: Any) -> Identity:
-        """The identity of a client certificate or of a bearer token; raises StatusError 401.
+    def caller(self, context: Any) -> Caller:
+        """Who calls, by a client certificate or a bearer token; raises StatusError 401 or 429."""
+        address = source(context.peer())
+        identity = self._chain.authenticate(*_credentials(context), address)
+        return Caller(identity, identity, address, _metadata(context).get("user-agent", ""))
 
-        The call ends when that counts no longer.
-        """
-        identity = self._authenticator.authenticate(*_credentials(context), source(context.peer()))
-        end = self._live.begin(identity)
-        context.add_done_callback(lambda _: end())
-        return identity
-
-    def account(self, context: Any) -> Caller:
+    def account(self, context: Any) -> Account:
         """Whose account a call goes to, before anything of it is read."""
-        identity = self._authenticator.recognize(*_credentials(context))
+        identity = self._chain.recognize(*_credentials(context))
         if identity is None:
-            return Caller(source(context.peer()), known=False, unbounded=False)
-        return Caller(identity.user, known=True, unbounded=MASTERS in identity.groups)
+            return Account(source(context.peer()), known=False, unbounded=False)
+        return Account(identity.user, known=True, unbounded=MASTERS in identity.groups)
 
-    def check(self, user: Identity, verb: str, target: Target) -> None:
-        """Return when the caller may do this; raises StatusError 400, 403 or 404."""
+    @asynccontextmanager
+    async def call(self, caller: Caller, verb: str, target: Target) -> AsyncIterator[Call]:
+        """The block answers the call; raises StatusError 400, 401, 403, 404, 405 or 429."""
         for text in target[1:]:
             check_segment(text)
         if target.namespace and not target.resource.namespaced:
             raise errors.unknown_path()
-        self._authorizer.authorize(user, target.attributes(verb))
+        async with self._chain.call(caller, verb, target) as call:
+            yield call
+
+    def call_path(self, caller: Caller, verb: str, path: str) -> AbstractAsyncContextManager[Call]:
+        """The same for a path that is no resource."""
+        return self._chain.call_path(caller, verb, path)
 
 
 def _credentials(context: Any) -> tuple[bytes | None, str]:
     """(certificate as DER, Authorization header) of a call."""
     pem = context.auth_context().get("x509_pem_cert", [b""])[0]
-    metadata = dict(context.invocation_metadata() or ())
     certificate = ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) if pem else None
-    return certificate, str(metadata.get("authorization", ""))
+    return certificate, _metadata(context).get("authorization", "")
+
+
+def _metadata(context: Any) -> dict[str, str]:
+    return {str(name): str(value) for name, value in context.invocation_metadata() or ()}
 
 
 def source(peer: str) -> str:

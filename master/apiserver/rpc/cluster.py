@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from common.api import errors
@@ -15,11 +16,11 @@ from common.api.codec import protobuf
 from common.api.resource import Resource
 from common.api.types.core_v1 import Pod
 from common.runtime.clock import Clock
-from common.security.identity import Identity
 from master.apiserver.printers import tables
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request import mediatypes, options
+from master.apiserver.request.audit import Call
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, WatchOptions
@@ -65,33 +66,34 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         self._clock = clock
         self._lists = asyncio.Semaphore(LISTS_MAX)
 
-    def _check(self, context: Any, verb: str, wanted: Any) -> tuple[Target, Identity]:
-        """(what is asked for, caller) of a request for an object; raises StatusError."""
-        user = self._access.caller(context)
+    @asynccontextmanager
+    async def _one(
+        self, context: Any, verb: str, wanted: Any
+    ) -> AsyncIterator[tuple[Target, Call]]:
+        """A call for an object: (what it is for, the call); raises StatusError."""
+        caller = self._access.caller(context)
         resource = find(self._registry.scheme, wanted.resource)
         if not wanted.name and (verb != "create" or wanted.subresource):
             raise errors.bad_request("the request names no object")
         if resource.namespaced and not wanted.namespace:
             raise errors.bad_request("the request names no namespace")
         target = Target(resource, wanted.namespace, wanted.name, wanted.subresource)
-        self._access.check(user, verb, target)
-        self._registry.check_verb(verb, target)
-        return target, user
+        async with self._access.call(caller, verb, target) as call:
+            yield target, call
 
-    def _check_all(self, context: Any, verb: str, request: Any) -> Target:
-        """The collection of a list or watch, when the caller may do it; raises StatusError."""
-        user = self._access.caller(context)
+    @asynccontextmanager
+    async def _all(self, context: Any, verb: str, request: Any) -> AsyncIterator[Target]:
+        """A call for a collection; raises StatusError."""
+        caller = self._access.caller(context)
         target = Target(find(self._registry.scheme, request.resource), request.namespace)
-        self._access.check(user, verb, target)
-        self._registry.check_verb(verb, target)
-        return target
+        async with self._access.call(caller, verb, target):
+            yield target
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.ObjectReply:
         """One object."""
-        async with answering(context, "Get"):
-            wanted = request.object
-            target, _ = self._check(context, "get", wanted)
-            if wanted.subresource == "log":
+        one = self._one(context, "get", request.object)
+        async with answering(context, "Get"), one as (target, _):
+            if target.subresource == "log":
                 raise errors.method_not_allowed("get of a log (call Logs)", target.resource)
             data = await self._registry.get(target, resource_version=request.resource_version)
             return pb.ObjectReply(object=self._encoded(target.resource, data, request.encoding))
@@ -99,10 +101,9 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
 
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListReply:
         """A page of objects."""
-        async with answering(context, "List"):
-            target = self._check_all(context, "list", request)
-            async with self._lists:
-                return await self._list(target, request)
+        collection = self._all(context, "list", request)
+        async with answering(context, "List"), collection as target, self._lists:
+            return await self._list(target, request)
         raise AssertionError
 
     async def _list(self, target: Target, request: pb.ListRequest) -> pb.ListReply:
@@ -139,8 +140,8 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchEvent]:
         """Changes, until the caller goes, history is lost, or the master stops: UNAVAILABLE then,
         for a script must not take that for the end of what it watches."""
-        async with answering(context, "Watch"):
-            target = self._check_all(context, "watch", request)
+        collection = self._all(context, "watch", request)
+        async with answering(context, "Watch"), collection as target:
             if request.encoding == pb.TABLE:
                 raise errors.not_acceptable(("JSON", "PROTOBUF"))
             asked = WatchOptions(
@@ -174,30 +175,28 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
 
     async def Create(self, request: pb.CreateRequest, context: Any) -> pb.ObjectReply:
         """Create an object, or post to a subresource."""
-        async with answering(context, "Create"):
-            wanted = request.object
-            target, user = self._check(context, "create", wanted)
-            ctx = _write(user, "create", request.options)
+        one = self._one(context, "create", request.object)
+        async with answering(context, "Create"), one as (target, call):
+            ctx = _write(call, request.options)
             data = await self._registry.create(ctx, target, _body(request.body, request.encoding))
+            call.made(data)
             return self._reply(target.resource, data, request.encoding, ctx)
         raise AssertionError
 
     async def Update(self, request: pb.UpdateRequest, context: Any) -> pb.ObjectReply:
         """Replace an object."""
-        async with answering(context, "Update"):
-            wanted = request.object
-            target, user = self._check(context, "update", wanted)
-            ctx = _write(user, "update", request.options)
+        one = self._one(context, "update", request.object)
+        async with answering(context, "Update"), one as (target, call):
+            ctx = _write(call, request.options)
             data = await self._registry.update(ctx, target, _body(request.body, request.encoding))
             return self._reply(target.resource, data, request.encoding, ctx)
         raise AssertionError
 
     async def Patch(self, request: pb.PatchRequest, context: Any) -> pb.ObjectReply:
         """Change a part of an object."""
-        async with answering(context, "Patch"):
-            wanted = request.object
-            target, user = self._check(context, "patch", wanted)
-            ctx = _write(user, "patch", request.options)
+        one = self._one(context, "patch", request.object)
+        async with answering(context, "Patch"), one as (target, call):
+            ctx = _write(call, request.options)
             patch = Patch(request.body, PATCHES.get(request.type, ""))
             data = await self._registry.patch(ctx, target, patch)
             return self._reply(target.resource, data, request.encoding, ctx)
@@ -205,63 +204,59 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteReply:
         """Delete an object."""
-        async with answering(context, "Delete"):
-            wanted = request.object
-            target, user = self._check(context, "delete", wanted)
-            grace = request.grace_period_seconds
-            asked = DeleteOptions(
-                grace_period_seconds=grace if request.HasField("grace_period_seconds") else None,
-                uid=request.uid,
-                resource_version=request.resource_version,
-                propagation_policy=request.propagation_policy,
-            )
-            ctx = _write(user, "delete", request.options)
-            data, gone = await self._registry.delete(ctx, target, asked)
-            return pb.DeleteReply(
-                object=self._encoded(target.resource, data, request.encoding), gone=gone
-            )
+        one = self._one(context, "delete", request.object)
+        async with answering(context, "Delete"), one as (target, call):
+            ctx = _write(call, request.options)
+            data, gone = await self._registry.delete(ctx, target, _delete_options(request))
+            encoded = self._encoded(target.resource, data, request.encoding)
+            return pb.DeleteReply(object=encoded, gone=gone)
         raise AssertionError
 
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsReply]:
         """The log of a container."""
         async with answering(context, "Logs"):
+            caller = self._access.caller(context)
             pods = self._registry.scheme.require("", "v1", "pods")
-            user = self._access.caller(context)
             target = Target(pods, request.namespace, request.pod)
-            self._access.check(user, "get", target._replace(subresource="log"))
-            data = await self._registry.get(target)
-            pod = codec.decode(data, Pod)
-            stream = self._sessions.logs(
-                pod.spec.nodeName, log_options(pod, _log_parameters(request))
-            )
-            try:
-                async for chunk in stream:
-                    yield pb.LogsReply(data=chunk)
-            finally:
-                await stream.aclose()
+            async with self._access.call(caller, "get", target._replace(subresource="log")):
+                data = await self._registry.get(target)
+                pod = codec.decode(data, Pod)
+                stream = self._sessions.logs(
+                    pod.spec.nodeName, log_options(pod, _log_parameters(request))
+                )
+                try:
+                    async for chunk in stream:
+                        yield pb.LogsReply(data=chunk)
+                finally:
+                    await stream.aclose()
 
     async def NodeUsage(
         self, request: pb.NodeUsageRequest, context: Any
     ) -> AsyncIterator[pb.NodeUsageReply]:
         """The usage that nodes report."""
         async with answering(context, "NodeUsage"):
+            caller = self._access.caller(context)
             metrics = self._registry.scheme.require("metrics.k8s.io", "v1beta1", "nodes")
             verb = "get" if request.node else "list"
-            user = self._access.caller(context)
-            self._access.check(user, verb, Target(metrics, "", request.node))
-            if request.node:
-                nodes = self._registry.scheme.require("", "v1", "nodes")
-                await self._registry.get(Target(nodes, "", request.node))
-            sent: dict[str, Any] = {}
-            while True:
-                reported = self._hub.next_usage()
-                for node, usage in sorted(self._hub.usage.items()):
-                    if request.node in ("", node) and sent.get(node) is not usage:
-                        sent[node] = usage
-                        yield pb.NodeUsageReply(node=node, usage=usage)
-                if request.once:
-                    return
-                await reported.wait()
+            async with self._access.call(caller, verb, Target(metrics, "", request.node)):
+                if request.node:
+                    nodes = self._registry.scheme.require("", "v1", "nodes")
+                    await self._registry.get(Target(nodes, "", request.node))
+                async for reply in self._usage(request):
+                    yield reply
+
+    async def _usage(self, request: pb.NodeUsageRequest) -> AsyncIterator[pb.NodeUsageReply]:
+        """The last usage of each node that is asked for, and each new one unless `once`."""
+        sent: dict[str, Any] = {}
+        while True:
+            reported = self._hub.next_usage()
+            for node, usage in sorted(self._hub.usage.items()):
+                if request.node in ("", node) and sent.get(node) is not usage:
+                    sent[node] = usage
+                    yield pb.NodeUsageReply(node=node, usage=usage)
+            if request.once:
+                return
+            await reported.wait()
 
     def _reply(
         self, resource: Resource, data: bytes, encoding: Any, ctx: Context
@@ -288,11 +283,21 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         return codec.encode(tables.table(resource, rows, {"resourceVersion": version}))
 
 
-def _write(user: Identity, verb: str, wanted: pb.WriteOptions) -> Context:
+def _delete_options(request: pb.DeleteRequest) -> DeleteOptions:
+    grace = request.grace_period_seconds
+    return DeleteOptions(
+        grace_period_seconds=grace if request.HasField("grace_period_seconds") else None,
+        uid=request.uid,
+        resource_version=request.resource_version,
+        propagation_policy=request.propagation_policy,
+    )
+
+
+def _write(call: Call, wanted: pb.WriteOptions) -> Context:
     """The options of a write; raises StatusError 422 for values that do not exist."""
     dry_run = "All" if wanted.dry_run else ""
     parameters = {"dryRun": dry_run, "fieldValidation": wanted.field_validation}
-    return options.context(parameters, user, verb)
+    return options.context(parameters, call.caller.user, call.verb)
 
 
 def _body(data: bytes, encoding: Any) -> Body:

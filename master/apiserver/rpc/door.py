@@ -33,7 +33,7 @@ SMALL_BYTES = 2 << 20
 Code = grpc.StatusCode
 
 
-class Caller(NamedTuple):
+class Account(NamedTuple):
     """Who calls: a user, or the address of somebody who has not said who they are."""
 
     name: str
@@ -42,7 +42,7 @@ class Caller(NamedTuple):
     """Administrators may fill the machine."""
 
 
-class _Account:
+class _Taken:
     """What one caller takes just now."""
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ class _Account:
 class Door(grpc.aio.ServerInterceptor):
     """Lets calls in; one door for all listeners of a process."""
 
-    def __init__(self, who: Callable[[Any], Caller]) -> None:
+    def __init__(self, who: Callable[[Any], Account]) -> None:
         """`who` takes the context of a call."""
         self._who = who
-        self._accounts: dict[Caller, _Account] = {}
+        self._accounts: dict[Account, _Taken] = {}
         self._hearing = {known: asyncio.Semaphore(HEARING_MAX) for known in (True, False)}
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -117,9 +117,9 @@ class Door(grpc.aio.ServerInterceptor):
         return yielding if inspect.isasyncgenfunction(method) else writing
 
     @contextmanager
-    def _call(self, caller: Caller) -> Iterator[_Account]:
+    def _call(self, caller: Account) -> Iterator[_Taken]:
         """The account of a caller, with one call more until the end of the block."""
-        account = self._accounts.setdefault(caller, _Account())
+        account = self._accounts.setdefault(caller, _Taken())
         account.calls += 1
         try:
             yield account
@@ -127,11 +127,11 @@ class Door(grpc.aio.ServerInterceptor):
             account.calls -= 1
             self._close(caller, account)
 
-    def _close(self, caller: Caller, account: _Account) -> None:
+    def _close(self, caller: Account, account: _Taken) -> None:
         if not account.calls and not account.unread_bytes:
             self._accounts.pop(caller, None)
 
-    async def _refuse_greed(self, caller: Caller, account: _Account, context: Any) -> None:
+    async def _refuse_greed(self, caller: Account, account: _Taken, context: Any) -> None:
         """Abort the call of a caller who takes too much already."""
         if caller.unbounded:
             return
@@ -141,7 +141,7 @@ class Door(grpc.aio.ServerInterceptor):
             await context.abort(Code.RESOURCE_EXHAUSTED, "too many answers are unread")
 
     async def _heard(
-        self, caller: Caller, account: _Account, requests: Requests, context: Any
+        self, caller: Account, account: _Taken, requests: Requests, context: Any
     ) -> Any:
         """The first request of a call, when it is its turn; aborts one that sends none in time."""
         async with account.hearing, self._hearing[caller.known]:
@@ -156,7 +156,7 @@ class Door(grpc.aio.ServerInterceptor):
                 await context.abort(Code.DEADLINE_EXCEEDED, "the request did not come in time")
 
     async def _count_unread(
-        self, caller: Caller, account: _Account, size_bytes: int, context: Any
+        self, caller: Account, account: _Taken, size_bytes: int, context: Any
     ) -> None:
         """Count an answer until its caller has read it; abort if that is too much."""
         too_much = account.unread_bytes + size_bytes > UNREAD_OF_A_CALLER_MAX_BYTES

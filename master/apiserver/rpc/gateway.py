@@ -24,6 +24,8 @@ from aetcd.rpc import kv_pb2, rpc_pb2
 from common.runtime.clock import Clock
 from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
+from master.apiserver.auth.attributes import Attributes
+from master.apiserver.auth.authorizer import Authorizer, denied
 from master.storage.entry import CacheEvent, Entry
 from master.storage.keys import registry_prefix
 from master.storage.store import StoreError
@@ -32,9 +34,11 @@ from master.storage.watchcache import NotYet, WatchCache
 
 log = logging.getLogger(__name__)
 PACKAGE = "/etcdserverpb."
-RESOURCES = ("services", "endpoints", "endpointslices.discovery.k8s.io")
-PREFIXES = tuple(registry_prefix(name) for name in RESOURCES)
-READERS = frozenset({"system:nodes", "system:masters"})
+RESOURCES = (("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices"))
+"""(group, plural) of what is shown here."""
+PREFIXES = tuple(
+    registry_prefix(f"{plural}.{group}" if group else plural) for group, plural in RESOURCES
+)
 PROGRESS_SECONDS = 10.0
 FRESH_SECONDS = 5.0
 GUARD_SECONDS = 2.0
@@ -52,10 +56,16 @@ class Gateway(grpc.GenericRpcHandler):
     """Serves etcd's Range and Watch to holders of a node's certificate."""
 
     def __init__(
-        self, cache: WatchCache, problem: Callable[[Identity], str], *, clock: Clock
+        self,
+        cache: WatchCache,
+        authorizer: Authorizer,
+        problem: Callable[[Identity], str],
+        *,
+        clock: Clock,
     ) -> None:
         """`problem` says why somebody with a certificate is not to be trusted, '' otherwise."""
         self._cache = cache
+        self._authorizer = authorizer
         self._problem = problem
         self._clock = clock
         self._handlers = {
@@ -131,9 +141,14 @@ class Gateway(grpc.GenericRpcHandler):
 
     async def _authorize(self, context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
         """The caller; aborts the call of anybody who may not read here, or not yet."""
-        identity = await _authorize(context)
+        identity = await _caller(context)
         if problem := self._problem(identity):
             await context.abort(grpc.StatusCode.UNAVAILABLE, problem)
+        for group, plural in RESOURCES:
+            wanted = Attributes("watch", group, plural)
+            if not self._authorizer.decide(identity, wanted).allowed:
+                error = denied(identity, wanted)
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         return identity
 
 
@@ -287,14 +302,14 @@ def _refuse(method: str) -> Callable[[Any, Any], Any]:
         requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         await anext(requests, None)
-        await _authorize(context)
+        await _caller(context)
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{REFUSED}: {method} is not served")
 
     return refuse
 
 
-async def _authorize(context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
-    """The caller, when it is a node or an administrator; aborts the call otherwise.
+async def _caller(context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
+    """Who calls; aborts the call of those who show no certificate.
 
     A stream's caller is asked when a message is there: grpc.aio's clients take a refusal that
     meets a message on its way for an internal error.
@@ -304,9 +319,6 @@ async def _authorize(context: grpc.aio.ServicerContext[Any, Any]) -> Identity:
         identity = identity_from_pem(pem)
     except CertificateError as error:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-    if READERS.isdisjoint(identity.groups):
-        text = f"{identity.user} may not read services and endpoints here"
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
     return identity
 
 

@@ -20,6 +20,7 @@ from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.auth.trust import REJOIN, Trust
+from master.apiserver.request.audit import Caller
 from master.apiserver.rpc.access import source
 from master.apiserver.rpc.status import code_of
 from master.nodes import intake, sessions
@@ -81,10 +82,10 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             await self._check_machine(hello, name, context)
         elif problem := self._trust.is_over(identity):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
+        caller = Caller(identity, identity, source(context.peer()))
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
-            came_from = source(context.peer())
-            node, status = await self._reports.register(identity, name, hello.node, came_from)
+            node, status = await self._reports.register(caller, name, hello.node)
         except StatusError as error:
             code = code_of(error)
             if REJOIN in error.message:  # a kubelet that hears this looks for a new token
@@ -92,6 +93,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             await context.abort(code, error.message[:MESSAGE_MAX])
             raise
         stream = self._hub.open(name, identity)
+        stream.caller = caller
         stream.boot_id, stream.trusts = hello.boot_id, hello.trusts
         stream.trust = self._trust_of(identity.authority)
         stream.status = status
@@ -269,7 +271,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         """Carry out a write; wait while the store is away, drop what is refused."""
         while True:
             try:
-                await write(stream.identity, *arguments)
+                await write(stream.caller, *arguments)
                 return
             except StatusError as error:
                 if error.code < 500:

@@ -17,12 +17,14 @@ from master.apiserver.rpc.status import answering
 HEALTH = "/grpc.health.v1.Health/"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/"
 CLUSTER = "wherry.v1.Cluster"
+DESCRIPTION = "/openapi/v3"
+"""Who may read the description of the API there may read that of its services here."""
 HEALTH_WATCHERS_MAX = 100
 """They are strangers: nobody asks who wants to know."""
 
 
 class ToolHandlers(grpc.GenericRpcHandler):
-    """grpc.health.v1 for anybody, as /readyz is; server reflection for whoever may log in."""
+    """grpc.health.v1 for anybody, as /readyz is; server reflection as the OpenAPI documents."""
 
     def __init__(self, access: Access, stopping: asyncio.Event) -> None:
         """`stopping` is set once the master is on its way out."""
@@ -49,12 +51,6 @@ class ToolHandlers(grpc.GenericRpcHandler):
         services = [CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME]
         access, servicer = self._access, reflection.aio.ReflectionServicer(services)
 
-        async def known(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-            """The requests of a caller who may log in."""
-            async for request in requests:
-                access.caller(context)
-                yield request
-
         class Checked:
             """Knows the caller before it answers, and hears a request before it refuses."""
 
@@ -62,13 +58,22 @@ class ToolHandlers(grpc.GenericRpcHandler):
                 self, requests: AsyncIterator[Any], context: Any
             ) -> AsyncIterator[Any]:
                 async with answering(context, "ServerReflectionInfo"):
-                    allowed = known(requests, context)
-                    async for answer in servicer.ServerReflectionInfo(allowed, context):
-                        yield answer
+                    first = await anext(requests, None)
+                    async with access.call_path(access.caller(context), "get", DESCRIPTION):
+                        every = _again(first, requests)
+                        async for answer in servicer.ServerReflectionInfo(every, context):
+                            yield answer
 
         collector = _Collector()
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Checked(), collector)
         return collector.handler
+
+
+async def _again(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The requests of which one has been read."""
+    yield first
+    async for request in rest:
+        yield request
 
 
 def _health(stopping: asyncio.Event) -> grpc.GenericRpcHandler:

@@ -17,13 +17,13 @@ from common.api.types.core_v1 import Container, Namespace, Node, NodeCondition, 
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
-from master import wiring
 from master.apiserver.local import LocalClient
 from master.bootstrap import bootstrap
 from master.config import MasterConfig
 from master.pki.pki import Pki
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
+from master.wiring.build import build
 from tests.unit.controllers.test_deployment import deployment
 from tests.unit.scheduler.world import node_item
 
@@ -93,10 +93,10 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     cache = WatchCache(store, clock)
     tasks = [asyncio.create_task(cache.run())]
     await cache.wait_for(0, 5)
-    master = wiring.build(config, pki, store, cache, stopping=asyncio.Event(), clock=clock, rng=rng)
+    master = build(config, pki, store, cache, stopping=asyncio.Event(), clock=clock, rng=rng)
     await bootstrap(master.registry.pipeline)
     tasks.append(asyncio.create_task(master.parts.run()))
-    made = Running(LocalClient(master.registry, "system:test"))
+    made = Running(LocalClient(master.registry, master.chain, "system:test"))
     for name in ("n1", "n2", "n3"):
         node = node_item(name).decode(Node)
         node.metadata = ObjectMeta(name=name, labels=node.metadata.labels)

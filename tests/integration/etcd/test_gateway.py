@@ -24,6 +24,7 @@ from master.storage.etcd import EtcdStore
 from master.storage.keys import registry_key
 from master.storage.watchcache import WatchCache
 from tests.fakes.etcd import etcd
+from tests.fakes.roles import authorizer
 
 __all__ = ["etcd"]
 
@@ -68,7 +69,9 @@ async def served(etcd: EmbeddedEtcd) -> AsyncIterator[Served]:
         "wherry-master", dns_names=("wherry-master",), addresses=("127.0.0.1",)
     )
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Gateway(cache, lambda identity: "", clock=clock),))
+    server.add_generic_rpc_handlers(
+        (Gateway(cache, authorizer(), lambda identity: "", clock=clock),)
+    )
     credentials = grpc.ssl_server_credentials(
         [(serving.key_pem, serving.certificate_pem)], ca.certificate_pem, require_client_auth=True
     )
@@ -296,7 +299,7 @@ async def test_only_nodes_and_administrators_may_read(served: Served) -> None:
             if allowed:
                 await client.range(SERVICES, prefix_end(SERVICES))
             else:
-                with pytest.raises(Refused, match="eve may not read"):
+                with pytest.raises(Refused, match='User "eve" cannot watch resource "services"'):
                     await client.range(SERVICES, prefix_end(SERVICES))
         finally:
             await client.close()

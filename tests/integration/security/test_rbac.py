@@ -26,11 +26,17 @@ def created(master: RunningMaster, path: str, plain: dict[str, Any]) -> None:
     assert status == 201, body
 
 
-def bound(master: RunningMaster, name: str, role: str, subject: dict[str, str]) -> None:
-    """Give somebody a ClusterRole in the default namespace."""
+def bound(
+    master: RunningMaster,
+    name: str,
+    role: str,
+    subject: dict[str, str],
+    namespace: str = "default",
+) -> None:
+    """Give somebody a ClusterRole in a namespace."""
     ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
     plain = {"metadata": {"name": name}, "roleRef": ref, "subjects": [subject]}
-    created(master, f"{RBAC}/namespaces/default/rolebindings", plain)
+    created(master, f"{RBAC}/namespaces/{namespace}/rolebindings", plain)
 
 
 @pytest.fixture(scope="module")

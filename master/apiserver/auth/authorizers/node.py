@@ -38,31 +38,33 @@ class NodeAuthorizer:
         verb, sub = wanted.verb, wanted.subresource
         match wanted.group, wanted.plural:
             case "", "nodes":
-                allowed = ("update", "patch") if sub == "status" else ("get",)
+                allowed = ("update", "patch") if sub == "status" else ("get", "create")
                 return wanted.name == node and sub in ("", "status") and verb in allowed
+            case ("", "services" | "endpoints") | ("discovery.k8s.io", "endpointslices"):
+                return not sub and verb in ("get", "list", "watch")
             case "", "pods":
                 return self._pod_of_node(node, wanted)
             case "certificates.k8s.io", "certificatesigningrequests":
                 return not sub and verb in ("create", "get")
             case "coordination.k8s.io", "leases":
                 own = wanted.namespace == "kube-node-lease" and wanted.name == node
-                return own and verb in ("get", "update", "patch")
+                return own and verb in ("get", "create", "update", "patch")
             case "", "secrets" | "configmaps":
                 return verb == "get" and self._is_used(node, wanted)
         return False
 
     def _pod_of_node(self, node: str, wanted: Attributes) -> bool:
         """A node reads its pods, reports their status and removes those that are deleting."""
-        if not wanted.name or self._node_of(wanted.namespace, wanted.name) != node:
+        entry = self._cache.find("pods", wanted.name, wanted.namespace) if wanted.name else None
+        if entry is None:
+            return False
+        pod = _decoder.decode(entry.data)
+        if pod.spec.nodeName != node:
             return False
         if wanted.subresource == "status":
             return wanted.verb in ("get", "update", "patch")
-        return wanted.subresource == "" and wanted.verb == "get"
-
-    def _node_of(self, namespace: str, name: str) -> str | None:
-        """The node that a pod is bound to, None when there is no such pod."""
-        entry = self._cache.find("pods", name, namespace)
-        return _bound_to(entry) if entry is not None else None
+        removes = wanted.verb == "delete" and bool(pod.metadata.deletionTimestamp)
+        return wanted.subresource == "" and (wanted.verb == "get" or removes)
 
     def _is_used(self, node: str, wanted: Attributes) -> bool:
         """Whether a pod of the node names that ConfigMap or Secret.
@@ -87,9 +89,14 @@ class _Spec(msgspec.Struct, gc=False):
     nodeName: str = ""
 
 
-class _Bound(msgspec.Struct, gc=False):
-    """What must be read of a pod to know its node."""
+class _Metadata(msgspec.Struct, gc=False):
+    deletionTimestamp: str = ""
 
+
+class _Bound(msgspec.Struct, gc=False):
+    """What must be read of a pod to know its node, and whether it goes."""
+
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
 

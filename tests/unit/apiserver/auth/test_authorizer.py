@@ -6,6 +6,7 @@ import pytest
 
 from common.api.codec import json as codec
 from common.api.errors import StatusError
+from common.api.types import Time
 from common.api.types.core_v1 import Pod
 from common.api.types.rbac_v1 import Subject
 from common.security.identity import Identity
@@ -77,6 +78,14 @@ async def cache_of(*pods: Pod) -> WatchCache:
         (Attributes("get", "", "secrets", namespace="..", name="used"), False),
         (Attributes("list", "", "secrets", namespace="a"), False),
         (Attributes("get", "", "configmaps", namespace="a", name="used"), False),
+        (Attributes("delete", "", "pods", namespace="a", name="going"), True),
+        (Attributes("delete", "", "pods", namespace="a", name="going-there"), False),
+        (Attributes("create", "", "nodes", name="n1"), True),
+        (Attributes("create", "", "nodes", name="n2"), False),
+        (Attributes("create", "", "nodes"), False),
+        (Attributes("list", "", "services"), True),
+        (Attributes("watch", "discovery.k8s.io", "endpointslices"), True),
+        (Attributes("update", "", "services", namespace="a", name="s"), False),
         (Attributes("create", *CSRS), True),
         (Attributes("create", *CSRS, "approval"), False),
         (Attributes("update", *LEASES, namespace="kube-node-lease", name="n1"), True),
@@ -86,7 +95,10 @@ async def cache_of(*pods: Pod) -> WatchCache:
     ],
 )
 async def test_a_node_may_what_is_its_own(wanted: Attributes, allowed: bool) -> None:
-    pods = (bound("mine", "n1", "used"), bound("theirs", "n2", "theirs-only"))
+    going, there = bound("going", "n1"), bound("going-there", "n2")
+    for one in (going, there):
+        one.metadata.deletionTimestamp = Time("2030-01-01T00:00:00Z")
+    pods = (bound("mine", "n1", "used"), bound("theirs", "n2", "theirs-only"), going, there)
     authorizer = roles.authorizer(*EVERYTHING, cache=await cache_of(*pods))
     decision = authorizer.decide(NODE, wanted)
     assert (decision.allowed, decision.denied) == (allowed, not allowed)
@@ -162,5 +174,5 @@ async def test_whose_certificate_counts_no_longer_is_not_known() -> None:
     known = NodeAuthorizer(await cache_of())
     authorizer = Authorizer(known, roles.policy(*EVERYTHING), lambda _: "it was revoked")
     with pytest.raises(StatusError) as raised:
-        authorizer.authorize(Identity("root", ("system:masters",)), Attributes("get", "", "pods"))
+        authorizer.check_certificate(Identity("root", ("system:masters",)))
     assert (raised.value.code, raised.value.message) == (401, "it was revoked")

@@ -23,7 +23,7 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions
 from master.apiserver.request.target import Target
-from master.nodes.reports import Reports
+from tests.fakes.chain import calling, reports
 from tests.fakes.clock import FakeClock
 
 FOUND = SCHEME.resource("", "v1", "nodes")
@@ -35,7 +35,7 @@ async def join(pipeline: Pipeline, name: str, **spec: Any) -> Node:
     """Register as a kubelet does."""
     identity = Identity(f"system:node:{name}", ("system:nodes",))
     made = Node(metadata=ObjectMeta(name=name), spec=NodeSpec(**spec))
-    node, _ = await Reports(pipeline).register(identity, name, codec.encode(made), "10.0.0.1")
+    node, _ = await reports(pipeline).register(calling(identity), name, codec.encode(made))
     return node
 
 
@@ -72,8 +72,8 @@ async def test_a_node_says_nothing_else_of_its_spec(pipeline: Pipeline) -> None:
 async def register(pipeline: Pipeline, serial: str) -> Node:
     """Register n1 with the certificate of that number."""
     identity = Identity("system:node:n1", ("system:nodes",), serial)
-    node, _ = await Reports(pipeline).register(
-        identity, "n1", b'{"metadata":{"name":"n1"}}', "10.0.0.1"
+    node, _ = await reports(pipeline).register(
+        calling(identity), "n1", b'{"metadata":{"name":"n1"}}'
     )
     return node
 
@@ -151,7 +151,7 @@ async def test_both_certificates_count_until_the_new_one_is_used(pipeline: Pipel
     await register(pipeline, "b2")
     assert await trusted(pipeline, "a1"), "its stream is there until the new one is"
     identity = Identity("system:node:n1", ("system:nodes",), "b2")
-    await Reports(pipeline).take_over(identity, "n1")
+    await reports(pipeline).take_over(calling(identity), "n1")
     node = await register(pipeline, "b2")
     assert node.metadata.annotations[NODE_CERTIFICATE] == "b2"
     assert NEXT_CERTIFICATE not in node.metadata.annotations

@@ -16,8 +16,8 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 from master.apiserver.resources.core.node.noderestriction import own_labels
-from master.nodes.reports import Reports
 from protos import node_v1_pb2
+from tests.fakes.chain import calling, reports
 from tests.unit.apiserver.registry.test_pipeline_pods import PODS
 from tests.unit.apiserver.resources.test_pod_defaults import pod
 
@@ -31,13 +31,15 @@ NODES = found
 async def bound_pod(pipeline: Pipeline) -> Pod:
     """A pod that is bound to n1."""
     obj, _ = codec.convert_request(pod(nodeName="n1"), Pod)
-    return codec.decode(await pipeline.create(Context(user=ADMIN), Target(PODS, "n"), obj), Pod)
+    data = await pipeline.create(Context(user=ADMIN), Target(PODS, "n"), obj)
+    await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
+    return codec.decode(data, Pod)
 
 
 async def register(pipeline: Pipeline, **fields: Any) -> Node:
     """As a kubelet does."""
     plain = {"metadata": {"name": "n1"}, **fields}
-    node, _ = await Reports(pipeline).register(NODE, "n1", codec.encode(plain), "10.0.0.1")
+    node, _ = await reports(pipeline).register(calling(NODE), "n1", codec.encode(plain))
     return node
 
 
@@ -49,9 +51,9 @@ async def test_amounts_of_a_node_are_quantities(pipeline: Pipeline) -> None:
     assert raised.value.code == 400
     await register(pipeline)
     with pytest.raises(errors.StatusError) as raised:
-        await Reports(pipeline).node_status(NODE, "n1", codec.encode(wrong))
+        await reports(pipeline).node_status(calling(NODE), "n1", codec.encode(wrong))
     assert raised.value.code == 400
-    await Reports(pipeline).node_status(NODE, "n1", b'{"allocatable":{"cpu":"1000m"}}')
+    await reports(pipeline).node_status(calling(NODE), "n1", b'{"allocatable":{"cpu":"1000m"}}')
     stored = codec.decode((await pipeline.read(Target(NODES, "", "n1"))).value, Node)
     assert stored.status.allocatable == {"cpu": "1"}
 
@@ -79,7 +81,7 @@ async def test_times_and_addresses_of_a_pod_are_some(
         namespace="n", name="a", uid=made.metadata.uid, status=codec.encode(status)
     )
     try:
-        await Reports(pipeline).pod_status(NODE, "n1", report)
+        await reports(pipeline).pod_status(calling(NODE), "n1", report)
     except errors.StatusError as error:
         assert error.code == code
     else:

@@ -17,8 +17,8 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions
 from master.apiserver.request.target import Target
-from master.nodes.reports import Reports
 from master.storage.keys import registry_key
+from tests.fakes.chain import calling, reports
 from tests.unit.apiserver.resources.test_service import service
 
 FOUND = SCHEME.resource("", "v1", "services")
@@ -165,7 +165,7 @@ async def test_an_address_that_a_node_only_names_is_free_for_services(pipeline: 
     addresses = [{"type": "InternalIP", "address": text} for text in ("10.0.0.1", "10.0.0.7")]
     hello = codec.encode({"metadata": {"name": "n1"}, "status": {"addresses": addresses}})
     for own, other in (("10.0.0.1", "10.0.0.7"), ("10.0.0.7", "10.0.0.1")):
-        await Reports(pipeline).register(identity, "n1", hello, own)
+        await reports(pipeline).register(calling(identity, own), "n1", hello)
         await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
         await lead_to(pipeline, other)
         with pytest.raises(errors.StatusError, match="may not be the address of a node"):

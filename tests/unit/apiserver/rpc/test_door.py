@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from master.apiserver.rpc import door
-from master.apiserver.rpc.door import Caller, Door
+from master.apiserver.rpc.door import Account, Door
 
 Code = grpc.StatusCode
 
@@ -27,9 +27,9 @@ class World:
         self.channel: grpc.aio.Channel
 
     @staticmethod
-    def _who(context: Any) -> Caller:
+    def _who(context: Any) -> Account:
         name = dict(context.invocation_metadata()).get("name", "")
-        return Caller(name or "10.0.0.1", known=bool(name), unbounded=name == "admin")
+        return Account(name or "10.0.0.1", known=bool(name), unbounded=name == "admin")
 
     async def echo(self, request: BytesValue, context: Any) -> BytesValue:
         self.heard.append(request.value)
@@ -178,7 +178,7 @@ async def test_unread_answers_are_counted_until_they_are_read(
     async with asyncio.timeout(20):  # what has been read counts no more
         while world.door._accounts:
             await asyncio.sleep(0.01)
-    account = world.door._accounts.setdefault(Caller("mallory", True, False), door._Account())
+    account = world.door._accounts.setdefault(Account("mallory", True, False), door._Taken())
     account.unread_bytes = 5 << 20
     refused = world.call("unary_unary", "large", asked, name="mallory")
     assert await code_of(refused) == Code.RESOURCE_EXHAUSTED

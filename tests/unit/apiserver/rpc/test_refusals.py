@@ -14,12 +14,12 @@ from typing import Any
 import grpc
 import pytest
 
-from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.rpc.access import Access
 from master.apiserver.rpc.gateway import Gateway
 from master.apiserver.rpc.nodes import NodeService
 from master.apiserver.rpc.tools import REFLECTION, ToolHandlers
 from protos import node_v1_pb2
+from tests.fakes.chain import chain
 from tests.fakes.clock import FakeClock
 
 NOBODY: Any = None
@@ -66,13 +66,14 @@ def node_service() -> NodeService:
 
 def of_gateway(method: str) -> Handle:
     details: Any = SimpleNamespace(method=f"/etcdserverpb.{method}", invocation_metadata=())
-    handle: Handle = Gateway(NOBODY, NOBODY, clock=FakeClock()).service(details).stream_stream
+    handle: Handle = (
+        Gateway(NOBODY, NOBODY, NOBODY, clock=FakeClock()).service(details).stream_stream
+    )
     return handle
 
 
 def reflection() -> Handle:
-    authenticator = Authenticator(admin_token="t", join_token=lambda token: None, clock=FakeClock())
-    tools = ToolHandlers(Access(authenticator, NOBODY, NOBODY), asyncio.Event())
+    tools = ToolHandlers(Access(chain()), asyncio.Event())
     details = SimpleNamespace(method=f"{REFLECTION}ServerReflectionInfo")
     handle: Handle = tools.service(details).stream_stream
     return handle

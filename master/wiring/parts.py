@@ -1,0 +1,121 @@
+"""The parts of a master that run by themselves, each for as long as the master does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from common.client.events import Correlator, EventRecorder
+from common.client.informer import Informer
+from common.runtime.clock import Clock
+from common.runtime.memory import GarbageKeeper, MemoryKeeper
+from common.runtime.parts import Part
+from common.runtime.rng import Rng
+from common.runtime.stalls import StallWatch
+from master.apiserver.local import LocalClient
+from master.config import MasterConfig
+from master.controllers.base import ControllerRunner
+from master.controllers.namespaces.rootca import RootCaController
+from master.controllers.nodes.signsoflife import SignsOfLife
+from master.controllers.registry import ClusterFacts
+from master.controllers.registry import controllers as all_controllers
+from master.nodes.hub import NodeHub
+from master.pki.pki import Pki
+from master.scheduler.own.process import OwnScheduler
+from master.scheduler.service import OwnLane, Scheduler
+from master.storage.compactor import Compactor
+from master.storage.store import Store
+
+log = logging.getLogger(__name__)
+ClientOf = Callable[[str], LocalClient]
+"""The client of a part, by the name of its user."""
+
+
+class Recorders:
+    """The recorders of events, one for each component that asks for one."""
+
+    def __init__(self, client_of: ClientOf, clock: Clock) -> None:
+        self._client_of = client_of
+        self._clock = clock
+        self._made: dict[str, EventRecorder] = {}
+
+    def __call__(self, component: str) -> EventRecorder:
+        """The recorder of a component."""
+        if component not in self._made:
+            client = self._client_of(f"system:{component}")
+            made = EventRecorder(client, Correlator(component), clock=self._clock)
+            self._made[component] = made
+        return self._made[component]
+
+    def parts(self) -> list[Part]:
+        """A part for each; those that are asked for later do not run."""
+        return [Part(f"events of {name}", made.run) for name, made in self._made.items()]
+
+
+def housekeeping(store: Store, clock: Clock) -> list[Part]:
+    """The parts that look after the store's history and after this process."""
+    return [
+        Part("compactor", Compactor(store, clock).run),
+        Part("memory", MemoryKeeper(clock).run),
+        Part("garbage", GarbageKeeper(clock).run),
+        Part("stall watch", StallWatch().run),
+    ]
+
+
+def scheduler(
+    config: MasterConfig,
+    client_of: ClientOf,
+    informers: Mapping[str, Informer],
+    recorder: Recorders,
+    clock: Clock,
+) -> Part:
+    """The scheduler, with the user's own beside it if there is one."""
+    client = client_of("system:kube-scheduler")
+    own = _own_scheduler(config, recorder, clock)
+    events = recorder("default-scheduler")
+    return Part("scheduler", Scheduler(client, informers, events, clock=clock, own=own).run)
+
+
+def controllers(
+    config: MasterConfig,
+    pki: Pki,
+    client_of: ClientOf,
+    informers: Mapping[str, Informer],
+    hub: NodeHub,
+    recorder: Recorders,
+    *,
+    clock: Clock,
+    rng: Rng,
+) -> list[Part]:
+    """A part for each controller that is not switched off."""
+    parts = []
+    facts = ClusterFacts(
+        ca_pem=lambda: pki.server_ca.trusted,
+        address=config.advertise_address,
+        port=config.secure_port,
+        service_address=config.api_service_address,
+    )
+    signs = SignsOfLife(hub.silence_seconds, hub.heartbeats, clock.monotonic)
+    for controller in all_controllers(facts, pki, signs):
+        if controller.name not in config.disable_controllers:
+            runner = ControllerRunner(
+                controller,
+                informers,
+                client_of(f"system:controller:{controller.name}"),
+                recorder(f"{controller.name}-controller"),
+                clock=clock,
+                rng=rng,
+            )
+            parts.append(Part(f"controller {controller.name}", runner.run))
+            if controller.name == RootCaController.name:
+                pki.watch(runner.again)
+    return parts
+
+
+def _own_scheduler(config: MasterConfig, recorder: Recorders, clock: Clock) -> OwnLane | None:
+    """The user's own scheduler, if one is configured."""
+    if not config.scheduler_file:
+        return None
+    name, seconds = config.scheduler_file_name, config.scheduler_file_seconds
+    scheduler = OwnScheduler(config.scheduler_file, seconds, clock=clock)
+    return OwnLane(name=name, scheduler=scheduler, recorder=recorder(name))
