@@ -133,7 +133,7 @@ def build(
     rest = RestServer(
         chain=chain,
         paths=_paths(config, pki, served, cache, known, parts, rotating, health, stopping),
-        resources=Resources(served, PodLogs(served, sessions), clock=clock, unread=unread),
+        resources=Resources(served, chain, PodLogs(served, sessions), clock=clock, unread=unread),
         clock=clock,
         unread=unread,
     )
@@ -163,6 +163,7 @@ def _chain(
         check_verb=served.check_verb,
         audit=AuditLog(Path(config.data_dir) / AUDIT_LOG, clock, rng.uuid),
         live=live,
+        backlog=served.pipeline.backlog,
         clock=clock,
     )
 

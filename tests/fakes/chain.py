@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from common.runtime.clock import Clock
@@ -21,7 +22,11 @@ TOKEN = "admin-token"
 
 
 def chain(
-    rights: Authorizer | None = None, *, log: Path | None = None, clock: Clock | None = None
+    rights: Authorizer | None = None,
+    *,
+    log: Path | None = None,
+    clock: Clock | None = None,
+    backlog: Callable[[], int] = lambda: 0,
 ) -> Chain:
     """One that serves every verb; without `rights` only administrators have any."""
     clock = clock or FakeClock()
@@ -31,6 +36,7 @@ def chain(
         check_verb=lambda verb, target: None,
         audit=AuditLog(log, clock, SystemRng().uuid),
         live=LiveCalls(lambda _: "", clock),
+        backlog=backlog,
         clock=clock,
     )
 

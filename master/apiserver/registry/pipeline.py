@@ -86,6 +86,7 @@ class Pipeline:
         self.clock = clock
         self.rng = rng
         self.heavy = Heavy(offload)
+        self._written = 0
 
     def strategy(self, resource: Resource) -> Strategy:
         """The strategy of a resource; the base one when its kind has none of its own."""
@@ -102,6 +103,15 @@ class Pipeline:
             return registry_key(resource.group_resource, target.name, namespace)
         except InvalidKey as error:
             raise errors.not_found(resource, target.name) from error
+
+    def backlog(self) -> int:
+        """By how many revisions the cache is behind what was written here."""
+        return max(0, self._written - self.cache.revision)
+
+    def _stored(self, value: bytes, revision: int) -> bytes:
+        """What a write answers: the object with the revision that it got."""
+        self._written = max(self._written, revision)
+        return splice(value, revision)
 
     async def read(self, target: Target) -> KeyValue:
         """The object as of now; raises StatusError 404."""
@@ -181,14 +191,14 @@ class Pipeline:
                         allocate=strategy.allocations(obj),
                         ttl_seconds=strategy.ttl_seconds,
                     )
-                return splice(value, revision)
+                return self._stored(value, revision)
             except storage.AllocationTaken as error:
-                self._take_note(strategy, obj, error, asked, taken)
+                self._choose_another(strategy, obj, error, asked, taken)
             except storage.GuardFailed:
                 await fresh(self.cache)
                 await self._admit(ctx, Target(resource, meta.namespace, meta.name), obj, None)
 
-    def _take_note(
+    def _choose_another(
         self,
         strategy: Strategy,
         obj: Any,
@@ -271,7 +281,7 @@ class Pipeline:
                 expected_revision=current.revision,
                 ttl_seconds=strategy.ttl_seconds,
             )
-        return splice(value, revision)
+        return self._stored(value, revision)
 
     async def _store_changed(
         self,
@@ -308,10 +318,10 @@ class Pipeline:
                         ttl_seconds=strategy.ttl_seconds,
                     )
             except storage.AllocationTaken as error:
-                self._take_note(strategy, new, error, asked, taken)
+                self._choose_another(strategy, new, error, asked, taken)
                 continue
             ctx.warnings.add(strategy.warnings(new, old))
-            return splice(value, revision)
+            return self._stored(value, revision)
 
     def _expect_revision(self, strategy: Strategy, meta: ObjectMeta, current: KeyValue) -> None:
         """409 when the writer has seen another state of the object."""
@@ -397,7 +407,7 @@ class Pipeline:
             revision = await self.store.update(
                 current.key, value, expected_revision=current.revision
             )
-        return splice(value, revision), False
+        return self._stored(value, revision), False
 
     async def _remove(self, resource: Resource, current: KeyValue, obj: Any, held: Any) -> bytes:
         """Take an object out of the store, with what `held`, the stored state, had allocated."""

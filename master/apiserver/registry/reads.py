@@ -160,7 +160,7 @@ class Reads:
         wanted = parse(resource, options.label_selector, options.field_selector)
         prefix = self.prefix(resource, namespace)
         version = options.resource_version
-        if version in ("", "0") or options.send_initial_events:
+        if options.begins_with_state:
             await fresh(self._cache, version)
             since = self._cache.revision
             yield [  # and nothing of this frame keeps them: what they show may change soon

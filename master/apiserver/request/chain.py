@@ -8,7 +8,7 @@ store) is the registry's.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from common.api import errors
 from common.api.errors import StatusError
@@ -38,15 +38,17 @@ class Chain:
         check_verb: VerbCheck,
         audit: AuditLog,
         live: LiveCalls,
+        backlog: Callable[[], int],
         clock: Clock,
     ) -> None:
+        """`backlog` says how many revisions the watch cache is behind."""
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._check_verb = check_verb
         self._audit = audit
         self._live = live
         self._clock = clock
-        self._flow = FlowControl()
+        self._flow = FlowControl(backlog, clock)
 
     def authenticate(
         self, certificate: bytes | None, authorization: str, source: str, *, path: str = ""
@@ -89,6 +91,10 @@ class Chain:
         async with self._passing(call, target.attributes(verb)):
             self._check_verb(verb, target)
             yield call
+
+    def initial_state(self, caller: Caller) -> AbstractAsyncContextManager[None]:
+        """The block makes the state that a watch begins with. Raises StatusError 429."""
+        return self._flow.initial_seat(caller.user)
 
     @asynccontextmanager
     async def call_path(self, caller: Caller, verb: str, path: str) -> AsyncIterator[Call]:

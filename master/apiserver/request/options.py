@@ -63,6 +63,11 @@ class WatchOptions:
     allow_bookmarks: bool = False
     send_initial_events: bool = False
 
+    @property
+    def begins_with_state(self) -> bool:
+        """Whether all objects that there are come first, as in a list."""
+        return self.resource_version in ("", "0") or self.send_initial_events
+
 
 def truthy(value: str | None) -> bool:
     """Query booleans: everything but 0 and false is true, an empty value too."""

@@ -25,6 +25,7 @@ from master.apiserver.registry import deletion
 from master.apiserver.registry.registry import ObjectPage, Registry
 from master.apiserver.request import bodies, mediatypes, options
 from master.apiserver.request.audit import Call
+from master.apiserver.request.chain import Chain
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, ListOptions
 from master.apiserver.request.patches import Patch
@@ -50,9 +51,12 @@ _PLAIN = ("bindings", "binding", "eviction", "token")
 class Resources:
     """Answers requests for resources and their subresources."""
 
-    def __init__(self, registry: Registry, logs: PodLogs, *, clock: Clock, unread: Unread) -> None:
+    def __init__(
+        self, registry: Registry, chain: Chain, logs: PodLogs, *, clock: Clock, unread: Unread
+    ) -> None:
         self.scheme: Scheme = registry.scheme
         self._registry = registry
+        self._chain = chain
         self._logs = logs
         self._clock = clock
         self._unread = unread
@@ -73,8 +77,9 @@ class Resources:
         user = call.caller.user
         match call.verb, target.subresource:
             case "watch", _:
+                state = self._chain.initial_state(call.caller)
                 return await watches.answer(
-                    request, target, parameters, self._registry, self._clock, self._unread
+                    request, target, parameters, self._registry, self._clock, self._unread, state
                 )
             case "get", "log":
                 return await self._logs.answer(request, target, parameters)

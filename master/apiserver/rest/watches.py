@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import lru_cache
 from typing import Any, Self
 
@@ -38,8 +39,12 @@ async def answer(
     registry: Registry,
     clock: Clock,
     unread: Unread,
+    initial_state: AbstractAsyncContextManager[None],
 ) -> web.StreamResponse:
-    """Stream events until the client or the master goes, the time is up, or history is lost."""
+    """Stream events until the client or the master goes, the time is up, or history is lost.
+
+    `initial_state` is entered while the state is sent that a watch may begin with.
+    """
     form = negotiate.accepted(request.headers.get("Accept", ""), ("Table", "PartialObjectMetadata"))
     options = for_watch(parameters, target.name)
     timeout = _timeout_seconds(parameters)
@@ -49,18 +54,21 @@ async def answer(
     lines = _Lines(target.resource, form, parameters, clock, options.allow_bookmarks)
     writer = _Writer(request, response, lines, unread)
     events = registry.watch(target, options, receiver=writer)
-    first = await _first(events)
-    if request.method == "HEAD":
-        await events.aclose()
-        return web.Response(content_type=mediatypes.JSON)
-    await response.prepare(request)
-    try:
-        with writer:
-            last = await _stream(first, events, writer, lines, timeout)
-        writer.cut_off()
-        await response.write_eof(last)
-    except ConnectionResetError:
-        pass  # the client has gone, or was cut off
+    async with AsyncExitStack() as starting:
+        if options.begins_with_state:
+            await starting.enter_async_context(initial_state)
+        first = await _first(events)
+        if request.method == "HEAD":
+            await events.aclose()
+            return web.Response(content_type=mediatypes.JSON)
+        await response.prepare(request)
+        try:
+            with writer:
+                last = await _stream(first, events, writer, lines, timeout, starting)
+            writer.cut_off()
+            await response.write_eof(last)
+        except ConnectionResetError:
+            pass  # the client has gone, or was cut off
     return response
 
 
@@ -70,13 +78,18 @@ async def _stream(
     writer: _Writer,
     lines: _Lines,
     timeout_seconds: float,
+    starting: AsyncExitStack,
 ) -> bytes:
-    """Write until the end comes; returns the line that tells of it."""
+    """Write until the end comes; returns the line that tells of it.
+
+    `starting` ends with what comes first.
+    """
     try:
         if isinstance(first, StatusError):
             raise first
         async with asyncio.timeout(timeout_seconds):
             await writer.write(first)
+            await starting.aclose()
             async for batch in events:
                 await writer.write(batch)
     except TimeoutError:

@@ -48,6 +48,10 @@ class Access:
         async with self._chain.call(caller, verb, target) as call:
             yield call
 
+    def initial_state(self, caller: Caller) -> AbstractAsyncContextManager[None]:
+        """The block makes the state that a watch begins with; raises StatusError 429."""
+        return self._chain.initial_state(caller)
+
     def call_path(self, caller: Caller, verb: str, path: str) -> AbstractAsyncContextManager[Call]:
         """The same for a path that is no resource."""
         return self._chain.call_path(caller, verb, path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from common.api import errors
@@ -82,12 +82,14 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             yield target, call
 
     @asynccontextmanager
-    async def _all(self, context: Any, verb: str, request: Any) -> AsyncIterator[Target]:
-        """A call for a collection; raises StatusError."""
+    async def _all(
+        self, context: Any, verb: str, request: Any
+    ) -> AsyncIterator[tuple[Target, Call]]:
+        """A call for a collection: (what it is for, the call); raises StatusError."""
         caller = self._access.caller(context)
         target = Target(find(self._registry.scheme, request.resource), request.namespace)
-        async with self._access.call(caller, verb, target):
-            yield target
+        async with self._access.call(caller, verb, target) as call:
+            yield target, call
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.ObjectReply:
         """One object."""
@@ -102,7 +104,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListReply:
         """A page of objects."""
         collection = self._all(context, "list", request)
-        async with answering(context, "List"), collection as target, self._lists:
+        async with answering(context, "List"), collection as (target, _), self._lists:
             return await self._list(target, request)
         raise AssertionError
 
@@ -141,7 +143,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """Changes, until the caller goes, history is lost, or the master stops: UNAVAILABLE then,
         for a script must not take that for the end of what it watches."""
         collection = self._all(context, "watch", request)
-        async with answering(context, "Watch"), collection as target:
+        async with answering(context, "Watch"), collection as (target, call):
             if request.encoding == pb.TABLE:
                 raise errors.not_acceptable(("JSON", "PROTOBUF"))
             asked = WatchOptions(
@@ -152,17 +154,22 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 send_initial_events=request.send_initial_events,
             )
             batches = self._registry.watch(target, asked)
+            starting = AsyncExitStack()
             try:
+                if asked.begins_with_state:
+                    await starting.enter_async_context(self._access.initial_state(call.caller))
                 events = await anext(batches)
                 await context.send_initial_metadata(())
                 while True:
                     for event in events:
                         yield self._event(target.resource, event, request.encoding)
+                    await starting.aclose()
                     events.clear()  # they are not kept until the next ones come
                     events = await anext(batches)
             except StopAsyncIteration:
                 raise errors.stopping() from None
             finally:
+                await starting.aclose()
                 await batches.aclose()
 
     def _event(self, resource: Resource, event: Event, encoding: Any) -> pb.WatchEvent:

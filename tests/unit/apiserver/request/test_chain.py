@@ -213,3 +213,44 @@ async def test_administrators_have_no_limit() -> None:
     await settle()
     leave.set()
     await asyncio.gather(*tasks)
+
+
+async def test_writes_wait_while_the_cache_is_behind() -> None:
+    clock, behind = FakeClock(), [flow.BACKLOG_MAX + 1]
+    made = chain(RIGHTS, clock=clock, backlog=lambda: behind[0])
+    writing = asyncio.create_task(write(made))
+    await settle()
+    async with made.call(caller(BOB), "get", Target(SECRETS, "n", "s")):
+        assert not writing.done(), "reads do not wait"
+    await write(made, ADMIN)
+    behind[0] = flow.BACKLOG_MAX
+    await clock.advance(flow.BACKLOG_SECONDS)
+    await writing
+
+
+async def test_a_write_that_waits_for_too_long_is_told_to_come_again() -> None:
+    clock = FakeClock()
+    made = chain(RIGHTS, clock=clock, backlog=lambda: 1000)
+    writing = asyncio.create_task(write(made))
+    await settle()
+    clock.pass_at_once(flow.WAIT_SECONDS + 1)
+    await clock.advance(flow.BACKLOG_SECONDS)
+    with pytest.raises(StatusError) as raised:
+        await writing
+    assert raised.value.code == 429
+
+
+async def test_the_state_that_a_watch_begins_with_is_a_list() -> None:
+    made, leave = chain(RIGHTS), asyncio.Event()
+    tasks = [asyncio.create_task(hold(made, BOB, "list", leave)) for _ in range(flow.LIST.seats)]
+    await settle()
+
+    async def start() -> None:
+        async with made.initial_state(caller(BOB)):
+            pass
+
+    starting = asyncio.create_task(start())
+    await settle()
+    assert not starting.done()
+    leave.set()
+    await asyncio.gather(starting, *tasks)

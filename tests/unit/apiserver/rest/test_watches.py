@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import aiohttp
@@ -70,7 +71,13 @@ class World:
         assert info is not None
         try:
             return await watches.answer(
-                request, info.target, parameters, self._registry, self._clock, self.unread
+                request,
+                info.target,
+                parameters,
+                self._registry,
+                self._clock,
+                self.unread,
+                nullcontext(),
             )
         finally:
             self.ended.append(request.headers.get("X-Name", ""))
