@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Pod, PodSpec
@@ -18,9 +18,8 @@ from node.kubelet.effects.executor import Tools
 from node.kubelet.effects.leftovers import NOBODY, Leftovers
 from node.kubelet.machine.node_status import Machine, node, node_status
 from node.kubelet.machine.stats import Stats
-from node.kubelet.pod.memory import Observed
 from node.kubelet.pod_worker import PodWorker
-from node.runtime.base import ContainerStatus, ImageStatus, RuntimeFailure
+from node.runtime.base import ContainerStatus, ImageStatus, RuntimeFailure, SandboxStatus
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,14 @@ KILL_SECONDS = 3.0
 """What killing takes, at the end of the time that pods have when the machine goes down."""
 
 
-Found = dict[str, tuple[list[ContainerStatus], Observed]]
-"""By pod UID: its containers, and its sandbox."""
+class Found(NamedTuple):
+    """What a relist has found of a pod."""
+
+    containers: Sequence[ContainerStatus]
+    sandbox: SandboxStatus | None
+
+
+NOTHING = Found((), None)
 
 
 class Master(Protocol):
@@ -81,12 +86,13 @@ class Kubelet:
         self._halting = False
         self._images: list[ImageStatus] = []
         self._sequence = 0
-        self._found: Found = {}
+        self._found: dict[str, Found] = {}
+        """By pod UID."""
         self._listed = False
 
     def addresses(self) -> set[str]:
         """Pod addresses in use: of pods, and of sandboxes whose pods are not known yet."""
-        sandboxes = [observed.sandbox for _, observed in self._found.values()]
+        sandboxes = [sandbox for _, sandbox in self._found.values()]
         found = {sandbox.address for sandbox in sandboxes if sandbox is not None}
         return found | {worker.memory.address for worker in self._workers.values()}
 
@@ -138,9 +144,8 @@ class Kubelet:
 
     def _adopt(self, worker: PodWorker, uid: str) -> None:
         """Give a new worker what the last relist has found of its pod."""
-        worker.memory.volumes_version = "unknown"
         if self._listed:
-            worker.observe(*self._found.get(uid, ([], Observed())))
+            worker.observe(*self._found.get(uid, NOTHING))
 
     def _end(self, uid: str, task: asyncio.Task[None]) -> None:
         self._workers.pop(uid, None)
@@ -209,15 +214,15 @@ class Kubelet:
         if self._runtime_error:
             self._runtime_error, self._silent_since = "", None
             self._ready_changed.set()
-        found: Found = defaultdict(lambda: ([], Observed()))
+        by_pod = defaultdict(list)
         for status in containers:
-            found[status.pod_uid][0].append(status)
-        for sandbox in sandboxes:
-            found[sandbox.pod_uid][1].sandbox = sandbox
+            by_pod[status.pod_uid].append(status)
+        of_pod = {sandbox.pod_uid: sandbox for sandbox in sandboxes}
+        found = {uid: Found(by_pod[uid], of_pod.get(uid)) for uid in {*by_pod, *of_pod}}
         self._found, self._listed = found, True
         for uid, worker in list(self._workers.items()):
             if steps.get(uid) == worker.steps:
-                worker.observe(*found.get(uid, ([], Observed())))
+                worker.observe(*found.get(uid, NOTHING))
         for uid in set(self._assigned) - set(self._workers):
             self._start(uid, self._assigned[uid])  # its former worker has failed
         if self._synced:
@@ -226,8 +231,8 @@ class Kubelet:
     def _adopt_orphans(self, left: Leftovers) -> None:
         """Stop and remove what is left of pods that are not assigned here."""
         names = dict(left)
-        for uid, (containers, observed) in self._found.items():
-            known = containers[0] if containers else observed.sandbox
+        for uid, (containers, sandbox) in self._found.items():
+            known = containers[0] if containers else sandbox
             if known is not None and known.pod_name:
                 names[uid] = (known.pod_namespace, known.pod_name)
             names.setdefault(uid, NOBODY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -13,11 +13,13 @@ from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
 from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
-from node.kubelet.effects.executor import Executor, Tools
+from node.kubelet.effects.executor import Executor, Situation, Tools
 from node.kubelet.effects.processes import Stop
-from node.kubelet.pod import hooks, lifecycle, planner, probing, supported
+from node.kubelet.pod import containers, lifecycle, outcomes, planner, probing, steps, supported
 from node.kubelet.pod.env import Config
-from node.kubelet.pod.memory import Moment, Observed, PodMemory
+from node.kubelet.pod.fold import fold
+from node.kubelet.pod.memory import UNKNOWN_VERSION, Moment, Observed, PodMemory
+from node.kubelet.pod.outcomes import Outcome
 from node.kubelet.pod.status import (
     Findings,
     back_offs,
@@ -27,14 +29,12 @@ from node.kubelet.pod.status import (
 )
 from node.kubelet.probes.prober import Prober
 from node.kubelet.volumes import volumes
-from node.runtime.base import ID_SCHEME, ContainerStatus, RuntimeFailure, SandboxFailed
+from node.runtime.base import ID_SCHEME, ContainerStatus, RuntimeFailure, SandboxStatus
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 2.0
 MISTAKE_RETRY = Backoff(initial_seconds=5.0, cap_seconds=300.0)
-REFUSED_RETRY = Backoff(initial_seconds=2.0, cap_seconds=300.0)
-"""What the machine refuses, it will mostly refuse again."""
 END_POLL_SECONDS = 0.02
 END_POLLS = 50
 Report = Callable[[Pod, bytes], None]
@@ -58,14 +58,17 @@ class PodWorker:
         self._report = report
         self._gone = gone
         self.assignment = assignment
-        self.memory = PodMemory(started_at=tools.clock.now())
-        self.memory.found_at.update(reported_lost(self.pod.status))
+        self.memory = PodMemory(
+            started_at=tools.clock.now(),
+            volumes_version=UNKNOWN_VERSION,
+            found_at=reported_lost(self.pod.status),
+        )
         self.observed = Observed()
         self._wake = asyncio.Event()
         self.halted = asyncio.Event()
         """Set when nothing of the pod runs any more, after `halt`."""
-        self._executor = Executor(tools, self.observed, self.memory, self._wake.set)
-        self._prober = Prober(tools, self.memory, self._wake.set)
+        self._executor = Executor(tools, self._on_outcome)
+        self._prober = Prober(tools, self.memory, self._on_probe)
         self._watched: dict[str, Stop] = {}
         self._ended: set[str] = set()
         self._seen = False
@@ -76,8 +79,6 @@ class PodWorker:
         self._told = False
         self._retry_at = 0.0
         self._mistakes = 0
-        self._refused = 0
-        """How often in a row the machine has refused a step."""
 
     @property
     def pod(self) -> Pod:
@@ -88,29 +89,22 @@ class PodWorker:
         """The pod, or something that it references, has changed."""
         self.assignment = assignment
         self._retry_at = 0.0
-        waiting = ("FailedMount", "CreateContainerConfigError")
-        for name, failure in list(self.memory.failures.items()):
-            if failure.reason in waiting:
-                del self.memory.failures[name]
+        self._fold(outcomes.PodAssigned())
         if self._status is not None and is_overwritten(self.pod.status, self._status):
             self._reported = b""
         self._wake.set()
 
     def unassign(self) -> None:
         """The pod's object is gone: stop what runs and remove everything."""
-        self.memory.removed = True
         self._retry_at = 0.0
-        self._wake.set()
+        self._on_outcome(outcomes.PodUnassigned())
 
     def halt(self, seconds: float) -> None:
         """The machine goes down: stop what runs within so many seconds, and start nothing more."""
-        memory, now = self.memory, self._tools.clock.monotonic()
-        memory.halting = True
-        memory.kill_at = min(planner.kill_at(self.pod, memory, now), now + seconds)
         self._retry_at = 0.0
-        self._wake.set()
+        self._on_outcome(outcomes.MachineHalting(seconds))
 
-    def observe(self, containers: list[ContainerStatus], observed: Observed) -> None:
+    def observe(self, statuses: Sequence[ContainerStatus], sandbox: SandboxStatus | None) -> None:
         """What a relist has found; ignored while a step is being taken.
 
         Nothing is done for a pod before: what runs of it is not known.
@@ -118,13 +112,24 @@ class PodWorker:
         if self.busy:
             return
         self._seen = True
-        self.observed.sandbox = observed.sandbox
-        self.observed.containers.clear()
-        for status in containers:
-            self._executor.take_in(status)
-        if observed.sandbox is not None and observed.sandbox.address:
-            self.memory.address = observed.sandbox.address
+        self._on_outcome(outcomes.Relisted(statuses, sandbox))
+
+    def _fold(self, outcome: Outcome, pod: Pod | None = None) -> None:
+        """Take in what has come of something, and tell people."""
+        pod = pod or self.pod
+        for event in fold(outcome, pod, self.observed, self.memory, self._now()):
+            self._tools.record(pod, event.container, event.type, event.reason, event.message)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        self._fold(outcome)
         self._wake.set()
+
+    def _on_probe(self, answer: outcomes.ProbeAnswered) -> None:
+        """Most answers change no result: they are no reason to look again."""
+        before = probing.result(self.memory, *answer.key)
+        self._fold(answer)
+        if probing.result(self.memory, *answer.key) != before:
+            self._wake.set()
 
     def last_end(self, container: str) -> str:
         """The id of the attempt whose end is reported as the container's last; empty for none."""
@@ -150,9 +155,8 @@ class PodWorker:
                 await self._wait(seconds)
         finally:
             self._prober.close()
-            self._executor.end_hooks(all_=True)
-            self._executor.end_pulls()
-            self._executor.end_measuring()
+            self._executor.cancel_hooks()
+            self._executor.cancel_work()
             for stop in self._watched.values():
                 stop()
 
@@ -199,43 +203,49 @@ class PodWorker:
             pod, config = self._current()
             version = volumes.version(pod, config)
             unsupported = supported.findings(pod, selinux=self._tools.host.selinux)
-            now = self._now()
-            if planner.is_ending(pod, self.memory):
-                self.memory.kill_at = planner.kill_at(pod, self.memory, now.monotonic)
+            self._fold(outcomes.RoundBegun(), pod)
             blocked = bool(unsupported.pod or any(text for _, text in unsupported.containers))
             for status in self.observed.all():
                 if status.state == "exited":
-                    await self._executor.read_message(status, pod)
+                    await self._read_message(status, pod)
             self._follow(pod)
+            now = self._now()
             # What has been observed may end the pod: nothing is planned for the phase before.
             pod.status.phase = self._send_status(pod, now.wall, unsupported).phase
-            steps = planner.plan(pod, self.observed, self.memory, now, volumes_version=version)
+            plan = planner.plan(pod, self.observed, self.memory, now, volumes_version=version)
             if blocked and not self.observed.containers and not planner.is_ending(pod, self.memory):
-                steps = []
+                plan = []
                 self._tell_unsupported(pod, unsupported)
-            doable = [step for step in steps if not isinstance(step, planner.Wait)]
-            if self.memory.halting and not steps:
+            doable = [step for step in plan if not isinstance(step, steps.Wait)]
+            if self.memory.halting and not plan:
                 self.halted.set()
             if not doable:
-                waits = [step.seconds for step in steps if isinstance(step, planner.Wait)]
+                waits = [step.seconds for step in plan if isinstance(step, steps.Wait)]
                 return min(waits, default=None)
-            if isinstance(doable[0], planner.ReportGone):
+            if isinstance(doable[0], steps.ReportGone):
                 if not self.memory.removed:
                     self._gone(pod)
                 return None
-            if seconds := await self._take(doable[0], pod, config, version):
+            memory, sandbox = self.memory, self.observed.sandbox
+            at = Situation(pod, config, version, memory.address, sandbox)
+            if seconds := await self._take(doable[0], at):
                 return seconds
 
     def _follow(self, pod: Pod) -> None:
         """Bring hooks, probes and pulls in step with the containers that run now."""
-        hooks.adopt(pod, self.observed, self.memory)
-        probing.adopt(pod, self.observed, self.memory)
-        self._executor.end_hooks()
+        running = {status.id for status in self.observed.all() if status.state == "running"}
+        self._executor.cancel_hooks(but_of=running)
         ending = planner.is_ending(pod, self.memory) or self.memory.halting
         if ending:
-            self._executor.end_pulls()
-            self._executor.end_measuring()
+            self._executor.cancel_work()
+            self._fold(outcomes.WorkCancelled(), pod)
         self._prober.follow(pod, probing.targets(pod, self.observed, self.memory, ending=ending))
+
+    async def _read_message(self, status: ContainerStatus, pod: Pod) -> None:
+        """Keep the termination message of a container that has ended."""
+        if status.id not in self.memory.messages:
+            or_log = containers.falls_back_to_log(pod, status)
+            self._fold(await self._executor.read_message(status, or_log=or_log), pod)
 
     def _now(self) -> Moment:
         return Moment(self._tools.clock.now(), self._tools.clock.monotonic())
@@ -273,22 +283,23 @@ class PodWorker:
         )
         return pod, config
 
-    async def _take(self, step: planner.Step, pod: Pod, config: Config, version: str) -> float:
+    async def _take(self, step: steps.Step, at: Situation) -> float:
         """Take one step; answers 0, or in how many seconds it is to be tried again."""
+        pod = at.pod
         extra = {"object": f"{pod.metadata.namespace}/{pod.metadata.name}", "cause": step.reason}
         log.debug("step %s", type(step).__name__, extra=extra)
         async with self._operations:
             self.busy = True
             try:
-                await self._executor.carry_out(step, pod, config, version)
-                self._refused = 0
+                self._fold(outcomes.Begun(step), pod)
+                outcome = await self._executor.carry_out(step, at)
+                if outcome is not None:
+                    self._fold(outcome, pod)
+                if isinstance(outcome, outcomes.CONTAINER_CHANGES):
+                    self._fold(await self._executor.look(outcome.container_id), pod)
             except RuntimeFailure as error:
                 log.warning("a step failed", extra={**extra, "error": str(error)})
                 return RUNTIME_RETRY_SECONDS
-            except SandboxFailed as error:
-                log.warning("a step failed", extra={**extra, "error": str(error)})
-                self._refused += 1
-                return self._rest(REFUSED_RETRY.delay_seconds(self._refused))
             finally:
                 self.busy = False
                 self.steps += 1
@@ -354,14 +365,24 @@ class PodWorker:
         try:
             for container_id in list(self._ended):
                 for _ in range(END_POLLS):
-                    if await self._executor.note_end(container_id, pod):
+                    if await self._note_end(container_id, pod):
                         break
                     await self._tools.clock.sleep(END_POLL_SECONDS)
                 else:
-                    self._executor.lose(container_id)
+                    self._fold(outcomes.ContainerLost(container_id), pod)
                 self._ended.discard(container_id)
         except RuntimeFailure as error:
             log.info("the runtime does not answer", extra={"error": str(error)})
             return False
         self._watch_processes()
+        return True
+
+    async def _note_end(self, container_id: str, pod: Pod) -> bool:
+        """A process has ended: observe its container; False while the runtime has not noticed."""
+        self._fold(await self._executor.look(container_id), pod)
+        status = self.observed.of(container_id)
+        if status is not None and status.state == "running":
+            return False
+        if status is not None:
+            await self._read_message(status, pod)
         return True

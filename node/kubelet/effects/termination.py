@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from common.api import times
 from node.files.regular import open_regular
 from node.kubelet.streams import logs
-from node.runtime.base import ContainerStatus
 
 MESSAGE_MAX_BYTES = 4096
 LOG_MAX_BYTES = 2048
@@ -42,11 +40,3 @@ def log_tail(file: Path) -> str:
         return logs.last_text(file, LOG_MAX_LINES, LOG_MAX_BYTES)
     except OSError:
         return ""
-
-
-def run_seconds(status: ContainerStatus) -> float:
-    """How long an attempt has run."""
-    if not status.started_at or not status.finished_at:
-        return 0.0
-    start, end = times.parse(status.started_at), times.parse(status.finished_at)
-    return (end - start).total_seconds()

@@ -19,7 +19,7 @@ from common.api.types.core_v1 import (
 from node.kubelet.pod import texts
 from node.kubelet.pod.env import Config, HostFacts, environment, expand
 from node.kubelet.pod.texts import ConfigError
-from node.runtime.base import ContainerSpec, Mount, SandboxStatus
+from node.runtime.base import ContainerSpec, ContainerStatus, Mount, SandboxStatus
 
 MIN_SHARES = 2
 PERIOD_US = 100_000
@@ -218,4 +218,13 @@ def _volume_mount(
         target,
         read_only=mount.readOnly or made,
         propagation=_PROPAGATION.get(mount.mountPropagation or "", "rprivate"),
+    )
+
+
+def falls_back_to_log(pod: Pod, ended: ContainerStatus) -> bool:
+    """Whether the end of its log stands for the termination message that it has not written."""
+    return ended.exit_code != 0 and any(
+        container.terminationMessagePolicy == "FallbackToLogsOnError"
+        for container in (*pod.spec.initContainers, *pod.spec.containers)
+        if container.name == ended.name
     )

@@ -1,6 +1,6 @@
 """What the kubelet remembers of a pod beside what can be observed: failures and deadlines.
 
-Written by the pod's worker when a step has ended, read by the planner and the status. What is
+Written by `fold` alone, from the outcomes of steps; read by the planner and the status. What is
 waited for is in seconds of the monotonic clock, which nobody sets; stamps that people read are
 aware datetimes. Losing it (a restart of the kubelet) costs a retry at most, never a container.
 """
@@ -17,8 +17,14 @@ from node.runtime.base import ContainerStatus, SandboxStatus
 
 BACKOFF = Backoff(initial_seconds=10, cap_seconds=300)
 """Between attempts of a container, and of what is needed for one."""
+REMOVAL_BACKOFF = Backoff(initial_seconds=2.0, cap_seconds=300.0)
+"""Between attempts of a removal: what the machine refuses, it will mostly refuse again."""
 STABLE_SECONDS = 600
 CONFIG_RETRY_SECONDS = 10
+RUNTIME_RETRY_SECONDS = 2.0
+"""Until a runtime that did not answer is asked for an image or a hook again."""
+UNKNOWN_VERSION = "unknown"
+"""The version of volumes that may be there, of an earlier kubelet's: they are made anew."""
 MESSAGE_MAX = 4096
 """What is said of a failure at the most: it may name a text of a pod's, which may be a megabyte."""
 
@@ -42,12 +48,23 @@ class Failure:
     """The image of the container that failed: another one has not failed yet."""
 
 
-class Ensured(NamedTuple):
-    """An image that was seen to be here for an attempt, and the user that it names."""
+class CheckedImage(NamedTuple):
+    """What is known of the image for one attempt of a container."""
 
     attempt: int
     image: str
-    user: str
+    ready: bool
+    """Whether the container may be made from it; if not, it must be pulled."""
+    user: str = ""
+    """The user that a ready image names."""
+
+
+class Pull(NamedTuple):
+    """An image that is being inspected or pulled beside everything else."""
+
+    image: str
+    retry_at: float | None = None
+    """When to ask again, where the runtime did not answer; None while the work goes on."""
 
 
 class StartFailure(NamedTuple):
@@ -97,8 +114,12 @@ class Observed:
 
     def latest(self, name: str) -> ContainerStatus | None:
         """The last attempt of a container, or None."""
-        found = self.containers.get(name)
-        return found[-1] if found else None
+        attempts = self.containers.get(name)
+        return attempts[-1] if attempts else None
+
+    def of(self, container_id: str) -> ContainerStatus | None:
+        """The container of that id, or None."""
+        return next((status for status in self.all() if status.id == container_id), None)
 
     def all(self) -> list[ContainerStatus]:
         """Every container of the pod."""
@@ -133,12 +154,14 @@ class PodMemory:
     measuring: bool = False
     measure_at: float = 0.0
     """When volumes are measured next."""
-    images: dict[str, Ensured] = field(default_factory=dict)
-    """Container -> what was ensured for it last."""
-    pulls: dict[str, str] = field(default_factory=dict)
-    """Container -> the image that is being ensured for it, beside everything else."""
+    images: dict[str, CheckedImage] = field(default_factory=dict)
+    """By container name."""
+    pulls: dict[str, Pull] = field(default_factory=dict)
+    """By container name."""
     failures: dict[str, Failure] = field(default_factory=dict)
     """By container name; `` for the sandbox and the volumes."""
+    removal_failure: Failure | None = None
+    """Of the last removal of the sandbox, the volumes or the files."""
     start_failures: dict[str, StartFailure] = field(default_factory=dict)
     """By container id."""
     former: set[str] = field(default_factory=set)
@@ -157,6 +180,8 @@ class PodMemory:
     """By container id."""
     hooks: dict[tuple[str, str], HookState] = field(default_factory=dict)
     """(container id, postStart or preStop) -> where it stands."""
+    hook_retries: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When a hook is called again for which the runtime did not answer."""
     probes: dict[Key, ProbeState] = field(default_factory=dict)
     """What each probe of a running container has come to."""
     files_removed: bool = False
@@ -182,8 +207,9 @@ class PodMemory:
         )
         for by_id in known:
             by_id.pop(container_id, None)
-        for key in [key for key in self.hooks if key[0] == container_id]:
-            del self.hooks[key]
+        for by_hook in (self.hooks, self.hook_retries):
+            for key in [key for key in by_hook if key[0] == container_id]:
+                del by_hook[key]
 
     def failure_of(self, container: Container) -> Failure | None:
         """What failed last of a container with its present image, or None."""

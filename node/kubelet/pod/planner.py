@@ -7,9 +7,8 @@ be taken now. Taking a step twice does no harm: a planner that crashed in betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
@@ -21,117 +20,31 @@ from node.kubelet.pod.memory import (
     PodMemory,
     restart_delay_seconds,
 )
+from node.kubelet.pod.steps import (
+    CreateContainer,
+    FailPod,
+    InspectImage,
+    MakeSandbox,
+    MakeVolumes,
+    MeasureVolumes,
+    PullImage,
+    RemoveContainer,
+    RemoveFiles,
+    RemoveSandbox,
+    ReportGone,
+    RunHook,
+    SignalContainer,
+    StartContainer,
+    Step,
+    TakeAddress,
+    Wait,
+)
 from node.runtime.base import ContainerStatus
 
 GRACE_SECONDS = 30
 MINIMUM_GRACE_SECONDS = 2
 """What a process has at the least between TERM and KILL."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """Something to do for a pod, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeVolumes(Step):
-    """Make the pod's volumes, or bring them up to date."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasureVolumes(Step):
-    """Begin to count what the pod's volumes take."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeSandbox(Step):
-    """Make the namespaces that the containers join."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureImage(Step):
-    """Begin to see that a container's image is here, by its pull policy."""
-
-    container: Container
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateContainer(Step):
-    """Make an attempt of a container."""
-
-    container: Container
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartContainer(Step):
-    """Start the process of a container that has been made."""
-
-    status: ContainerStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalContainer(Step):
-    """Send the stop signal or KILL. The first of a stop says why to people, by `message`."""
-
-    status: ContainerStatus
-    signal: str
-    message: str = ""
-    restart: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunHook(Step):
-    """Begin a lifecycle hook; a preStop hook begins the stop of its container."""
-
-    status: ContainerStatus
-    container: Container
-    kind: hooks.HookKind
-    message: str = ""
-    restart: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveContainer(Step):
-    """Remove a container that has ended."""
-
-    status: ContainerStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveSandbox(Step):
-    """Remove the namespaces and the volumes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveFiles(Step):
-    """Remove logs and termination messages: all that is left on this machine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportGone(Step):
-    """Nothing is left: tell the master."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailPod(Step):
-    """End the pod as Failed."""
-
-    failure: str
-    message: str
-    event: Literal["Normal", "Warning"] = "Normal"
-    grace_seconds: int | None = None
-    """In place of the pod's own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait(Step):
-    """Nothing to do for so many seconds, unless something changes."""
-
-    seconds: float
+_HOOK_RETRY = "the runtime did not answer for a hook"
 
 
 def plan(
@@ -143,7 +56,7 @@ def plan(
     if is_ending(pod, memory):
         why = "the pod has ended"
         steps = _stop(pod, observed, memory, now.monotonic, why)
-        return steps or _plan_tear_down(observed, memory, why)
+        return steps or _plan_tear_down(observed, memory, now.monotonic, why)
     if memory.halting:
         return _stop(pod, observed, memory, now.monotonic, "the machine goes down")
     deadline = _deadline(pod, memory)
@@ -223,15 +136,28 @@ def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float)
     removals: list[Step] = [RemoveContainer(reason=why, status=s) for s in observed.all()]
     if removals:
         return removals
-    last = ReportGone(reason=why) if memory.files_removed else RemoveFiles(reason=why)
-    return _plan_tear_down(observed, memory, why) or [last]
+    if steps := _plan_tear_down(observed, memory, monotonic, why):
+        return steps
+    if memory.files_removed:
+        return [ReportGone(reason=why)]
+    return _unless_refused(RemoveFiles(reason=why), memory, monotonic)
 
 
-def _plan_tear_down(observed: Observed, memory: PodMemory, why: str) -> list[Step]:
+def _plan_tear_down(
+    observed: Observed, memory: PodMemory, monotonic: float, why: str
+) -> list[Step]:
     """What no container needs any more: a pod that has ended may be kept for long."""
     if observed.sandbox is None and not memory.volumes_version:
         return []
-    return [RemoveSandbox(reason=why)]
+    return _unless_refused(RemoveSandbox(reason=why), memory, monotonic)
+
+
+def _unless_refused(removal: Step, memory: PodMemory, monotonic: float) -> list[Step]:
+    """A removal, or the wait after one that the machine has refused."""
+    refusal = memory.removal_failure
+    if refusal is not None and monotonic < refusal.retry_at:
+        return [Wait(reason=refusal.message, seconds=refusal.retry_at - monotonic)]
+    return [removal]
 
 
 def _stop(
@@ -272,9 +198,12 @@ def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) 
     sent = memory.signalled.get(status.id, "")
     hook = memory.hooks.get((status.id, "preStop"))
     if not sent and ending.container and hooks.hook_of(ending.container, "preStop"):
-        if hook is None and monotonic < end:
+        retry_at = memory.hook_retries.get((status.id, "preStop"), monotonic)
+        if hook is None and retry_at <= monotonic < end:
             container = ending.container
             return RunHook(reason=why, status=status, container=container, kind="preStop", **said)
+        if hook is None and monotonic < end:
+            return Wait(reason=_HOOK_RETRY, seconds=min(retry_at, end) - monotonic)
         if hook == "running" and monotonic < end:
             return Wait(reason="the preStop hook runs", seconds=end - monotonic)
     if not sent:
@@ -295,6 +224,9 @@ def _plan_running(
     """The postStart hook; and the end of a container that is sick or has been changed."""
     hook = memory.hooks.get((status.id, "postStart"))
     if hook is None and hooks.hook_of(container, "postStart"):
+        left = memory.hook_retries.get((status.id, "postStart"), monotonic) - monotonic
+        if left > 0:
+            return [Wait(reason=_HOOK_RETRY, seconds=left)]
         why = "the container has been started"
         return [RunHook(reason=why, status=status, container=container, kind="postStart")]
     failed = next(
@@ -339,10 +271,10 @@ def _plan_run(
     ]
     if any(not isinstance(step, Wait) for step in running):
         return running
-    preparations = _plan_preparations(observed, memory, now.monotonic, volumes_version)
+    preparations = _plan_preparations(pod, observed, memory, now.monotonic, volumes_version)
     containers = _plan_containers(pod, observed, memory, now)
     if preparations and not _is_prepared(observed, memory, preparations):
-        images = [step for step in containers if isinstance(step, EnsureImage)]
+        images = [step for step in containers if isinstance(step, InspectImage | PullImage)]
         # An image is looked for beside the making of the sandbox, once it is known that it will be.
         early = images if isinstance(preparations[0], MakeSandbox) else []
         return [*running, *early, *preparations]
@@ -386,18 +318,22 @@ def _holds_up_others(
     latest = observed.latest(container.name)
     if latest is not None and latest.state == "running":
         return memory.hooks.get((latest.id, "postStart")) not in ("done", "failed")
-    pulling = memory.pulls.get(container.name) == container.image
+    pull = memory.pulls.get(container.name)
+    pulling = pull is not None and pull.image == container.image
     return pulling or any(not isinstance(step, Wait) for step in planned)
 
 
 def _plan_preparations(
-    observed: Observed, memory: PodMemory, monotonic: float, volumes_version: str
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float, volumes_version: str
 ) -> list[Step]:
     """What containers need before they are made; empty when it is there."""
     failure = memory.failures.get("")
     if failure is not None and monotonic < failure.retry_at:
         return [Wait(reason=failure.message, seconds=failure.retry_at - monotonic)]
+    no_address = not (pod.spec.hostNetwork or memory.address)
     if memory.volumes_version != volumes_version or not memory.volumes_version:
+        if no_address:
+            return [TakeAddress(reason="volumes may hold the pod's address")]
         return [MakeVolumes(reason="volumes are not up to date")]
     if observed.sandbox is not None and observed.sandbox.ready:
         return []
@@ -405,6 +341,8 @@ def _plan_preparations(
     if stale:
         why = "its sandbox is gone"
         return [SignalContainer(reason=why, status=s, signal="KILL") for s in stale]
+    if no_address:
+        return [TakeAddress(reason="the sandbox needs an address")]
     return [MakeSandbox(reason="the pod has no sandbox")]
 
 
@@ -462,12 +400,22 @@ def _plan_attempt(
     if failure is not None and monotonic < failure.retry_at:
         return [Wait(reason=failure.message, seconds=failure.retry_at - monotonic)]
     why = f"attempt {attempt} of container {container.name}"
-    ensured = memory.images.get(container.name)
-    if ensured is not None and ensured[:2] == (attempt, container.image):
-        return [CreateContainer(reason=why, container=container, attempt=attempt)]
-    if memory.pulls.get(container.name) == container.image:
-        return []
-    return [EnsureImage(reason=why, container=container, attempt=attempt)]
+    checked = memory.images.get(container.name)
+    if checked is not None and checked[:2] != (attempt, container.image):
+        checked = None
+    if checked is not None and checked.ready:
+        user = checked.user
+        return [CreateContainer(reason=why, container=container, attempt=attempt, image_user=user)]
+    pull = memory.pulls.get(container.name)
+    if pull is not None and pull.image == container.image:
+        if pull.retry_at is None:
+            return []
+        if monotonic < pull.retry_at:
+            seconds = pull.retry_at - monotonic
+            return [Wait(reason="the runtime did not answer for an image", seconds=seconds)]
+    if checked is None:
+        return [InspectImage(reason=why, container=container, attempt=attempt)]
+    return [PullImage(reason=why, container=container, attempt=attempt)]
 
 
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
@@ -501,12 +449,18 @@ def back_off_seconds(ended: ContainerStatus, memory: PodMemory, now: datetime) -
 
 def restart_wait_seconds(ended: ContainerStatus, memory: PodMemory) -> int:
     """How long the next attempt waits in all; a run of ten minutes ends the back-off."""
-    finished = _end_of(ended, memory)
-    started = times.parse(ended.started_at) if ended.started_at else finished
     stable_from = memory.stable_from.get(ended.name, 0)
-    if (finished - started).total_seconds() >= STABLE_SECONDS:
+    if run_seconds(ended) >= STABLE_SECONDS:
         stable_from = ended.attempt
     return restart_delay_seconds(ended.attempt, stable_from)
+
+
+def run_seconds(ended: ContainerStatus) -> float:
+    """How long an attempt has run."""
+    if not ended.started_at or not ended.finished_at:
+        return 0.0
+    start, end = times.parse(ended.started_at), times.parse(ended.finished_at)
+    return (end - start).total_seconds()
 
 
 def _end_of(ended: ContainerStatus, memory: PodMemory) -> datetime:

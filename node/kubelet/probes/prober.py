@@ -13,6 +13,7 @@ from node.kubelet.pod import probing
 from node.kubelet.pod.env import expand
 from node.kubelet.pod.handlers import UnknownPort, http_request, port_of
 from node.kubelet.pod.memory import Key, PodMemory
+from node.kubelet.pod.outcomes import ProbeAnswered
 from node.kubelet.pod.probing import Target
 from node.kubelet.pod.texts import ConfigError
 from node.probes.base import CheckFailed
@@ -29,12 +30,14 @@ class Unhealthy(Exception):
 
 
 class Prober:
-    """The probes of one pod. `changed` is called when one comes to another result."""
+    """The probes of one pod. `report` takes every answer."""
 
-    def __init__(self, world: Tools, memory: PodMemory, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, world: Tools, memory: PodMemory, report: Callable[[ProbeAnswered], None]
+    ) -> None:
         self._world = world
         self._memory = memory
-        self._changed = changed
+        self._report = report
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._pod = Pod()
         self._born = world.clock.monotonic()
@@ -62,12 +65,8 @@ class Prober:
         while True:
             begun = clock.monotonic()
             success = await self._guarded_ask(target)
-            state = self._memory.probes.get(target.key)
-            if success is not None and state is not None:
-                after = probing.take(state, probe, success=success)
-                self._memory.probes[target.key] = after
-                if after.result != state.result:
-                    self._changed()
+            if success is not None:
+                self._report(ProbeAnswered(target.key, probe, success))
             await clock.sleep(max(0.0, period - (clock.monotonic() - begun)))
 
     def _first_wait(self, target: Target, period: float) -> float:

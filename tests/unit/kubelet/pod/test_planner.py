@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod import planner
+from node.kubelet.pod import planner, steps
 from node.kubelet.pod.memory import (
-    Ensured,
+    CheckedImage,
+    Failure,
     Key,
     Moment,
     Observed,
     PodMemory,
     ProbeState,
+    Pull,
     StartFailure,
     Stop,
     restart_delay_seconds,
@@ -29,20 +31,20 @@ MADE = "1"
 
 def memory(**fields: Any) -> PodMemory:
     """A pod whose volumes are made."""
-    return PodMemory(started_at=NOW, volumes_version=MADE, **fields)
+    return PodMemory(started_at=NOW, volumes_version=MADE, address="10.42.1.2", **fields)
 
 
 def plan(
     one: Pod, found: Observed, known: PodMemory | None = None, *, later: float = 0
-) -> list[planner.Step]:
+) -> list[steps.Step]:
     """The steps for a pod whose volumes are up to date, so many seconds later."""
     now = Moment(NOW + timedelta(seconds=later), SECONDS + later)
     return list(planner.plan(one, found, known or memory(), now, volumes_version=MADE))
 
 
-def kinds(steps: list[planner.Step]) -> list[str]:
+def kinds(planned: list[steps.Step]) -> list[str]:
     """The names of the steps."""
-    return [type(step).__name__ for step in steps]
+    return [type(step).__name__ for step in planned]
 
 
 def ended(attempt: int = 0, *, code: int = 1, seconds_ago: int = 0) -> Any:
@@ -57,17 +59,20 @@ def ended(attempt: int = 0, *, code: int = 1, seconds_ago: int = 0) -> Any:
     )
 
 
-def test_volumes_then_image_beside_sandbox_then_container_then_start() -> None:
+def test_address_volumes_image_beside_sandbox_then_container_then_start() -> None:
     one, known = pod(), PodMemory(started_at=NOW)
     nothing = observed(with_sandbox=False)
+    assert kinds(plan(one, nothing, known)) == ["TakeAddress"]
+    assert kinds(plan(pod(hostNetwork=True), nothing, known)) == ["MakeVolumes"]
+    known.address = "10.42.1.2"
     assert kinds(plan(one, nothing, known)) == ["MakeVolumes"]
     known.volumes_version = MADE
-    assert kinds(plan(one, nothing, known)) == ["EnsureImage", "MakeSandbox"]
-    assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
-    known.pulls["app"] = IMAGE
+    assert kinds(plan(one, nothing, known)) == ["InspectImage", "MakeSandbox"]
+    assert kinds(plan(one, observed(), known)) == ["InspectImage"]
+    known.pulls["app"] = Pull(IMAGE)
     assert kinds(plan(one, nothing, known)) == ["MakeSandbox"]
     assert plan(one, observed(), known) == []
-    known.images["app"] = Ensured(0, IMAGE, "")
+    known.images["app"] = CheckedImage(0, IMAGE, ready=True)
     assert kinds(plan(one, observed(), known)) == ["CreateContainer"]
     created = ran(state="created", started_at="")
     assert kinds(plan(one, observed(created), known)) == ["StartContainer"]
@@ -77,16 +82,16 @@ def test_volumes_then_image_beside_sandbox_then_container_then_start() -> None:
 def test_init_containers_run_one_after_the_other_and_before_the_others() -> None:
     one = pod(initContainers=[container("first"), container("second")])
     [step] = plan(one, observed())
-    assert isinstance(step, planner.EnsureImage)
+    assert isinstance(step, steps.InspectImage)
     assert step.container.name == "first"
     assert plan(one, observed(ran("first"))) == []
     first = ran("first", state="exited", finished_at="2030-01-01T00:00:30Z")
     [step] = plan(one, observed(first))
-    assert isinstance(step, planner.EnsureImage)
+    assert isinstance(step, steps.InspectImage)
     assert step.container.name == "second"
     second = ran("second", state="exited", finished_at="2030-01-01T00:00:40Z")
     [step] = plan(one, observed(first, second))
-    assert isinstance(step, planner.EnsureImage)
+    assert isinstance(step, steps.InspectImage)
     assert step.container.name == "app"
 
 
@@ -100,13 +105,13 @@ def test_an_init_container_of_a_former_sandbox_runs_again(policy: str) -> None:
     one = pod(initContainers=[container("first")], restartPolicy=policy)
     first = ran("first", state="exited", finished_at="2030-01-01T00:00:30Z")
     [step] = plan(one, observed(first), memory(former={first.id}))
-    assert isinstance(step, planner.EnsureImage)
+    assert isinstance(step, steps.InspectImage)
     assert (step.container.name, step.attempt) == ("first", 1)
 
 
 def test_app_containers_are_planned_side_by_side() -> None:
     one = pod(containers=[container("a"), container("b")])
-    assert kinds(plan(one, observed())) == ["EnsureImage", "EnsureImage"]
+    assert kinds(plan(one, observed())) == ["InspectImage", "InspectImage"]
 
 
 @pytest.mark.parametrize(
@@ -121,11 +126,11 @@ def test_app_containers_are_planned_side_by_side() -> None:
     ],
 )
 def test_the_restart_policy_decides_over_a_new_attempt(policy: str, code: int, again: bool) -> None:
-    steps = plan(pod(restartPolicy=policy), observed(ended(code=code)))
-    assert kinds(steps) == (["EnsureImage"] if again else [])
+    planned = plan(pod(restartPolicy=policy), observed(ended(code=code)))
+    assert kinds(planned) == (["InspectImage"] if again else [])
     if again:
-        [step] = steps
-        assert isinstance(step, planner.EnsureImage)
+        [step] = planned
+        assert isinstance(step, steps.InspectImage)
         assert step.attempt == 1
 
 
@@ -134,18 +139,18 @@ def test_the_restart_policy_decides_over_a_new_attempt(policy: str, code: int, a
 )
 def test_a_crash_loop_waits_longer_each_time(attempt: int, seconds: int) -> None:
     assert restart_delay_seconds(attempt, 0) == seconds
-    steps = plan(pod(), observed(ended(attempt)))
+    planned = plan(pod(), observed(ended(attempt)))
     if seconds == 0:
-        assert kinds(steps) == ["EnsureImage"]
+        assert kinds(planned) == ["InspectImage"]
         return
-    [step] = steps
-    assert isinstance(step, planner.Wait)
+    [step] = planned
+    assert isinstance(step, steps.Wait)
     assert step.seconds == seconds
-    assert kinds(plan(pod(), observed(ended(attempt)), later=seconds)) == ["EnsureImage"]
+    assert kinds(plan(pod(), observed(ended(attempt)), later=seconds)) == ["InspectImage"]
 
 
 def test_a_clock_that_was_set_back_makes_no_container_wait_for_hours() -> None:
-    assert kinds(plan(pod(), observed(ended(5)), later=-3600)) == ["EnsureImage"]
+    assert kinds(plan(pod(), observed(ended(5)), later=-3600)) == ["InspectImage"]
 
 
 def test_a_run_of_ten_minutes_ends_the_back_off() -> None:
@@ -156,35 +161,64 @@ def test_a_run_of_ten_minutes_ends_the_back_off() -> None:
         finished_at="2030-01-01T00:01:00Z",
         exit_code=1,
     )
-    assert kinds(plan(pod(), observed(long_run))) == ["EnsureImage"]
+    assert kinds(plan(pod(), observed(long_run))) == ["InspectImage"]
 
 
 def test_one_former_attempt_is_kept_and_older_ones_are_removed_before_the_next() -> None:
     found = observed(ended(0, seconds_ago=60), ended(1, seconds_ago=30))
     [step] = plan(pod(), found)
-    assert isinstance(step, planner.RemoveContainer)
+    assert isinstance(step, steps.RemoveContainer)
     assert step.status.attempt == 0
     found.drop("app-0")
-    assert kinds(plan(pod(), found)) == ["EnsureImage"]
+    assert kinds(plan(pod(), found)) == ["InspectImage"]
 
 
 def test_a_failure_is_waited_for_and_then_tried_again() -> None:
     known = memory()
     known.fail("app", "ErrImagePull", "no such image", SECONDS, image=IMAGE)
     [step] = plan(pod(), observed(), known)
-    assert isinstance(step, planner.Wait)
+    assert isinstance(step, steps.Wait)
     assert (step.seconds, step.reason) == (10, "no such image")
-    assert kinds(plan(pod(), observed(), known, later=10)) == ["EnsureImage"]
+    assert kinds(plan(pod(), observed(), known, later=10)) == ["InspectImage"]
 
 
 def test_what_is_known_of_an_image_says_nothing_of_another() -> None:
     one = pod(containers=[container(image="localhost/other:1")])
-    known = memory(images={"app": Ensured(0, IMAGE, "")}, pulls={"app": IMAGE})
+    known = memory(images={"app": CheckedImage(0, IMAGE, ready=True)}, pulls={"app": Pull(IMAGE)})
     known.fail("app", "ErrImagePull", "no such image", SECONDS, image=IMAGE)
-    assert kinds(plan(one, observed(), known)) == ["EnsureImage"]
+    assert kinds(plan(one, observed(), known)) == ["InspectImage"]
     again = known.fail("app", "ErrImagePull", "no such image", SECONDS, image="localhost/other:1")
     assert again.count == 1
     assert wait_of(plan(one, observed(), known)) == 10
+
+
+def test_an_image_that_is_not_ready_is_pulled_and_asked_for_again_after_silence() -> None:
+    known = memory(images={"app": CheckedImage(0, IMAGE, ready=False)})
+    assert kinds(plan(pod(), observed(), known)) == ["PullImage"]
+    assert kinds(plan(pod(), observed(with_sandbox=False), known)) == ["PullImage", "MakeSandbox"]
+    known = memory(pulls={"app": Pull(IMAGE, retry_at=SECONDS + 2)})
+    assert wait_of(plan(pod(), observed(), known)) == 2
+    assert kinds(plan(pod(), observed(), known, later=2)) == ["InspectImage"]
+
+
+def test_a_removal_that_the_machine_refuses_is_tried_again_after_a_wait() -> None:
+    one = pod(metadata={"deletionTimestamp": "2030-01-01T00:00:30Z"})
+    known = memory(removal_failure=Failure("FailedKillPod", "no", 1, SECONDS + 2))
+    assert wait_of(plan(one, observed(), known)) == 2
+    assert kinds(plan(one, observed(), known, later=2)) == ["RemoveSandbox"]
+    known.volumes_version = ""
+    assert wait_of(plan(one, observed(with_sandbox=False), known)) == 2
+
+
+def test_a_hook_that_the_runtime_did_not_answer_for_is_called_again_after_a_wait() -> None:
+    known = memory(hook_retries={("app-0", "postStart"): SECONDS + 2})
+    assert wait_of(plan(hooked(), observed(ran()), known)) == 2
+    assert kinds(plan(hooked(), observed(ran()), known, later=2)) == ["RunHook"]
+    one = deleted(hooked(), 5)
+    known = memory(kill_at=SECONDS + 5, hook_retries={("app-0", "preStop"): SECONDS + 2})
+    assert wait_of(plan(one, observed(ran()), known)) == 2
+    assert kinds(plan(one, observed(ran()), known, later=2)) == ["RunHook"]
+    assert signal_of(plan(one, observed(ran()), known, later=5)) == "TERM"
 
 
 def test_failures_wait_from_ten_seconds_to_five_minutes() -> None:
@@ -200,17 +234,17 @@ def deleted(one: Pod, grace_seconds: int, stamp: str = "2030-01-01T00:01:00Z") -
     return one
 
 
-def signal_of(steps: list[planner.Step]) -> str:
+def signal_of(planned: list[steps.Step]) -> str:
     """The signal that the one step sends."""
-    [step] = steps
-    assert isinstance(step, planner.SignalContainer)
+    [step] = planned
+    assert isinstance(step, steps.SignalContainer)
     return step.signal
 
 
-def wait_of(steps: list[planner.Step]) -> float:
+def wait_of(planned: list[steps.Step]) -> float:
     """How long the one step waits."""
-    [step] = steps
-    assert isinstance(step, planner.Wait)
+    [step] = planned
+    assert isinstance(step, steps.Wait)
     return step.seconds
 
 
@@ -271,8 +305,8 @@ def test_after_the_last_container_everything_of_a_deleted_pod_goes() -> None:
 
 def test_a_created_container_of_a_deleted_pod_is_removed_and_never_started() -> None:
     one = pod(metadata={"deletionTimestamp": "2030-01-01T00:00:30Z"})
-    steps = plan(one, observed(ran(state="created", started_at="")))
-    assert kinds(steps) == ["RemoveContainer"]
+    planned = plan(one, observed(ran(state="created", started_at="")))
+    assert kinds(planned) == ["RemoveContainer"]
 
 
 def test_a_pod_that_is_not_assigned_any_more_has_its_grace_period() -> None:
@@ -295,7 +329,7 @@ def test_the_active_deadline_fails_the_pod() -> None:
     assert kinds(plan(one, observed(ran()))) == [], "anybody may have written that"
     one = pod(activeDeadlineSeconds=5, status={"startTime": "2030-01-01T00:00:50Z"})
     [step] = plan(one, observed(ran()))
-    assert isinstance(step, planner.FailPod)
+    assert isinstance(step, steps.FailPod)
     assert step.failure == "DeadlineExceeded"
     assert wait_of(plan(one, observed(ran()), later=-6)) == 1
 
@@ -318,7 +352,7 @@ def test_volumes_with_limits_are_measured_now_and_then() -> None:
 def test_a_volume_beyond_its_limit_fails_the_pod_within_a_second() -> None:
     known = memory(volumes_made=True, volume_bytes={"v": (1 << 20) + 1})
     [step] = plan(pod(volumes=LIMITED), observed(ran()), known)
-    assert isinstance(step, planner.FailPod)
+    assert isinstance(step, steps.FailPod)
     assert (step.failure, step.event, step.grace_seconds) == ("Evicted", "Warning", 1)
 
 
@@ -336,7 +370,7 @@ def test_after_an_end_with_the_machine_there_is_nothing_to_wait_for() -> None:
     end = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
     crashed = ran(attempt=3, state="exited", exit_code=255, started_at=end, finished_at=end)
     assert wait_of(plan(pod(), observed(crashed))) == 40
-    assert kinds(plan(pod(), observed(replace(crashed, lost=True)))) == ["EnsureImage"]
+    assert kinds(plan(pod(), observed(replace(crashed, lost=True)))) == ["InspectImage"]
 
 
 def test_a_pod_that_ran_too_long_is_stopped_whatever_its_phase_and_starts_nothing() -> None:
@@ -350,15 +384,15 @@ def test_a_pod_that_ran_too_long_is_stopped_whatever_its_phase_and_starts_nothin
 def test_containers_of_a_lost_sandbox_are_killed_before_a_new_one_is_made() -> None:
     found = observed(ran(), with_sandbox=False)
     [step] = plan(pod(), found)
-    assert isinstance(step, planner.SignalContainer)
+    assert isinstance(step, steps.SignalContainer)
     assert step.signal == "KILL"
 
 
 def test_changed_volumes_are_made_anew_without_touching_containers() -> None:
-    steps = list(
+    planned = list(
         planner.plan(pod(), observed(ran()), memory(), Moment(NOW, SECONDS), volumes_version="2")
     )
-    assert kinds(steps) == ["MakeVolumes"]
+    assert kinds(planned) == ["MakeVolumes"]
 
 
 def test_a_failed_start_is_tried_as_a_new_attempt_after_a_wait() -> None:
@@ -367,7 +401,7 @@ def test_a_failed_start_is_tried_as_a_new_attempt_after_a_wait() -> None:
     known.start_failures["app-1"] = StartFailure("no such file", NOW)
     assert wait_of(plan(pod(), observed(created), known)) == 10
     [step] = plan(pod(), observed(created), known, later=10)
-    assert isinstance(step, planner.EnsureImage)
+    assert isinstance(step, steps.InspectImage)
     assert step.attempt == 2
 
 
@@ -392,7 +426,7 @@ def hooked(policy: str = "Always", **fields: Any) -> Pod:
 def test_a_container_that_has_been_started_has_its_hook_called_once() -> None:
     known = memory()
     [step] = plan(hooked(), observed(ran()), known)
-    assert isinstance(step, planner.RunHook)
+    assert isinstance(step, steps.RunHook)
     assert step.kind == "postStart"
     known.hooks[("app-0", "postStart")] = "running"
     assert plan(hooked(), observed(ran()), known) == []
@@ -409,7 +443,7 @@ def test_a_failure_stops_the_container_by_hook_term_and_kill(why: str) -> None:
     else:
         known.probes[Key("app-0", why)] = ProbeState("failure")  # type: ignore[arg-type]
     [hook] = plan(hooked(), found, known)
-    assert isinstance(hook, planner.RunHook)
+    assert isinstance(hook, steps.RunHook)
     assert (hook.kind, hook.restart) == ("preStop", True)
     assert hook.message == (
         why
@@ -430,8 +464,8 @@ def test_a_failure_stops_the_container_by_hook_term_and_kill(why: str) -> None:
 )
 def test_an_end_for_a_probe_is_a_failure_whatever_its_exit_code(policy: str, again: bool) -> None:
     known = memory(stops={"app-0": Stop(since=SECONDS, restart=True)})
-    steps = plan(hooked(policy), observed(ended(code=0)), known)
-    assert kinds(steps) == (["EnsureImage"] if again else [])
+    planned = plan(hooked(policy), observed(ended(code=0)), known)
+    assert kinds(planned) == (["InspectImage"] if again else [])
 
 
 def test_without_grace_a_hook_has_a_second() -> None:
@@ -453,7 +487,7 @@ def test_a_probe_may_have_a_grace_period_of_its_own() -> None:
 def test_volumes_that_were_made_once_keep_no_container_down() -> None:
     known = memory(volumes_made=True)
     known.fail("", "FailedMount", "no such ConfigMap", SECONDS)
-    assert kinds(plan(pod(), observed(ended()), known)) == ["Wait", "EnsureImage"]
+    assert kinds(plan(pod(), observed(ended()), known)) == ["Wait", "InspectImage"]
     assert kinds(plan(pod(), observed(ended(), with_sandbox=False), known)) == ["Wait"]
     known.volumes_made = False
     assert kinds(plan(pod(), observed(ended()), known)) == ["Wait"]
@@ -464,7 +498,7 @@ def test_a_volume_that_fails_keeps_no_sick_container_alive() -> None:
     known.fail("", "FailedMount", "no such ConfigMap", SECONDS)
     known.probes[Key("app-0", "liveness")] = ProbeState("failure")
     [step] = plan(pod(), observed(ran()), known)
-    assert isinstance(step, planner.SignalContainer)
+    assert isinstance(step, steps.SignalContainer)
     assert step.signal == "TERM"
     known.signalled["app-0"], known.stops["app-0"] = "TERM", Stop(since=SECONDS, term_at=SECONDS)
     assert kinds(plan(pod(), observed(ran()), known)) == ["Wait", "Wait"]

@@ -1,0 +1,396 @@
+"""Folds outcomes into what is observed and remembered of a pod: nothing else changes either.
+
+A step's outcome may be a failure; how long to wait after it and how often it has happened is
+decided here, and what people are told of it. No clock and no IO: the same outcomes at the same
+moments always come to the same memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple, assert_never
+
+from common.api import times
+from common.api.types.core_v1 import Pod
+from node.kubelet.pod import eviction, hooks, imagepulls, outcomes, planner, probing, steps
+from node.kubelet.pod.events import PodEvent, normal, warning
+from node.kubelet.pod.memory import (
+    MESSAGE_MAX,
+    REMOVAL_BACKOFF,
+    RUNTIME_RETRY_SECONDS,
+    STABLE_SECONDS,
+    UNKNOWN_VERSION,
+    Failure,
+    Moment,
+    Observed,
+    PodMemory,
+    Pull,
+    StartFailure,
+    Stop,
+)
+from node.kubelet.pod.outcomes import Outcome
+from node.runtime.base import ContainerStatus
+
+LOST_EXIT_CODE = 137
+LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
+RETRIED_WHEN_CHANGED = ("FailedMount", "CreateContainerConfigError")
+"""Failures that a change of what the pod references may mend."""
+
+
+class _At(NamedTuple):
+    """What an outcome is folded into, and when."""
+
+    pod: Pod
+    observed: Observed
+    memory: PodMemory
+    now: Moment
+
+
+def fold(
+    outcome: Outcome, pod: Pod, observed: Observed, memory: PodMemory, now: Moment
+) -> list[PodEvent]:
+    """Change `observed` and `memory` by what has come of a step; answers what people are told."""
+    at = _At(pod, observed, memory, now)
+    match outcome:
+        case outcomes.Begun():
+            return _begun(outcome.step, at)
+        case (
+            outcomes.ImageInspected()
+            | outcomes.ImageNameInvalid()
+            | outcomes.ImagePulled()
+            | outcomes.ImagePullFailed()
+            | outcomes.ImageUnknown()
+            | outcomes.ImageMissing()
+        ):
+            return _image(outcome, at)
+        case (
+            outcomes.ContainerCreated()
+            | outcomes.ContainerNotCreated()
+            | outcomes.ContainerStarted()
+            | outcomes.ContainerNotStarted()
+            | outcomes.ContainerSignalled()
+            | outcomes.ContainerRemoved()
+            | outcomes.HookEnded()
+        ):
+            return _container(outcome, at)
+        case (
+            outcomes.ContainerSeen()
+            | outcomes.ContainerLost()
+            | outcomes.MessageRead()
+            | outcomes.ProbeAnswered()
+            | outcomes.Relisted()
+        ):
+            return _observation(outcome, at)
+        case (
+            outcomes.AddressTaken()
+            | outcomes.VolumesMade()
+            | outcomes.VolumesFailed()
+            | outcomes.VolumesMeasured()
+            | outcomes.SandboxMade()
+            | outcomes.SandboxFailed()
+        ):
+            return _surroundings(outcome, at)
+        case outcomes.SandboxRemoved() | outcomes.FilesRemoved() | outcomes.RemovalFailed():
+            return _removal(outcome, at)
+        case (
+            outcomes.RoundBegun()
+            | outcomes.WorkCancelled()
+            | outcomes.PodAssigned()
+            | outcomes.PodUnassigned()
+            | outcomes.MachineHalting()
+        ):
+            return _news(outcome, at)
+        case _:
+            assert_never(outcome)
+
+
+def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
+    """What holds from when a step is taken, whether it succeeds or is never heard of again."""
+    memory = at.memory
+    match step:
+        case steps.InspectImage():
+            memory.pulls[step.container.name] = Pull(step.container.image)
+        case steps.PullImage():
+            image = step.container.image
+            memory.pulls[step.container.name] = Pull(image)
+            return [normal(step.container.name, "Pulling", f'Pulling image "{image}"')]
+        case steps.CreateContainer():
+            _keep_stable_run(step.container.name, at)
+        case steps.SignalContainer():
+            return _stop_begun(step, at)
+        case steps.RunHook():
+            key = (step.status.id, step.kind)
+            memory.hooks[key] = "running"
+            memory.hook_retries.pop(key, None)
+            return _stop_begun(step, at) if step.kind == "preStop" else []
+        case steps.MeasureVolumes():
+            memory.measuring = True
+        case steps.FailPod():
+            memory.failed = (step.failure, step.message)
+            if step.grace_seconds is not None:
+                memory.kill_at = at.now.monotonic + step.grace_seconds
+            return [PodEvent("", step.event, step.failure, step.message)]
+    return []
+
+
+def _keep_stable_run(name: str, at: _At) -> None:
+    """A run of ten minutes ends the back-off: it counts from the attempt that ran so long."""
+    latest = at.observed.latest(name)
+    if latest is not None and planner.run_seconds(latest) >= STABLE_SECONDS:
+        at.memory.stable_from[name] = latest.attempt
+
+
+def _stop_begun(step: steps.SignalContainer | steps.RunHook, at: _At) -> list[PodEvent]:
+    """The stop of a container begins with its first step; people are told once."""
+    status = step.status
+    if status.id in at.memory.stops:
+        return []
+    at.memory.stops[status.id] = Stop(since=at.now.monotonic, restart=step.restart)
+    return [normal(status.name, "Killing", step.message)] if step.message else []
+
+
+def _image(
+    outcome: outcomes.ImageInspected
+    | outcomes.ImageNameInvalid
+    | outcomes.ImagePulled
+    | outcomes.ImagePullFailed
+    | outcomes.ImageUnknown
+    | outcomes.ImageMissing,
+    at: _At,
+) -> list[PodEvent]:
+    memory, name = at.memory, outcome.container.name
+    memory.pulls.pop(name, None)
+    match outcome:
+        case outcomes.ImageInspected():
+            return imagepulls.inspected(outcome, memory, at.now)
+        case outcomes.ImageNameInvalid():
+            return imagepulls.name_invalid(outcome, memory, at.now)
+        case outcomes.ImagePulled():
+            return imagepulls.pulled(outcome, memory)
+        case outcomes.ImagePullFailed():
+            return imagepulls.pull_failed(outcome, memory, at.now)
+        case outcomes.ImageUnknown():
+            retry_at = at.now.monotonic + RUNTIME_RETRY_SECONDS
+            memory.pulls[name] = Pull(outcome.container.image, retry_at)
+            memory.images.pop(name, None)
+        case outcomes.ImageMissing():
+            memory.images.pop(name, None)
+        case _:
+            assert_never(outcome)
+    return []
+
+
+def _container(
+    outcome: outcomes.ContainerCreated
+    | outcomes.ContainerNotCreated
+    | outcomes.ContainerStarted
+    | outcomes.ContainerNotStarted
+    | outcomes.ContainerSignalled
+    | outcomes.ContainerRemoved
+    | outcomes.HookEnded,
+    at: _At,
+) -> list[PodEvent]:
+    memory, now = at.memory, at.now
+    match outcome:
+        case outcomes.ContainerCreated():
+            memory.failures.pop(outcome.name, None)
+            return [normal(outcome.name, "Created", "Container created")]
+        case outcomes.ContainerNotCreated():
+            one = outcome.container
+            memory.fail(one.name, outcome.reason, outcome.message, now.monotonic, image=one.image)
+            return [warning(one.name, "Failed", f"Error: {outcome.message}")]
+        case outcomes.ContainerStarted():
+            memory.failures.pop(outcome.name, None)
+            return [normal(outcome.name, "Started", "Container started")]
+        case outcomes.ContainerNotStarted():
+            failure = StartFailure(outcome.message, now.wall)
+            memory.start_failures[outcome.container_id] = failure
+            return [warning(outcome.name, "Failed", f"Error: {outcome.message}")]
+        case outcomes.ContainerSignalled():
+            memory.signalled[outcome.container_id] = outcome.signal
+            stop = memory.stops.get(outcome.container_id)
+            if stop is not None and stop.term_at is None:
+                stop.term_at = now.monotonic
+        case outcomes.ContainerRemoved():
+            at.observed.drop(outcome.container_id)
+            memory.forget(outcome.container_id)
+        case outcomes.HookEnded():
+            return _hook_ended(outcome, at)
+        case _:
+            assert_never(outcome)
+    return []
+
+
+def _hook_ended(outcome: outcomes.HookEnded, at: _At) -> list[PodEvent]:
+    """A hook is called at least once: again where the runtime did not answer."""
+    key = (outcome.container_id, outcome.kind)
+    if outcome.result == "unknown":
+        at.memory.hooks.pop(key, None)
+        at.memory.hook_retries[key] = at.now.monotonic + RUNTIME_RETRY_SECONDS
+        return []
+    at.memory.hooks[key] = outcome.result
+    if outcome.result == "done":
+        return []
+    title = "PostStartHook" if outcome.kind == "postStart" else "PreStopHook"
+    return [warning(outcome.name, f"Failed{title}", f"{title} failed")]
+
+
+def _observation(
+    outcome: outcomes.ContainerSeen
+    | outcomes.ContainerLost
+    | outcomes.MessageRead
+    | outcomes.ProbeAnswered
+    | outcomes.Relisted,
+    at: _At,
+) -> list[PodEvent]:
+    observed, memory = at.observed, at.memory
+    match outcome:
+        case outcomes.ContainerSeen():
+            if outcome.status is None:
+                observed.drop(outcome.container_id)
+            else:
+                _see(outcome.status, at)
+        case outcomes.ContainerLost():
+            memory.lost[outcome.container_id] = times.to_time(at.now.wall)
+            memory.messages[outcome.container_id] = LOST_MESSAGE
+            if status := observed.of(outcome.container_id):
+                _see(status, at)
+        case outcomes.MessageRead():
+            memory.messages[outcome.container_id] = outcome.message
+        case outcomes.ProbeAnswered():
+            state = memory.probes.get(outcome.key)
+            if state is not None:
+                after = probing.take(state, outcome.probe, success=outcome.success)
+                memory.probes[outcome.key] = after
+        case outcomes.Relisted():
+            observed.sandbox = outcome.sandbox
+            observed.containers.clear()
+            for status in outcome.containers:
+                _see(status, at)
+            if outcome.sandbox is not None and outcome.sandbox.address:
+                memory.address = outcome.sandbox.address
+        case _:
+            assert_never(outcome)
+    return []
+
+
+def _see(status: ContainerStatus, at: _At) -> None:
+    """Take in a container; the runtime takes one that was lost for a running one."""
+    lost_at = at.memory.lost.get(status.id)
+    if lost_at is not None and status.state == "running":
+        status = replace(
+            status, state="exited", pid=0, exit_code=LOST_EXIT_CODE, finished_at=lost_at
+        )
+    if status.lost:
+        status = replace(status, finished_at=_found_at(status, at))
+    at.observed.put(status)
+
+
+def _found_at(status: ContainerStatus, at: _At) -> str:
+    """When it was first seen that a container had ended with the machine.
+
+    Never before its start: the machine's clock may have been set back since.
+    """
+    now = at.now.wall
+    if status.started_at:
+        now = max(now, times.parse(status.started_at))
+    return at.memory.found_at.setdefault(status.id, times.to_time(now))
+
+
+def _surroundings(
+    outcome: outcomes.AddressTaken
+    | outcomes.VolumesMade
+    | outcomes.VolumesFailed
+    | outcomes.VolumesMeasured
+    | outcomes.SandboxMade
+    | outcomes.SandboxFailed,
+    at: _At,
+) -> list[PodEvent]:
+    memory, now = at.memory, at.now
+    match outcome:
+        case outcomes.AddressTaken():
+            memory.address = outcome.address
+        case outcomes.VolumesMade():
+            memory.failures.pop("", None)
+            memory.volumes_version, memory.volumes_made = outcome.version, True
+        case outcomes.VolumesFailed():
+            return _preparation_failed("FailedMount", outcome.message, at)
+        case outcomes.VolumesMeasured():
+            memory.volume_bytes.update(outcome.bytes_used)
+            memory.measuring = False
+            memory.measure_at = now.monotonic + eviction.rest_seconds(outcome.took_seconds)
+        case outcomes.SandboxMade():
+            memory.failures.pop("", None)
+            memory.address = outcome.sandbox.address
+            memory.former = {status.id for status in at.observed.all()}
+            at.observed.sandbox = outcome.sandbox
+        case outcomes.SandboxFailed():
+            text = f"Failed to create pod sandbox: {outcome.message}"
+            return _preparation_failed("FailedCreatePodSandBox", text, at)
+        case _:
+            assert_never(outcome)
+    return []
+
+
+def _preparation_failed(reason: str, message: str, at: _At) -> list[PodEvent]:
+    at.memory.fail("", reason, message, at.now.monotonic)
+    return [warning("", reason, message)]
+
+
+def _removal(
+    outcome: outcomes.SandboxRemoved | outcomes.FilesRemoved | outcomes.RemovalFailed, at: _At
+) -> list[PodEvent]:
+    memory = at.memory
+    if isinstance(outcome, outcomes.RemovalFailed):
+        former, text = memory.removal_failure, f"error killing pod: {outcome.message}"
+        count = 1 if former is None else former.count + 1
+        retry_at = at.now.monotonic + REMOVAL_BACKOFF.delay_seconds(count)
+        memory.removal_failure = Failure("FailedKillPod", text[:MESSAGE_MAX], count, retry_at)
+        return [warning("", "FailedKillPod", text)]
+    memory.removal_failure = None
+    if isinstance(outcome, outcomes.FilesRemoved):
+        memory.files_removed = not outcome.files_left
+        return []
+    at.observed.sandbox = None
+    if outcome.volumes_left:
+        memory.volumes_version = memory.volumes_version or UNKNOWN_VERSION
+    else:  # the address is free for another pod from now on
+        memory.volumes_version = memory.address = ""
+        memory.volumes_made = False
+    return []
+
+
+def _news(
+    outcome: outcomes.RoundBegun
+    | outcomes.WorkCancelled
+    | outcomes.PodAssigned
+    | outcomes.PodUnassigned
+    | outcomes.MachineHalting,
+    at: _At,
+) -> list[PodEvent]:
+    pod, memory, monotonic = at.pod, at.memory, at.now.monotonic
+    match outcome:
+        case outcomes.RoundBegun():
+            if planner.is_ending(pod, memory):
+                memory.kill_at = planner.kill_at(pod, memory, monotonic)
+            hooks.adopt(pod, at.observed, memory)
+            probing.adopt(pod, at.observed, memory)
+        case outcomes.WorkCancelled():
+            memory.pulls.clear()
+            memory.measuring = False
+        case outcomes.PodAssigned():
+            memory.removal_failure = None
+            for name, failure in list(memory.failures.items()):
+                if failure.reason in RETRIED_WHEN_CHANGED:
+                    del memory.failures[name]
+        case outcomes.PodUnassigned():
+            memory.removal_failure = None
+            memory.removed = True
+        case outcomes.MachineHalting():
+            memory.removal_failure = None
+            memory.halting = True
+            end = planner.kill_at(pod, memory, monotonic)
+            memory.kill_at = min(end, monotonic + outcome.seconds)
+        case _:
+            assert_never(outcome)
+    return []

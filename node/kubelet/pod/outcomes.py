@@ -1,0 +1,303 @@
+"""What has come of a step, and what else a pod's worker learns, as values. Pure.
+
+The executor answers them and changes nothing itself; `fold` turns them into what is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from common.api.types.core_v1 import Container, Probe
+from node.kubelet.pod.hooks import HookKind
+from node.kubelet.pod.memory import Key
+from node.kubelet.pod.steps import Step
+from node.runtime.base import ContainerStatus, ImageStatus, SandboxStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step is about to be taken."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class AddressTaken:
+    """The pod has an address of its own."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesMade:
+    """Every volume is there, with the content of this version."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesFailed:
+    """Some volume could not be made."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesMeasured:
+    """Volumes with limits have been counted, and how long that took."""
+
+    bytes_used: Mapping[str, int]
+    """By the name of the volume; without those that could not be counted."""
+    took_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxMade:
+    """The namespaces are there."""
+
+    sandbox: SandboxStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFailed:
+    """There is no address for the sandbox, or it could not be made."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInspected:
+    """The image as it is on this machine; None where it is not."""
+
+    container: Container
+    attempt: int
+    image: ImageStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNameInvalid:
+    """The text is not a reference to an image."""
+
+    container: Container
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePulled:
+    """The image has been fetched, in so many seconds with the wait for others."""
+
+    container: Container
+    attempt: int
+    image: ImageStatus
+    took_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePullFailed:
+    """No registry gave the image."""
+
+    container: Container
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUnknown:
+    """The runtime did not answer for an image: it may be there or not."""
+
+    container: Container
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerCreated:
+    """An attempt of a container has been made."""
+
+    name: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerNotCreated:
+    """It could not be made: from its configuration, or by the runtime."""
+
+    container: Container
+    reason: Literal["CreateContainerConfigError", "CreateContainerError"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMissing:
+    """A container could not be made, for somebody has removed its image meanwhile."""
+
+    container: Container
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStarted:
+    """The process of a container has been started."""
+
+    name: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerNotStarted:
+    """The process could not be started, which ends the attempt."""
+
+    name: str
+    container_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSignalled:
+    """A container has been sent a signal."""
+
+    container_id: str
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSeen:
+    """A container as the runtime has it now; None where it is gone."""
+
+    container_id: str
+    status: ContainerStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLost:
+    """The process has ended and the runtime will never know it: its monitor is dead, too."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRead:
+    """What a container that has ended left as its termination message."""
+
+    container_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookEnded:
+    """A hook has ended; "unknown" where the runtime did not answer."""
+
+    container_id: str
+    name: str
+    kind: HookKind
+    result: Literal["done", "failed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswered:
+    """A probe has had an answer."""
+
+    key: Key
+    probe: Probe
+    success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRemoved:
+    """A container is gone, with its log and its termination message."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRemoved:
+    """The namespaces are gone, and the volumes or a part of them."""
+
+    volumes_left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRemoved:
+    """Logs and termination messages are gone, or a part of them."""
+
+    files_left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalFailed:
+    """The machine refuses to remove something of the pod."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relisted:
+    """Everything that is there of the pod."""
+
+    containers: Sequence[ContainerStatus]
+    sandbox: SandboxStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundBegun:
+    """The pod is looked at, before steps are planned."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCancelled:
+    """Images are not waited for any more, and volumes not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodAssigned:
+    """The pod, or something that it references, has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodUnassigned:
+    """The pod's object is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineHalting:
+    """The machine goes down, and pods have so many seconds."""
+
+    seconds: float
+
+
+Outcome = (
+    Begun
+    | AddressTaken
+    | VolumesMade
+    | VolumesFailed
+    | VolumesMeasured
+    | SandboxMade
+    | SandboxFailed
+    | ImageInspected
+    | ImageNameInvalid
+    | ImagePulled
+    | ImagePullFailed
+    | ImageUnknown
+    | ImageMissing
+    | ContainerCreated
+    | ContainerNotCreated
+    | ContainerStarted
+    | ContainerNotStarted
+    | ContainerSignalled
+    | ContainerSeen
+    | ContainerLost
+    | MessageRead
+    | HookEnded
+    | ProbeAnswered
+    | ContainerRemoved
+    | SandboxRemoved
+    | FilesRemoved
+    | RemovalFailed
+    | Relisted
+    | RoundBegun
+    | WorkCancelled
+    | PodAssigned
+    | PodUnassigned
+    | MachineHalting
+)
+
+CONTAINER_CHANGES = (ContainerCreated, ContainerStarted, ContainerSignalled)
+"""After these the runtime has something new to say of the container."""
