@@ -59,7 +59,7 @@ class PodWorker:
         self._gone = gone
         self.assignment = assignment
         self.memory = PodMemory(
-            started_at=tools.clock.now(),
+            started_at=self._now(),
             volumes_version=UNKNOWN_VERSION,
             found_at=reported_lost(self.pod.status),
         )
@@ -212,7 +212,9 @@ class PodWorker:
             now = self._now()
             # What has been observed may end the pod: nothing is planned for the phase before.
             pod.status.phase = self._send_status(pod, now.wall, unsupported).phase
-            plan = planner.plan(pod, self.observed, self.memory, now, volumes_version=version)
+            plan = planner.plan(
+                pod, self.observed, self.memory, now.monotonic, volumes_version=version
+            )
             if blocked and not self.observed.containers and not planner.is_ending(pod, self.memory):
                 plan = []
                 self._tell_unsupported(pod, unsupported)

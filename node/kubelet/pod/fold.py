@@ -15,6 +15,7 @@ from common.api.types.core_v1 import Pod
 from node.kubelet.pod import eviction, hooks, imagepulls, outcomes, planner, probing, steps
 from node.kubelet.pod.events import PodEvent, normal, warning
 from node.kubelet.pod.memory import (
+    BACKOFF,
     MESSAGE_MAX,
     REMOVAL_BACKOFF,
     RUNTIME_RETRY_SECONDS,
@@ -136,7 +137,7 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
 def _keep_stable_run(name: str, at: _At) -> None:
     """A run of ten minutes ends the back-off: it counts from the attempt that ran so long."""
     latest = at.observed.latest(name)
-    if latest is not None and planner.run_seconds(latest) >= STABLE_SECONDS:
+    if latest is not None and at.memory.run_seconds(latest.id) >= STABLE_SECONDS:
         at.memory.stable_from[name] = latest.attempt
 
 
@@ -205,6 +206,7 @@ def _container(
         case outcomes.ContainerNotStarted():
             failure = StartFailure(outcome.message, now.wall)
             memory.start_failures[outcome.container_id] = failure
+            memory.ended[outcome.container_id] = now.monotonic
             return [warning(outcome.name, "Failed", f"Error: {outcome.message}")]
         case outcomes.ContainerSignalled():
             memory.signalled[outcome.container_id] = outcome.signal
@@ -283,7 +285,31 @@ def _see(status: ContainerStatus, at: _At) -> None:
         )
     if status.lost:
         status = replace(status, finished_at=_found_at(status, at))
+    _keep_times(status, at)
     at.observed.put(status)
+
+
+def _keep_times(status: ContainerStatus, at: _At) -> None:
+    """Note on the monotonic clock when an attempt began and ended.
+
+    The runtime's stamps are of the wall clock. Each is compared with it once, when it is first
+    seen, which is mostly the moment itself: back-off and stable run do not change when the clock
+    is set later. Only after a restart of the kubelet may a stamp be old.
+    """
+    memory, now = at.memory, at.now
+    if status.state == "running":
+        age = max(0.0, times.age_seconds(status.started_at, now.wall))
+        memory.began.setdefault(status.id, now.monotonic - age)
+        memory.ended.pop(status.id, None)
+    elif status.state in ("exited", "unknown") and status.id not in memory.ended:
+        age = times.age_seconds(status.finished_at, now.wall)
+        if age < 0:  # the clock has been set back since: nobody knows, and nothing is waited for
+            age = BACKOFF.cap_seconds
+        end = now.monotonic - age
+        if status.started_at and status.finished_at:
+            ran = times.parse(status.finished_at) - times.parse(status.started_at)
+            memory.began.setdefault(status.id, end - ran.total_seconds())
+        memory.ended[status.id] = max(end, memory.began.get(status.id, end))
 
 
 def _found_at(status: ContainerStatus, at: _At) -> str:

@@ -144,7 +144,8 @@ class Observed:
 class PodMemory:
     """What is remembered of one pod."""
 
-    started_at: datetime
+    started_at: Moment
+    """When this kubelet first heard of the pod."""
     address: str = ""
     volumes_version: str = ""
     volumes_made: bool = False
@@ -164,6 +165,10 @@ class PodMemory:
     """Of the last removal of the sandbox, the volumes or the files."""
     start_failures: dict[str, StartFailure] = field(default_factory=dict)
     """By container id."""
+    began: dict[str, float] = field(default_factory=dict)
+    """Container id -> when its process was started, on the monotonic clock."""
+    ended: dict[str, float] = field(default_factory=dict)
+    """Container id -> when it ended, or failed to start, on the monotonic clock."""
     former: set[str] = field(default_factory=set)
     """Ids of containers that were there before the sandbox was made: those of an older one."""
     lost: dict[str, str] = field(default_factory=dict)
@@ -199,6 +204,8 @@ class PodMemory:
         """A container is gone, and with it what is known by its id."""
         known: tuple[dict[str, Any], ...] = (
             self.start_failures,
+            self.began,
+            self.ended,
             self.lost,
             self.found_at,
             self.messages,
@@ -210,6 +217,12 @@ class PodMemory:
         for by_hook in (self.hooks, self.hook_retries):
             for key in [key for key in by_hook if key[0] == container_id]:
                 del by_hook[key]
+
+    def run_seconds(self, container_id: str) -> float:
+        """How long an attempt ran that has ended; 0 for one that was never started."""
+        if container_id not in self.began or container_id not in self.ended:
+            return 0.0
+        return self.ended[container_id] - self.began[container_id]
 
     def failure_of(self, container: Container) -> Failure | None:
         """What failed last of a container with its present image, or None."""

@@ -1,5 +1,6 @@
 """The planner: what to do next for a pod. Pure: no clock, no IO, nothing is changed.
 
+Time is the monotonic clock's, in seconds: nothing here follows a wall clock that is set.
 It looks at the pod, at what is there, and at what is remembered, and answers the steps that can
 be taken now. Taking a step twice does no harm: a planner that crashed in between plans again.
 """
@@ -7,7 +8,6 @@ be taken now. Taking a step twice does no harm: a planner that crashed in betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from common.api import times
@@ -15,7 +15,6 @@ from common.api.types.core_v1 import Container, Pod
 from node.kubelet.pod import eviction, hooks, probing
 from node.kubelet.pod.memory import (
     STABLE_SECONDS,
-    Moment,
     Observed,
     PodMemory,
     restart_delay_seconds,
@@ -48,19 +47,19 @@ _HOOK_RETRY = "the runtime did not answer for a hook"
 
 
 def plan(
-    pod: Pod, observed: Observed, memory: PodMemory, now: Moment, *, volumes_version: str = ""
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float, *, volumes_version: str = ""
 ) -> Sequence[Step]:
     """The steps that can be taken now, in order; empty when all is as it should be."""
     if pod.metadata.deletionTimestamp or memory.removed:
-        return _plan_end(pod, observed, memory, now.monotonic)
+        return _plan_end(pod, observed, memory, monotonic)
     if is_ending(pod, memory):
         why = "the pod has ended"
-        steps = _stop(pod, observed, memory, now.monotonic, why)
-        return steps or _plan_tear_down(observed, memory, now.monotonic, why)
+        steps = _stop(pod, observed, memory, monotonic, why)
+        return steps or _plan_tear_down(observed, memory, monotonic, why)
     if memory.halting:
-        return _stop(pod, observed, memory, now.monotonic, "the machine goes down")
+        return _stop(pod, observed, memory, monotonic, "the machine goes down")
     deadline = _deadline(pod, memory)
-    if deadline is not None and now.wall >= deadline:
+    if deadline is not None and monotonic >= deadline:
         return [
             FailPod(
                 reason="activeDeadlineSeconds has passed",
@@ -78,10 +77,10 @@ def plan(
                 grace_seconds=eviction.GRACE_SECONDS,
             )
         ]
-    steps = _plan_run(pod, observed, memory, now, volumes_version)
-    steps = [*steps, *_plan_measuring(pod, memory, now.monotonic)]
+    steps = _plan_run(pod, observed, memory, monotonic, volumes_version)
+    steps = [*steps, *_plan_measuring(pod, memory, monotonic)]
     if deadline is not None:
-        left = (deadline - now.wall).total_seconds()
+        left = deadline - monotonic
         steps = [*steps, Wait(reason="activeDeadlineSeconds", seconds=left)]
     return steps
 
@@ -106,15 +105,18 @@ def kill_at(pod: Pod, memory: PodMemory, monotonic: float) -> float:
     return found if memory.kill_at is None else min(memory.kill_at, found)
 
 
-def _deadline(pod: Pod, memory: PodMemory) -> datetime | None:
-    seconds = pod.spec.activeDeadlineSeconds
+def _deadline(pod: Pod, memory: PodMemory) -> float | None:
+    """When activeDeadlineSeconds have passed, on the monotonic clock.
+
+    startTime is compared once with the wall clock, as it was when this kubelet first heard of the
+    pod: a later setting of the clock changes nothing. One in the future counts as that moment,
+    for anybody may write a status.
+    """
+    seconds, seen = pod.spec.activeDeadlineSeconds, memory.started_at
     if seconds is None:
         return None
-    start = times.parse(pod.status.startTime) if pod.status.startTime else memory.started_at
-    try:
-        return start + timedelta(seconds=seconds)
-    except OverflowError:  # anybody may write a status: a start in the year 9999, say
-        return None
+    start = times.parse(pod.status.startTime) if pod.status.startTime else seen.wall
+    return seen.monotonic - max(0.0, (seen.wall - start).total_seconds()) + seconds
 
 
 def _plan_measuring(pod: Pod, memory: PodMemory, monotonic: float) -> list[Step]:
@@ -257,7 +259,7 @@ def _is_changed(container: Container, status: ContainerStatus) -> bool:
 
 
 def _plan_run(
-    pod: Pod, observed: Observed, memory: PodMemory, now: Moment, volumes_version: str
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float, volumes_version: str
 ) -> list[Step]:
     """Volumes, sandbox, then the containers.
 
@@ -267,12 +269,12 @@ def _plan_run(
         step
         for container in pod.spec.containers
         if (status := probing.running(container, observed)) is not None
-        for step in _plan_running(pod, container, status, memory, now.monotonic)
+        for step in _plan_running(pod, container, status, memory, monotonic)
     ]
     if any(not isinstance(step, Wait) for step in running):
         return running
-    preparations = _plan_preparations(pod, observed, memory, now.monotonic, volumes_version)
-    containers = _plan_containers(pod, observed, memory, now)
+    preparations = _plan_preparations(pod, observed, memory, monotonic, volumes_version)
+    containers = _plan_containers(pod, observed, memory, monotonic)
     if preparations and not _is_prepared(observed, memory, preparations):
         images = [step for step in containers if isinstance(step, InspectImage | PullImage)]
         # An image is looked for beside the making of the sandbox, once it is known that it will be.
@@ -281,7 +283,9 @@ def _plan_run(
     return [*preparations, *containers]
 
 
-def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Moment) -> list[Step]:
+def _plan_containers(
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float
+) -> list[Step]:
     """Init containers one by one, then the others side by side, but for postStart hooks.
 
     A new sandbox begins with the init containers: what they have set up in it went with the old.
@@ -292,11 +296,11 @@ def _plan_containers(pod: Pod, observed: Observed, memory: PodMemory, now: Momen
             continue
         if latest is not None and _has_succeeded(latest, memory):
             continue
-        return _plan_container(pod, container, observed, memory, now)
+        return _plan_container(pod, container, observed, memory, monotonic)
     steps: list[Step] = []
     held = False
     for container in pod.spec.containers:
-        planned = _plan_container(pod, container, observed, memory, now)
+        planned = _plan_container(pod, container, observed, memory, monotonic)
         steps += [step for step in planned if not (held and isinstance(step, _BEGINNINGS))]
         held = held or _holds_up_others(container, observed, memory, planned)
     return steps
@@ -365,24 +369,24 @@ def any_started(pod: Pod, observed: Observed, memory: PodMemory) -> bool:
 
 
 def _plan_container(
-    pod: Pod, container: Container, observed: Observed, memory: PodMemory, now: Moment
+    pod: Pod, container: Container, observed: Observed, memory: PodMemory, monotonic: float
 ) -> list[Step]:
     """What one container needs now."""
     latest = observed.latest(container.name)
     if latest is None:
-        return _plan_attempt(container, _first_attempt(pod, container), memory, now.monotonic)
+        return _plan_attempt(container, _first_attempt(pod, container), memory, monotonic)
     if latest.state == "running":
-        return _plan_running(pod, container, latest, memory, now.monotonic)
+        return _plan_running(pod, container, latest, memory, monotonic)
     if latest.state == "created" and latest.id not in memory.start_failures:
         return [StartContainer(reason="made, not started", status=latest)]
     if not restarts(pod, container, latest, memory):
         return []
-    left = back_off_seconds(latest, memory, now.wall)
+    left = back_off_seconds(latest, memory, monotonic)
     if left > 0:
         return [Wait(reason="back-off", seconds=left)]
     old = observed.containers[container.name][:-1]
     removals: list[Step] = [RemoveContainer(reason="older attempt", status=s) for s in old]
-    return removals or _plan_attempt(container, latest.attempt + 1, memory, now.monotonic)
+    return removals or _plan_attempt(container, latest.attempt + 1, memory, monotonic)
 
 
 def _first_attempt(pod: Pod, container: Container) -> int:
@@ -435,37 +439,20 @@ def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: Pod
     return pod.spec.restartPolicy == "Always" or (pod.spec.restartPolicy == "OnFailure" and failed)
 
 
-def back_off_seconds(ended: ContainerStatus, memory: PodMemory, now: datetime) -> float:
-    """How long the next attempt still waits, on the clock that the runtime's stamps are from.
+def back_off_seconds(ended: ContainerStatus, memory: PodMemory, monotonic: float) -> float:
+    """How long the next attempt still waits.
 
-    An end in the future is one before that clock was set back: nothing is left to wait. Nor is
-    there after an end with the machine, which is no crash and whose stamp is a later one.
+    After an end with the machine there is nothing to wait for: it was no crash.
     """
     if ended.lost:
         return 0.0
-    since = (now - _end_of(ended, memory)).total_seconds()
-    return max(0.0, restart_wait_seconds(ended, memory) - since) if since >= 0 else 0.0
+    since = monotonic - memory.ended[ended.id]
+    return max(0.0, restart_wait_seconds(ended, memory) - since)
 
 
 def restart_wait_seconds(ended: ContainerStatus, memory: PodMemory) -> int:
     """How long the next attempt waits in all; a run of ten minutes ends the back-off."""
     stable_from = memory.stable_from.get(ended.name, 0)
-    if run_seconds(ended) >= STABLE_SECONDS:
+    if memory.run_seconds(ended.id) >= STABLE_SECONDS:
         stable_from = ended.attempt
     return restart_delay_seconds(ended.attempt, stable_from)
-
-
-def run_seconds(ended: ContainerStatus) -> float:
-    """How long an attempt has run."""
-    if not ended.started_at or not ended.finished_at:
-        return 0.0
-    start, end = times.parse(ended.started_at), times.parse(ended.finished_at)
-    return (end - start).total_seconds()
-
-
-def _end_of(ended: ContainerStatus, memory: PodMemory) -> datetime:
-    """When an attempt has ended; one that never started ended when its start failed."""
-    failure = memory.start_failures.get(ended.id)
-    if failure is not None:
-        return failure.at
-    return times.parse(ended.finished_at) if ended.finished_at else memory.started_at

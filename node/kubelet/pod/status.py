@@ -79,7 +79,7 @@ def pod_status(
         observedGeneration=pod.metadata.generation,
         phase=_phase(pod, init, main, observed, memory, initialised=initialised),
         qosClass=pod.status.qosClass,
-        startTime=pod.status.startTime or times.to_time(memory.started_at),
+        startTime=pod.status.startTime or times.to_time(memory.started_at.wall),
         hostIP=host_address,
         hostIPs=(HostIP(ip=host_address),),
         initContainerStatuses=tuple(init),

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from common.api import times
 from common.api.types.core_v1 import Container, Pod, Probe
 from node.kubelet.effects.executor import Tools
 from node.kubelet.pod import probing
@@ -70,11 +69,11 @@ class Prober:
             await clock.sleep(max(0.0, period - (clock.monotonic() - begun)))
 
     def _first_wait(self, target: Target, period: float) -> float:
-        """What is left of the initial delay: all of it when the container's start is in the future,
-        as the clock was set back. A kubelet that has just begun spreads its probes."""
+        """What is left of the initial delay. A kubelet that has just begun spreads its probes."""
         clock, wait = self._world.clock, 0.0
-        if target.status.started_at:
-            age = max(0.0, times.age_seconds(target.status.started_at, clock.now()))
+        began = self._memory.began.get(target.status.id)
+        if began is not None:
+            age = clock.monotonic() - began
             wait = max(0.0, target.probe.initialDelaySeconds - age)
             if age > clock.monotonic() - self._born + 1:
                 wait += self._world.rng.random() * period

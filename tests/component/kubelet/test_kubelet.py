@@ -130,6 +130,79 @@ async def test_a_clock_that_is_set_in_a_grace_period_changes_nothing(
     assert node.master.gone == [UID]
 
 
+SET = [pytest.param(-3600, id="forward"), pytest.param(3600, id="back")]
+"""By how many seconds the wall clock is set back."""
+
+
+@pytest.mark.parametrize("back_seconds", SET)
+async def test_a_clock_that_is_set_neither_skips_nor_stretches_a_crash_loop(
+    node: FakeNode, back_seconds: int
+) -> None:
+    await node.assign(pod(containers=[container(command=FAILS)]))
+    await node.wait(31)
+    assert max(await node.containers()) == "app/3", "at 0 s, 0 s, 10 s, 30 s; the next at 70 s"
+    node.clock.set_back(back_seconds)
+    await node.wait(38)
+    assert max(await node.containers()) == "app/3"
+    await node.wait(2)
+    assert max(await node.containers()) == "app/4"
+
+
+async def test_a_restart_of_the_kubelet_begins_no_back_off_anew(node: FakeNode) -> None:
+    await node.assign(pod(containers=[container(command=FAILS)]))
+    await node.wait(60)
+    assert max(await node.containers()) == "app/3"
+    await node.restart()
+    await node.wait(9)
+    assert max(await node.containers()) == "app/3"
+    await node.wait(2)
+    assert max(await node.containers()) == "app/4", "at 70 s, as if there had been one kubelet"
+
+
+@pytest.mark.parametrize(
+    ("ran_seconds", "back_seconds", "waits_seconds"), [(599, -3600, 10), (601, 3600, 0)]
+)
+async def test_a_clock_that_is_set_makes_no_run_longer_or_shorter(
+    node: FakeNode, ran_seconds: int, back_seconds: int, waits_seconds: int
+) -> None:
+    """A run of ten minutes ends the back-off."""
+    await node.assign(pod())
+    await node.end((await node.containers())["app/0"].id, 1)
+    node.clock.set_back(back_seconds)
+    await node.wait(ran_seconds)
+    await node.end((await node.containers())["app/1"].id, 1)
+    if waits_seconds:
+        await node.wait(waits_seconds - 1)
+        assert "app/2" not in await node.containers()
+        await node.wait(2)
+    assert "app/2" in await node.containers()
+
+
+@pytest.mark.parametrize("back_seconds", SET)
+async def test_a_clock_that_is_set_neither_skips_nor_stretches_a_deadline(
+    node: FakeNode, back_seconds: int
+) -> None:
+    await node.assign(pod(activeDeadlineSeconds=60, containers=[container(command=STOPS_ON_TERM)]))
+    await node.wait(30)
+    node.clock.set_back(back_seconds)
+    await node.wait(29)
+    assert node.master.last(UID).phase == "Running"
+    await node.wait(2)
+    assert node.master.last(UID).reason == "DeadlineExceeded"
+
+
+async def test_a_restart_of_the_kubelet_begins_no_deadline_anew(node: FakeNode) -> None:
+    one = pod(activeDeadlineSeconds=60, containers=[container(command=STOPS_ON_TERM)])
+    await node.assign(one)
+    await node.wait(50)
+    one.status = node.master.last(UID)
+    await node.restart()
+    await node.wait(9)
+    assert node.master.last(UID).phase == "Running"
+    await node.wait(2)
+    assert node.master.last(UID).reason == "DeadlineExceeded"
+
+
 async def test_a_pod_past_its_deadline_is_killed_and_failed(node: FakeNode) -> None:
     await node.assign(pod(activeDeadlineSeconds=60, terminationGracePeriodSeconds=5))
     await node.wait(59)

@@ -14,7 +14,7 @@ from node.kubelet.machine import node_status
 from node.kubelet.machine.node_status import Machine, parse_capacity
 from node.kubelet.pod import lifecycle
 from node.kubelet.pod.lifecycle import PHASES, UnknownTransition
-from node.kubelet.pod.memory import PodMemory, StartFailure, Stop
+from node.kubelet.pod.memory import Moment, PodMemory, StartFailure, Stop
 from node.network.ipam import AddressPool, NoAddress
 from node.runtime.base import ImageStatus
 
@@ -35,12 +35,13 @@ def test_an_unknown_phase_is_a_mistake() -> None:
 
 
 def test_nothing_is_remembered_of_a_container_that_is_gone() -> None:
-    known = PodMemory(started_at=NOW)
+    known = PodMemory(started_at=Moment(NOW, 0.0))
     known.start_failures["a"] = StartFailure("no such file", NOW)
     known.stops["a"], known.hooks[("a", "preStop")] = Stop(since=0.0), "running"
     known.lost["a"] = known.messages["a"] = known.signalled["a"] = "x"
+    known.began["a"] = known.ended["a"] = known.hook_retries[("a", "preStop")] = 1.0
     known.forget("a")
-    assert known == PodMemory(started_at=NOW)
+    assert known == PodMemory(started_at=Moment(NOW, 0.0))
     known.forget("a")
 
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 
 import node.kubelet
+from common.api import times
 from common.api.types.core_v1 import Probe
 from node.kubelet.pod import outcomes, steps
 from node.kubelet.pod.fold import LOST_EXIT_CODE, LOST_MESSAGE, fold
@@ -46,7 +47,7 @@ class Kept:
     def __init__(self, found: Observed | None = None, **fields: Any) -> None:
         self.pod = pod()
         self.observed = found or observed()
-        self.memory = PodMemory(started_at=NOW, **fields)
+        self.memory = PodMemory(started_at=Moment(NOW, SECONDS), **fields)
 
     def fold(self, outcome: Outcome, *, later: float = 0) -> list[str]:
         """Fold an outcome, so many seconds later; answers the events as `reason: message`."""
@@ -262,6 +263,7 @@ def test_a_start_that_fails_is_the_end_of_the_attempt() -> None:
     told = kept.fold(outcomes.ContainerNotStarted("app", "app-0", "no such file"))
     assert told == ["Warning Failed: Error: no such file"]
     assert kept.memory.start_failures == {"app-0": StartFailure("no such file", NOW)}
+    assert kept.memory.ended == {"app-0": SECONDS}
 
 
 @pytest.mark.parametrize(("minutes", "stable"), [(9, {}), (10, {"app": 7})])
@@ -269,7 +271,8 @@ def test_the_next_attempt_after_ten_minutes_counts_from_the_one_that_ran_so_long
     minutes: int, stable: dict[str, int]
 ) -> None:
     end = f"2030-01-01T00:{minutes:02}:00Z"
-    kept = Kept(observed(ran(attempt=7, state="exited", finished_at=end)))
+    kept = Kept()
+    kept.fold(outcomes.ContainerSeen("", ran(attempt=7, state="exited", finished_at=end)))
     step = steps.CreateContainer(reason="", container=ONE, attempt=8, image_user="")
     kept.fold(outcomes.Begun(step))
     assert kept.memory.stable_from == stable
@@ -350,6 +353,44 @@ def test_what_ended_with_the_machine_ended_when_it_was_first_seen_and_after_its_
     for seconds in (0, 60):
         kept.fold(outcomes.ContainerSeen("app-0", gone), later=seconds)
         assert kept.observed.latest("app") == replace(gone, finished_at=ended)
+
+
+AN_HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("state", "started", "finished", "began", "ended"),
+    [
+        ("running", "2030-01-01T00:00:40Z", "", -20, None),
+        ("running", "2030-01-01T00:02:00Z", "", 0, None),
+        ("running", "", "", 0, None),
+        ("exited", "2030-01-01T00:00:30Z", "2030-01-01T00:00:40Z", -30, -20),
+        ("exited", "2030-01-01T00:01:50Z", "2030-01-01T00:02:00Z", -310, -300),
+        ("exited", "", "2030-01-01T00:00:40Z", None, -20),
+        ("unknown", "2030-01-01T00:00:30Z", "", None, 0),
+    ],
+)
+def test_a_stamp_is_compared_with_the_clock_when_it_is_first_seen(
+    state: Any, started: str, finished: str, began: float | None, ended: float | None
+) -> None:
+    """What is in the future is from before the clock was set back."""
+    kept = Kept()
+    status = ran(state=state, started_at=started, finished_at=finished)
+    for later in (0.0, AN_HOUR):
+        kept.fold(outcomes.ContainerSeen("app-0", status), later=later)
+        assert kept.memory.began == ({} if began is None else {"app-0": SECONDS + began})
+        assert kept.memory.ended == ({} if ended is None else {"app-0": SECONDS + ended})
+
+
+def test_a_run_that_was_seen_from_its_start_is_as_long_as_it_was() -> None:
+    """Whatever the stamps say: the clock was set forward for its end, and back for another's."""
+    for end in ("2030-01-01T01:01:00Z", "2029-12-31T23:01:00Z"):
+        kept = Kept()
+        kept.fold(outcomes.ContainerSeen("app-0", ran(started_at="2030-01-01T00:01:00Z")))
+        stopped = ran(state="exited", started_at="2030-01-01T00:01:00Z", finished_at=end)
+        now = Moment(times.parse(end), SECONDS + 5)
+        fold(outcomes.ContainerSeen("app-0", stopped), kept.pod, kept.observed, kept.memory, now)
+        assert kept.memory.run_seconds("app-0") == 5
 
 
 def test_a_relist_is_the_truth() -> None:

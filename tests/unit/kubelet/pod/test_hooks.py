@@ -10,7 +10,7 @@ import pytest
 from common.api.types.core_v1 import LifecycleHandler, Pod
 from node.kubelet.effects import hook_runner
 from node.kubelet.pod import hooks
-from node.kubelet.pod.memory import PodMemory
+from node.kubelet.pod.memory import Moment, PodMemory
 from node.probes.base import HttpAnswer, HttpRequest, PlainHttp
 from node.runtime.fake import FakeRuntime
 from tests.fakes.checks import FakeChecks
@@ -40,13 +40,13 @@ def hooked(*reported: dict[str, Any]) -> Pod:
     ],
 )
 def test_a_hook_is_over_where_the_container_was_reported_as_running(one: Pod, over: bool) -> None:
-    memory = PodMemory(started_at=NOW)
+    memory = PodMemory(started_at=Moment(NOW, 0.0))
     hooks.adopt(one, observed(ran()), memory)
     assert hooks.post_start_is_over(one.spec.containers[0], ran(), memory) is over
 
 
 def test_what_is_known_of_a_hook_is_not_overruled_by_a_report() -> None:
-    memory = PodMemory(started_at=NOW, hooks={("app-0", "postStart"): "failed"})
+    memory = PodMemory(started_at=Moment(NOW, 0.0), hooks={("app-0", "postStart"): "failed"})
     one = hooked({"containerID": "podman://app-0", "state": RUNNING})
     hooks.adopt(one, observed(ran()), memory)
     assert memory.hooks == {("app-0", "postStart"): "failed"}

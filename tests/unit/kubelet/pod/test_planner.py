@@ -8,6 +8,7 @@ import pytest
 
 from common.api.types.core_v1 import Pod
 from node.kubelet.pod import planner, steps
+from node.kubelet.pod.fold import fold
 from node.kubelet.pod.memory import (
     CheckedImage,
     Failure,
@@ -21,6 +22,7 @@ from node.kubelet.pod.memory import (
     Stop,
     restart_delay_seconds,
 )
+from node.kubelet.pod.outcomes import ContainerSeen
 from tests.fakes.pods import IMAGE, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -31,15 +33,18 @@ MADE = "1"
 
 def memory(**fields: Any) -> PodMemory:
     """A pod whose volumes are made."""
-    return PodMemory(started_at=NOW, volumes_version=MADE, address="10.42.1.2", **fields)
+    began = Moment(NOW, SECONDS)
+    return PodMemory(started_at=began, volumes_version=MADE, address="10.42.1.2", **fields)
 
 
 def plan(
     one: Pod, found: Observed, known: PodMemory | None = None, *, later: float = 0
 ) -> list[steps.Step]:
     """The steps for a pod whose volumes are up to date, so many seconds later."""
-    now = Moment(NOW + timedelta(seconds=later), SECONDS + later)
-    return list(planner.plan(one, found, known or memory(), now, volumes_version=MADE))
+    now, known = Moment(NOW + timedelta(seconds=later), SECONDS + later), known or memory()
+    for status in found.all():
+        fold(ContainerSeen(status.id, status), one, found, known, now)
+    return list(planner.plan(one, found, known, now.monotonic, volumes_version=MADE))
 
 
 def kinds(planned: list[steps.Step]) -> list[str]:
@@ -60,7 +65,7 @@ def ended(attempt: int = 0, *, code: int = 1, seconds_ago: int = 0) -> Any:
 
 
 def test_address_volumes_image_beside_sandbox_then_container_then_start() -> None:
-    one, known = pod(), PodMemory(started_at=NOW)
+    one, known = pod(), PodMemory(started_at=Moment(NOW, SECONDS))
     nothing = observed(with_sandbox=False)
     assert kinds(plan(one, nothing, known)) == ["TakeAddress"]
     assert kinds(plan(pod(hostNetwork=True), nothing, known)) == ["MakeVolumes"]
@@ -325,13 +330,19 @@ def test_what_still_runs_of_a_pod_that_ended_is_stopped_and_nothing_is_started(p
 
 
 def test_the_active_deadline_fails_the_pod() -> None:
-    one = pod(activeDeadlineSeconds=5, status={"startTime": "9999-12-31T23:59:59Z"})
-    assert kinds(plan(one, observed(ran()))) == [], "anybody may have written that"
-    one = pod(activeDeadlineSeconds=5, status={"startTime": "2030-01-01T00:00:50Z"})
-    [step] = plan(one, observed(ran()))
+    one = pod(activeDeadlineSeconds=15, status={"startTime": "2030-01-01T00:00:50Z"})
+    assert wait_of(plan(one, observed(ran()))) == 5
+    assert wait_of(plan(one, observed(ran()), later=4)) == 1
+    [step] = plan(one, observed(ran()), later=5)
     assert isinstance(step, steps.FailPod)
     assert step.failure == "DeadlineExceeded"
-    assert wait_of(plan(one, observed(ran()), later=-6)) == 1
+
+
+@pytest.mark.parametrize("start", ["2030-01-01T00:02:00Z", "9999-12-31T23:59:59Z"])
+def test_a_start_in_the_future_does_not_put_off_the_deadline(start: str) -> None:
+    """The clock has been set back since; or anybody has written that."""
+    one = pod(activeDeadlineSeconds=15, status={"startTime": start})
+    assert wait_of(plan(one, observed(ran()))) == 15
 
 
 LIMITED = [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]
@@ -389,16 +400,14 @@ def test_containers_of_a_lost_sandbox_are_killed_before_a_new_one_is_made() -> N
 
 
 def test_changed_volumes_are_made_anew_without_touching_containers() -> None:
-    planned = list(
-        planner.plan(pod(), observed(ran()), memory(), Moment(NOW, SECONDS), volumes_version="2")
-    )
+    planned = list(planner.plan(pod(), observed(ran()), memory(), SECONDS, volumes_version="2"))
     assert kinds(planned) == ["MakeVolumes"]
 
 
 def test_a_failed_start_is_tried_as_a_new_attempt_after_a_wait() -> None:
-    known = memory(start_failures={"app-0": StartFailure("no such file", NOW)})
+    known = memory()
     created = ran(attempt=1, state="created", started_at="")
-    known.start_failures["app-1"] = StartFailure("no such file", NOW)
+    known.start_failures["app-1"], known.ended["app-1"] = StartFailure("no", NOW), SECONDS
     assert wait_of(plan(pod(), observed(created), known)) == 10
     [step] = plan(pod(), observed(created), known, later=10)
     assert isinstance(step, steps.InspectImage)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.api.types.core_v1 import Container, Pod, Probe
 from node.kubelet.pod import handlers, probing
-from node.kubelet.pod.memory import Key, PodMemory, ProbeKind, ProbeState, Stop
+from node.kubelet.pod.memory import Key, Moment, PodMemory, ProbeKind, ProbeState, Stop
 from tests.fakes.pods import container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ THRESHOLDS = st.integers(1, 5)
 def memory(**results: Any) -> PodMemory:
     """What the probes of container app-0 have come to."""
     probes = {Key("app-0", kind): ProbeState(result) for kind, result in results.items()}  # type: ignore[arg-type]
-    return PodMemory(started_at=NOW, probes=probes)
+    return PodMemory(started_at=Moment(NOW, 0.0), probes=probes)
 
 
 def probed(**fields: Any) -> Pod:

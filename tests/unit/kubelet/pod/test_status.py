@@ -7,7 +7,7 @@ import pytest
 
 from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
-from node.kubelet.pod.memory import Observed, PodMemory, StartFailure
+from node.kubelet.pod.memory import Moment, Observed, PodMemory, StartFailure
 from node.kubelet.pod.status import Findings, pod_status, reported_lost
 from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
@@ -16,7 +16,8 @@ NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
 
 def memory(**fields: Any) -> PodMemory:
     """A pod that has been here for a minute."""
-    return PodMemory(started_at=NOW - timedelta(minutes=1), address="10.42.1.2", **fields)
+    began = Moment(NOW - timedelta(minutes=1), 0.0)
+    return PodMemory(started_at=began, address="10.42.1.2", **fields)
 
 
 def status(
