@@ -7,12 +7,22 @@ moments always come to the same memory.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from common.api import times
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod import eviction, hooks, imagepulls, outcomes, planner, probing, steps
+from node.kubelet.pod import (
+    eviction,
+    hooks,
+    imagepulls,
+    lifecycle,
+    outcomes,
+    planner,
+    probing,
+    steps,
+)
 from node.kubelet.pod.events import PodEvent, normal, warning
 from node.kubelet.pod.memory import (
     BACKOFF,
@@ -32,6 +42,7 @@ from node.kubelet.pod.memory import (
 from node.kubelet.pod.outcomes import Outcome
 from node.runtime.base import ContainerStatus
 
+log = logging.getLogger(__name__)
 LOST_EXIT_CODE = 137
 LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
 RETRIED_WHEN_CHANGED = ("FailedMount", "CreateContainerConfigError")
@@ -251,12 +262,12 @@ def _observation(
             if outcome.status is None:
                 observed.drop(outcome.container_id)
             else:
-                _see(outcome.status, at)
+                _see(outcome.status, at, observed.of(outcome.container_id))
         case outcomes.ContainerLost():
             memory.lost[outcome.container_id] = times.to_time(at.now.wall)
             memory.messages[outcome.container_id] = LOST_MESSAGE
             if status := observed.of(outcome.container_id):
-                _see(status, at)
+                _see(status, at, status)
         case outcomes.MessageRead():
             memory.messages[outcome.container_id] = outcome.message
         case outcomes.ProbeAnswered():
@@ -265,10 +276,11 @@ def _observation(
                 after = probing.take(state, outcome.probe, success=outcome.success)
                 memory.probes[outcome.key] = after
         case outcomes.Relisted():
+            before = {status.id: status for status in observed.all()}
             observed.sandbox = outcome.sandbox
             observed.containers.clear()
             for status in outcome.containers:
-                _see(status, at)
+                _see(status, at, before.get(status.id))
             if outcome.sandbox is not None and outcome.sandbox.address:
                 memory.address = outcome.sandbox.address
         case _:
@@ -276,7 +288,7 @@ def _observation(
     return []
 
 
-def _see(status: ContainerStatus, at: _At) -> None:
+def _see(status: ContainerStatus, at: _At, before: ContainerStatus | None) -> None:
     """Take in a container; the runtime takes one that was lost for a running one."""
     lost_at = at.memory.lost.get(status.id)
     if lost_at is not None and status.state == "running":
@@ -285,6 +297,9 @@ def _see(status: ContainerStatus, at: _At) -> None:
         )
     if status.lost:
         status = replace(status, finished_at=_found_at(status, at))
+    if wrong := lifecycle.misstep(before, status):
+        extra = {"object": f"{status.pod_namespace}/{status.pod_name}", "error": wrong}
+        log.error("a container is in a state that cannot follow its last", extra=extra)
     _keep_times(status, at)
     at.observed.put(status)
 

@@ -1,4 +1,4 @@
-"""The life of a pod and of a container, as tables: which state may follow which.
+"""The life of a pod and of an attempt of a container, as tables: which state may follow which.
 
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 """
@@ -6,6 +6,8 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 from __future__ import annotations
 
 from typing import Literal
+
+from node.runtime.base import ContainerStatus, State
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ContainerPhase = Literal["waiting", "running", "terminated"]
@@ -18,16 +20,17 @@ PHASES: dict[Phase, frozenset[Phase]] = {
 }
 """A pod never goes back: its phase only moves to the right, and its end is final."""
 
-CONTAINER_STATES: dict[ContainerPhase, frozenset[ContainerPhase]] = {
-    "waiting": frozenset({"waiting", "running", "terminated"}),
-    "running": frozenset({"running", "terminated"}),
-    "terminated": frozenset({"terminated", "waiting", "running"}),
+ATTEMPT_STATES: dict[State, frozenset[State]] = {
+    "created": frozenset({"created", "running", "exited", "unknown"}),
+    "running": frozenset({"running", "exited", "unknown"}),
+    "exited": frozenset({"exited", "unknown"}),
+    "unknown": frozenset({"unknown", "running", "exited"}),
 }
-"""A container that ended waits or runs again only as a new attempt."""
+"""What a runtime may say next of one container: what has ended runs again only as a new attempt."""
 
 
-class UnknownTransition(Exception):
-    """A state follows that never can: a mistake in the planner or in what was observed."""
+class UnknownPhase(Exception):
+    """The text is no phase of a pod: a mistake of ours."""
 
 
 def known(phase: str) -> Phase | Literal[""]:
@@ -36,19 +39,25 @@ def known(phase: str) -> Phase | Literal[""]:
 
 
 def advance(old: str, new: Phase) -> Phase:
-    """The next phase of a pod; an ended pod stays as it ended. Raises UnknownTransition."""
+    """The next phase of a pod whose containers ask for `new`: it stays where that may not follow.
+
+    `old` is empty for a pod that has none yet. Raises UnknownPhase.
+    """
     if old == "":
         return new
     if old not in PHASES:
-        raise UnknownTransition(f"no such phase: {old}")
-    known: Phase = old
-    if known in ("Succeeded", "Failed"):
-        return known
-    if new == "Pending" and known == "Running":
-        return known
-    if new not in PHASES[known]:
-        raise UnknownTransition(f"{old} -> {new}")
-    return new
+        raise UnknownPhase(old)
+    return new if new in PHASES[old] else old
+
+
+def misstep(before: ContainerStatus | None, now: ContainerStatus) -> str:
+    """What is wrong with the states that one container was seen in, or nothing.
+
+    It happens when somebody starts it by hand, say: what the runtime says is true all the same.
+    """
+    if before is None or now.state in ATTEMPT_STATES[before.state]:
+        return ""
+    return f"container {now.name}, attempt {now.attempt}: {before.state} -> {now.state}"
 
 
 def end_of(states: list[ContainerPhase], exit_codes: list[int]) -> Phase:

@@ -663,6 +663,21 @@ async def test_without_an_address_a_pod_waits_and_never_gets_the_machines_networ
     assert node.master.last("u5").phase == "Running"
 
 
+async def test_a_container_that_somebody_starts_by_hand_is_logged_and_taken_as_it_is(
+    node: FakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    await node.assign(pod(restartPolicy="Never"))
+    first = (await node.containers())["app/0"]
+    await node.end(first.id, 1)
+    node.processes.gone.clear()
+    node.runtime._change(first.id, state="running", pid=first.pid, finished_at="")
+    await node.wait(11)
+    [line] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert line.__dict__["object"] == "default/web"
+    assert line.__dict__["error"] == "container app, attempt 0: exited -> running"
+    assert node.master.last(UID).phase == "Failed", "a pod that has ended stays as it ended"
+
+
 async def test_a_process_that_went_with_its_monitor_is_restarted(node: FakeNode) -> None:
     await node.assign(pod())
     lost = (await node.containers())["app/0"]

@@ -4,6 +4,7 @@ import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,10 +14,11 @@ from node.kubelet.effects import termination
 from node.kubelet.machine import node_status
 from node.kubelet.machine.node_status import Machine, parse_capacity
 from node.kubelet.pod import lifecycle
-from node.kubelet.pod.lifecycle import PHASES, UnknownTransition
+from node.kubelet.pod.lifecycle import ATTEMPT_STATES, PHASES, UnknownPhase
 from node.kubelet.pod.memory import Moment, PodMemory, StartFailure, Stop
 from node.network.ipam import AddressPool, NoAddress
-from node.runtime.base import ImageStatus
+from node.runtime.base import ImageStatus, State
+from tests.fakes.pods import ran
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -30,8 +32,20 @@ def test_a_phase_never_goes_back(old: lifecycle.Phase, new: lifecycle.Phase) -> 
 
 
 def test_an_unknown_phase_is_a_mistake() -> None:
-    with pytest.raises(UnknownTransition):
+    with pytest.raises(UnknownPhase, match="Sleeping"):
         lifecycle.advance("Sleeping", "Running")
+
+
+@pytest.mark.parametrize("old", get_args(State))
+@pytest.mark.parametrize("new", get_args(State))
+def test_a_container_that_has_ended_never_runs_again(old: State, new: State) -> None:
+    """Every pair: what cannot follow is named with its container."""
+    now = ran(attempt=3, state=new)
+    wrong = "" if new in ATTEMPT_STATES[old] else f"container app, attempt 3: {old} -> {new}"
+    assert lifecycle.misstep(ran(attempt=3, state=old), now) == wrong
+    assert lifecycle.misstep(None, now) == ""
+    missteps = {"running": ("created",), "exited": ("created", "running"), "unknown": ("created",)}
+    assert bool(wrong) == (new in missteps.get(old, ()))
 
 
 def test_nothing_is_remembered_of_a_container_that_is_gone() -> None:
