@@ -37,6 +37,13 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def check_invariants(self) -> None:
+        """A key waits once; what is asked for during work waits behind it, and no timer is lost."""
+        assert len(self._queue) == len(set(self._queue))
+        assert set(self._queue) == self._dirty - self._working
+        timers = {(due, key) for key, due in self._due.items()}
+        assert timers <= set(self._timers)
+
     def add(self, key: str) -> None:
         """Ask for work on `key`, as soon as possible."""
         if key in self._dirty:

@@ -118,6 +118,33 @@ class Columns:
         self._gap = np.zeros(FIRST_ROWS, np.float64)
         self._counts = np.zeros((16, FIRST_ROWS), np.int32)
 
+    def check_invariants(self) -> None:
+        """Every sum is that of the pods that are there, and every row a node's or a hole."""
+        rows = sorted(node.row for node in self.nodes.values())
+        assert sorted([*rows, *self._holes]) == list(range(self.size))
+        assert np.flatnonzero(self.valid).tolist() == rows
+        requested, nonzero = np.zeros_like(self._requested), np.zeros_like(self._nonzero)
+        counts = np.zeros_like(self._counts)
+        crowds: dict[PodClass, Counter[int]] = defaultdict(Counter)
+        for placed in self._placed.values():
+            shape, row = placed.pod.shape, placed.row
+            for name, amount in shape.requests:
+                if name in self.resources:
+                    requested[self.resources[name], row] += amount
+            nonzero[:, row] += shape.nonzero
+            crowds[shape][row] += 1
+            if placed.counted:
+                counts[self.classes[(shape.namespace, shape.labels, shape.owner)], row] += 1
+        assert (self._requested == requested).all()
+        assert (self._nonzero == nonzero).all()
+        assert (self._counts == counts).all()
+        assert self.crowds == crowds
+        for node in self.nodes.values():
+            for name, index in self.resources.items():
+                left = node.allocatable.get(name, 0) - requested[index, node.row]
+                assert self._free[index, node.row] == left, (node.name, name)
+        assert not self._placed.keys() & self._homeless.keys()
+
     @property
     def valid(self) -> Bools:
         """Which rows are nodes."""

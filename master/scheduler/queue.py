@@ -46,6 +46,16 @@ class SchedulingQueue:
     def __contains__(self, key: str) -> bool:
         return key in self._entries
 
+    def check_invariants(self) -> None:
+        """Every pod is in one place, and is found there by whoever looks for the next."""
+        for key, entry in self._entries.items():
+            assert entry.pod.key == key
+            waits = {"active": self._active, "backoff": self._backoff}
+            waits["unschedulable"] = self._backoff
+            assert entry.where == "trying" or (entry.order, key) in waits[entry.where], key
+        stuck = {key for key, entry in self._entries.items() if entry.where == "unschedulable"}
+        assert self._unschedulable == stuck
+
     def add(self, pod: PodInfo, now: float) -> None:
         """A pod that is new or was changed; one that changed in what matters is tried again."""
         known = self._entries.get(pod.key)

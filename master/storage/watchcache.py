@@ -124,6 +124,23 @@ class WatchCache:
             for subscription in tuple(resource.subscriptions):
                 subscription.end(CacheStopped(STOPPED))
 
+    def check_invariants(self) -> None:
+        """Keys in order are those of the entries; histories are in order, counted and bounded."""
+        keys = [key for resource in self._resources.values() for key in resource.keys]
+        assert sorted(keys) == sorted(self._entries)
+        for name, resource in self._resources.items():
+            assert resource.keys == sorted(resource.keys), name
+            revisions = [event.entry.revision for event in resource.history]
+            assert revisions == sorted(revisions), name
+            assert not revisions or resource.floor_revision < revisions[0], name
+            assert not revisions or revisions[-1] <= self._revision, name
+            assert resource.history_bytes == sum(map(_size, resource.history)), name
+        resources = self._resources.values()
+        assert self._history_events == sum(len(one.history) for one in resources)
+        assert self._history_bytes == sum(one.history_bytes for one in resources)
+        assert self._history_events <= TOTAL_HISTORY_EVENTS
+        assert self._history_bytes <= TOTAL_HISTORY_BYTES
+
     @property
     def ready(self) -> bool:
         """Whether the first list is done."""

@@ -80,6 +80,12 @@ class PodWorker:
         self._retry_at = 0.0
         self._mistakes = 0
 
+    def check_invariants(self) -> None:
+        """What is observed and remembered fits together; only processes that run are watched."""
+        self.observed.check_invariants()
+        self.memory.check_invariants(self.observed)
+        assert not self._watched.keys() & self._ended
+
     @property
     def pod(self) -> Pod:
         """The pod as it was assigned last; a new Struct each time."""

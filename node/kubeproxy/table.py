@@ -131,6 +131,13 @@ class Table:
             self._of_service[owner] = left
         return {owner}
 
+    def check_invariants(self) -> None:
+        """Every slice is found by the service that its label names, and by no other, in order."""
+        owners: dict[str, list[str]] = {}
+        for key in sorted(self._slices):
+            owners.setdefault(_owner(key, read_slice(self._slices[key])), []).append(key)
+        assert self._of_service == {owner: tuple(keys) for owner, keys in owners.items()}
+
     def ports(self, key: str) -> list[ServicePort]:
         """The ports of a service that this proxy serves; none for headless and external names."""
         data = self.services.get(key)

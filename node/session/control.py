@@ -134,6 +134,12 @@ class ControlStream:
         self._newest = 0
         self._heartbeat_seconds = 5
 
+    def check_invariants(self) -> None:
+        """What waits for the master is bounded: a report a pod, and the last events."""
+        assert all(uid == report.uid for uid, report in self._reports.items())
+        assert len(self._events) <= EVENTS_MAX
+        assert self._link is None or self._link in self._links
+
     @property
     def connected(self) -> bool:
         """Whether the master listens."""
@@ -157,7 +163,7 @@ class ControlStream:
 
     def event(self, event: node_v1_pb2.EventReport) -> None:
         """Record an event; the oldest are dropped when the master is away for long."""
-        self._events = [*self._events[-EVENTS_MAX:], event]
+        self._events = [*self._events, event][-EVENTS_MAX:]
         self._wake()
 
     def usage(self, usage: node_v1_pb2.NodeUsage) -> None:

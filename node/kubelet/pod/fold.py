@@ -225,8 +225,7 @@ def _container(
             if stop is not None and stop.term_at is None:
                 stop.term_at = now.monotonic
         case outcomes.ContainerRemoved():
-            at.observed.drop(outcome.container_id)
-            memory.forget(outcome.container_id)
+            _forget(outcome.container_id, at)
         case outcomes.HookEnded():
             return _hook_ended(outcome, at)
         case _:
@@ -236,6 +235,8 @@ def _container(
 
 def _hook_ended(outcome: outcomes.HookEnded, at: _At) -> list[PodEvent]:
     """A hook is called at least once: again where the runtime did not answer."""
+    if at.observed.of(outcome.container_id) is None:
+        return []
     key = (outcome.container_id, outcome.kind)
     if outcome.result == "unknown":
         at.memory.hooks.pop(key, None)
@@ -260,16 +261,17 @@ def _observation(
     match outcome:
         case outcomes.ContainerSeen():
             if outcome.status is None:
-                observed.drop(outcome.container_id)
+                _forget(outcome.container_id, at)
             else:
                 _see(outcome.status, at, observed.of(outcome.container_id))
         case outcomes.ContainerLost():
-            memory.lost[outcome.container_id] = times.to_time(at.now.wall)
-            memory.messages[outcome.container_id] = LOST_MESSAGE
             if status := observed.of(outcome.container_id):
+                memory.lost[status.id] = times.to_time(at.now.wall)
+                memory.messages[status.id] = LOST_MESSAGE
                 _see(status, at, status)
         case outcomes.MessageRead():
-            memory.messages[outcome.container_id] = outcome.message
+            if observed.of(outcome.container_id):  # it may have gone while it was read
+                memory.messages[outcome.container_id] = outcome.message
         case outcomes.ProbeAnswered():
             state = memory.probes.get(outcome.key)
             if state is not None:
@@ -280,12 +282,20 @@ def _observation(
             observed.sandbox = outcome.sandbox
             observed.containers.clear()
             for status in outcome.containers:
-                _see(status, at, before.get(status.id))
+                _see(status, at, before.pop(status.id, None))
+            for container_id in before:  # somebody has removed it
+                _forget(container_id, at)
             if outcome.sandbox is not None and outcome.sandbox.address:
                 memory.address = outcome.sandbox.address
         case _:
             assert_never(outcome)
     return []
+
+
+def _forget(container_id: str, at: _At) -> None:
+    """A container is gone."""
+    at.observed.drop(container_id)
+    at.memory.forget(container_id)
 
 
 def _see(status: ContainerStatus, at: _At, before: ContainerStatus | None) -> None:
@@ -323,7 +333,7 @@ def _keep_times(status: ContainerStatus, at: _At) -> None:
         end = now.monotonic - age
         if status.started_at and status.finished_at:
             ran = times.parse(status.finished_at) - times.parse(status.started_at)
-            memory.began.setdefault(status.id, end - ran.total_seconds())
+            memory.began.setdefault(status.id, end - max(0.0, ran.total_seconds()))
         memory.ended[status.id] = max(end, memory.began.get(status.id, end))
 
 

@@ -139,6 +139,16 @@ class Observed:
             if not attempts:
                 del self.containers[name]
 
+    def check_invariants(self) -> None:
+        """Attempts are in order under their own name, and each container is there once."""
+        for name, attempts in self.containers.items():
+            assert attempts, f"{name}: no attempt"
+            assert {status.name for status in attempts} == {name}
+            numbers = [status.attempt for status in attempts]
+            assert numbers == sorted(numbers), f"{name}: {numbers}"
+        ids = [status.id for status in self.all()]
+        assert len(ids) == len(set(ids)), ids
+
 
 @dataclass(slots=True)
 class PodMemory:
@@ -214,9 +224,33 @@ class PodMemory:
         )
         for by_id in known:
             by_id.pop(container_id, None)
-        for by_hook in (self.hooks, self.hook_retries):
-            for key in [key for key in by_hook if key[0] == container_id]:
-                del by_hook[key]
+        by_pair: tuple[dict[Any, Any], ...] = (self.hooks, self.hook_retries, self.probes)
+        for pairs in by_pair:
+            for key in [key for key in pairs if key[0] == container_id]:
+                del pairs[key]
+        self.former.discard(container_id)
+
+    def check_invariants(self, observed: Observed) -> None:
+        """What is known by a container's id is of one that is there, and fits its state."""
+        present = {status.id for status in observed.all()}
+        known = {
+            *(*self.start_failures, *self.began, *self.ended, *self.lost, *self.messages),
+            *(*self.signalled, *self.stops, *self.former),
+            *(key[0] for key in (*self.hooks, *self.hook_retries, *self.probes)),
+        }
+        assert known <= present, f"gone and not forgotten: {known - present}"
+        for status in observed.all():
+            running, over = status.state == "running", status.state in ("exited", "unknown")
+            assert not running or status.id in self.began, f"{status.id}: it runs since when?"
+            assert not over or status.id in self.ended, f"{status.id}: when has it ended?"
+            assert not (running and status.id in self.lost), f"{status.id} is lost and runs"
+            assert self.run_seconds(status.id) >= 0, f"{status.id} ended before it began"
+        assert not self.hooks.keys() & self.hook_retries.keys()
+        assert all(
+            stop.term_at is None or stop.term_at >= stop.since for stop in self.stops.values()
+        )
+        assert all(failure.count >= 1 for failure in self.failures.values())
+        assert self.volumes_version or not self.volumes_made
 
     def run_seconds(self, container_id: str) -> float:
         """How long an attempt ran that has ended; 0 for one that was never started."""

@@ -30,6 +30,7 @@ from node.kubelet.pod.memory import (
 )
 from node.kubelet.pod.outcomes import Outcome
 from node.runtime.base import ImageStatus
+from tests.fakes.invariants import checked
 from tests.fakes.pods import IMAGE, container, observed, pod, ran, sandbox
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -48,6 +49,8 @@ class Kept:
         self.pod = pod()
         self.observed = found or observed()
         self.memory = PodMemory(started_at=Moment(NOW, SECONDS), **fields)
+        for status in self.observed.all():
+            self.fold(outcomes.ContainerSeen(status.id, status))
 
     def fold(self, outcome: Outcome, *, later: float = 0) -> list[str]:
         """Fold an outcome, so many seconds later; answers the events as `reason: message`."""
@@ -59,6 +62,18 @@ class Kept:
         """What failed last: reason, message, how often, and for how long it is waited."""
         failed = self.memory.failures[name]
         return failed.reason, failed.message, failed.count, failed.retry_at - SECONDS
+
+    def check_invariants(self) -> None:
+        """Of what is observed and remembered."""
+        self.observed.check_invariants()
+        self.memory.check_invariants(self.observed)
+
+
+@pytest.fixture(autouse=True)
+def kept_well() -> Iterator[None]:
+    """The invariants hold after each test."""
+    with checked(Kept):
+        yield
 
 
 def test_the_kinds_of_outcome_are_all_listed() -> None:
@@ -259,7 +274,7 @@ def test_a_container_that_cannot_be_made_waits_longer_but_for_its_configuration(
 
 
 def test_a_start_that_fails_is_the_end_of_the_attempt() -> None:
-    kept = Kept()
+    kept = Kept(observed(ran(state="created", started_at="")))
     told = kept.fold(outcomes.ContainerNotStarted("app", "app-0", "no such file"))
     assert told == ["Warning Failed: Error: no such file"]
     assert kept.memory.start_failures == {"app-0": StartFailure("no such file", NOW)}
@@ -411,6 +426,20 @@ def test_a_termination_message_is_kept_until_its_container_goes() -> None:
     assert (kept.memory.messages, kept.observed.all()) == ({}, [])
 
 
+def test_what_comes_of_a_container_that_is_gone_is_not_remembered() -> None:
+    kept = Kept(observed(ran()))
+    kept.fold(outcomes.ProbeAnswered(Key("app-0", "liveness"), Probe(), success=True))
+    kept.fold(outcomes.Relisted([], None))
+    for outcome in (
+        outcomes.HookEnded("app-0", "app", "postStart", "failed"),
+        outcomes.HookEnded("app-0", "app", "postStart", "unknown"),
+        outcomes.ContainerLost("app-0"),
+        outcomes.MessageRead("app-0", "out of coffee"),
+    ):
+        assert kept.fold(outcome) == []
+    assert kept.memory == PodMemory(started_at=Moment(NOW, SECONDS))
+
+
 def test_a_probe_comes_to_a_result_after_a_run_of_equal_answers() -> None:
     key = Key("app-0", "liveness")
     kept = Kept(observed(ran()), probes={key: ProbeState("success")})
@@ -535,5 +564,5 @@ def test_the_same_outcomes_at_the_same_moments_come_to_the_same_memory() -> None
         begin_image(each)
         each.fold(outcomes.ImagePullFailed(ONE, "no"), later=1)
         each.fold(outcomes.ContainerSeen("app-0", ran(state="exited")), later=2)
-        each.fold(outcomes.ContainerNotStarted("app", "app-1", "no"), later=3)
+        each.fold(outcomes.ContainerNotStarted("app", "app-0", "no"), later=3)
     assert (kept.memory, kept.observed) == (again.memory, again.observed)
