@@ -6,13 +6,14 @@ import asyncio
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock, sleep_or_event
 from common.security.files import write_private
-from node.network.routes import Network, Peer, PodNetwork, peer_problem
+from node.network.routes import Network, Peer, peer_problem
 from node.runtime.base import SandboxFailed
 from node.session.writer import DiskWriter
 
@@ -21,13 +22,24 @@ REPAIR_SECONDS = 20.0
 RETRY = Backoff(initial_seconds=2.0, cap_seconds=REPAIR_SECONDS)
 
 
+class Routes(Protocol):
+    """Makes the kernel's routes and rules."""
+
+    @property
+    def node_ip(self) -> str:
+        """The address of this node."""
+        ...
+
+    async def apply(self, network: Network, pod_cidr: str) -> None:
+        """Make the kernel as `network` wants it. Raises SandboxFailed with all that was refused."""
+        ...
+
+
 class NetworkKeeper:
     """Applies what was told, and looks after it: an admin may have flushed routes or rules."""
 
-    def __init__(
-        self, pod_network: PodNetwork, file: Path, *, clock: Clock, writer: DiskWriter
-    ) -> None:
-        self._pod_network = pod_network
+    def __init__(self, routes: Routes, file: Path, *, clock: Clock, writer: DiskWriter) -> None:
+        self._routes = routes
         self._file = file
         self._writer = writer
         self._clock = clock
@@ -58,7 +70,7 @@ class NetworkKeeper:
             seconds = REPAIR_SECONDS
             if pod_cidr and network.cluster_cidr:
                 try:
-                    await self._pod_network.apply(network, pod_cidr)
+                    await self._routes.apply(network, pod_cidr)
                     failures, said = 0, ""
                 except (SandboxFailed, ValueError) as error:
                     if str(error) != said:
@@ -69,7 +81,7 @@ class NetworkKeeper:
 
     def _log_refused(self, network: Network, pod_cidr: str) -> None:
         """Say once of each peer why it has no route."""
-        node_ip = self._pod_network.node_ip
+        node_ip = self._routes.node_ip
         found = {
             peer: problem
             for peer in network.peers

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from common.runtime.offload import Offload
+from node.network.routes import Network, wanted_routes
 from node.runtime.base import SandboxFailed, SandboxSpec, SandboxStatus
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
@@ -53,6 +54,22 @@ class FakeSandbox:
         """All of them."""
         await asyncio.sleep(0)
         return list(self.sandboxes.values())
+
+
+class FakeRoutes:
+    """The Routes protocol without a kernel: notes the routes that it would have."""
+
+    node_ip = "192.168.7.1"
+
+    def __init__(self) -> None:
+        self.applied: list[list[str]] = []
+        self.refusal = ""
+
+    async def apply(self, network: Network, pod_cidr: str) -> None:
+        """Decide as the real one does."""
+        self.applied.append(list(wanted_routes(network, self.node_ip, "lan", pod_cidr)))
+        if self.refusal:
+            raise SandboxFailed(self.refusal)
 
 
 def require_namespaces() -> None:

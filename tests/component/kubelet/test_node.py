@@ -1,4 +1,4 @@
-"""The node's process as it is wired, without a Podman: what it keeps of the master's words."""
+"""The node's process as it is wired, on a fake machine: what it keeps of the master's words."""
 
 import asyncio
 import gc
@@ -9,12 +9,24 @@ import pytest
 
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Node as ApiNode
-from node.__main__ import Node, make_machine
+from common.api.types.core_v1 import PodStatus
+from common.runtime.clock import Clock, SystemClock
+from common.runtime.offload import Offload
+from node import wiring
+from node.__main__ import make_machine
+from node.addresses import LOOK_SECONDS, AddressChanged
 from node.config import KubeletConfig
+from node.runtime.fake import FakeRuntime
 from node.session.credentials import Credentials
+from node.wiring import World
 from protos import node_v1_pb2
 from tests.component.kubelet.test_session import Master, ToNode
-from tests.fakes.pods import UID, pod
+from tests.fakes.checks import FakeChecks
+from tests.fakes.clock import FakeClock
+from tests.fakes.kubelet import NODE_FILES, FakeProcesses
+from tests.fakes.pods import IMAGE, UID, pod
+from tests.fakes.rng import SeededRng
+from tests.fakes.sandbox import FakeRoutes, FakeSandbox
 
 WAIT_SECONDS = 10.0
 GONE = "6a5e7c1e-0000-4000-8000-00000000dead"
@@ -30,7 +42,7 @@ def assignment(uid: str) -> node_v1_pb2.PodAssignment:
 class Started:
     """A node that runs, and its disk."""
 
-    def __init__(self, directory: Path, master: Master, address: str) -> None:
+    def __init__(self, directory: Path, master: Master, address: str, clock: Clock) -> None:
         host, port = address.split(":")
         self.data, self.run_dir = directory / "data", directory / "run"
         self.data.mkdir()
@@ -39,7 +51,6 @@ class Started:
             node_port=int(port),
             node_name="node1",
             node_ip="127.0.0.1",
-            podman_socket=str(directory / "none.sock"),
             data_dir=str(self.data),
             run_dir=str(self.run_dir),
             log_dir=str(directory / "logs"),
@@ -48,8 +59,31 @@ class Started:
         own = Credentials(
             ca=master.authority.certificate_pem, certificate=pair.certificate_pem, key=pair.key_pem
         )
-        self.node = Node(config, make_machine(config), own)
+        self.addresses = ["127.0.0.1"]
+        self.offload = Offload(threads=2)
+        self.runtime = FakeRuntime(SystemClock())
+        self.runtime.add_images(IMAGE)
+        self.routes = FakeRoutes()
+        world = World(
+            runtime=self.runtime,
+            sandbox=FakeSandbox(),
+            routes=self.routes,
+            processes=FakeProcesses(),
+            checks=FakeChecks(clock),
+            node_files=lambda: NODE_FILES,
+            address=lambda: self.addresses[-1],
+            offload=self.offload,
+            clock=clock,
+            rng=SeededRng(),
+        )
+        self.node = wiring.build(config, make_machine(config), own, world)
         self.running = asyncio.create_task(self.node.run(lambda: None))
+
+    async def stop(self) -> None:
+        """End it, whatever has become of it."""
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+        self.offload.close()
 
     def kept(self) -> list[str]:
         """The pods on disk, and those whose Secrets are."""
@@ -75,12 +109,48 @@ async def master() -> AsyncIterator[Master]:
 @pytest.fixture
 async def started(tmp_path: Path, master: Master) -> AsyncIterator[Started]:
     """A node that is connected."""
-    made = Started(tmp_path, master, await master.start())
+    made = Started(tmp_path, master, await master.start(), SystemClock())
     await made.until(lambda: master.all("heartbeat"))
     yield made
-    made.running.cancel()
-    await asyncio.gather(made.running, return_exceptions=True)
+    await made.stop()
     gc.collect()
+
+
+async def test_what_the_master_assigns_runs_and_is_reported(
+    master: Master, started: Started
+) -> None:
+    peer = node_v1_pb2.Peer(pod_cidr="10.42.2.0/24", address="192.168.7.2")
+    network = node_v1_pb2.Network(cluster_cidr="10.42.0.0/16", peers=[peer])
+    await master.say.put(ToNode(welcome=node_v1_pb2.Welcome(pod_cidr="10.42.1.0/24")))
+    await master.say.put(ToNode(network=network))
+    await master.say.put(ToNode(pod=assignment(UID)))
+
+    def statuses() -> list[PodStatus]:
+        return [codec.decode(report.status, PodStatus) for report in master.all("pod")]
+
+    await master.until(lambda: [one for one in statuses() if one.phase == "Running"])
+    assert statuses()[-1].podIP == "10.42.1.2"
+    assert started.routes.applied[-1] == ["10.42.1.0/24", "10.42.2.0/24"]
+    assert [e.reason for e in master.all("event")][-3:] == ["Pulled", "Created", "Started"]
+
+
+async def test_an_address_that_changes_ends_the_node(tmp_path: Path, master: Master) -> None:
+    """Its certificate and what others know of it are of the former one: systemd starts it anew."""
+    clock = FakeClock()
+    node = Started(tmp_path, master, "127.0.0.1:1", clock)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not node.runtime.calls or not clock.sleepers:
+            await asyncio.sleep(0.01)
+    node.addresses.append("127.0.0.2")
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not node.running.done():
+            await clock.advance(LOOK_SECONDS)
+    with pytest.raises(ExceptionGroup) as caught:
+        await node.running
+    [error] = caught.value.exceptions
+    assert isinstance(error, AddressChanged)
+    assert str(error).endswith("have changed: 127.0.0.1, now 127.0.0.2")
+    await node.stop()
 
 
 async def test_what_the_master_has_not_told_is_not_kept(master: Master, started: Started) -> None:

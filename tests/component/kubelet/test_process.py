@@ -29,12 +29,12 @@ class Kubelet:
         """Beside that of the tests."""
         self.process: asyncio.subprocess.Process | None = None
 
-    async def start(self, *arguments: str) -> None:
-        """Start it."""
+    async def start(self, *arguments: str, program: tuple[str, ...] = ("-m", "node")) -> None:
+        """Start it, or another program that is given the same arguments."""
         (self._directory / "tmp").mkdir(exist_ok=True)
         (self._directory / "kubelet.yaml").touch()
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "node"),
+            *(sys.executable, *program),
             *("--config", str(self._directory / "kubelet.yaml")),
             *("--data-dir", str(self._directory / "data")),
             *("--run-dir", str(self._directory / "run")),
@@ -118,6 +118,36 @@ async def test_a_podman_that_does_not_answer_holds_up_no_end(
             assert kubelet.process is not None
             kubelet.process.send_signal(signal.SIGTERM)
             assert await kubelet.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("AddressChanged", "wherry-kubelet: now 10.0.0.2"),
+        ("RuntimeError", "RuntimeError: now 10.0.0.2"),
+    ],
+)
+async def test_a_podman_that_does_not_answer_holds_up_no_end_by_an_error(
+    kubelet: Kubelet, error: str, line: str
+) -> None:
+    """The service begins anew when it has ended, and not before."""
+    program = f"""
+import asyncio, threading
+import node.__main__ as kubelet
+from common.runtime.offload import Offload
+from node.addresses import AddressChanged
+
+async def run(*_):
+    asyncio.ensure_future(Offload()(threading.Event().wait))
+    await asyncio.sleep(0.1)
+    raise {error}("now 10.0.0.2")
+
+kubelet.run, kubelet.credentials.load = run, lambda directory: object()
+kubelet.main()
+"""
+    await kubelet.start("--master", "https://127.0.0.1:1", program=("-c", program))
+    await kubelet.said(line)
+    assert await kubelet.ended() == exits.FAILURE
 
 
 async def test_a_master_that_is_away_is_waited_for(kubelet: Kubelet, tmp_path: Path) -> None:

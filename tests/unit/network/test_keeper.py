@@ -5,36 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from node.network.keeper import NetworkKeeper
-from node.network.routes import Network, Peer, wanted_routes
-from node.runtime.base import SandboxFailed
+from node.network.routes import Network, Peer
 from node.session.writer import DiskWriter
 from tests.fakes.clock import FakeClock
 from tests.fakes.kubelet import InlineOffload
+from tests.fakes.sandbox import FakeRoutes
 
 CIDR = "10.42.1.0/24"
 GOOD = Peer("10.42.2.0/24", "192.168.7.2")
-
-
-class FakePodNetwork:
-    """Notes the routes that a kernel would have."""
-
-    node_ip = "192.168.7.1"
-
-    def __init__(self) -> None:
-        self.applied: list[list[str]] = []
-        self.refusal = ""
-
-    async def apply(self, network: Network, pod_cidr: str) -> None:
-        """Decide as the real one does."""
-        self.applied.append(list(wanted_routes(network, "192.168.7.1", "lan", pod_cidr)))
-        if self.refusal:
-            raise SandboxFailed(self.refusal)
 
 
 class Machine:
@@ -43,15 +26,14 @@ class Machine:
     def __init__(self, directory: Path) -> None:
         self.file = directory / "network.json"
         self.clock = FakeClock()
-        self.network = FakePodNetwork()
+        self.network = FakeRoutes()
         self.writer = DiskWriter(InlineOffload())
         self._writing = asyncio.create_task(self.writer.run())
         self._running: asyncio.Task[None] | None = None
         self.keeper = self._new()
 
     def _new(self) -> NetworkKeeper:
-        network: Any = self.network
-        return NetworkKeeper(network, self.file, clock=self.clock, writer=self.writer)
+        return NetworkKeeper(self.network, self.file, clock=self.clock, writer=self.writer)
 
     async def start(self) -> None:
         """A keeper begins with what is on disk."""
