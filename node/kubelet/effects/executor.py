@@ -51,6 +51,8 @@ class Tools:
     volumes: Volumes
     pool: AddressPool
     used_addresses: Callable[[], set[str]]
+    last_address: str = ""
+    """The last that a pod was given: the next one is taken behind it."""
     host: HostFacts
     node_files: Callable[[], NodeFiles]
     pods_dir: Path
@@ -171,10 +173,12 @@ class Executor:
 
     def _take_address(self) -> Outcome:
         """An address of this node's block that no other pod has."""
+        tools = self._tools
         try:
-            return outcomes.AddressTaken(self._tools.pool.take(self._tools.used_addresses()))
+            tools.last_address = tools.pool.take(tools.used_addresses(), tools.last_address)
         except NoAddress as error:
             return outcomes.SandboxFailed(str(error))
+        return outcomes.AddressTaken(tools.last_address)
 
     async def _make_volumes(self, at: Situation) -> Outcome:
         tools = self._tools

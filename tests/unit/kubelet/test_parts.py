@@ -1,4 +1,4 @@
-"""The kubelet's smaller parts: lifecycle table, termination messages, node status, addresses."""
+"""The kubelet's smaller parts: lifecycle table, termination messages, node status."""
 
 import os
 import socket
@@ -16,7 +16,6 @@ from node.kubelet.machine.node_status import Machine, parse_capacity
 from node.kubelet.pod import lifecycle
 from node.kubelet.pod.lifecycle import ATTEMPT_STATES, PHASES, UnknownPhase
 from node.kubelet.pod.memory import Moment, PodMemory, StartFailure, Stop
-from node.network.ipam import AddressPool, NoAddress
 from node.runtime.base import ImageStatus, State
 from tests.fakes.pods import ran
 
@@ -163,24 +162,3 @@ def test_the_largest_fifty_images_are_listed() -> None:
     assert [image.names[0] for image in listed][:2] == ["i:59", "i:58"]
     assert len(listed) <= 50
     assert all(image.names for image in listed)
-
-
-def test_addresses_go_round_and_none_comes_back_at_once() -> None:
-    pool = AddressPool("10.42.1.0/29")
-    first = pool.take(set())
-    assert first == "10.42.1.2"
-    assert [pool.take(set()) for _ in range(5)] == [
-        "10.42.1.3",
-        "10.42.1.4",
-        "10.42.1.5",
-        "10.42.1.6",
-        "10.42.1.2",
-    ]
-
-
-def test_used_addresses_are_left_out_until_none_is_left() -> None:
-    pool = AddressPool("10.42.1.0/29")
-    used = {f"10.42.1.{n}" for n in (2, 3, 5, 6)}
-    assert pool.take(used) == "10.42.1.4"
-    with pytest.raises(NoAddress):
-        pool.take(used | {"10.42.1.4"})

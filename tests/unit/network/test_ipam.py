@@ -22,11 +22,17 @@ def test_the_network_the_gateway_and_the_broadcast_are_left_out() -> None:
 
 
 def test_an_address_that_came_free_is_the_last_to_be_used_again() -> None:
-    pool = AddressPool(CIDR)
-    first = pool.take(())
-    others = [pool.take(()) for _ in range(POD_ADDRESSES - 1)]
-    assert first not in others
-    assert pool.take(()) == first
+    pool, given_out = AddressPool(CIDR), [""]
+    for _ in range(POD_ADDRESSES + 1):
+        given_out.append(pool.take((), after=given_out[-1]))
+    assert len(set(given_out[1:-1])) == POD_ADDRESSES
+    assert given_out[-1] == given_out[1] == "10.42.7.2"
+
+
+def test_the_last_address_may_be_one_of_another_block() -> None:
+    """The node was given another one, or its pods are of before it had any."""
+    for last in ("10.42.255.9", "10.42.0.1", "255.255.255.255", "0.0.0.0"):
+        assert IPv4Address(AddressPool(CIDR).take((), after=last)) in IPv4Network(CIDR)
 
 
 def test_a_new_pool_is_rebuilt_from_what_is_in_use() -> None:
@@ -38,14 +44,14 @@ def test_whatever_is_taken_and_given_back_no_address_is_used_twice(
     prefix: int, steps: list[bool]
 ) -> None:
     network = IPv4Network((int(IPv4Address("10.0.0.0")), prefix))
-    pool, used = AddressPool(str(network)), list[str]()
+    pool, used, last = AddressPool(str(network)), list[str](), ""
     for take in steps:
         if not take:
             del used[:1]
             continue
         if len(used) == network.num_addresses - 3:
             continue
-        address = pool.take(used)
+        address = last = pool.take(used, last)
         assert address not in used
         assert IPv4Address(address) in network
         assert int(IPv4Address(address)) - int(network.network_address) >= 2
