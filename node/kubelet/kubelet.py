@@ -15,7 +15,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import sleep_or_event
 from node.kubelet.effects import leftovers
 from node.kubelet.effects.executor import Tools
-from node.kubelet.effects.leftovers import NOBODY, Leftovers
+from node.kubelet.effects.leftovers import UNKNOWN_POD, Leftovers
 from node.kubelet.machine.node_status import Machine, node, node_status
 from node.kubelet.machine.stats import Stats
 from node.kubelet.pod_worker import PodWorker
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 RELIST_SECONDS = 10.0
 RELIST_RETRY_SECONDS = 1.0
 RUNTIME_SILENCE_SECONDS = 30.0
-"""A runtime that is silent for less is being restarted, say: as Kubernetes' kubelet, the node stays
-Ready, for its pods run on and would be evicted for nothing."""
+"""The node stays Ready for so long when the runtime does not answer, as with Kubernetes' kubelet:
+it may just be restarted, and pods, which run on, would be evicted for nothing."""
 USAGE_SECONDS = 10.0
 NODE_STATUS_SECONDS = 10.0
 NODE_STATUS_RESEND_SECONDS = 300.0
 OPERATIONS_AT_ONCE = 4
 KILL_SECONDS = 3.0
-"""What killing takes, at the end of the time that pods have when the machine goes down."""
+"""What KILL takes, after the time that pods have when the machine shuts down."""
 
 
 class Found(NamedTuple):
@@ -86,18 +86,18 @@ class Kubelet:
         self._halting = False
         self._images: list[ImageStatus] = []
         self._sequence = 0
-        self._found: dict[str, Found] = {}
+        self._relisted: dict[str, Found] = {}
         """By pod UID."""
         self._listed = False
 
     def addresses(self) -> set[str]:
         """Pod addresses in use: of pods, and of sandboxes whose pods are not known yet."""
-        sandboxes = [sandbox for _, sandbox in self._found.values()]
+        sandboxes = [sandbox for _, sandbox in self._relisted.values()]
         found = {sandbox.address for sandbox in sandboxes if sandbox is not None}
         return found | {worker.memory.address for worker in self._workers.values()}
 
     def assignments(self) -> Mapping[str, node_v1_pb2.PodAssignment]:
-        """What is assigned, by pod UID."""
+        """The assignments by pod UID."""
         return self._assigned
 
     def assign(self, assignment: node_v1_pb2.PodAssignment) -> None:
@@ -105,7 +105,7 @@ class Kubelet:
         uid = codec.decode(assignment.pod, Pod).metadata.uid
         self._assigned[uid] = assignment
         worker = self._workers.get(uid)
-        if worker is not None and not worker.memory.removed:
+        if worker is not None and not worker.memory.unassigned:
             worker.assign(assignment)
         elif worker is None:
             self._start(uid, assignment)
@@ -117,7 +117,7 @@ class Kubelet:
             worker.unassign()
 
     def synced(self, uids: set[str]) -> None:
-        """The master has told of every pod that is bound here: others are stopped."""
+        """The master has sent every pod that is bound here: others are stopped."""
         self._synced = True
         for uid in list(self._workers):
             if uid not in uids:
@@ -143,9 +143,9 @@ class Kubelet:
         return worker
 
     def _adopt(self, worker: PodWorker, uid: str) -> None:
-        """Give a new worker what the last relist has found of its pod."""
+        """Let a new worker begin with what the last relist has found."""
         if self._listed:
-            worker.observe(*self._found.get(uid, NOTHING))
+            worker.observe(*self._relisted.get(uid, NOTHING))
 
     def _end(self, uid: str, task: asyncio.Task[None]) -> None:
         self._workers.pop(uid, None)
@@ -172,7 +172,7 @@ class Kubelet:
         self._master.pod_gone(gone)
 
     async def run(self) -> None:
-        """Work until cancelled; containers stay as they are then."""
+        """Work until cancelled; containers run on."""
         try:
             await self.relist()
             await self._measure()
@@ -197,7 +197,7 @@ class Kubelet:
             await work()
 
     async def relist(self) -> None:
-        """Observe everything anew: the truth behind all hints."""
+        """List all containers and sandboxes, and hand each worker what is its pod's."""
         steps = {uid: worker.steps for uid, worker in self._workers.items()}
         try:
             if not self._runtime_version or self._runtime_error:
@@ -219,7 +219,7 @@ class Kubelet:
             by_pod[status.pod_uid].append(status)
         of_pod = {sandbox.pod_uid: sandbox for sandbox in sandboxes}
         found = {uid: Found(by_pod[uid], of_pod.get(uid)) for uid in {*by_pod, *of_pod}}
-        self._found, self._listed = found, True
+        self._relisted, self._listed = found, True
         for uid, worker in list(self._workers.items()):
             if steps.get(uid) == worker.steps:
                 worker.observe(*found.get(uid, NOTHING))
@@ -229,13 +229,13 @@ class Kubelet:
             self._adopt_orphans(left)
 
     def _adopt_orphans(self, left: Leftovers) -> None:
-        """Stop and remove what is left of pods that are not assigned here."""
+        """Stop and remove pods that are not assigned here."""
         names = dict(left)
-        for uid, (containers, sandbox) in self._found.items():
+        for uid, (containers, sandbox) in self._relisted.items():
             known = containers[0] if containers else sandbox
             if known is not None and known.pod_name:
                 names[uid] = (known.pod_namespace, known.pod_name)
-            names.setdefault(uid, NOBODY)
+            names.setdefault(uid, UNKNOWN_POD)
         for uid in sorted(set(names) - set(self._workers)):
             namespace, name = names[uid]
             pod = Pod(
@@ -256,7 +256,7 @@ class Kubelet:
 
     async def _status(self) -> Any:
         if not self._runtime_error:
-            # When it does not answer now, the next relist finds out for how long.
+            # If it does not answer now, the next relist notices.
             with contextlib.suppress(RuntimeFailure):
                 self._images = await self._tools.runtime.list_images()
         return node_status(
@@ -278,7 +278,7 @@ class Kubelet:
         return f"container runtime is down: {self._runtime_error}"
 
     async def _report_node(self) -> None:
-        """Report the node's status when something but the time has changed, or after long."""
+        """Report the node's status when more than its time stamps has changed, or after long."""
         reported, sent_at = b"", 0.0
         while True:
             self._ready_changed.clear()
@@ -293,8 +293,10 @@ class Kubelet:
             await sleep_or_event(self._tools.clock, NODE_STATUS_SECONDS, self._ready_changed)
 
     async def halt(self, seconds: float) -> None:
-        """The machine goes down: say so, and stop all pods, each within its grace period and so
-        many seconds; they go on when it has booted. Returns when nothing of them runs any more.
+        """The machine shuts down: become NotReady and stop all pods, each within its grace period
+        and at most so many seconds. Returns when no container runs any more.
+
+        Their objects stay: the containers are restarted when the machine has booted.
         """
         self._halting = True
         self._ready_changed.set()
@@ -309,7 +311,7 @@ class Kubelet:
             all_halted.set()
 
         waiting = asyncio.create_task(wait_for_all())
-        # The kernel may hold on to a process: it must not hold up the machine.
+        # A process may hang in the kernel, even after KILL: it must not hold up the shutdown.
         await sleep_or_event(self._tools.clock, seconds + KILL_SECONDS, all_halted)
         waiting.cancel()
 

@@ -1,4 +1,4 @@
-"""One pod's worker: observe, plan, take a step, report, and wait for a reason to look again."""
+"""One pod's worker: observe, plan, take a step, report, and wait for a reason to inspect again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from node.kubelet.pod.memory import UNKNOWN_VERSION, Moment, Observed, PodMemory
 from node.kubelet.pod.outcomes import Outcome
 from node.kubelet.pod.status import (
     Findings,
-    back_offs,
+    ended_with_machine,
     is_overwritten,
+    new_crash_loops,
     pod_status,
-    reported_lost,
 )
 from node.kubelet.probes.prober import Prober
 from node.kubelet.volumes import volumes
@@ -34,7 +34,7 @@ from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 2.0
-MISTAKE_RETRY = Backoff(initial_seconds=5.0, cap_seconds=300.0)
+ERROR_RETRY = Backoff(initial_seconds=5.0, cap_seconds=300.0)
 END_POLL_SECONDS = 0.02
 END_POLLS = 50
 Report = Callable[[Pod, bytes], None]
@@ -42,7 +42,7 @@ Report = Callable[[Pod, bytes], None]
 
 
 class PodWorker:
-    """Makes one pod so. All its work happens in `run`; the other methods only wake it."""
+    """Makes one pod as it is assigned. All its work happens in `run`, which other methods wake."""
 
     def __init__(
         self,
@@ -56,29 +56,29 @@ class PodWorker:
         self._tools = tools
         self._operations = operations
         self._report = report
-        self._gone = gone
+        self._report_gone = gone
         self.assignment = assignment
         self.memory = PodMemory(
             started_at=self._now(),
             volumes_version=UNKNOWN_VERSION,
-            found_at=reported_lost(self.pod.status),
+            ended_with_machine=ended_with_machine(self.pod.status),
         )
         self.observed = Observed()
         self._wake = asyncio.Event()
         self.halted = asyncio.Event()
-        """Set when nothing of the pod runs any more, after `halt`."""
+        """Set when no container of the pod runs any more, after `halt`."""
         self._executor = Executor(tools, self._on_outcome)
         self._prober = Prober(tools, self.memory, self._on_probe)
         self._watched: dict[str, Stop] = {}
         self._ended: set[str] = set()
-        self._seen = False
+        self._is_observed = False
         self._reported = b""
         self._status: PodStatus | None = None
         self.steps = 0
         self.busy = False
-        self._told = False
+        self._unsupported_recorded = False
         self._retry_at = 0.0
-        self._mistakes = 0
+        self._errors_in_a_row = 0
 
     def check_invariants(self) -> None:
         """What is observed and remembered fits together; only processes that run are watched."""
@@ -101,27 +101,27 @@ class PodWorker:
         self._wake.set()
 
     def unassign(self) -> None:
-        """The pod's object is gone: stop what runs and remove everything."""
+        """The pod's object is gone: stop its containers and remove everything."""
         self._retry_at = 0.0
         self._on_outcome(outcomes.PodUnassigned())
 
     def halt(self, seconds: float) -> None:
-        """The machine goes down: stop what runs within so many seconds, and start nothing more."""
+        """The machine shuts down: stop all containers within so many seconds; start no other."""
         self._retry_at = 0.0
         self._on_outcome(outcomes.MachineHalting(seconds))
 
     def observe(self, statuses: Sequence[ContainerStatus], sandbox: SandboxStatus | None) -> None:
-        """What a relist has found; ignored while a step is being taken.
+        """What a relist has found; ignored while a step is being taken, which would be newer.
 
-        Nothing is done for a pod before: what runs of it is not known.
+        No step is taken before the first: the containers of the pod are not known until then.
         """
         if self.busy:
             return
-        self._seen = True
+        self._is_observed = True
         self._on_outcome(outcomes.Relisted(statuses, sandbox))
 
     def _fold(self, outcome: Outcome, pod: Pod | None = None) -> None:
-        """Take in what has come of something, and tell people."""
+        """Fold an outcome, and record the Events that follow."""
         pod = pod or self.pod
         for event in fold(outcome, pod, self.observed, self.memory, self._now()):
             self._tools.record(pod, event.container, event.type, event.reason, event.message)
@@ -131,7 +131,7 @@ class PodWorker:
         self._wake.set()
 
     def _on_probe(self, answer: outcomes.ProbeAnswered) -> None:
-        """Most answers change no result: they are no reason to look again."""
+        """Wake the worker only when a probe's result has changed: most answers change nothing."""
         before = probing.result(self.memory, *answer.key)
         self._fold(answer)
         if probing.result(self.memory, *answer.key) != before:
@@ -146,7 +146,7 @@ class PodWorker:
         return ""
 
     def report_again(self) -> None:
-        """The master has forgotten: send the status once more."""
+        """Send the status once more, as the master may have lost it."""
         self._reported = b""
         self._wake.set()
 
@@ -155,7 +155,7 @@ class PodWorker:
         try:
             while True:
                 self._wake.clear()
-                seconds = await self._guarded_round()
+                seconds = await self._round_or_retry()
                 if self._finished:
                     return
                 await self._wait(seconds)
@@ -166,27 +166,27 @@ class PodWorker:
             for stop in self._watched.values():
                 stop()
 
-    async def _guarded_round(self) -> float | None:
-        """A round; a mistake of ours in it is told, and tried again ever more rarely.
+    async def _round_or_retry(self) -> float | None:
+        """A round; after an unexpected error, which is recorded as an Event, the next one waits.
 
-        What wakes the worker meanwhile is no reason to try sooner, unless the pod has changed.
+        Only a change of the pod ends that wait.
         """
         left = self._retry_at - self._tools.clock.monotonic()
         if left > 0:
             return left
         try:
             seconds = await self._round()
-        except Exception as error:  # a pod must never be left without its worker
+        except Exception as error:  # a bug must not leave a pod without its worker
             log.exception("a pod's round failed", extra={"object": self.pod.metadata.name})
             text = f"error syncing pod: {type(error).__name__}: {error}"
             self._tools.record(self.pod, "", "Warning", "FailedSync", text)
-            self._mistakes += 1
-            return self._rest(MISTAKE_RETRY.delay_seconds(self._mistakes))
-        self._mistakes = 0
+            self._errors_in_a_row += 1
+            return self._pause(ERROR_RETRY.delay_seconds(self._errors_in_a_row))
+        self._errors_in_a_row = 0
         return seconds
 
-    def _rest(self, seconds: float) -> float:
-        """Try nothing for so long."""
+    def _pause(self, seconds: float) -> float:
+        """Begin no round for so long."""
         self._retry_at = self._tools.clock.monotonic() + seconds
         return seconds
 
@@ -194,16 +194,16 @@ class PodWorker:
     def _finished(self) -> bool:
         """Whether the pod's object and everything of it here is gone."""
         nothing = not self.observed.containers and self.observed.sandbox is None
-        return self.memory.removed and nothing and self.memory.files_removed
+        return self.memory.unassigned and nothing and self.memory.files_removed
 
     async def _round(self) -> float | None:
         """Plan and take steps until there is nothing to do now.
 
-        Answers in how many seconds to look again, or None when only a change is a reason to.
+        Answers in how many seconds the next round is due, or None when only a change is a reason.
         """
-        if not self._seen:
+        if not self._is_observed:
             return None
-        if not await self._note_ends():
+        if not await self._observe_ends():
             return RUNTIME_RETRY_SECONDS
         while True:
             pod, config = self._current()
@@ -216,14 +216,14 @@ class PodWorker:
                     await self._read_message(status, pod)
             self._follow(pod)
             now = self._now()
-            # What has been observed may end the pod: nothing is planned for the phase before.
+            # Plan for the phase as it is now: what was observed may have ended the pod.
             pod.status.phase = self._send_status(pod, now.wall, unsupported).phase
             plan = planner.plan(
                 pod, self.observed, self.memory, now.monotonic, volumes_version=version
             )
             if blocked and not self.observed.containers and not planner.is_ending(pod, self.memory):
                 plan = []
-                self._tell_unsupported(pod, unsupported)
+                self._record_unsupported(pod, unsupported)
             doable = [step for step in plan if not isinstance(step, steps.Wait)]
             if self.memory.halting and not plan:
                 self.halted.set()
@@ -231,8 +231,8 @@ class PodWorker:
                 waits = [step.seconds for step in plan if isinstance(step, steps.Wait)]
                 return min(waits, default=None)
             if isinstance(doable[0], steps.ReportGone):
-                if not self.memory.removed:
-                    self._gone(pod)
+                if not self.memory.unassigned:
+                    self._report_gone(pod)
                 return None
             memory, sandbox = self.memory, self.observed.sandbox
             at = Situation(pod, config, version, memory.address, sandbox)
@@ -240,7 +240,7 @@ class PodWorker:
                 return seconds
 
     def _follow(self, pod: Pod) -> None:
-        """Bring hooks, probes and pulls in step with the containers that run now."""
+        """Cancel hooks, probes and pulls that are no longer wanted; begin probes."""
         running = {status.id for status in self.observed.all() if status.state == "running"}
         self._executor.cancel_hooks(but_of=running)
         ending = planner.is_ending(pod, self.memory) or self.memory.halting
@@ -250,7 +250,7 @@ class PodWorker:
         self._prober.follow(pod, probing.targets(pod, self.observed, self.memory, ending=ending))
 
     async def _read_message(self, status: ContainerStatus, pod: Pod) -> None:
-        """Keep the termination message of a container that has ended."""
+        """Read the termination message of a container that has ended, once."""
         if status.id not in self.memory.messages:
             or_log = containers.falls_back_to_log(pod, status)
             self._fold(await self._executor.read_message(status, or_log=or_log), pod)
@@ -258,17 +258,17 @@ class PodWorker:
     def _now(self) -> Moment:
         return Moment(self._tools.clock.now(), self._tools.clock.monotonic())
 
-    def _tell_unsupported(self, pod: Pod, found: Findings) -> None:
-        """Record once, for people, which fields keep the pod from running."""
-        if self._told:
+    def _record_unsupported(self, pod: Pod, found: Findings) -> None:
+        """Record once as an Event which fields keep the pod from running."""
+        if self._unsupported_recorded:
             return
-        self._told = True
+        self._unsupported_recorded = True
         for container in (*pod.spec.initContainers, *pod.spec.containers):
             if text := found.of(container.name):
                 self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {text}")
 
     def _current(self) -> tuple[Pod, Config]:
-        """The pod with what was reported of it since, and what it references."""
+        """The pod with its status as it was reported last, and what it references."""
         pod = self.pod
         pod.status.phase = lifecycle.known(pod.status.phase)
         if self._status is not None:
@@ -277,7 +277,7 @@ class PodWorker:
             pod.status.startTime = self._status.startTime
             pod.status.reason = self._status.reason or pod.status.reason
             pod.status.message = self._status.message or pod.status.message
-            # Of a container that has gone this is all that is known.
+            # Of a container that was removed nothing else is known.
             pod.status.containerStatuses = self._status.containerStatuses
             pod.status.initContainerStatuses = self._status.initContainerStatuses
             if self._status.podIP:
@@ -292,7 +292,7 @@ class PodWorker:
         return pod, config
 
     async def _take(self, step: steps.Step, at: Situation) -> float:
-        """Take one step; answers 0, or in how many seconds it is to be tried again."""
+        """Take one step; answers 0, or in how many seconds to try again."""
         pod = at.pod
         extra = {"object": f"{pod.metadata.namespace}/{pod.metadata.name}", "cause": step.reason}
         log.debug("step %s", type(step).__name__, extra=extra)
@@ -304,7 +304,7 @@ class PodWorker:
                 if outcome is not None:
                     self._fold(outcome, pod)
                 if isinstance(outcome, outcomes.CONTAINER_CHANGES):
-                    self._fold(await self._executor.look(outcome.container_id), pod)
+                    self._fold(await self._executor.inspect(outcome.container_id), pod)
             except RuntimeFailure as error:
                 log.warning("a step failed", extra={**extra, "error": str(error)})
                 return RUNTIME_RETRY_SECONDS
@@ -315,7 +315,7 @@ class PodWorker:
         return 0.0
 
     def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> PodStatus:
-        """The status, which is reported when it has changed."""
+        """The status; it is reported when it has changed."""
         status = pod_status(
             pod,
             self.observed,
@@ -328,7 +328,7 @@ class PodWorker:
         if data == self._reported:
             return status
         meta = pod.metadata
-        for name in back_offs(self._status, status):
+        for name in new_crash_loops(self._status, status):
             place = f"{name} in pod {meta.name}_{meta.namespace}({meta.uid})"
             text = f"Back-off restarting failed container {place}"
             self._tools.record(pod, name, "Warning", "BackOff", text)
@@ -337,14 +337,14 @@ class PodWorker:
         return status
 
     async def _wait(self, seconds: float | None) -> None:
-        """Wait for a reason to look again, at the longest so many seconds."""
+        """Wait to be woken, at most so many seconds."""
         if seconds is None:
             await self._wake.wait()
         else:
             await sleep_or_event(self._tools.clock, seconds, self._wake)
 
     def _watch_processes(self) -> None:
-        """Be woken the moment that a container's process ends."""
+        """Be woken as soon as the process of a container ends."""
         running = {s.id: s for s in self.observed.all() if s.state == "running" and s.pid}
         for container_id in set(self._watched) - set(running):
             self._watched.pop(container_id)()
@@ -363,21 +363,21 @@ class PodWorker:
         self._ended.add(container_id)
         self._wake.set()
 
-    async def _note_ends(self) -> bool:
+    async def _observe_ends(self) -> bool:
         """Observe containers whose process has ended; False when the runtime does not answer.
 
-        The runtime notices an end a moment later. Where it does not, nobody will ever know the
-        exit code: the container's monitor is dead, too.
+        The runtime notices an end a moment after the kernel. If it does not within a second, the
+        container's monitor (conmon) is dead, too, and the exit code will never be known.
         """
         pod = self.pod
         try:
             for container_id in list(self._ended):
                 for _ in range(END_POLLS):
-                    if await self._note_end(container_id, pod):
+                    if await self._observe_end(container_id, pod):
                         break
                     await self._tools.clock.sleep(END_POLL_SECONDS)
                 else:
-                    self._fold(outcomes.ContainerLost(container_id), pod)
+                    self._fold(outcomes.ContainerVanished(container_id), pod)
                 self._ended.discard(container_id)
         except RuntimeFailure as error:
             log.info("the runtime does not answer", extra={"error": str(error)})
@@ -385,9 +385,9 @@ class PodWorker:
         self._watch_processes()
         return True
 
-    async def _note_end(self, container_id: str, pod: Pod) -> bool:
-        """A process has ended: observe its container; False while the runtime has not noticed."""
-        self._fold(await self._executor.look(container_id), pod)
+    async def _observe_end(self, container_id: str, pod: Pod) -> bool:
+        """Observe a container whose process has ended; False if the runtime has not noticed yet."""
+        self._fold(await self._executor.inspect(container_id), pod)
         status = self.observed.of(container_id)
         if status is not None and status.state == "running":
             return False

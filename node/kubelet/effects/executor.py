@@ -1,7 +1,6 @@
-"""Carries out the steps of one pod: the only part of the kubelet that changes the machine.
+"""Takes the steps of one pod: the only part of the kubelet that changes the machine.
 
-What has come of a step is answered as an Outcome; nothing is decided here, and nothing remembered
-but the tasks that run.
+It answers the outcome of each step, decides nothing, and remembers only the tasks that run.
 """
 
 from __future__ import annotations
@@ -81,9 +80,9 @@ class Situation:
 
 
 class Executor:
-    """Carries out the steps of one pod.
+    """Takes the steps of one pod.
 
-    `report` takes the outcome of what goes on beside other steps: images, hooks, measuring.
+    `report` takes the outcomes of what runs in the background: images, hooks, measuring.
     """
 
     def __init__(self, tools: Tools, report: Callable[[Outcome], None]) -> None:
@@ -94,9 +93,9 @@ class Executor:
         self._measuring: asyncio.Task[None] | None = None
 
     async def carry_out(self, step: Step, at: Situation) -> Outcome | None:
-        """Take one step; answers what has come of it, or None when that is reported later.
+        """Take one step; answers its outcome, or None when that is reported later.
 
-        Raises RuntimeFailure when Podman is away.
+        Raises RuntimeFailure when Podman does not answer.
         """
         match step:
             case steps.TakeAddress():
@@ -128,7 +127,7 @@ class Executor:
                 self._measuring = asyncio.create_task(self._measure(at.pod), name="volumes' sizes")
         return None
 
-    async def look(self, container_id: str) -> outcomes.ContainerSeen:
+    async def inspect(self, container_id: str) -> outcomes.ContainerSeen:
         """Observe one container anew. Raises RuntimeFailure."""
         status = await self._tools.runtime.container_status(container_id)
         return outcomes.ContainerSeen(container_id, status)
@@ -143,19 +142,19 @@ class Executor:
         return outcomes.MessageRead(status.id, text)
 
     def cancel_work(self) -> None:
-        """Leave images alone that are not here yet, and volumes that are about to go."""
+        """Cancel pulls and the measuring of volumes."""
         for name in list(self._pulls):
             self._pulls.pop(name).cancel()
         if self._measuring is not None:
             self._measuring.cancel()
 
     def cancel_hooks(self, *, but_of: Collection[str] = ()) -> None:
-        """Leave hooks alone, but those of these containers."""
+        """Cancel all hooks but those of these containers."""
         for key in [key for key in self._hooks if key[0] not in but_of]:
             self._hooks.pop(key).cancel()
 
     async def _measure(self, pod: Pod) -> None:
-        """Count what volumes with limits take, beside everything else."""
+        """Measure the emptyDirs that have a sizeLimit."""
         tools, sizes = self._tools, {}
         async with tools.measurements:
             start = tools.clock.monotonic()
@@ -197,23 +196,25 @@ class Executor:
             return outcomes.SandboxFailed(str(error))
 
     def _begin_image(self, container: Container, work: Work, pod: Pod) -> None:
-        """Begin work on an image, in place of that on another of the same container."""
+        """Begin to inspect or pull an image, and cancel what runs for another of the container."""
         name = container.name
         if name in self._pulls:
             self._pulls.pop(name).cancel()
-        beside = self._beside(work, outcomes.ImageUnknown(container), pod, "an image is asked for")
+        beside = self._in_background(
+            work, outcomes.ImageUnknown(container), pod, "an image could not be had"
+        )
         self._pulls[name] = asyncio.create_task(beside, name=f"image of {name}")
 
-    async def _beside(self, work: Work, unknown: Outcome, pod: Pod, what: str) -> None:
-        """Report what comes of some work; `unknown` when it must be done again."""
+    async def _in_background(self, work: Work, unknown: Outcome, pod: Pod, what: str) -> None:
+        """Do some work and report its outcome; `unknown` when it must be tried again."""
         try:
             outcome = await work()
-        except base.RuntimeFailure as error:  # the runtime is away
+        except base.RuntimeFailure as error:  # Podman does not answer
             extra = {"object": _named(pod), "error": str(error)}
-            log.warning("%s again", what, extra=extra)
+            log.warning("%s: it is tried again", what, extra=extra)
             outcome = unknown
-        except Exception:  # a mistake of ours
-            log.exception("%s again", what, extra={"object": _named(pod)})
+        except Exception:  # a bug
+            log.exception("%s: it is tried again", what, extra={"object": _named(pod)})
             outcome = unknown
         self._report(outcome)
 
@@ -282,11 +283,11 @@ class Executor:
         return outcomes.ContainerStarted(status.name, status.id)
 
     def _begin_hook(self, step: steps.RunHook, at: Situation) -> None:
-        """Run a hook beside everything else."""
+        """Begin to run a hook."""
         container_id, name = step.status.id, step.container.name
         unknown = outcomes.HookEnded(container_id, name, step.kind, "unknown")
         work = partial(self._run_hook, step, at)
-        beside = self._beside(work, unknown, at.pod, "a hook is called")
+        beside = self._in_background(work, unknown, at.pod, "a hook could not be run")
         task = asyncio.create_task(beside, name=f"hook {step.kind}")
         self._hooks[(container_id, step.kind)] = task
 
@@ -298,13 +299,13 @@ class Executor:
         try:
             await hook_runner.run(handler, step.container, container_id, address, tools)
         except hook_runner.HookFailed as error:
-            # The reason may hold secrets of the pod: it goes to the log only.
+            # Its output may hold secrets of the pod: it is logged here, and not put into the Event.
             log.info("a hook failed", extra={"object": _named(at.pod), "error": str(error)})
             return outcomes.HookEnded(container_id, name, step.kind, "failed")
         return outcomes.HookEnded(container_id, name, step.kind, "done")
 
     async def _remove_container(self, status: ContainerStatus, pod: Pod) -> Outcome:
-        """A container with its log and its termination message, as Kubernetes does."""
+        """Remove a container with its log and its termination message, as Kubernetes does."""
         tools, attempt = self._tools, status.attempt
         await tools.runtime.remove_container(status.id)
         log_file = Path(log_path(tools.log_root, pod, status.name, attempt))
@@ -313,9 +314,9 @@ class Executor:
         return outcomes.ContainerRemoved(status.id)
 
     async def _remove_sandbox(self, pod: Pod) -> Outcome:
-        """Namespaces and volumes of the pod.
+        """Remove namespaces and volumes of the pod.
 
-        What is large is removed a slice at a time, for no pod may keep others from their turn.
+        Large volumes take several calls, so that other pods get their turn in between.
         """
         tools, uid = self._tools, pod.metadata.uid
         try:
@@ -326,7 +327,7 @@ class Executor:
         return outcomes.SandboxRemoved(volumes_left=not gone)
 
     async def _remove_files(self, pod: Pod) -> Outcome:
-        """Logs and termination messages of the pod."""
+        """Remove logs and termination messages of the pod."""
         tools = self._tools
         logs = Path(log_path(tools.log_root, pod, "x", 0)).parent.parent
         directories = (logs, tools.pods_dir / pod.metadata.uid)
@@ -343,12 +344,12 @@ def _removal_failed(pod: Pod, error: Exception) -> outcomes.RemovalFailed:
 
 
 def _named(pod: Pod) -> str:
-    """A pod as the log names it."""
+    """A pod's name for the log."""
     return f"{pod.metadata.namespace}/{pod.metadata.name}"
 
 
 def _remove_files_of(log_file: Path, termination_file: Path) -> None:
-    """Remove the files of one attempt; those that are not there are no error."""
+    """Remove the files of one attempt, if they exist."""
     for file in (*log_file.parent.glob(f"{log_file.name}*"), termination_file):
         file.unlink(missing_ok=True)
 

@@ -12,15 +12,15 @@ from node.probes.base import CheckFailed, Checks, HttpRequest, PlainHttp
 from node.runtime.base import ExecFailed, Runtime
 
 HTTP_SECONDS = 0.0
-"""The hook's own time is not bounded: the grace period is, and the life of the container."""
+"""No timeout of its own: the grace period and the end of the container cancel a hook."""
 
 
 class HookFailed(Exception):
     """The hook did not succeed; the message may hold output of the container."""
 
 
-class Outside(Protocol):
-    """What hooks need of the world."""
+class HookTools(Protocol):
+    """What a hook is run with."""
 
     @property
     def runtime(self) -> Runtime:
@@ -39,13 +39,17 @@ class Outside(Protocol):
 
 
 async def run(
-    handler: LifecycleHandler, container: Container, container_id: str, address: str, world: Outside
+    handler: LifecycleHandler,
+    container: Container,
+    container_id: str,
+    address: str,
+    tools: HookTools,
 ) -> None:
     """Run a hook. Raises HookFailed, or RuntimeUnavailable when it must be tried again."""
     if handler.exec is not None:
         command = handler.exec.command
         try:
-            ended = await world.runtime.exec_sync(container_id, command, timeout_seconds=0)
+            ended = await tools.runtime.exec_sync(container_id, command, timeout_seconds=0)
         except ExecFailed as error:
             raise HookFailed(str(error)) from error
         if ended.exit_code:
@@ -53,17 +57,17 @@ async def run(
     elif handler.httpGet is not None:
         try:
             request = http_request(handler.httpGet, container, address, "lifecycle")
-            await _send(request, world.checks)
+            await _send(request, tools.checks)
         except (CheckFailed, UnknownPort) as error:
             raise HookFailed(str(error)) from error
     elif handler.sleep is not None:
-        await world.clock.sleep(handler.sleep.seconds)
+        await tools.clock.sleep(handler.sleep.seconds)
 
 
 async def _send(request: HttpRequest, checks: Checks) -> None:
-    """Send a hook's request; in HTTP when nobody speaks HTTPS there, and then without a secret.
+    """Send a hook's request; over plain HTTP, without Authorization, if the server has no HTTPS.
 
-    Source: Kubernetes' ConsistentHTTPGetHandlers. Raises CheckFailed.
+    As Kubernetes' ConsistentHTTPGetHandlers. Raises CheckFailed.
     """
     try:
         await checks.http(request, timeout_seconds=HTTP_SECONDS)

@@ -1,4 +1,4 @@
-"""Finds the directories of pods, which outlast containers and sandboxes when a kubelet dies."""
+"""Finds directories of pods: what is left when a kubelet dies while it removes a pod."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from node.runtime.base import POD_UID
 
-NOBODY = ("", "")
+UNKNOWN_POD = ("", "")
 Leftovers = Mapping[str, tuple[str, str]]
-"""Pod UID -> (namespace, name), or NOBODY where no log tells them."""
+"""Pod UID -> (namespace, name), or UNKNOWN_POD where no log tells them."""
 
 
 def find(pods_dir: Path, log_root: str) -> Leftovers:
-    """Every pod that has a directory; what has another name is not ours. Blocking."""
+    """Every pod that has a directory; a name that is no UID is not ours. Blocking."""
     found = [
         directory.name
         for directory in pods_dir.glob("*")
@@ -23,4 +23,4 @@ def find(pods_dir: Path, log_root: str) -> Leftovers:
     for logs in Path(log_root).glob("*_*_*"):
         namespace, name, uid = logs.name.rsplit("_", 2)
         names[uid] = (namespace, name)
-    return {uid: names.get(uid, NOBODY) for uid in found}
+    return {uid: names.get(uid, UNKNOWN_POD) for uid in found}

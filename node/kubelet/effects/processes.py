@@ -1,6 +1,6 @@
-"""Tells the moment at which a container's first process ends: the kernel knows it first.
+"""Tells when a container's first process ends, by the kernel.
 
-The runtime notices later, and never when the monitor of the container (conmon) has died.
+The runtime notices later, and never if the container's monitor (conmon) has died.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Processes(Protocol):
 
 
 class PidfdProcesses:
-    """Watches processes of this machine by pidfd: no polling, and no mistaken identity later.
+    """Watches processes of this machine by pidfd: without polling, and safe when a pid is reused.
 
-    A container whose monitor has died has lost its log and its exit code: its process is killed,
-    so that it ends like any other and its policy decides. Containerd does the same.
+    If a container's monitor has died, nobody will read its log or its exit code: its process is
+    killed, and the restart policy decides. containerd does the same.
     """
 
     def watch(self, status: ContainerStatus, ended: Callable[[], None]) -> Stop | None:
@@ -77,7 +77,7 @@ class PidfdProcesses:
 
 
 def _kill(descriptor: int, status: ContainerStatus) -> None:
-    """End a process that nobody monitors; it may have ended before its monitor did."""
+    """Kill a process whose monitor has died; it may have ended before."""
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except ProcessLookupError:
@@ -103,7 +103,7 @@ def _open_monitor(pid: int) -> int | None:
 
 
 def _parent(pid: int) -> int:
-    """The parent of a process; 0 when it is not there. A process names itself, in any bytes."""
+    """The parent of a process; 0 when it is gone. Its name, in brackets, may hold any bytes."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
     except OSError:
@@ -111,7 +111,7 @@ def _parent(pid: int) -> int:
 
 
 def _is_of_container(status: ContainerStatus) -> bool:
-    """Whether the process is the container's, and not another that was given its number."""
+    """Whether the process is the container's, and not another one with a reused pid."""
     try:
         return status.id.encode() in Path(f"/proc/{status.pid}/cgroup").read_bytes()
     except OSError:

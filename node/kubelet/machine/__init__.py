@@ -1,1 +1,1 @@
-"""What is said of the machine: its Node and its usage."""
+"""The machine: its Node object and its usage."""

@@ -123,7 +123,7 @@ def node_status(
 
 
 def _conditions(unready: str, now: datetime) -> tuple[NodeCondition, ...]:
-    """Ready is what was found; pressure is not measured as a reason for eviction yet."""
+    """Ready as it is; pressure is always reported as False, since nothing is evicted for it."""
     stamp = times.to_time(now)
     ready = ("True", "KubeletReady", "kubelet is posting ready status")
     if unready:

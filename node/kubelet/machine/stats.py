@@ -22,7 +22,7 @@ class _Sample(NamedTuple):
 
 
 class Stats:
-    """Measures; rates are over the time since the former measurement. Blocking: use an Offload."""
+    """Measures; rates are over the time since the last measurement. Blocking: use an Offload."""
 
     def __init__(self, disk_path: str) -> None:
         self._disk_path = disk_path
@@ -84,8 +84,10 @@ class Stats:
 
 
 def _of_machine(memory: Any) -> _Sample:
-    """The machine's figures: those of its own cgroup where it shares a kernel with others, for
-    /proc shows all of them. The root of a kernel's cgroups says nothing of memory on version 2.
+    """The machine's figures.
+
+    Of its own cgroup, if it is a container itself, where /proc would show the whole host; otherwise
+    of /proc, since the root cgroup of version 2 has no memory figures.
     """
     if (sample := read_cgroup("/")) is not None:
         return sample

@@ -1,4 +1,4 @@
-"""From a container of a pod to what the runtime makes: limits, mounts, security. Pure."""
+"""The runtime's specification of a container: limits, mounts, security. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PROPAGATION = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a container's making depends on beside the pod."""
+    """What a container's specification depends on beside the pod."""
 
     config: Config
     host: HostFacts
@@ -104,7 +104,7 @@ def container_spec(
 
 
 def _words(field: str, words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-    """A command or its arguments with the variables that they name."""
+    """A command or its arguments, with $(NAME) expanded."""
     return [
         texts.argument(name, expand(word, variables, name))
         for number, word in enumerate(words)
@@ -113,7 +113,7 @@ def _words(field: str, words: Sequence[str], variables: Mapping[str, str]) -> li
 
 
 def _seccomp_unconfined(security: SecurityContext, pod: PodSecurityContext) -> bool:
-    """Whether system calls are not filtered; without a word, Podman's own profile is used."""
+    """Whether system calls are not filtered; by default Podman's own profile is used."""
     profile = security.seccompProfile or pod.seccompProfile
     return profile is not None and profile.type == "Unconfined"
 
@@ -140,8 +140,7 @@ def _memory(resources: ResourceRequirements) -> int:
 
 
 def _oom_score_adj(pod: Pod, container: Container, capacity_bytes: int) -> int:
-    """Who goes first when the machine has no memory left: those that have asked for the least of
-    it.
+    """Whom the kernel kills first when the machine has no memory left: who has requested the least.
 
     Source: https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/
     (node out of memory behavior).
@@ -222,7 +221,7 @@ def _volume_mount(
 
 
 def falls_back_to_log(pod: Pod, ended: ContainerStatus) -> bool:
-    """Whether the end of its log stands for the termination message that it has not written."""
+    """Whether the end of its log is the termination message of a container that wrote none."""
     return ended.exit_code != 0 and any(
         container.terminationMessagePolicy == "FallbackToLogsOnError"
         for container in (*pod.spec.initContainers, *pod.spec.containers)

@@ -69,14 +69,14 @@ def environment(
     services = [codec.decode(data, Service) for data in config.services]
     result: dict[str, str] = {**service_variables(services), "HOSTNAME": hostname(pod)}
     for source in container.envFrom:
-        result |= _whole(source.prefix, source.configMapRef, config.config_maps, "configmap")
-        result |= _whole(source.prefix, source.secretRef, config.secrets, "secret")
+        result |= _all_entries(source.prefix, source.configMapRef, config.config_maps, "configmap")
+        result |= _all_entries(source.prefix, source.secretRef, config.secrets, "secret")
     for variable in container.env:
         if variable.valueFrom is None:
             field = f"spec.containers[{container.name}].env[{variable.name}]"
             result[variable.name] = expand(variable.value, result, field)
             continue
-        value = _from(variable.valueFrom, pod, container, config, host, pod_address)
+        value = _value_from(variable.valueFrom, pod, container, config, host, pod_address)
         if value is not None:
             result[variable.name] = value
     for name, value in result.items():
@@ -130,8 +130,8 @@ def hostname(pod: Pod) -> str:
 def expand(text: str, variables: Mapping[str, str], field: str) -> str:
     """Replace $(NAME) by the variable, $$ by $; references to nothing stay as they are.
 
-    References double a text with every line of a manifest: what is too long for a program is not
-    made. Raises ConfigError that names `field`.
+    Variables that refer to each other can double the text each time: expansion stops as soon as it
+    is too long for a program. Raises ConfigError that names `field`.
     """
     length = len(text)
 
@@ -146,7 +146,7 @@ def expand(text: str, variables: Mapping[str, str], field: str) -> str:
     return _REFERENCE.sub(replace, text)
 
 
-def _whole(
+def _all_entries(
     prefix: str, reference: object, known: Mapping[str, ConfigMap | Secret], kind: str
 ) -> dict[str, str]:
     """Every entry of a ConfigMap or Secret as variables."""
@@ -171,7 +171,7 @@ def _texts(source: ConfigMap | Secret) -> dict[str, str]:
     return {key: value.decode("utf-8", "replace") for key, value in source.data.items()}
 
 
-def _from(
+def _value_from(
     source: EnvVarSource,
     pod: Pod,
     container: Container,
@@ -269,5 +269,5 @@ def resource_field(
     else:
         milli = 0
     divisor = quantity.milli(reference.divisor) if reference.divisor else 0
-    divisor = divisor or 1000  # none, or a zero in whatever form
+    divisor = divisor or 1000  # not given, or 0
     return str(-(-milli // divisor))

@@ -1,4 +1,4 @@
-"""The events of a pod, as values: what people are told. Pure."""
+"""Events about a pod, as values. Pure."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Literal, NamedTuple
 
 
 class PodEvent(NamedTuple):
-    """An Event of a pod, or of one of its containers."""
+    """An Event about a pod, or about one of its containers."""
 
     container: str
-    """Empty for the pod."""
+    """Empty for one about the pod."""
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
 
 
 def warning(container: str, reason: str, message: str) -> PodEvent:
-    """An event that something is not as it should be."""
+    """An Event of type Warning."""
     return PodEvent(container, "Warning", reason, message)
 
 
 def normal(container: str, reason: str, message: str) -> PodEvent:
-    """An event that all goes well."""
+    """An Event of type Normal."""
     return PodEvent(container, "Normal", reason, message)

@@ -1,6 +1,6 @@
-"""Which pods the kubelet ends for what they take of the disk. Pure.
+"""Which pods are evicted because an emptyDir has outgrown its sizeLimit. Pure.
 
-An emptyDir of a disk has the size that its pod asked for; one of memory is a tmpfs of that size.
+Only emptyDirs on disk are measured: one of medium Memory is a tmpfs of that size.
 Source: https://kubernetes.io/docs/concepts/storage/volumes/#emptydir
 """
 
@@ -15,7 +15,7 @@ REASON = "Evicted"
 GRACE_SECONDS = 1
 MEASURE_SECONDS = 10.0
 MEASURE_SHARE = 10
-"""Counting takes at most this part of the time: what is slow to count is counted less often."""
+"""Measuring takes at most a tenth of the time: what is slow to measure is measured less often."""
 SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 
 
@@ -43,6 +43,6 @@ def exceeded(pod: Pod, used: Mapping[str, int]) -> str:
     return ""
 
 
-def rest_seconds(took_seconds: float) -> float:
-    """How long volumes are left alone when counting them has taken so long."""
+def pause_seconds(took_seconds: float) -> float:
+    """How long to wait after measuring has taken so long."""
     return max(MEASURE_SECONDS, took_seconds * MEASURE_SHARE)

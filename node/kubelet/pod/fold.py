@@ -1,8 +1,7 @@
 """Folds outcomes into what is observed and remembered of a pod: nothing else changes either.
 
-A step's outcome may be a failure; how long to wait after it and how often it has happened is
-decided here, and what people are told of it. No clock and no IO: the same outcomes at the same
-moments always come to the same memory.
+Back-off after a failure is decided here, and which Events are recorded. No clock and no IO: the
+same outcomes at the same moments always give the same memory.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ from node.kubelet.pod.outcomes import Outcome
 from node.runtime.base import ContainerStatus
 
 log = logging.getLogger(__name__)
-LOST_EXIT_CODE = 137
-LOST_MESSAGE = "The container's process has gone, and its exit code with its monitor"
+VANISHED_EXIT_CODE = 137
+VANISHED_MESSAGE = "The container's process has gone, and its exit code with its monitor"
 RETRIED_WHEN_CHANGED = ("FailedMount", "CreateContainerConfigError")
-"""Failures that a change of what the pod references may mend."""
+"""Failures that a change of the pod, or of what it references, may resolve."""
 
 
 class _At(NamedTuple):
-    """What an outcome is folded into, and when."""
+    """The pod, what an outcome is folded into, and the time."""
 
     pod: Pod
     observed: Observed
@@ -61,7 +60,7 @@ class _At(NamedTuple):
 def fold(
     outcome: Outcome, pod: Pod, observed: Observed, memory: PodMemory, now: Moment
 ) -> list[PodEvent]:
-    """Change `observed` and `memory` by what has come of a step; answers what people are told."""
+    """Change `observed` and `memory` by an outcome; answers the Events to record."""
     at = _At(pod, observed, memory, now)
     match outcome:
         case outcomes.Begun():
@@ -87,7 +86,7 @@ def fold(
             return _container(outcome, at)
         case (
             outcomes.ContainerSeen()
-            | outcomes.ContainerLost()
+            | outcomes.ContainerVanished()
             | outcomes.MessageRead()
             | outcomes.ProbeAnswered()
             | outcomes.Relisted()
@@ -101,7 +100,7 @@ def fold(
             | outcomes.SandboxMade()
             | outcomes.SandboxFailed()
         ):
-            return _surroundings(outcome, at)
+            return _preparation(outcome, at)
         case outcomes.SandboxRemoved() | outcomes.FilesRemoved() | outcomes.RemovalFailed():
             return _removal(outcome, at)
         case (
@@ -111,13 +110,13 @@ def fold(
             | outcomes.PodUnassigned()
             | outcomes.MachineHalting()
         ):
-            return _news(outcome, at)
+            return _lifecycle(outcome, at)
         case _:
             assert_never(outcome)
 
 
 def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
-    """What holds from when a step is taken, whether it succeeds or is never heard of again."""
+    """What is remembered before a step is taken, also if its result never becomes known."""
     memory = at.memory
     match step:
         case steps.InspectImage():
@@ -127,7 +126,7 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
             memory.pulls[step.container.name] = Pull(image)
             return [normal(step.container.name, "Pulling", f'Pulling image "{image}"')]
         case steps.CreateContainer():
-            _keep_stable_run(step.container.name, at)
+            _note_stable_run(step.container.name, at)
         case steps.SignalContainer():
             return _stop_begun(step, at)
         case steps.RunHook():
@@ -145,15 +144,15 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
     return []
 
 
-def _keep_stable_run(name: str, at: _At) -> None:
-    """A run of ten minutes ends the back-off: it counts from the attempt that ran so long."""
+def _note_stable_run(name: str, at: _At) -> None:
+    """A run of ten minutes resets the back-off, which counts from that attempt on."""
     latest = at.observed.latest(name)
     if latest is not None and at.memory.run_seconds(latest.id) >= STABLE_SECONDS:
         at.memory.stable_from[name] = latest.attempt
 
 
 def _stop_begun(step: steps.SignalContainer | steps.RunHook, at: _At) -> list[PodEvent]:
-    """The stop of a container begins with its first step; people are told once."""
+    """A stop begins with its first step, which alone records the Killing event."""
     status = step.status
     if status.id in at.memory.stops:
         return []
@@ -234,7 +233,7 @@ def _container(
 
 
 def _hook_ended(outcome: outcomes.HookEnded, at: _At) -> list[PodEvent]:
-    """A hook is called at least once: again where the runtime did not answer."""
+    """Kubernetes calls a hook at least once: again when the runtime did not answer."""
     if at.observed.of(outcome.container_id) is None:
         return []
     key = (outcome.container_id, outcome.kind)
@@ -251,7 +250,7 @@ def _hook_ended(outcome: outcomes.HookEnded, at: _At) -> list[PodEvent]:
 
 def _observation(
     outcome: outcomes.ContainerSeen
-    | outcomes.ContainerLost
+    | outcomes.ContainerVanished
     | outcomes.MessageRead
     | outcomes.ProbeAnswered
     | outcomes.Relisted,
@@ -263,14 +262,14 @@ def _observation(
             if outcome.status is None:
                 _forget(outcome.container_id, at)
             else:
-                _see(outcome.status, at, observed.of(outcome.container_id))
-        case outcomes.ContainerLost():
+                _observe(outcome.status, at, observed.of(outcome.container_id))
+        case outcomes.ContainerVanished():
             if status := observed.of(outcome.container_id):
-                memory.lost[status.id] = times.to_time(at.now.wall)
-                memory.messages[status.id] = LOST_MESSAGE
-                _see(status, at, status)
+                memory.vanished[status.id] = times.to_time(at.now.wall)
+                memory.messages[status.id] = VANISHED_MESSAGE
+                _observe(status, at, status)
         case outcomes.MessageRead():
-            if observed.of(outcome.container_id):  # it may have gone while it was read
+            if observed.of(outcome.container_id):  # it may be removed while its message is read
                 memory.messages[outcome.container_id] = outcome.message
         case outcomes.ProbeAnswered():
             state = memory.probes.get(outcome.key)
@@ -282,8 +281,8 @@ def _observation(
             observed.sandbox = outcome.sandbox
             observed.containers.clear()
             for status in outcome.containers:
-                _see(status, at, before.pop(status.id, None))
-            for container_id in before:  # somebody has removed it
+                _observe(status, at, before.pop(status.id, None))
+            for container_id in before:  # removed by somebody else
                 _forget(container_id, at)
             if outcome.sandbox is not None and outcome.sandbox.address:
                 memory.address = outcome.sandbox.address
@@ -293,33 +292,37 @@ def _observation(
 
 
 def _forget(container_id: str, at: _At) -> None:
-    """A container is gone."""
+    """Drop a container that is gone, and what is known by its id."""
     at.observed.drop(container_id)
     at.memory.forget(container_id)
 
 
-def _see(status: ContainerStatus, at: _At, before: ContainerStatus | None) -> None:
-    """Take in a container; the runtime takes one that was lost for a running one."""
-    lost_at = at.memory.lost.get(status.id)
-    if lost_at is not None and status.state == "running":
+def _observe(status: ContainerStatus, at: _At, before: ContainerStatus | None) -> None:
+    """Take in the state of a container.
+
+    One whose process has vanished with its monitor stays exited, though the runtime still has it
+    as running.
+    """
+    vanished_at = at.memory.vanished.get(status.id)
+    if vanished_at is not None and status.state == "running":
         status = replace(
-            status, state="exited", pid=0, exit_code=LOST_EXIT_CODE, finished_at=lost_at
+            status, state="exited", pid=0, exit_code=VANISHED_EXIT_CODE, finished_at=vanished_at
         )
     if status.lost:
-        status = replace(status, finished_at=_found_at(status, at))
-    if wrong := lifecycle.misstep(before, status):
-        extra = {"object": f"{status.pod_namespace}/{status.pod_name}", "error": wrong}
-        log.error("a container is in a state that cannot follow its last", extra=extra)
-    _keep_times(status, at)
+        status = replace(status, finished_at=_ended_with_machine(status, at))
+    if change := lifecycle.illegal_transition(before, status):
+        extra = {"object": f"{status.pod_namespace}/{status.pod_name}", "error": change}
+        log.error("a container has changed its state as it never should", extra=extra)
+    _note_times(status, at)
     at.observed.put(status)
 
 
-def _keep_times(status: ContainerStatus, at: _At) -> None:
+def _note_times(status: ContainerStatus, at: _At) -> None:
     """Note on the monotonic clock when an attempt began and ended.
 
     The runtime's stamps are of the wall clock. Each is compared with it once, when it is first
-    seen, which is mostly the moment itself: back-off and stable run do not change when the clock
-    is set later. Only after a restart of the kubelet may a stamp be old.
+    seen: mostly at once, and after a restart of the kubelet perhaps long after. Back-off and stable
+    run do not change when the wall clock is set later.
     """
     memory, now = at.memory, at.now
     if status.state == "running":
@@ -328,7 +331,7 @@ def _keep_times(status: ContainerStatus, at: _At) -> None:
         memory.ended.pop(status.id, None)
     elif status.state in ("exited", "unknown") and status.id not in memory.ended:
         age = times.age_seconds(status.finished_at, now.wall)
-        if age < 0:  # the clock has been set back since: nobody knows, and nothing is waited for
+        if age < 0:  # the clock was set back since. The age is unknown: do not wait.
             age = BACKOFF.cap_seconds
         end = now.monotonic - age
         if status.started_at and status.finished_at:
@@ -337,18 +340,18 @@ def _keep_times(status: ContainerStatus, at: _At) -> None:
         memory.ended[status.id] = max(end, memory.began.get(status.id, end))
 
 
-def _found_at(status: ContainerStatus, at: _At) -> str:
-    """When it was first seen that a container had ended with the machine.
+def _ended_with_machine(status: ContainerStatus, at: _At) -> str:
+    """When a container was first seen that a reboot has ended: nobody knows a better finishedAt.
 
     Never before its start: the machine's clock may have been set back since.
     """
     now = at.now.wall
     if status.started_at:
         now = max(now, times.parse(status.started_at))
-    return at.memory.found_at.setdefault(status.id, times.to_time(now))
+    return at.memory.ended_with_machine.setdefault(status.id, times.to_time(now))
 
 
-def _surroundings(
+def _preparation(
     outcome: outcomes.AddressTaken
     | outcomes.VolumesMade
     | outcomes.VolumesFailed
@@ -369,11 +372,11 @@ def _surroundings(
         case outcomes.VolumesMeasured():
             memory.volume_bytes.update(outcome.bytes_used)
             memory.measuring = False
-            memory.measure_at = now.monotonic + eviction.rest_seconds(outcome.took_seconds)
+            memory.measure_at = now.monotonic + eviction.pause_seconds(outcome.took_seconds)
         case outcomes.SandboxMade():
             memory.failures.pop("", None)
             memory.address = outcome.sandbox.address
-            memory.former = {status.id for status in at.observed.all()}
+            memory.of_former_sandbox = {status.id for status in at.observed.all()}
             at.observed.sandbox = outcome.sandbox
         case outcomes.SandboxFailed():
             text = f"Failed to create pod sandbox: {outcome.message}"
@@ -405,13 +408,13 @@ def _removal(
     at.observed.sandbox = None
     if outcome.volumes_left:
         memory.volumes_version = memory.volumes_version or UNKNOWN_VERSION
-    else:  # the address is free for another pod from now on
+    else:  # another pod may have the address now
         memory.volumes_version = memory.address = ""
         memory.volumes_made = False
     return []
 
 
-def _news(
+def _lifecycle(
     outcome: outcomes.RoundBegun
     | outcomes.WorkCancelled
     | outcomes.PodAssigned
@@ -436,7 +439,7 @@ def _news(
                     del memory.failures[name]
         case outcomes.PodUnassigned():
             memory.removal_failure = None
-            memory.removed = True
+            memory.unassigned = True
         case outcomes.MachineHalting():
             memory.removal_failure = None
             memory.halting = True

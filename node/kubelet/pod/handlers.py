@@ -1,4 +1,4 @@
-"""What probes and hooks have in common: from an action of the API to a request. Pure."""
+"""What probes and hooks share: ports and requests from the API's actions. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lifecycle hooks: where they stand, and what is to be stopped because of them or of probes. Pure.
+"""Lifecycle hooks: postStart and preStop. Pure.
 
 Source: https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
 """
@@ -23,16 +23,17 @@ def hook_of(container: Container, kind: HookKind) -> LifecycleHandler | None:
 
 
 def post_start_is_over(container: Container, status: ContainerStatus, memory: PodMemory) -> bool:
-    """Whether nothing of postStart is left to wait for."""
+    """Whether a container has no postStart hook, or it has succeeded."""
     if hook_of(container, "postStart") is None:
         return True
     return memory.hooks.get((status.id, "postStart")) == "done"
 
 
 def adopt(pod: Pod, observed: Observed, memory: PodMemory) -> None:
-    """Take a postStart hook as done that was reported so: a container that has been Running.
+    """Take the postStart hook of a container that was reported as running for done.
 
-    Where it was not, it runs again, for a hook is called at least once.
+    After a restart of the kubelet nothing else tells. Otherwise it is called again: Kubernetes
+    calls a hook at least once.
     """
     for container in pod.spec.containers:
         latest = observed.latest(container.name)

@@ -1,4 +1,4 @@
-"""When an image is pulled, and what people are told of images. Pure.
+"""The image pull policy and back-off, and the Events about images. Pure.
 
 Source: https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy, and
 pkg/kubelet/images/image_manager.go for the words.
@@ -18,13 +18,13 @@ from node.kubelet.pod.outcomes import (
 
 
 def inspected(outcome: ImageInspected, memory: PodMemory, now: Moment) -> list[PodEvent]:
-    """The pull policy decides: the image is used as it is, pulled, or missed."""
+    """By the pull policy the image is used as it is, or pulled, or its absence is an error."""
     container, found = outcome.container, outcome.image
     policy, name = container.imagePullPolicy, container.name
     if policy == "Never" and found is None:
         text = f'Container image "{container.image}" is not present with pull policy of Never'
-        told = warning(name, "ErrImageNeverPull", text)
-        return [told, *_failed(container, "ErrImageNeverPull", text, memory, now)]
+        event = warning(name, "ErrImageNeverPull", text)
+        return [event, *_failed(container, "ErrImageNeverPull", text, memory, now)]
     if policy == "Always" or found is None:
         memory.images[name] = CheckedImage(outcome.attempt, container.image, ready=False)
         return []
@@ -48,19 +48,19 @@ def pulled(outcome: ImagePulled, memory: PodMemory) -> list[PodEvent]:
 
 
 def pull_failed(outcome: ImagePullFailed, memory: PodMemory, now: Moment) -> list[PodEvent]:
-    """The image is inspected again before the next pull: somebody may bring it."""
+    """Back off; the image is inspected again before the next pull: somebody may have loaded it."""
     container = outcome.container
     text = f'Failed to pull image "{container.image}": {outcome.message}'
-    told = warning(container.name, "Failed", text)
-    return [told, *_failed(container, "ErrImagePull", outcome.message, memory, now)]
+    event = warning(container.name, "Failed", text)
+    return [event, *_failed(container, "ErrImagePull", outcome.message, memory, now)]
 
 
 def name_invalid(outcome: ImageNameInvalid, memory: PodMemory, now: Moment) -> list[PodEvent]:
-    """The text names no image, and never will."""
+    """The text is not a reference to an image."""
     container = outcome.container
     text = f'Failed to apply default image tag "{container.image}": {outcome.message}'
-    told = warning(container.name, "InspectFailed", text)
-    return [told, *_failed(container, "InvalidImageName", text, memory, now)]
+    event = warning(container.name, "InspectFailed", text)
+    return [event, *_failed(container, "InvalidImageName", text, memory, now)]
 
 
 def _ready(outcome: ImageInspected | ImagePulled, user: str, memory: PodMemory) -> None:
@@ -72,14 +72,14 @@ def _ready(outcome: ImageInspected | ImagePulled, user: str, memory: PodMemory) 
 def _failed(
     container: Container, reason: str, text: str, memory: PodMemory, now: Moment
 ) -> list[PodEvent]:
-    """The error itself at first; from the second time on, that it is waited for."""
+    """ErrImagePull at first, ImagePullBackOff from the second time on."""
     name = container.name
     memory.images.pop(name, None)
     failure = memory.fail(name, reason, text, now.monotonic, image=container.image)
-    told = [warning(name, "Failed", f"Error: {reason}")]
+    events = [warning(name, "Failed", f"Error: {reason}")]
     if reason == "ErrImagePull" and failure.count > 1:
         back_off = f'Back-off pulling image "{container.image}"'
         failure.reason = "ImagePullBackOff"
         failure.message = f"{back_off}: {reason}: {text}"
-        told.append(normal(name, "BackOff", back_off))
-    return told
+        events.append(normal(name, "BackOff", back_off))
+    return events

@@ -50,10 +50,10 @@ def advance(old: str, new: Phase) -> Phase:
     return new if new in PHASES[old] else old
 
 
-def misstep(before: ContainerStatus | None, now: ContainerStatus) -> str:
-    """What is wrong with the states that one container was seen in, or nothing.
+def illegal_transition(before: ContainerStatus | None, now: ContainerStatus) -> str:
+    """Describes a change of state that the table does not have; empty for one that it has.
 
-    It happens when somebody starts it by hand, say: what the runtime says is true all the same.
+    `podman start` by hand can do it: the caller reports it, and takes the new state all the same.
     """
     if before is None or now.state in ATTEMPT_STATES[before.state]:
         return ""
@@ -61,7 +61,7 @@ def misstep(before: ContainerStatus | None, now: ContainerStatus) -> str:
 
 
 def end_of(states: list[ContainerPhase], exit_codes: list[int]) -> Phase:
-    """How a deleted pod ends of which nothing runs: what has not succeeded never will."""
+    """The last phase of a deleted pod of which nothing runs: Failed unless all have succeeded."""
     succeeded = states and all(state == "terminated" for state in states) and not any(exit_codes)
     return "Succeeded" if succeeded else "Failed"
 
@@ -76,8 +76,8 @@ def phase_of(
 ) -> Phase:
     """The phase that follows from the states of a pod's app containers.
 
-    `exit_codes` are those of terminated containers, in any order. A container that ended and will
-    run again counts as waiting or running, not as terminated: the caller decides that.
+    `exit_codes` are those of terminated containers, in any order. A container that will be
+    restarted counts as waiting or running, not as terminated: the caller knows the restart policy.
     """
     if init_failed:
         return "Failed"

@@ -26,7 +26,7 @@ RUNTIME_RETRY_SECONDS = 2.0
 UNKNOWN_VERSION = "unknown"
 """The version of volumes that may be there, of an earlier kubelet's: they are made anew."""
 MESSAGE_MAX = 4096
-"""What is said of a failure at the most: it may name a text of a pod's, which may be a megabyte."""
+"""Longer messages are cut: they may quote a text of the pod, which may be a megabyte."""
 
 
 class Moment(NamedTuple):
@@ -38,14 +38,14 @@ class Moment(NamedTuple):
 
 @dataclass(slots=True)
 class Failure:
-    """A step that failed: Kubernetes' reason, words for people, how often, when to try again."""
+    """A step that failed: reason and message as in the status, how often, when to try again."""
 
     reason: str
     message: str
     count: int
     retry_at: float
     image: str = ""
-    """The image of the container that failed: another one has not failed yet."""
+    """The container's image at that time: the back-off does not hold for another one."""
 
 
 class CheckedImage(NamedTuple):
@@ -76,12 +76,12 @@ class StartFailure(NamedTuple):
 
 @dataclass(slots=True)
 class Stop:
-    """A container that is being stopped: since when, and when it was sent TERM."""
+    """A container that is being stopped: since when, and when it was sent its stop signal."""
 
     since: float
     term_at: float | None = None
     restart: bool = False
-    """Stopped for a probe or a hook, which counts as a failure whatever its exit code."""
+    """Stopped for a failed probe or hook: it counts as failed, whatever its exit code."""
 
 
 HookState = Literal["running", "done", "failed"]
@@ -89,7 +89,7 @@ ProbeKind = Literal["startup", "liveness", "readiness"]
 ProbeResult = Literal["unknown", "success", "failure"]
 
 
-class Key(NamedTuple):
+class ProbeKey(NamedTuple):
     """A probe of one container: its id, and the kind."""
 
     container_id: str
@@ -98,7 +98,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProbeState:
-    """What a probe has come to, and the run of equal answers that may change it."""
+    """The result of a probe, and the run of equal answers that counts towards its thresholds."""
 
     result: ProbeResult
     last: ProbeResult = "unknown"
@@ -107,7 +107,7 @@ class ProbeState:
 
 @dataclass(slots=True)
 class Observed:
-    """What is there of a pod on this machine; containers of one name by attempt, oldest first."""
+    """What exists of a pod on this machine; containers of one name by attempt, oldest first."""
 
     sandbox: SandboxStatus | None = None
     containers: dict[str, list[ContainerStatus]] = field(default_factory=dict)
@@ -152,7 +152,7 @@ class Observed:
 
 @dataclass(slots=True)
 class PodMemory:
-    """What is remembered of one pod."""
+    """What the kubelet remembers of one pod."""
 
     started_at: Moment
     """When this kubelet first heard of the pod."""
@@ -179,12 +179,12 @@ class PodMemory:
     """Container id -> when its process was started, on the monotonic clock."""
     ended: dict[str, float] = field(default_factory=dict)
     """Container id -> when it ended, or failed to start, on the monotonic clock."""
-    former: set[str] = field(default_factory=set)
-    """Ids of containers that were there before the sandbox was made: those of an older one."""
-    lost: dict[str, str] = field(default_factory=dict)
-    """Container id -> when its process was found to be gone, though the runtime does not know."""
-    found_at: dict[str, str] = field(default_factory=dict)
-    """Container id -> when it was found that it had ended with the machine: the end it is given."""
+    of_former_sandbox: set[str] = field(default_factory=set)
+    """Ids of containers that are older than the sandbox: init containers among them run again."""
+    vanished: dict[str, str] = field(default_factory=dict)
+    """Container id -> when its process turned out to be gone, which the runtime does not notice."""
+    ended_with_machine: dict[str, str] = field(default_factory=dict)
+    """Container id -> the finishedAt of one that a reboot has ended: when this was first seen."""
     messages: dict[str, str] = field(default_factory=dict)
     """Container id -> its termination message."""
     stable_from: dict[str, int] = field(default_factory=dict)
@@ -197,27 +197,27 @@ class PodMemory:
     """(container id, postStart or preStop) -> where it stands."""
     hook_retries: dict[tuple[str, str], float] = field(default_factory=dict)
     """When a hook is called again for which the runtime did not answer."""
-    probes: dict[Key, ProbeState] = field(default_factory=dict)
+    probes: dict[ProbeKey, ProbeState] = field(default_factory=dict)
     """What each probe of a running container has come to."""
     files_removed: bool = False
-    """Whether nothing is left of logs and termination messages: the last that goes of a pod."""
-    removed: bool = False
-    """The pod has ceased to be assigned to this node."""
+    """Whether logs and termination messages are removed: the last that is removed of a pod."""
+    unassigned: bool = False
+    """The pod is no longer assigned to this node: its object is gone."""
     halting: bool = False
-    """The machine goes down: what runs is stopped, and nothing starts until it has booted."""
+    """The machine shuts down: containers are stopped, and none is started until it has booted."""
     kill_at: float | None = None
     """When what still runs of a pod that is ending is killed; None before its end begins."""
     failed: tuple[str, str] | None = None
-    """(reason, message) of a pod that the kubelet ends: DeadlineExceeded, Evicted."""
+    """(reason, message) of a pod that the kubelet has failed: DeadlineExceeded, Evicted."""
 
     def forget(self, container_id: str) -> None:
-        """A container is gone, and with it what is known by its id."""
+        """A container is gone: drop what is known by its id."""
         known: tuple[dict[str, Any], ...] = (
             self.start_failures,
             self.began,
             self.ended,
-            self.lost,
-            self.found_at,
+            self.vanished,
+            self.ended_with_machine,
             self.messages,
             self.signalled,
             self.stops,
@@ -228,14 +228,14 @@ class PodMemory:
         for pairs in by_pair:
             for key in [key for key in pairs if key[0] == container_id]:
                 del pairs[key]
-        self.former.discard(container_id)
+        self.of_former_sandbox.discard(container_id)
 
     def check_invariants(self, observed: Observed) -> None:
         """What is known by a container's id is of one that is there, and fits its state."""
         present = {status.id for status in observed.all()}
         known = {
-            *(*self.start_failures, *self.began, *self.ended, *self.lost, *self.messages),
-            *(*self.signalled, *self.stops, *self.former),
+            *(*self.start_failures, *self.began, *self.ended, *self.vanished, *self.messages),
+            *(*self.signalled, *self.stops, *self.of_former_sandbox),
             *(key[0] for key in (*self.hooks, *self.hook_retries, *self.probes)),
         }
         assert known <= present, f"gone and not forgotten: {known - present}"
@@ -243,7 +243,9 @@ class PodMemory:
             running, over = status.state == "running", status.state in ("exited", "unknown")
             assert not running or status.id in self.began, f"{status.id}: it runs since when?"
             assert not over or status.id in self.ended, f"{status.id}: when has it ended?"
-            assert not (running and status.id in self.lost), f"{status.id} is lost and runs"
+            assert not (running and status.id in self.vanished), (
+                f"{status.id} has vanished and runs"
+            )
             assert self.run_seconds(status.id) >= 0, f"{status.id} ended before it began"
         assert not self.hooks.keys() & self.hook_retries.keys()
         assert all(
@@ -259,14 +261,14 @@ class PodMemory:
         return self.ended[container_id] - self.began[container_id]
 
     def failure_of(self, container: Container) -> Failure | None:
-        """What failed last of a container with its present image, or None."""
-        found = self.failures.get(container.name)
-        return found if found is not None and found.image == container.image else None
+        """The last failure of a container with its present image, or None."""
+        failure = self.failures.get(container.name)
+        return failure if failure is not None and failure.image == container.image else None
 
     def fail(
         self, name: str, reason: str, message: str, monotonic: float, *, image: str = ""
     ) -> Failure:
-        """Remember a failure; the wait doubles with each one, until the image is another."""
+        """Remember a failure. The back-off doubles with each, and begins anew for another image."""
         former = self.failures.get(name)
         count = former.count + 1 if former and former.image == image else 1
         wait = BACKOFF.delay_seconds(count)

@@ -1,6 +1,6 @@
-"""What has come of a step, and what else a pod's worker learns, as values. Pure.
+"""The outcomes of steps, and what else a pod's worker learns, as values. Pure.
 
-The executor answers them and changes nothing itself; `fold` turns them into what is remembered.
+The executor answers them and changes nothing itself; `fold` changes what is remembered.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 from common.api.types.core_v1 import Container, Probe
 from node.kubelet.pod.hooks import HookKind
-from node.kubelet.pod.memory import Key
+from node.kubelet.pod.memory import ProbeKey
 from node.kubelet.pod.steps import Step
 from node.runtime.base import ContainerStatus, ImageStatus, SandboxStatus
 
@@ -46,10 +46,10 @@ class VolumesFailed:
 
 @dataclass(frozen=True, slots=True)
 class VolumesMeasured:
-    """Volumes with limits have been counted, and how long that took."""
+    """The emptyDirs with a sizeLimit have been measured, and how long that took."""
 
     bytes_used: Mapping[str, int]
-    """By the name of the volume; without those that could not be counted."""
+    """By the name of the volume; without those that could not be measured."""
     took_seconds: float
 
 
@@ -128,7 +128,7 @@ class ContainerNotCreated:
 
 @dataclass(frozen=True, slots=True)
 class ImageMissing:
-    """A container could not be made, for somebody has removed its image meanwhile."""
+    """A container could not be made, as somebody has removed its image meanwhile."""
 
     container: Container
 
@@ -167,8 +167,8 @@ class ContainerSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerLost:
-    """The process has ended and the runtime will never know it: its monitor is dead, too."""
+class ContainerVanished:
+    """The process has ended, and so has its monitor (conmon): the runtime will not notice."""
 
     container_id: str
 
@@ -195,7 +195,7 @@ class HookEnded:
 class ProbeAnswered:
     """A probe has had an answer."""
 
-    key: Key
+    key: ProbeKey
     probe: Probe
     success: bool
 
@@ -230,7 +230,7 @@ class RemovalFailed:
 
 @dataclass(frozen=True, slots=True)
 class Relisted:
-    """Everything that is there of the pod."""
+    """Everything that exists of the pod on this machine."""
 
     containers: Sequence[ContainerStatus]
     sandbox: SandboxStatus | None
@@ -238,12 +238,12 @@ class Relisted:
 
 @dataclass(frozen=True, slots=True)
 class RoundBegun:
-    """The pod is looked at, before steps are planned."""
+    """A round of the pod's worker begins: steps are planned next."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkCancelled:
-    """Images are not waited for any more, and volumes not measured."""
+    """Pulls and the measuring of volumes have been cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ class PodUnassigned:
 
 @dataclass(frozen=True, slots=True)
 class MachineHalting:
-    """The machine goes down, and pods have so many seconds."""
+    """The machine shuts down; pods have at most so many seconds."""
 
     seconds: float
 
@@ -283,7 +283,7 @@ Outcome = (
     | ContainerNotStarted
     | ContainerSignalled
     | ContainerSeen
-    | ContainerLost
+    | ContainerVanished
     | MessageRead
     | HookEnded
     | ProbeAnswered

@@ -42,7 +42,7 @@ from node.runtime.base import ContainerStatus
 
 GRACE_SECONDS = 30
 MINIMUM_GRACE_SECONDS = 2
-"""What a process has at the least between TERM and KILL."""
+"""Between the stop signal and KILL, however short the grace period: as in Kubernetes' kubelet."""
 _HOOK_RETRY = "the runtime did not answer for a hook"
 
 
@@ -50,7 +50,7 @@ def plan(
     pod: Pod, observed: Observed, memory: PodMemory, monotonic: float, *, volumes_version: str = ""
 ) -> Sequence[Step]:
     """The steps that can be taken now, in order; empty when all is as it should be."""
-    if pod.metadata.deletionTimestamp or memory.removed:
+    if pod.metadata.deletionTimestamp or memory.unassigned:
         return _plan_end(pod, observed, memory, monotonic)
     if is_ending(pod, memory):
         why = "the pod has ended"
@@ -86,23 +86,23 @@ def plan(
 
 
 def is_ending(pod: Pod, memory: PodMemory) -> bool:
-    """Whether a pod is to stop, or has ended: nothing of it is started any more."""
+    """Whether a pod is being stopped or has ended: no container of it is started any more."""
     over = pod.status.phase in ("Succeeded", "Failed") or memory.failed
-    return bool(over or pod.metadata.deletionTimestamp or memory.removed)
+    return bool(over or pod.metadata.deletionTimestamp or memory.unassigned)
 
 
 def kill_at(pod: Pod, memory: PodMemory, monotonic: float) -> float:
-    """When what still runs of an ending pod is killed, if its end is seen at `monotonic`.
+    """When the grace period of an ending pod is over, if this kubelet sees its end at `monotonic`.
 
-    A deletion's grace period runs from when this kubelet saw it: the time stamp is another
-    machine's, and may have passed while no kubelet was there. A later one may only be shorter.
+    It does not begin at deletionTimestamp: that is of another machine's clock, and may have passed
+    while no kubelet ran. A second deletion can shorten the period only.
     """
     grace = pod.spec.terminationGracePeriodSeconds
     if pod.metadata.deletionTimestamp and pod.metadata.deletionGracePeriodSeconds is not None:
         grace = pod.metadata.deletionGracePeriodSeconds
-    # A second even where none is given, so that a preStop hook is called: as Kubernetes does.
-    found = monotonic + (GRACE_SECONDS if grace is None else max(1, grace))
-    return found if memory.kill_at is None else min(memory.kill_at, found)
+    # At least a second, so that preStop hooks are called: as Kubernetes does.
+    end = monotonic + (GRACE_SECONDS if grace is None else max(1, grace))
+    return end if memory.kill_at is None else min(memory.kill_at, end)
 
 
 def _deadline(pod: Pod, memory: PodMemory) -> float | None:
@@ -120,12 +120,12 @@ def _deadline(pod: Pod, memory: PodMemory) -> float | None:
 
 
 def _plan_measuring(pod: Pod, memory: PodMemory, monotonic: float) -> list[Step]:
-    """Count now and then what a pod has written into volumes that have limits."""
+    """Measure emptyDirs with a sizeLimit from time to time."""
     if not memory.volumes_made or memory.measuring or not eviction.limits(pod):
         return []
     left = memory.measure_at - monotonic
     if left > 0:
-        return [Wait(reason="volumes are measured now and then", seconds=left)]
+        return [Wait(reason="volumes are measured from time to time", seconds=left)]
     return [MeasureVolumes(reason="a volume has a limit")]
 
 
@@ -148,7 +148,7 @@ def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float)
 def _plan_tear_down(
     observed: Observed, memory: PodMemory, monotonic: float, why: str
 ) -> list[Step]:
-    """What no container needs any more: a pod that has ended may be kept for long."""
+    """Sandbox and volumes of a pod that has ended, which may stay in the API for long."""
     if observed.sandbox is None and not memory.volumes_version:
         return []
     return _unless_refused(RemoveSandbox(reason=why), memory, monotonic)
@@ -180,20 +180,21 @@ def _stop(
 
 
 class _Ending(NamedTuple):
-    """A container that is to stop: why, and in which words people are told."""
+    """A container that is to stop: why, and the message of its Killing event."""
 
     status: ContainerStatus
     container: Container | None
+    """None when the pod no longer has it."""
     why: str
     message: str
     restart: bool = False
 
 
 def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) -> Step:
-    """The preStop hook, TERM or what its image has in its place, KILL after the grace period.
+    """The next step of a stop: the preStop hook, the stop signal, KILL after the grace period.
 
-    A process always has TERM, and two seconds after it: also when a hook has used up the grace
-    period, and when there was none.
+    The stop signal is always sent, and KILL follows two seconds later at the earliest: also when
+    the hook has used up the grace period, and when there is none.
     """
     status, why = ending.status, ending.why
     said: Any = {"message": ending.message, "restart": ending.restart}
@@ -223,7 +224,7 @@ def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) 
 def _plan_running(
     pod: Pod, container: Container, status: ContainerStatus, memory: PodMemory, monotonic: float
 ) -> list[Step]:
-    """The postStart hook; and the end of a container that is sick or has been changed."""
+    """The postStart hook; the stop of a container that failed a probe or has another image."""
     hook = memory.hooks.get((status.id, "postStart"))
     if hook is None and hooks.hook_of(container, "postStart"):
         left = memory.hook_retries.get((status.id, "postStart"), monotonic) - monotonic
@@ -254,7 +255,7 @@ def _plan_running(
 
 
 def _is_changed(container: Container, status: ContainerStatus) -> bool:
-    """Whether a container was made from another image: the one thing of it that may change."""
+    """Whether a container was made from another image: the API lets no other field change."""
     return status.asked_image not in ("", container.image)
 
 
@@ -263,7 +264,7 @@ def _plan_run(
 ) -> list[Step]:
     """Volumes, sandbox, then the containers.
 
-    What runs is looked after first: a volume that fails must not keep a sick container alive.
+    Running containers come first: a volume that fails must not keep an unhealthy one alive.
     """
     running = [
         step
@@ -277,7 +278,8 @@ def _plan_run(
     containers = _plan_containers(pod, observed, memory, monotonic)
     if preparations and not _is_prepared(observed, memory, preparations):
         images = [step for step in containers if isinstance(step, InspectImage | PullImage)]
-        # An image is looked for beside the making of the sandbox, once it is known that it will be.
+        # Images are pulled while the sandbox is made, but not before the volumes are: a pod whose
+        # ConfigMap is missing pulls nothing.
         early = images if isinstance(preparations[0], MakeSandbox) else []
         return [*running, *early, *preparations]
     return [*preparations, *containers]
@@ -286,9 +288,9 @@ def _plan_run(
 def _plan_containers(
     pod: Pod, observed: Observed, memory: PodMemory, monotonic: float
 ) -> list[Step]:
-    """Init containers one by one, then the others side by side, but for postStart hooks.
+    """Init containers one by one, then the app containers, those with postStart hooks in order.
 
-    A new sandbox begins with the init containers: what they have set up in it went with the old.
+    In a new sandbox the init containers run again: what they had set up went with the old one.
     """
     for container in pod.spec.initContainers:
         latest = observed.latest(container.name)
@@ -312,10 +314,10 @@ _BEGINNINGS = (CreateContainer, StartContainer)
 def _holds_up_others(
     container: Container, observed: Observed, memory: PodMemory, planned: Sequence[Step]
 ) -> bool:
-    """Whether later containers wait for a postStart hook: for one that runs, or will very soon.
+    """Whether the containers after this one wait for its postStart hook: one that runs or is next.
 
-    People build on it, for sidecars that must be up first (k/k#81450); what fails or waits holds
-    up nobody.
+    Service meshes rely on that order (k/k#81450). A container that has failed or is in back-off
+    holds up no other.
     """
     if hooks.hook_of(container, "postStart") is None:
         return False
@@ -351,7 +353,7 @@ def _plan_preparations(
 
 
 def _is_prepared(observed: Observed, memory: PodMemory, preparations: Sequence[Step]) -> bool:
-    """Whether what waits is only an update of volumes: they keep their content until then."""
+    """Whether only an update of volumes waits: containers may start with the former content."""
     there = memory.volumes_made and observed.sandbox is not None and observed.sandbox.ready
     return there and all(isinstance(step, Wait) for step in preparations)
 
@@ -359,13 +361,13 @@ def _is_prepared(observed: Observed, memory: PodMemory, preparations: Sequence[S
 def _has_succeeded(latest: ContainerStatus, memory: PodMemory) -> bool:
     """Whether an init container has done its work in the present sandbox."""
     done = latest.state == "exited" and latest.exit_code == 0
-    return done and latest.id not in memory.former
+    return done and latest.id not in memory.of_former_sandbox
 
 
 def any_started(pod: Pod, observed: Observed, memory: PodMemory) -> bool:
-    """Whether app containers have begun in the present sandbox, so that init is over."""
-    found = [observed.latest(container.name) for container in pod.spec.containers]
-    return any(latest is not None and latest.id not in memory.former for latest in found)
+    """Whether app containers exist in the present sandbox, so that init is over."""
+    attempts = [observed.latest(container.name) for container in pod.spec.containers]
+    return any(one is not None and one.id not in memory.of_former_sandbox for one in attempts)
 
 
 def _plan_container(
@@ -390,7 +392,7 @@ def _plan_container(
 
 
 def _first_attempt(pod: Pod, container: Container) -> int:
-    """0, or what follows the last attempt that was reported: somebody has removed that one."""
+    """0, or the one after the last that was reported, where somebody has removed that container."""
     known = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
     counts = [s.restartCount + bool(s.containerID) for s in known if s.name == container.name]
     return max(counts, default=0)
@@ -399,7 +401,7 @@ def _first_attempt(pod: Pod, container: Container) -> int:
 def _plan_attempt(
     container: Container, attempt: int, memory: PodMemory, monotonic: float
 ) -> list[Step]:
-    """Image, then container."""
+    """What the next attempt needs: its image, then the container."""
     failure = memory.failure_of(container)
     if failure is not None and monotonic < failure.retry_at:
         return [Wait(reason=failure.message, seconds=failure.retry_at - monotonic)]
@@ -425,7 +427,7 @@ def _plan_attempt(
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
     """Whether a container that has ended runs again, by the pod's restart policy.
 
-    One that was stopped for another image has not ended by itself: it runs again in any case.
+    One that was stopped for a change of its image is restarted whatever the policy.
     """
     stop = memory.stops.get(ended.id)
     if stop is not None and stop.restart and _is_changed(container, ended):
@@ -435,14 +437,16 @@ def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: Pod
     )
     is_init = any(c.name == container.name for c in pod.spec.initContainers)
     if is_init:
-        return ended.id in memory.former or (failed and pod.spec.restartPolicy != "Never")
+        return ended.id in memory.of_former_sandbox or (
+            failed and pod.spec.restartPolicy != "Never"
+        )
     return pod.spec.restartPolicy == "Always" or (pod.spec.restartPolicy == "OnFailure" and failed)
 
 
 def back_off_seconds(ended: ContainerStatus, memory: PodMemory, monotonic: float) -> float:
     """How long the next attempt still waits.
 
-    After an end with the machine there is nothing to wait for: it was no crash.
+    A container that a reboot has ended has not crashed: it does not wait.
     """
     if ended.lost:
         return 0.0

@@ -1,4 +1,4 @@
-"""Probes as a state machine: which are to run now, and what their results come to. Pure.
+"""Probes as a state machine: which are to run now, and what results their answers give. Pure.
 
 Source: https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 from common.api.types.core_v1 import Container, Pod, PodStatus, Probe
 from node.kubelet.pod import hooks
-from node.kubelet.pod.memory import Key, Observed, PodMemory, ProbeKind, ProbeResult, ProbeState
+from node.kubelet.pod.memory import (
+    Observed,
+    PodMemory,
+    ProbeKey,
+    ProbeKind,
+    ProbeResult,
+    ProbeState,
+)
 from node.runtime.base import ContainerStatus, uri
 
 FATAL_KINDS: tuple[ProbeKind, ...] = ("liveness", "startup")
@@ -25,13 +32,13 @@ FIRST: dict[ProbeKind, ProbeResult] = {
     "liveness": "success",
     "readiness": "failure",
 }
-"""What holds of a new container before its probe has come to a result."""
+"""The result of a probe before its first answers have reached a threshold."""
 
 
 class Target(NamedTuple):
     """A probe that is to run."""
 
-    key: Key
+    key: ProbeKey
     container: Container
     status: ContainerStatus
     probe: Probe
@@ -48,21 +55,21 @@ def probe_of(container: Container, kind: ProbeKind) -> Probe | None:
 
 
 def take(state: ProbeState, probe: Probe, *, success: bool) -> ProbeState:
-    """The state after one more answer: it changes only after a whole run of equal ones.
+    """The state after one more answer: the result changes when a run of equal ones is long enough.
 
     A threshold of 0 counts as 1.
     """
     last: ProbeResult = "success" if success else "failure"
     run = state.run + 1 if state.last == last else 1
     threshold = probe.successThreshold if success else probe.failureThreshold
-    come_to = last if run >= threshold else state.result
-    return ProbeState(come_to, last, run)
+    return ProbeState(last if run >= threshold else state.result, last, run)
 
 
 def adopted(kind: ProbeKind, status: PodStatus, container_id: str) -> ProbeState:
-    """The state of a probe of which nothing is remembered: as it was reported last.
+    """The first state of a probe, as the container was reported last.
 
-    So a restart of the kubelet takes no ready container out of service and begins no startup anew.
+    So a restart of the kubelet neither makes a ready container unready nor begins a startup probe
+    anew.
     """
     reported = next(
         (s for s in status.containerStatuses if s.containerID == uri(container_id)), None
@@ -75,14 +82,17 @@ def adopted(kind: ProbeKind, status: PodStatus, container_id: str) -> ProbeState
 
 
 def adopt(pod: Pod, observed: Observed, memory: PodMemory) -> None:
-    """Give every probe of a running container its first state, and forget those of others."""
+    """Give every probe of a running container its first state; drop those of removed containers."""
     for container in pod.spec.containers:
         status = running(container, observed)
         if status is None:
             continue
         for kind in KINDS:
-            if probe_of(container, kind) is not None and Key(status.id, kind) not in memory.probes:
-                memory.probes[Key(status.id, kind)] = adopted(kind, pod.status, status.id)
+            if (
+                probe_of(container, kind) is not None
+                and ProbeKey(status.id, kind) not in memory.probes
+            ):
+                memory.probes[ProbeKey(status.id, kind)] = adopted(kind, pod.status, status.id)
     present = {status.id for status in observed.all()}
     for known in [key for key in memory.probes if key[0] not in present]:
         del memory.probes[known]
@@ -95,34 +105,31 @@ def running(container: Container, observed: Observed) -> ContainerStatus | None:
 
 
 def result(memory: PodMemory, container_id: str, kind: ProbeKind) -> ProbeResult:
-    """What a probe has come to; a probe that there is not has come to nothing."""
-    state = memory.probes.get(Key(container_id, kind))
+    """The result of a probe; "unknown" for one that does not exist."""
+    state = memory.probes.get(ProbeKey(container_id, kind))
     return state.result if state is not None else "unknown"
 
 
 def is_started(container: Container, status: ContainerStatus, memory: PodMemory) -> bool:
-    """Whether a running container has started: its postStart hook and startup probe are over."""
+    """Whether a running container has started: postStart hook and startup probe have succeeded."""
     if not hooks.post_start_is_over(container, status, memory):
         return False
     return container.startupProbe is None or result(memory, status.id, "startup") == "success"
 
 
 def is_ready(container: Container, status: ContainerStatus, memory: PodMemory) -> bool:
-    """Whether a running container may be sent requests: none when its machine goes down."""
+    """Whether a running container is ready; none is while the machine shuts down."""
     if memory.halting or not is_started(container, status, memory):
         return False
     return container.readinessProbe is None or result(memory, status.id, "readiness") == "success"
 
 
 def targets(pod: Pod, observed: Observed, memory: PodMemory, *, ending: bool) -> list[Target]:
-    """The probes that are to run now.
-
-    A pod that is ending has only its readiness probed; one that has ended, nothing.
-    """
+    """The probes that are to run now: of a pod that is being stopped, readiness only."""
     if pod.status.phase in ("Succeeded", "Failed") or memory.failed:
         return []
     return [
-        Target(Key(status.id, kind), container, status, probe)
+        Target(ProbeKey(status.id, kind), container, status, probe)
         for container in pod.spec.containers
         if (status := running(container, observed)) is not None
         for kind in KINDS
@@ -150,7 +157,7 @@ def _runs(
 
 
 def grace_seconds(pod: Pod, container: Container, failed: ProbeKind | None) -> int:
-    """How long a container has to end; the probe that has failed may say so itself."""
+    """The grace period of a container; that of the probe that has failed, if it has one."""
     probe = probe_of(container, failed) if failed is not None else None
     if probe is not None and probe.terminationGracePeriodSeconds is not None:
         return probe.terminationGracePeriodSeconds

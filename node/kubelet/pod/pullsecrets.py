@@ -22,26 +22,26 @@ Login = tuple[str, str]
 
 
 def credentials(pod: Pod, image: str, config: Config) -> list[Login]:
-    """Every login that may be meant for an image, in the order in which they are tried: what names
-    most of its place comes first, then the order of the Secrets counts.
+    """Every login that matches an image, in the order in which they are tried: the longest path
+    first, then by the order of the Secrets.
 
-    An entry may be for a whole registry, or for what is below a path of it.
+    An entry may be for a whole registry, or for the repositories below a path.
     """
     registry, rest = split(image)
     path = re.split("[:@]", rest)[0]
-    found: list[tuple[int, Login]] = []
+    matching: list[tuple[int, Login]] = []
     for reference in pod.spec.imagePullSecrets:
         secret = config.secrets.get(reference.name)
         for name, entry in _entries(secret.data if secret else {}).items():
-            host, below = (DOCKER_HUB, "") if name in _HUB_NAMES else _place(name)
+            host, below = (DOCKER_HUB, "") if name in _HUB_NAMES else _registry_and_path(name)
             login = _login(entry)
             if login is not None and host == registry and f"{path}/".startswith(below):
-                found.append((len(below), login))
-    found.sort(key=lambda one: one[0], reverse=True)
-    return [login for _, login in found]
+                matching.append((len(below), login))
+    matching.sort(key=lambda one: one[0], reverse=True)
+    return [login for _, login in matching]
 
 
-def _place(name: str) -> tuple[str, str]:
+def _registry_and_path(name: str) -> tuple[str, str]:
     """(registry, path with a slash at its end or '') of an entry, which may be a URL of the API."""
     host, _, path = name.removeprefix("https://").removeprefix("http://").partition("/")
     path = path.strip("/")
@@ -49,7 +49,7 @@ def _place(name: str) -> tuple[str, str]:
 
 
 def _entries(data: dict[str, bytes]) -> dict[str, Any]:
-    """Logins by registry of either form of Secret; none when it is not what it should be."""
+    """Logins by registry, from either form of Secret; none when its content is not valid."""
     for key in (".dockerconfigjson", ".dockercfg"):
         if key not in data:
             continue

@@ -1,4 +1,4 @@
-"""From a pod to what its sandbox is made from: its host name, its hosts and resolv.conf. Pure.
+"""What a pod's sandbox is made from: host name, /etc/hosts and resolv.conf. Pure.
 
 Source: k8s.io/kubernetes pkg/kubelet/network/dns and pkg/kubelet/kubelet_pods.go.
 """
@@ -40,7 +40,7 @@ def sandbox_spec(pod: Pod, address: str, of_node: NodeFiles) -> SandboxSpec:
 
 
 def _hosts(pod: Pod, name: str, address: str, of_node: str) -> str:
-    """The names of the pod, or of the machine whose network it uses; and its aliases."""
+    """/etc/hosts: the pod's own name, or on the host network the machine's; and its hostAliases."""
     if pod.spec.hostNetwork:
         lines = ["# Kubernetes-managed hosts file (host network).", of_node.rstrip("\n")]
     else:
@@ -69,7 +69,7 @@ def resolver_for_pods(of_machine: str, behind: str) -> str:
 
 
 def _resolv_conf(pod: Pod, of_node: str) -> str:
-    """The machine's resolver, or what dnsConfig says in place of and beside it."""
+    """resolv.conf by dnsPolicy, with what dnsConfig adds."""
     config = pod.spec.dnsConfig
     base = "" if pod.spec.dnsPolicy == "None" else of_node
     if config is None:
@@ -105,7 +105,7 @@ def _parse_resolv_conf(text: str) -> tuple[list[str], list[str], dict[str, str]]
 
 
 def _within_limits(searches: list[str]) -> list[str]:
-    """What Kubernetes lets stand of a search list: glibc aborts at a domain that is too long."""
+    """A search list within Kubernetes' limits: glibc aborts at a domain that is too long."""
     kept = [domain for domain in searches[:MAX_SEARCHES] if len(domain) <= MAX_DOMAIN_CHARACTERS]
     while len(" ".join(kept)) > MAX_SEARCH_CHARACTERS:
         kept.pop()

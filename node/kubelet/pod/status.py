@@ -36,13 +36,13 @@ from node.kubelet.pod.planner import (
 from node.runtime.base import ID_SCHEME, ContainerStatus, uri
 
 MESSAGES_MAX_BYTES = 12 << 10
-"""Of the ends of all containers of a pod: each has its share."""
+"""Of the termination messages of all containers of a pod: each may use an equal share."""
 LOST_REASON = "Unknown"
-"""Of a container that ended with the machine: containerd's word, beside its exit code 255."""
+"""Of a container that a reboot has ended: containerd reports it so, with exit code 255."""
 
 
 class Findings(NamedTuple):
-    """Fields that the kubelet cannot carry out: of the pod, and by container."""
+    """Fields that this kubelet does not support: of the pod, and by container."""
 
     pod: str = ""
     containers: tuple[tuple[str, str], ...] = ()
@@ -71,7 +71,7 @@ def pod_status(
         or any_started(pod, observed, memory)
         or (is_ending(pod, memory) and _was_initialised(pod))
     )
-    _bound_messages([*init, *main])
+    _shorten_messages([*init, *main])
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
@@ -101,12 +101,15 @@ def pod_status(
 
 
 def is_overwritten(found: PodStatus, reported: PodStatus) -> bool:
-    """Whether the API shows another phase than was reported. An end stays: it means to stop."""
+    """Whether somebody has overwritten the phase that was reported, and it must be reported again.
+
+    Succeeded and Failed are left: whoever writes them means the pod to stop.
+    """
     return found.phase not in (reported.phase, "Succeeded", "Failed")
 
 
-def reported_lost(status: PodStatus) -> dict[str, str]:
-    """Container id -> the end that was reported of it, where it ended with the machine."""
+def ended_with_machine(status: PodStatus) -> dict[str, str]:
+    """Container id -> the finishedAt that was reported of one that a reboot has ended."""
     ends = [
         state.terminated
         for one in (*status.initContainerStatuses, *status.containerStatuses)
@@ -118,14 +121,14 @@ def reported_lost(status: PodStatus) -> dict[str, str]:
     }
 
 
-def back_offs(old: PodStatus | None, new: PodStatus) -> list[str]:
-    """The containers that have begun to wait after a crash since the status before."""
+def new_crash_loops(old: PodStatus | None, new: PodStatus) -> list[str]:
+    """The containers that have gone into CrashLoopBackOff since the status before."""
     before = set() if old is None else _crash_loops(old)
     return [name for name, _ in sorted(_crash_loops(new) - before)]
 
 
 def _crash_loops(status: PodStatus) -> set[tuple[str, str]]:
-    """(name, id of the attempt that has ended) of the containers that wait after a crash."""
+    """(name, id of the attempt that has ended) of the containers in CrashLoopBackOff."""
     return {
         (one.name, one.lastState.terminated.containerID)
         for one in (*status.initContainerStatuses, *status.containerStatuses)
@@ -139,8 +142,8 @@ def _completed(status: ApiStatus) -> bool:
     return ended is not None and ended.exitCode == 0
 
 
-def _bound_messages(statuses: list[ApiStatus]) -> None:
-    """Let no end of a container say more than its share."""
+def _shorten_messages(statuses: list[ApiStatus]) -> None:
+    """Cut termination messages to a container's share."""
     share = MESSAGES_MAX_BYTES // max(1, len(statuses))
     for status in statuses:
         for state in (status.state, status.lastState):
@@ -165,9 +168,9 @@ def _phase(
     *,
     initialised: bool,
 ) -> str:
-    """The pod's phase, never going back. It ends only when no container runs any more.
+    """The pod's phase, which never goes back, and is final only when no container runs any more.
 
-    What a pod that has ended was given is free for others: it must not use it still.
+    For the scheduler gives the resources of a pod that has ended to others.
     """
     runs = any(status.state == "running" for status in observed.all())
     new = _phase_by_states(pod, init, main, memory, initialised=initialised, runs=runs)
@@ -185,7 +188,7 @@ def _phase_by_states(
     initialised: bool,
     runs: bool,
 ) -> lifecycle.Phase:
-    """The phase that the states of the containers, a deletion and the deadline ask for."""
+    """The phase by the states of the containers, a deletion and a failure of the whole pod."""
     if memory.failed:
         return "Failed"
     init_failed = pod.spec.restartPolicy == "Never" and any(
@@ -221,14 +224,14 @@ def _container_status(
 ) -> ApiStatus:
     """The status of one container, of its last attempt and of the one before."""
     is_init = any(c.name == container.name for c in pod.spec.initContainers)
-    lasting = is_ending(pod, memory) or (is_init and any_started(pod, observed, memory))
+    keeps_report = is_ending(pod, memory) or (is_init and any_started(pod, observed, memory))
     known = _reported(pod, container.name)
-    reported = known if lasting else None
+    reported = known if keeps_report else None
     attempts = observed.containers.get(container.name, [])
     ended = [status for status in attempts if _has_ended(status, memory)]
     latest = attempts[-1] if attempts else None
     if ended and latest is not None and latest.state == "created" and latest is not ended[-1]:
-        latest = ended[-1]  # until the next attempt runs, it is this one that counts
+        latest = ended[-1]  # the status is of this one until the next attempt runs
     status = ApiStatus(
         name=container.name,
         image=latest.image if latest and latest.image else container.image,
@@ -242,7 +245,7 @@ def _container_status(
     if latest is None:
         status.state = _waiting(*_why_waiting(container, memory, findings))
         if known is not None:
-            status.restartCount, status.lastState = _lost(known)
+            status.restartCount, status.lastState = _after_removal(known)
     elif latest.state == "running" and not hooks.post_start_is_over(container, latest, memory):
         if ended:
             status.state = _restarting(pod, container, ended[-1], memory, findings)
@@ -277,10 +280,10 @@ def _reported(pod: Pod, name: str) -> ApiStatus | None:
     return next((one for one in known if one.name == name), None)
 
 
-def _lost(known: ApiStatus) -> tuple[int, ContainerState]:
-    """(restarts, last end) of a container that somebody has removed: another attempt will follow.
+def _after_removal(known: ApiStatus) -> tuple[int, ContainerState]:
+    """(restartCount, lastState) of a container that somebody has removed: it will be restarted.
 
-    Nothing changes by looking again: what was reported of it then has no id any more.
+    Called with its own result it answers the same: what it answers has no containerID any more.
     """
     if not known.containerID:
         return known.restartCount, known.lastState
@@ -288,12 +291,12 @@ def _lost(known: ApiStatus) -> tuple[int, ContainerState]:
     if known.state.terminated is not None:
         last = known.state
     elif known.state.running is not None:
-        last = _not_located(known)
+        last = _could_not_be_located(known)
     return known.restartCount + 1, last
 
 
-def _not_located(known: ApiStatus) -> ContainerState:
-    """The end of a container of which nothing but its last report is left."""
+def _could_not_be_located(known: ApiStatus) -> ContainerState:
+    """The lastState of a container of which only the last report is left, as Kubernetes has it."""
     return ContainerState(
         terminated=ContainerStateTerminated(
             exitCode=137,
@@ -305,23 +308,23 @@ def _not_located(known: ApiStatus) -> ContainerState:
 
 
 def _as_reported(reported: ApiStatus) -> ApiStatus:
-    """A container of an ending pod that is not there any more: it has ended, as far as is known."""
+    """The status of a container of an ending pod that has been removed: terminated."""
     if reported.state.terminated is not None:
         return reported
     status = msgspec.structs.replace(reported, ready=False, started=False)
     last = reported.lastState.terminated
     if last is not None and last.containerID == reported.containerID:
-        # It waited for its next attempt, which will not be.
+        # It was in back-off; its next attempt will not come.
         status.state, status.lastState = reported.lastState, ContainerState()
     else:
-        status.state = _not_located(reported)
+        status.state = _could_not_be_located(reported)
     return status
 
 
 def _was_initialised(pod: Pod) -> bool:
-    """Whether the init containers had ended by what was reported last."""
-    found = conditions.find(pod.status.conditions, "Initialized")
-    return found is not None and found.status == "True"
+    """Whether the pod was reported as Initialized."""
+    condition = conditions.find(pod.status.conditions, "Initialized")
+    return condition is not None and condition.status == "True"
 
 
 def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:
@@ -337,10 +340,10 @@ def _will_restart(
 def _restarting(
     pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory, findings: Findings
 ) -> ContainerState:
-    """A container between two attempts, until the next one runs: why it does not yet."""
+    """The waiting state of a container between two attempts."""
     failure, seconds = memory.failure_of(container), restart_wait_seconds(ended, memory)
     if failure is None and seconds > 0 and not ended.lost:
-        # The whole wait, not what is left of it: a countdown would be a new status every time.
+        # The whole back-off, not what is left of it: that would be a new status every time.
         wait, meta = _duration(seconds), pod.metadata
         text = (
             f"back-off {wait} restarting failed container={container.name} "
@@ -357,7 +360,7 @@ def _duration(seconds: int) -> str:
 
 
 def _why_waiting(container: Container, memory: PodMemory, findings: Findings) -> tuple[str, str]:
-    """(reason, message) of a container that has not begun."""
+    """(reason, message) of a container that waits, but for a back-off after a crash."""
     unsupported = findings.of(container.name)
     if unsupported:
         return "CreateContainerConfigError", unsupported
@@ -372,7 +375,7 @@ def _waiting(reason: str, message: str) -> ContainerState:
 
 
 def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
-    """The end of an attempt."""
+    """The terminated state of an attempt."""
     start_failure = memory.start_failures.get(status.id)
     code = 128 if start_failure else status.exit_code
     if start_failure:
@@ -405,7 +408,7 @@ def _stamp(text: str) -> Time | None:
 def _conditions(
     pod: Pod, status: PodStatus, observed: Observed, now: datetime, *, initialised: bool
 ) -> tuple[PodCondition, ...]:
-    """The conditions that the kubelet decides, and no others: those are theirs who set them."""
+    """The conditions that the kubelet owns, and no others."""
     ended = status.phase in ("Succeeded", "Failed")
     unready = [s.name for s in status.containerStatuses if not s.ready]
     ready = not unready and not ended and bool(status.containerStatuses)
@@ -454,7 +457,7 @@ def _conditions(
 
 
 def _unmet_gates(pod: Pod) -> str:
-    """What keeps a pod of ready containers from being ready; empty when nothing does."""
+    """Which readinessGates are not met, as the message of Ready; empty when all are."""
     unmet = []
     for gate in pod.spec.readinessGates:
         found = conditions.find(pod.status.conditions, gate.conditionType)

@@ -1,4 +1,4 @@
-"""What can be done for a pod, as values: planned by the planner, taken by the executor. Pure."""
+"""Steps: what the planner asks for, and the executor does. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MakeVolumes(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureVolumes(Step):
-    """Begin to count what the pod's volumes take."""
+    """Begin to measure the pod's emptyDirs that have a sizeLimit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class MakeSandbox(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectImage(Step):
-    """Begin to ask whether an image is on this machine."""
+    """Begin to look whether an image is on this machine."""
 
     container: Container
     attempt: int
@@ -47,7 +47,7 @@ class InspectImage(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullImage(Step):
-    """Begin to fetch an image from its registry."""
+    """Begin to pull an image."""
 
     container: Container
     attempt: int
@@ -55,7 +55,7 @@ class PullImage(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateContainer(Step):
-    """Make an attempt of a container."""
+    """Create an attempt of a container."""
 
     container: Container
     attempt: int
@@ -65,14 +65,14 @@ class CreateContainer(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartContainer(Step):
-    """Start the process of a container that has been made."""
+    """Start a container that has been created."""
 
     status: ContainerStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalContainer(Step):
-    """Send the stop signal or KILL. The first of a stop says why to people, by `message`."""
+    """Send the stop signal or KILL. `message` is of the Killing event, recorded once a stop."""
 
     status: ContainerStatus
     signal: str
@@ -105,12 +105,12 @@ class RemoveSandbox(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveFiles(Step):
-    """Remove logs and termination messages: all that is left on this machine."""
+    """Remove logs and termination messages, the last that is left on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportGone(Step):
-    """Nothing is left: tell the master."""
+    """Tell the master that nothing of the pod is left on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +121,11 @@ class FailPod(Step):
     message: str
     event: Literal["Normal", "Warning"] = "Normal"
     grace_seconds: int | None = None
-    """In place of the pod's own."""
+    """In place of the pod's own; None for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait(Step):
-    """Nothing to do for so many seconds, unless something changes."""
+    """Nothing to do for so many seconds, unless something changes before."""
 
     seconds: float

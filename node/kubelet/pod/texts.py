@@ -1,8 +1,8 @@
-"""Texts of a pod on their way to the machine: what it cannot take is refused by name. Pure.
+"""Checks texts of a pod that are handed to the kernel; a ConfigError names the field. Pure.
 
-A string of the system ends at a NUL; one argument or variable of a program has at most 128 KiB, and
-all of them have 6 MiB (execve(2): MAX_ARG_STRLEN, and three quarters of _STK_LIM). What is within
-these bounds is left as it is.
+The API allows what the kernel does not: a string ends at a NUL, one argument or variable has at
+most 128 KiB, and all of them together 6 MiB (execve(2): MAX_ARG_STRLEN, and three quarters of
+_STK_LIM).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PATH_MAX_BYTES = 4096
 
 
 class ConfigError(Exception):
-    """The container's configuration cannot be made now; the message says what is missing."""
+    """A container or volume cannot be made from its configuration; the message says why."""
 
 
 def plain(field: str, text: str) -> str:
@@ -31,8 +31,7 @@ def path(field: str, text: str) -> str:
 
 
 def host_path(field: str, text: str) -> str:
-    """A path of the machine. Raises ConfigError for one that would depend on where we were
-    started."""
+    """A path of the machine, which must be absolute. Raises ConfigError."""
     if not plain(field, text).startswith("/"):
         raise ConfigError(f"{field}: must be an absolute path, not {text[:100]!r}")
     if len(text.encode()) > PATH_MAX_BYTES:

@@ -1,7 +1,7 @@
-"""Reads container logs: CRI-format files, whole or from an end, followed while the container runs.
+"""Reads container logs in CRI's format: whole, the last lines, or followed (kubectl logs -f).
 
 A line of the file is `TIME STREAM TAG TEXT`; tag P marks a part of a longer line. When the file is
-full, the runtime puts a new one in its place; who follows reads the old one to its end first.
+full, the runtime puts a new one in its place; a follower reads the old one to its end first.
 Source: k8s.io/kubernetes pkg/kubelet/kuberuntime/logs.
 """
 
@@ -56,7 +56,7 @@ class Reader:
     def read(self) -> bytes:
         """The next lines as the user sees them; empty when there are none yet."""
         while True:
-            # Asked first: once another file is there, nothing more is written to this one.
+            # Looked up before reading: nothing more is written to this file once there is another.
             replaced = self._query.follow and self._is_replaced()
             if shown := self._read_file():
                 return shown
@@ -79,7 +79,7 @@ class Reader:
         return b""
 
     def _is_replaced(self) -> bool:
-        """Whether another file is in the place of the open one; one that is gone is read on."""
+        """Whether another file is in the place of the open one; without any, that is read on."""
         try:
             found = self._path.lstat()
         except FileNotFoundError:
@@ -98,7 +98,7 @@ class Reader:
         return True
 
     def _begin(self) -> None:
-        """Read the file from its beginning; a line that broke off before stays broken."""
+        """Read the file from its beginning; a line that was not complete is dropped."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._rest = b""
 
@@ -118,7 +118,7 @@ class Reader:
         if self._query.since_ms and not self._is_since(stamp):
             return b""
         if self._query.timestamps and not self._within_line:
-            text = _zulu(stamp) + b" " + text
+            text = _with_z(stamp) + b" " + text
         self._within_line = _is_part(line)
         return text if self._within_line else text + b"\n"
 
@@ -132,7 +132,7 @@ class Reader:
     def _tail_offset(self, lines: int) -> int:
         """Where the last `lines` lines begin, with all of their parts.
 
-        What comes last is a line also where the container has not ended it.
+        The last line counts even if the container has not ended it yet.
         """
         start = end = os.lseek(self._descriptor, 0, os.SEEK_END)
         if lines == 0:
@@ -164,23 +164,19 @@ class Reader:
             yield 0, rest
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-
-
 def last_text(path: Path, lines: int, bytes_max: int) -> str:
     """The end of what a container has written: at most so many lines, and so many bytes of them.
 
     Raises OSError.
     """
     query = LogQuery(follow=False, timestamps=False, tail_lines=lines, since_ms=0, limit_bytes=0)
-    reader, found = Reader(path, query), b""
+    reader, text = Reader(path, query), b""
     try:
         while piece := reader.read():
-            found = (found + piece)[-bytes_max:]
+            text = (text + piece)[-bytes_max:]
     finally:
         reader.close()
-    return found.decode("utf-8", "replace")
+    return text.decode("utf-8", "replace")
 
 
 def _is_part(line: bytes) -> bool:
@@ -189,7 +185,7 @@ def _is_part(line: bytes) -> bool:
     return len(parts) > 2 and parts[2].startswith(b"P")
 
 
-def _zulu(stamp: bytes) -> bytes:
+def _with_z(stamp: bytes) -> bytes:
     """Podman writes +00:00 where Kubernetes writes Z."""
     return stamp[:-6] + b"Z" if stamp.endswith(b"+00:00") else stamp
 

@@ -41,8 +41,8 @@ def test_a_container_that_has_ended_never_runs_again(old: State, new: State) -> 
     """Every pair: what cannot follow is named with its container."""
     now = ran(attempt=3, state=new)
     wrong = "" if new in ATTEMPT_STATES[old] else f"container app, attempt 3: {old} -> {new}"
-    assert lifecycle.misstep(ran(attempt=3, state=old), now) == wrong
-    assert lifecycle.misstep(None, now) == ""
+    assert lifecycle.illegal_transition(ran(attempt=3, state=old), now) == wrong
+    assert lifecycle.illegal_transition(None, now) == ""
     missteps = {"running": ("created",), "exited": ("created", "running"), "unknown": ("created",)}
     assert bool(wrong) == (new in missteps.get(old, ()))
 
@@ -51,7 +51,7 @@ def test_nothing_is_remembered_of_a_container_that_is_gone() -> None:
     known = PodMemory(started_at=Moment(NOW, 0.0))
     known.start_failures["a"] = StartFailure("no such file", NOW)
     known.stops["a"], known.hooks[("a", "preStop")] = Stop(since=0.0), "running"
-    known.lost["a"] = known.messages["a"] = known.signalled["a"] = "x"
+    known.vanished["a"] = known.messages["a"] = known.signalled["a"] = "x"
     known.began["a"] = known.ended["a"] = known.hook_retries[("a", "preStop")] = 1.0
     known.forget("a")
     assert known == PodMemory(started_at=Moment(NOW, 0.0))

@@ -50,5 +50,5 @@ def test_what_the_cluster_cannot_do_without_is_not_evicted() -> None:
 
 
 def test_what_is_slow_to_count_is_counted_less_often() -> None:
-    assert eviction.rest_seconds(0.01) == 10
-    assert eviction.rest_seconds(30) == 300
+    assert eviction.pause_seconds(0.01) == 10
+    assert eviction.pause_seconds(30) == 300

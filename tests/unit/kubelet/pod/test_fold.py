@@ -14,15 +14,15 @@ import node.kubelet
 from common.api import times
 from common.api.types.core_v1 import Probe
 from node.kubelet.pod import outcomes, steps
-from node.kubelet.pod.fold import LOST_EXIT_CODE, LOST_MESSAGE, fold
+from node.kubelet.pod.fold import VANISHED_EXIT_CODE, VANISHED_MESSAGE, fold
 from node.kubelet.pod.memory import (
     UNKNOWN_VERSION,
     CheckedImage,
     Failure,
-    Key,
     Moment,
     Observed,
     PodMemory,
+    ProbeKey,
     ProbeState,
     Pull,
     StartFailure,
@@ -144,7 +144,7 @@ def test_containers_that_were_there_before_a_sandbox_are_of_a_former_one() -> No
     kept.fold(outcomes.SandboxMade(sandbox("10.42.1.9")))
     assert kept.observed.sandbox == sandbox("10.42.1.9")
     assert kept.memory.address == "10.42.1.9"
-    assert kept.memory.former == {"app-0"}
+    assert kept.memory.of_former_sandbox == {"app-0"}
     assert kept.memory.failures == {}
 
 
@@ -343,14 +343,14 @@ def test_a_container_is_seen_and_gone() -> None:
 
 def test_a_process_that_the_runtime_takes_for_running_has_ended_all_the_same() -> None:
     kept = Kept(observed(ran(pid=7)))
-    kept.fold(outcomes.ContainerLost("app-0"))
+    kept.fold(outcomes.ContainerVanished("app-0"))
     for outcome in (outcomes.ContainerSeen("app-0", ran(pid=7)), outcomes.Relisted([ran()], None)):
         kept.fold(outcome, later=60)
         latest = kept.observed.latest("app")
         assert latest is not None
-        assert (latest.state, latest.pid, latest.exit_code) == ("exited", 0, LOST_EXIT_CODE)
+        assert (latest.state, latest.pid, latest.exit_code) == ("exited", 0, VANISHED_EXIT_CODE)
         assert latest.finished_at == "2030-01-01T00:01:00Z", "when it was first missed"
-    assert kept.memory.messages == {"app-0": LOST_MESSAGE}
+    assert kept.memory.messages == {"app-0": VANISHED_MESSAGE}
 
 
 @pytest.mark.parametrize(
@@ -428,12 +428,12 @@ def test_a_termination_message_is_kept_until_its_container_goes() -> None:
 
 def test_what_comes_of_a_container_that_is_gone_is_not_remembered() -> None:
     kept = Kept(observed(ran()))
-    kept.fold(outcomes.ProbeAnswered(Key("app-0", "liveness"), Probe(), success=True))
+    kept.fold(outcomes.ProbeAnswered(ProbeKey("app-0", "liveness"), Probe(), success=True))
     kept.fold(outcomes.Relisted([], None))
     for outcome in (
         outcomes.HookEnded("app-0", "app", "postStart", "failed"),
         outcomes.HookEnded("app-0", "app", "postStart", "unknown"),
-        outcomes.ContainerLost("app-0"),
+        outcomes.ContainerVanished("app-0"),
         outcomes.MessageRead("app-0", "out of coffee"),
     ):
         assert kept.fold(outcome) == []
@@ -441,12 +441,12 @@ def test_what_comes_of_a_container_that_is_gone_is_not_remembered() -> None:
 
 
 def test_a_probe_comes_to_a_result_after_a_run_of_equal_answers() -> None:
-    key = Key("app-0", "liveness")
+    key = ProbeKey("app-0", "liveness")
     kept = Kept(observed(ran()), probes={key: ProbeState("success")})
     for expected in ("success", "failure"):
         kept.fold(outcomes.ProbeAnswered(key, Probe(failureThreshold=2), success=False))
         assert kept.memory.probes[key].result == expected
-    kept.fold(outcomes.ProbeAnswered(Key("gone-0", "liveness"), Probe(), success=True))
+    kept.fold(outcomes.ProbeAnswered(ProbeKey("gone-0", "liveness"), Probe(), success=True))
     assert set(kept.memory.probes) == {key}
 
 
@@ -502,7 +502,7 @@ def test_the_end_of_a_pod_is_timed_from_the_first_round_that_sees_it() -> None:
     kept.fold(outcomes.RoundBegun())
     assert kept.memory.kill_at is None
     kept.fold(outcomes.PodUnassigned())
-    assert kept.memory.removed
+    assert kept.memory.unassigned
     for later in (0, 5):
         kept.fold(outcomes.RoundBegun(), later=later)
         assert kept.memory.kill_at == SECONDS + 30
@@ -530,7 +530,7 @@ def test_a_round_takes_over_what_was_reported_of_hooks_and_probes() -> None:
     kept.pod = pod(containers=[probed], status=reported)
     kept.fold(outcomes.RoundBegun())
     assert kept.memory.hooks == {("app-0", "postStart"): "done"}
-    assert kept.memory.probes == {Key("app-0", "readiness"): ProbeState("success")}
+    assert kept.memory.probes == {ProbeKey("app-0", "readiness"): ProbeState("success")}
 
 
 def test_a_machine_that_goes_down_gives_its_pods_no_more_than_its_own_time() -> None:

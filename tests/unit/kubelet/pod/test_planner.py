@@ -12,10 +12,10 @@ from node.kubelet.pod.fold import fold
 from node.kubelet.pod.memory import (
     CheckedImage,
     Failure,
-    Key,
     Moment,
     Observed,
     PodMemory,
+    ProbeKey,
     ProbeState,
     Pull,
     StartFailure,
@@ -109,7 +109,7 @@ def test_an_init_container_that_is_gone_does_not_run_again_beside_the_others() -
 def test_an_init_container_of_a_former_sandbox_runs_again(policy: str) -> None:
     one = pod(initContainers=[container("first")], restartPolicy=policy)
     first = ran("first", state="exited", finished_at="2030-01-01T00:00:30Z")
-    [step] = plan(one, observed(first), memory(former={first.id}))
+    [step] = plan(one, observed(first), memory(of_former_sandbox={first.id}))
     assert isinstance(step, steps.InspectImage)
     assert (step.container.name, step.attempt) == ("first", 1)
 
@@ -276,7 +276,7 @@ def test_an_image_may_have_a_stop_signal_of_its_own() -> None:
 
 
 def test_a_grace_period_runs_from_when_the_end_was_seen_and_only_gets_shorter() -> None:
-    one, known = pod(terminationGracePeriodSeconds=60), memory(removed=True)
+    one, known = pod(terminationGracePeriodSeconds=60), memory(unassigned=True)
     assert planner.kill_at(one, known, SECONDS) == SECONDS + 60
     known.kill_at = SECONDS + 60
     assert planner.kill_at(one, known, SECONDS + 5) == SECONDS + 60
@@ -315,7 +315,7 @@ def test_a_created_container_of_a_deleted_pod_is_removed_and_never_started() -> 
 
 
 def test_a_pod_that_is_not_assigned_any_more_has_its_grace_period() -> None:
-    known = memory(removed=True, signalled={"app-0": "TERM"})
+    known = memory(unassigned=True, signalled={"app-0": "TERM"})
     assert wait_of(plan(pod(terminationGracePeriodSeconds=7), observed(ran()), known)) == 7
 
 
@@ -450,7 +450,7 @@ def test_a_failure_stops_the_container_by_hook_term_and_kill(why: str) -> None:
     if why == "FailedPostStartHook":
         known.hooks[("app-0", "postStart")] = "failed"
     else:
-        known.probes[Key("app-0", why)] = ProbeState("failure")  # type: ignore[arg-type]
+        known.probes[ProbeKey("app-0", why)] = ProbeState("failure")  # type: ignore[arg-type]
     [hook] = plan(hooked(), found, known)
     assert isinstance(hook, steps.RunHook)
     assert (hook.kind, hook.restart) == ("preStop", True)
@@ -488,7 +488,7 @@ def test_without_grace_a_hook_has_a_second() -> None:
 def test_a_probe_may_have_a_grace_period_of_its_own() -> None:
     probe = {"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 2}
     known = memory(signalled={"app-0": "TERM"}, stops={"app-0": Stop(since=SECONDS, restart=True)})
-    known.probes[Key("app-0", "liveness")] = ProbeState("failure")
+    known.probes[ProbeKey("app-0", "liveness")] = ProbeState("failure")
     one = pod(containers=[container(livenessProbe=probe)])
     assert wait_of(plan(one, observed(ran()), known)) == 2
 
@@ -505,7 +505,7 @@ def test_volumes_that_were_made_once_keep_no_container_down() -> None:
 def test_a_volume_that_fails_keeps_no_sick_container_alive() -> None:
     known = memory()
     known.fail("", "FailedMount", "no such ConfigMap", SECONDS)
-    known.probes[Key("app-0", "liveness")] = ProbeState("failure")
+    known.probes[ProbeKey("app-0", "liveness")] = ProbeState("failure")
     [step] = plan(pod(), observed(ran()), known)
     assert isinstance(step, steps.SignalContainer)
     assert step.signal == "TERM"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.api.types.core_v1 import Container, Pod, Probe
 from node.kubelet.pod import handlers, probing
-from node.kubelet.pod.memory import Key, Moment, PodMemory, ProbeKind, ProbeState, Stop
+from node.kubelet.pod.memory import Moment, PodMemory, ProbeKey, ProbeKind, ProbeState, Stop
 from tests.fakes.pods import container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -22,7 +22,7 @@ THRESHOLDS = st.integers(1, 5)
 
 def memory(**results: Any) -> PodMemory:
     """What the probes of container app-0 have come to."""
-    probes = {Key("app-0", kind): ProbeState(result) for kind, result in results.items()}  # type: ignore[arg-type]
+    probes = {ProbeKey("app-0", kind): ProbeState(result) for kind, result in results.items()}  # type: ignore[arg-type]
     return PodMemory(started_at=Moment(NOW, 0.0), probes=probes)
 
 
@@ -122,9 +122,9 @@ def test_the_last_report_is_where_a_new_kubelet_begins(
 
 def test_what_is_remembered_stays_and_what_is_gone_is_forgotten() -> None:
     known = memory(readiness="success")
-    known.probes[Key("app-9", "readiness")] = ProbeState("success")
+    known.probes[ProbeKey("app-9", "readiness")] = ProbeState("success")
     probing.adopt(probed(readinessProbe=PROBE), observed(ran()), known)
-    assert known.probes == {Key("app-0", "readiness"): ProbeState("success")}
+    assert known.probes == {ProbeKey("app-0", "readiness"): ProbeState("success")}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
 from node.kubelet.pod.memory import Moment, Observed, PodMemory, StartFailure
-from node.kubelet.pod.status import Findings, pod_status, reported_lost
+from node.kubelet.pod.status import Findings, ended_with_machine, pod_status
 from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)
@@ -261,8 +261,8 @@ def test_a_container_that_ended_with_the_machine_has_an_unknown_end() -> None:
     end = made.containerStatuses[0].state.terminated
     assert end is not None
     assert (end.exitCode, end.reason) == (255, "Unknown")
-    assert reported_lost(made) == {"app-0": "2030-01-01T00:01:00Z"}
-    assert reported_lost(status(pod(), observed(exited(code=255)))) == {}
+    assert ended_with_machine(made) == {"app-0": "2030-01-01T00:01:00Z"}
+    assert ended_with_machine(status(pod(), observed(exited(code=255)))) == {}
 
 
 DELETED = {"deletionTimestamp": "2030-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
