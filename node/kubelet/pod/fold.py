@@ -125,8 +125,6 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
             image = step.container.image
             memory.pulls[step.container.name] = Pull(image)
             return [normal(step.container.name, "Pulling", f'Pulling image "{image}"')]
-        case steps.CreateContainer():
-            _note_stable_run(step.container.name, at)
         case steps.SignalContainer():
             return _stop_begun(step, at)
         case steps.RunHook():
@@ -142,13 +140,6 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
                 memory.kill_at = at.now.monotonic + step.grace_seconds
             return [PodEvent("", step.event, step.failure, step.message)]
     return []
-
-
-def _note_stable_run(name: str, at: _At) -> None:
-    """A run of ten minutes resets the back-off, which counts from that attempt on."""
-    latest = at.observed.latest(name)
-    if latest is not None and at.memory.run_seconds(latest.id) >= STABLE_SECONDS:
-        at.memory.stable_from[name] = latest.attempt
 
 
 def _stop_begun(step: steps.SignalContainer | steps.RunHook, at: _At) -> list[PodEvent]:
@@ -318,7 +309,7 @@ def _observe(status: ContainerStatus, at: _At, before: ContainerStatus | None) -
 
 
 def _note_times(status: ContainerStatus, at: _At) -> None:
-    """Note on the monotonic clock when an attempt began and ended.
+    """Note on the monotonic clock when an attempt began and ended; a long run resets the back-off.
 
     The runtime's stamps are of the wall clock. Each is compared with it once, when it is first
     seen: mostly at once, and after a restart of the kubelet perhaps long after. Back-off and stable
@@ -338,6 +329,9 @@ def _note_times(status: ContainerStatus, at: _At) -> None:
             ran = times.parse(status.finished_at) - times.parse(status.started_at)
             memory.began.setdefault(status.id, end - max(0.0, ran.total_seconds()))
         memory.ended[status.id] = max(end, memory.began.get(status.id, end))
+        if memory.run_seconds(status.id) >= STABLE_SECONDS:
+            stable_from = memory.stable_from.get(status.name, 0)
+            memory.stable_from[status.name] = max(stable_from, status.attempt)
 
 
 def _ended_with_machine(status: ContainerStatus, at: _At) -> str:

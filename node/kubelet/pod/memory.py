@@ -20,6 +20,7 @@ BACKOFF = Backoff(initial_seconds=10, cap_seconds=300)
 REMOVAL_BACKOFF = Backoff(initial_seconds=2.0, cap_seconds=300.0)
 """Between attempts of a removal: what the machine refuses, it will mostly refuse again."""
 STABLE_SECONDS = 600
+"""A run of so long resets the back-off."""
 CONFIG_RETRY_SECONDS = 10
 RUNTIME_RETRY_SECONDS = 2.0
 """Until a runtime that did not answer is asked for an image or a hook again."""
@@ -188,7 +189,7 @@ class PodMemory:
     messages: dict[str, str] = field(default_factory=dict)
     """Container id -> its termination message."""
     stable_from: dict[str, int] = field(default_factory=dict)
-    """Container -> the attempt from which its back-off counts."""
+    """Container -> the last attempt that ran for STABLE_SECONDS: the back-off counts from it."""
     signalled: dict[str, str] = field(default_factory=dict)
     """Container id -> the last signal that it was sent."""
     stops: dict[str, Stop] = field(default_factory=dict)

@@ -14,7 +14,6 @@ from common.api import times
 from common.api.types.core_v1 import Container, Pod
 from node.kubelet.pod import eviction, hooks, probing
 from node.kubelet.pod.memory import (
-    STABLE_SECONDS,
     Observed,
     PodMemory,
     restart_delay_seconds,
@@ -455,8 +454,5 @@ def back_off_seconds(ended: ContainerStatus, memory: PodMemory, monotonic: float
 
 
 def restart_wait_seconds(ended: ContainerStatus, memory: PodMemory) -> int:
-    """How long the next attempt waits in all; a run of ten minutes ends the back-off."""
-    stable_from = memory.stable_from.get(ended.name, 0)
-    if memory.run_seconds(ended.id) >= STABLE_SECONDS:
-        stable_from = ended.attempt
-    return restart_delay_seconds(ended.attempt, stable_from)
+    """How long the next attempt waits in all."""
+    return restart_delay_seconds(ended.attempt, memory.stable_from.get(ended.name, 0))

@@ -159,6 +159,21 @@ async def test_a_restart_of_the_kubelet_begins_no_back_off_anew(node: FakeNode) 
     assert max(await node.containers()) == "app/4", "at 70 s, as if there had been one kubelet"
 
 
+async def test_a_restart_of_the_kubelet_does_not_forget_that_a_run_ended_the_back_off(
+    node: FakeNode,
+) -> None:
+    await node.assign(pod())
+    for attempt, seconds in enumerate((0, 0, 615, 0)):
+        await node.wait(seconds)
+        await node.end((await node.containers())[f"app/{attempt}"].id, 1)
+    assert max(await node.containers()) == "app/3", "app/2 ran for ten minutes"
+    await node.restart()
+    await node.wait(9)
+    assert max(await node.containers()) == "app/3"
+    await node.wait(2)
+    assert max(await node.containers()) == "app/4", "10 s: it counts from app/2"
+
+
 @pytest.mark.parametrize(
     ("ran_seconds", "back_seconds", "waits_seconds"), [(599, -3600, 10), (601, 3600, 0)]
 )

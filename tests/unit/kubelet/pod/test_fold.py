@@ -282,14 +282,15 @@ def test_a_start_that_fails_is_the_end_of_the_attempt() -> None:
 
 
 @pytest.mark.parametrize(("minutes", "stable"), [(9, {}), (10, {"app": 7})])
-def test_the_next_attempt_after_ten_minutes_counts_from_the_one_that_ran_so_long(
-    minutes: int, stable: dict[str, int]
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_the_back_off_counts_from_the_last_attempt_that_ran_for_ten_minutes(
+    minutes: int, stable: dict[str, int], newest_first: bool
 ) -> None:
     end = f"2030-01-01T00:{minutes:02}:00Z"
+    attempts = [ran(attempt=n, state="exited", finished_at=end) for n in (6, 7)]
+    crashed = ran(attempt=8, state="exited", started_at=end, finished_at=end)
     kept = Kept()
-    kept.fold(outcomes.ContainerSeen("", ran(attempt=7, state="exited", finished_at=end)))
-    step = steps.CreateContainer(reason="", container=ONE, attempt=8, image_user="")
-    kept.fold(outcomes.Begun(step))
+    kept.fold(outcomes.Relisted([*attempts, crashed][:: -1 if newest_first else 1], None))
     assert kept.memory.stable_from == stable
 
 
