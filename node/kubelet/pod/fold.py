@@ -62,57 +62,19 @@ def fold(
 ) -> list[PodEvent]:
     """Change `observed` and `memory` by an outcome; answers the Events to record."""
     at = _At(pod, observed, memory, now)
-    match outcome:
-        case outcomes.Begun():
-            return _begun(outcome.step, at)
-        case (
-            outcomes.ImageInspected()
-            | outcomes.ImageNameInvalid()
-            | outcomes.ImagePulled()
-            | outcomes.ImagePullFailed()
-            | outcomes.ImageUnknown()
-            | outcomes.ImageMissing()
-        ):
-            return _image(outcome, at)
-        case (
-            outcomes.ContainerCreated()
-            | outcomes.ContainerNotCreated()
-            | outcomes.ContainerStarted()
-            | outcomes.ContainerNotStarted()
-            | outcomes.ContainerSignalled()
-            | outcomes.ContainerRemoved()
-            | outcomes.HookEnded()
-        ):
-            return _container(outcome, at)
-        case (
-            outcomes.ContainerSeen()
-            | outcomes.ContainerVanished()
-            | outcomes.MessageRead()
-            | outcomes.ProbeAnswered()
-            | outcomes.Relisted()
-        ):
-            return _observation(outcome, at)
-        case (
-            outcomes.AddressTaken()
-            | outcomes.VolumesMade()
-            | outcomes.VolumesFailed()
-            | outcomes.VolumesMeasured()
-            | outcomes.SandboxMade()
-            | outcomes.SandboxFailed()
-        ):
-            return _preparation(outcome, at)
-        case outcomes.SandboxRemoved() | outcomes.FilesRemoved() | outcomes.RemovalFailed():
-            return _removal(outcome, at)
-        case (
-            outcomes.RoundBegun()
-            | outcomes.WorkCancelled()
-            | outcomes.PodAssigned()
-            | outcomes.PodUnassigned()
-            | outcomes.MachineHalting()
-        ):
-            return _lifecycle(outcome, at)
-        case _:
-            assert_never(outcome)
+    if isinstance(outcome, outcomes.Begun):
+        return _begun(outcome.step, at)
+    if isinstance(outcome, outcomes.ImageOutcome):
+        return _image(outcome, at)
+    if isinstance(outcome, outcomes.ContainerOutcome):
+        return _container(outcome, at)
+    if isinstance(outcome, outcomes.Observation):
+        return _observation(outcome, at)
+    if isinstance(outcome, outcomes.Preparation):
+        return _preparation(outcome, at)
+    if isinstance(outcome, outcomes.Removal):
+        return _removal(outcome, at)
+    return _notice(outcome, at)
 
 
 def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
@@ -151,15 +113,7 @@ def _stop_begun(step: steps.SignalContainer | steps.RunHook, at: _At) -> list[Po
     return [normal(status.name, "Killing", step.message)] if step.message else []
 
 
-def _image(
-    outcome: outcomes.ImageInspected
-    | outcomes.ImageNameInvalid
-    | outcomes.ImagePulled
-    | outcomes.ImagePullFailed
-    | outcomes.ImageUnknown
-    | outcomes.ImageMissing,
-    at: _At,
-) -> list[PodEvent]:
+def _image(outcome: outcomes.ImageOutcome, at: _At) -> list[PodEvent]:
     memory, name = at.memory, outcome.container.name
     memory.pulls.pop(name, None)
     match outcome:
@@ -182,16 +136,7 @@ def _image(
     return []
 
 
-def _container(
-    outcome: outcomes.ContainerCreated
-    | outcomes.ContainerNotCreated
-    | outcomes.ContainerStarted
-    | outcomes.ContainerNotStarted
-    | outcomes.ContainerSignalled
-    | outcomes.ContainerRemoved
-    | outcomes.HookEnded,
-    at: _At,
-) -> list[PodEvent]:
+def _container(outcome: outcomes.ContainerOutcome, at: _At) -> list[PodEvent]:
     memory, now = at.memory, at.now
     match outcome:
         case outcomes.ContainerCreated():
@@ -239,14 +184,7 @@ def _hook_ended(outcome: outcomes.HookEnded, at: _At) -> list[PodEvent]:
     return [warning(outcome.name, f"Failed{title}", f"{title} failed")]
 
 
-def _observation(
-    outcome: outcomes.ContainerSeen
-    | outcomes.ContainerVanished
-    | outcomes.MessageRead
-    | outcomes.ProbeAnswered
-    | outcomes.Relisted,
-    at: _At,
-) -> list[PodEvent]:
+def _observation(outcome: outcomes.Observation, at: _At) -> list[PodEvent]:
     observed, memory = at.observed, at.memory
     match outcome:
         case outcomes.ContainerSeen():
@@ -345,15 +283,7 @@ def _ended_with_machine(status: ContainerStatus, at: _At) -> str:
     return at.memory.ended_with_machine.setdefault(status.id, times.to_time(now))
 
 
-def _preparation(
-    outcome: outcomes.AddressTaken
-    | outcomes.VolumesMade
-    | outcomes.VolumesFailed
-    | outcomes.VolumesMeasured
-    | outcomes.SandboxMade
-    | outcomes.SandboxFailed,
-    at: _At,
-) -> list[PodEvent]:
+def _preparation(outcome: outcomes.Preparation, at: _At) -> list[PodEvent]:
     memory, now = at.memory, at.now
     match outcome:
         case outcomes.AddressTaken():
@@ -385,9 +315,7 @@ def _preparation_failed(reason: str, message: str, at: _At) -> list[PodEvent]:
     return [warning("", reason, message)]
 
 
-def _removal(
-    outcome: outcomes.SandboxRemoved | outcomes.FilesRemoved | outcomes.RemovalFailed, at: _At
-) -> list[PodEvent]:
+def _removal(outcome: outcomes.Removal, at: _At) -> list[PodEvent]:
     memory = at.memory
     if isinstance(outcome, outcomes.RemovalFailed):
         former, text = memory.removal_failure, f"error killing pod: {outcome.message}"
@@ -408,14 +336,7 @@ def _removal(
     return []
 
 
-def _lifecycle(
-    outcome: outcomes.RoundBegun
-    | outcomes.WorkCancelled
-    | outcomes.PodAssigned
-    | outcomes.PodUnassigned
-    | outcomes.MachineHalting,
-    at: _At,
-) -> list[PodEvent]:
+def _notice(outcome: outcomes.Notice, at: _At) -> list[PodEvent]:
     pod, memory, monotonic = at.pod, at.memory, at.now.monotonic
     match outcome:
         case outcomes.RoundBegun():

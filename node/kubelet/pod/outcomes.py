@@ -263,41 +263,25 @@ class MachineHalting:
     seconds: float
 
 
-Outcome = (
-    Begun
-    | AddressTaken
-    | VolumesMade
-    | VolumesFailed
-    | VolumesMeasured
-    | SandboxMade
-    | SandboxFailed
-    | ImageInspected
-    | ImageNameInvalid
-    | ImagePulled
-    | ImagePullFailed
-    | ImageUnknown
-    | ImageMissing
-    | ContainerCreated
+ImageOutcome = (
+    ImageInspected | ImageNameInvalid | ImagePulled | ImagePullFailed | ImageUnknown | ImageMissing
+)
+ContainerOutcome = (
+    ContainerCreated
     | ContainerNotCreated
     | ContainerStarted
     | ContainerNotStarted
     | ContainerSignalled
-    | ContainerSeen
-    | ContainerVanished
-    | MessageRead
-    | HookEnded
-    | ProbeAnswered
     | ContainerRemoved
-    | SandboxRemoved
-    | FilesRemoved
-    | RemovalFailed
-    | Relisted
-    | RoundBegun
-    | WorkCancelled
-    | PodAssigned
-    | PodUnassigned
-    | MachineHalting
+    | HookEnded
 )
+Observation = ContainerSeen | ContainerVanished | MessageRead | ProbeAnswered | Relisted
+Preparation = (
+    AddressTaken | VolumesMade | VolumesFailed | VolumesMeasured | SandboxMade | SandboxFailed
+)
+Removal = SandboxRemoved | FilesRemoved | RemovalFailed
+Notice = RoundBegun | WorkCancelled | PodAssigned | PodUnassigned | MachineHalting
+Outcome = Begun | ImageOutcome | ContainerOutcome | Observation | Preparation | Removal | Notice
 
 CONTAINER_CHANGES = (ContainerCreated, ContainerStarted, ContainerSignalled)
 """After these the runtime has something new to say of the container."""
