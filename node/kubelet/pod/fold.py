@@ -62,6 +62,8 @@ def fold(
 ) -> list[PodEvent]:
     """Change `observed` and `memory` by an outcome; answers the Events to record."""
     at = _At(pod, observed, memory, now)
+    if isinstance(outcome, outcomes.OF_CONTAINER) and not observed.of(outcome.container_id):
+        return []
     if isinstance(outcome, outcomes.Begun):
         return _begun(outcome.step, at)
     if isinstance(outcome, outcomes.ImageOutcome):
@@ -90,10 +92,7 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
         case steps.SignalContainer():
             return _stop_begun(step, at)
         case steps.RunHook():
-            key = (step.status.id, step.kind)
-            memory.hooks[key] = "running"
-            memory.hook_retries.pop(key, None)
-            return _stop_begun(step, at) if step.kind == "preStop" else []
+            return _hook_begun(step, at)
         case steps.MeasureVolumes():
             memory.measuring = True
         case steps.FailPod():
@@ -104,10 +103,19 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
     return []
 
 
+def _hook_begun(step: steps.RunHook, at: _At) -> list[PodEvent]:
+    if at.observed.of(step.status.id) is None:  # removed since the step was planned
+        return []
+    key = (step.status.id, step.kind)
+    at.memory.hooks[key] = "running"
+    at.memory.hook_retries.pop(key, None)
+    return _stop_begun(step, at) if step.kind == "preStop" else []
+
+
 def _stop_begun(step: steps.SignalContainer | steps.RunHook, at: _At) -> list[PodEvent]:
     """A stop begins with its first step, which alone records the Killing event."""
     status = step.status
-    if status.id in at.memory.stops:
+    if status.id in at.memory.stops or at.observed.of(status.id) is None:
         return []
     at.memory.stops[status.id] = Stop(since=at.now.monotonic, restart=step.restart)
     return [normal(status.name, "Killing", step.message)] if step.message else []
@@ -170,8 +178,6 @@ def _container(outcome: outcomes.ContainerOutcome, at: _At) -> list[PodEvent]:
 
 def _hook_ended(outcome: outcomes.HookEnded, at: _At) -> list[PodEvent]:
     """Kubernetes calls a hook at least once: again when the runtime did not answer."""
-    if at.observed.of(outcome.container_id) is None:
-        return []
     key = (outcome.container_id, outcome.kind)
     if outcome.result == "unknown":
         at.memory.hooks.pop(key, None)
@@ -198,8 +204,7 @@ def _observation(outcome: outcomes.Observation, at: _At) -> list[PodEvent]:
                 memory.messages[status.id] = VANISHED_MESSAGE
                 _observe(status, at, status)
         case outcomes.MessageRead():
-            if observed.of(outcome.container_id):  # it may be removed while its message is read
-                memory.messages[outcome.container_id] = outcome.message
+            memory.messages[outcome.container_id] = outcome.message
         case outcomes.ProbeAnswered():
             state = memory.probes.get(outcome.key)
             if state is not None:

@@ -283,5 +283,13 @@ Removal = SandboxRemoved | FilesRemoved | RemovalFailed
 Notice = RoundBegun | WorkCancelled | PodAssigned | PodUnassigned | MachineHalting
 Outcome = Begun | ImageOutcome | ContainerOutcome | Observation | Preparation | Removal | Notice
 
+OF_CONTAINER = (
+    ContainerNotStarted,
+    ContainerSignalled,
+    ContainerVanished,
+    HookEnded,
+    MessageRead,
+)
+"""These say nothing any more once the container is gone."""
 CONTAINER_CHANGES = (ContainerCreated, ContainerStarted, ContainerSignalled)
 """After these the runtime has something new to say of the container."""

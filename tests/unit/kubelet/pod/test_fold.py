@@ -435,7 +435,11 @@ def test_what_comes_of_a_container_that_is_gone_is_not_remembered() -> None:
         outcomes.HookEnded("app-0", "app", "postStart", "failed"),
         outcomes.HookEnded("app-0", "app", "postStart", "unknown"),
         outcomes.ContainerVanished("app-0"),
+        outcomes.ContainerNotStarted("app", "app-0", "no such file"),
+        outcomes.ContainerSignalled("app-0", "TERM"),
         outcomes.MessageRead("app-0", "out of coffee"),
+        outcomes.Begun(steps.SignalContainer(reason="", status=ran(), signal="TERM", message="x")),
+        outcomes.Begun(steps.RunHook(reason="", status=ran(), container=ONE, kind="preStop")),
     ):
         assert kept.fold(outcome) == []
     assert kept.memory == PodMemory(started_at=Moment(NOW, SECONDS))
