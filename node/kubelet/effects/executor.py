@@ -105,9 +105,9 @@ class Executor:
             case steps.MakeSandbox():
                 return await self._make_sandbox(at)
             case steps.InspectImage():
-                self._begin_image(step.container, partial(self._inspect_image, step), at.pod)
+                self._begin_image(step.container, partial(self._inspect, step), at.pod)
             case steps.PullImage():
-                self._begin_image(step.container, partial(self._pull_image, step, at), at.pod)
+                self._begin_image(step.container, partial(self._pull, step, at), at.pod)
             case steps.CreateContainer():
                 return await self._create(step, at)
             case steps.StartContainer():
@@ -200,9 +200,15 @@ class Executor:
         name = container.name
         if name in self._pulls:
             self._pulls.pop(name).cancel()
-        beside = self._in_background(
-            work, outcomes.ImageUnknown(container), pod, "an image could not be had"
-        )
+        unknown = outcomes.ImageUnknown(container)
+
+        async def checked() -> Outcome:
+            try:
+                return await work()
+            except base.InvalidImageName as error:
+                return outcomes.ImageNameInvalid(container, str(error))
+
+        beside = self._in_background(checked, unknown, pod, "an image could not be had")
         self._pulls[name] = asyncio.create_task(beside, name=f"image of {name}")
 
     async def _in_background(self, work: Work, unknown: Outcome, pod: Pod, what: str) -> None:
@@ -218,14 +224,11 @@ class Executor:
             outcome = unknown
         self._report(outcome)
 
-    async def _inspect_image(self, step: steps.InspectImage) -> Outcome:
-        try:
-            found = await self._tools.runtime.image_status(step.container.image)
-        except base.InvalidImageName as error:
-            return outcomes.ImageNameInvalid(step.container, str(error))
-        return outcomes.ImageInspected(step.container, step.attempt, found)
+    async def _inspect(self, step: steps.InspectImage) -> Outcome:
+        image = await self._tools.runtime.image_status(step.container.image)
+        return outcomes.ImageInspected(step.container, step.attempt, image)
 
-    async def _pull_image(self, step: steps.PullImage, at: Situation) -> Outcome:
+    async def _pull(self, step: steps.PullImage, at: Situation) -> Outcome:
         """Pull with one login after the other until one works; without any when there is none."""
         tools, container = self._tools, step.container
         start = tools.clock.monotonic()

@@ -11,7 +11,7 @@ from common.api import conditions, times
 from common.api.codec import json as codec
 from common.api.types.core_v1 import NodeStatus, Secret
 from node.kubelet.volumes import volumes
-from node.runtime.base import ImagePullFailed, RuntimeUnavailable
+from node.runtime.base import ImagePullFailed, InvalidImageName, RuntimeUnavailable
 from node.runtime.fake import Program
 from protos import node_v1_pb2
 from tests.fakes.kubelet import FakeNode
@@ -900,6 +900,22 @@ async def test_podman_away_at_a_pull_is_asked_again(node: FakeNode) -> None:
     assert node.runtime.changes() == []
     await node.wait(3)
     assert node.master.last(UID).phase == "Running"
+
+
+@pytest.mark.parametrize("call", ["image_status", "pull_image"])
+async def test_a_name_that_no_image_can_have_is_told(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async def refuse(reference: str, **keywords: object) -> None:
+        raise InvalidImageName("invalid reference format")
+
+    monkeypatch.setattr(node.runtime, call, refuse)
+    await node.assign(pod(containers=[container(image=FAR)]))
+    waiting = node.master.last(UID).containerStatuses[0].state.waiting
+    assert waiting is not None
+    assert waiting.reason == "InvalidImageName"
+    reasons = [reason for reason, _ in node.events if reason != "Pulling"]
+    assert reasons == ["InspectFailed", "Failed"]
 
 
 async def test_a_crash_loop_is_told_as_an_event_once_a_wait(node: FakeNode) -> None:
