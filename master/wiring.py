@@ -26,6 +26,7 @@ from common.runtime.stalls import StallWatch
 from common.runtime.unread import Unread
 from common.security.kubeconfigs import NAMESPACE
 from master.apiserver.admission.chain import admission
+from master.apiserver.auth.accounttokens import TokenKey
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.node import NodeAuthorizer
@@ -44,6 +45,7 @@ from master.apiserver.resources.coordination.lease import LeaseView
 from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.namespace.finalize import Finalize
 from master.apiserver.resources.core.pod.binding import BindingSubresource
+from master.apiserver.resources.core.tokenrequest import TokenSubresource
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.apiserver.resources.strategies import strategies
 from master.apiserver.rest.logs import PodLogs
@@ -116,8 +118,9 @@ def build(
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
     live = LiveCalls(trust.problem, clock)
     authorizer = Authorizer(NodeAuthorizer(cache), Policy(), trust.problem)
+    key = TokenKey(pki.account_key)
     registry, informers, hub = _registry(
-        config, store, cache, trust, authorizer, clock=clock, rng=rng
+        config, store, cache, trust, authorizer, key, clock=clock, rng=rng
     )
     recorders: dict[str, EventRecorder] = {}
 
@@ -347,6 +350,7 @@ def _registry(
     cache: WatchCache,
     trust: Trust,
     authorizer: Authorizer,
+    key: TokenKey,
     *,
     clock: Clock,
     rng: Rng,
@@ -363,6 +367,7 @@ def _registry(
             "binding": BindingSubresource(pipeline),
             "finalize": Finalize(pipeline),
             "approval": Approval(pipeline, authorizer),
+            "token": TokenSubresource(pipeline, key),
         },
         computed={
             "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages, labels_in(cache, "nodes")),

@@ -77,6 +77,12 @@ async def cache_of(*pods: Pod) -> WatchCache:
         (Attributes("get", "", "secrets", namespace="..", name="used"), False),
         (Attributes("list", "", "secrets", namespace="a"), False),
         (Attributes("get", "", "configmaps", namespace="a", name="used"), False),
+        (Attributes("create", "", "serviceaccounts", "token", "a", "web"), True),
+        (Attributes("create", "", "serviceaccounts", "token", "b", "web"), False),
+        (Attributes("create", "", "serviceaccounts", "token", "a", "theirs"), False),
+        (Attributes("create", "", "serviceaccounts", "token", "a", ""), False),
+        (Attributes("get", "", "serviceaccounts", "", "a", "web"), False),
+        (Attributes("create", "", "serviceaccounts", "", "a", "web"), False),
         (Attributes("create", *CSRS), True),
         (Attributes("create", *CSRS, "approval"), False),
         (Attributes("update", *LEASES, namespace="kube-node-lease", name="n1"), True),
@@ -87,6 +93,7 @@ async def cache_of(*pods: Pod) -> WatchCache:
 )
 async def test_a_node_may_what_is_its_own(wanted: Attributes, allowed: bool) -> None:
     pods = (bound("mine", "n1", "used"), bound("theirs", "n2", "theirs-only"))
+    pods[0].spec.serviceAccountName, pods[1].spec.serviceAccountName = "web", "theirs"
     authorizer = roles.authorizer(*EVERYTHING, cache=await cache_of(*pods))
     decision = authorizer.decide(NODE, wanted)
     assert (decision.allowed, decision.denied) == (allowed, not allowed)
