@@ -28,11 +28,12 @@ from common.security.kubeconfigs import NAMESPACE
 from master.apiserver.admission.chain import admission
 from master.apiserver.auth.accounttokens import TokenKey
 from master.apiserver.auth.authenticator import Authenticator
-from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.auth.authorizer import Authorizer, Problem
 from master.apiserver.auth.authorizers.node import NodeAuthorizer
 from master.apiserver.auth.authorizers.rbac import Policy
 from master.apiserver.auth.jointokens import JoinTokens
 from master.apiserver.auth.live import LiveCalls
+from master.apiserver.auth.serviceaccounts import ServiceAccounts
 from master.apiserver.auth.trust import Trust
 from master.apiserver.local import LocalClient
 from master.apiserver.registry.pipeline import Pipeline
@@ -116,9 +117,11 @@ def build(
     `stopping` is set the master says that it is not ready.
     """
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
-    live = LiveCalls(trust.problem, clock)
-    authorizer = Authorizer(NodeAuthorizer(cache), Policy(), trust.problem)
     key = TokenKey(pki.account_key)
+    accounts = ServiceAccounts(key, cache, clock)
+    problem = _problem(trust, accounts)
+    live = LiveCalls(problem, clock)
+    authorizer = Authorizer(NodeAuthorizer(cache), Policy(), problem)
     registry, informers, hub = _registry(
         config, store, cache, trust, authorizer, key, clock=clock, rng=rng
     )
@@ -148,9 +151,7 @@ def build(
     running.append(Part("network of nodes", hub.tell_network))
     running += [Part(f"events of {name}", made.run) for name, made in recorders.items()]
     parts = Parts(running, clock)
-    authenticator = Authenticator(
-        admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
-    )
+    authenticator = _authenticator(pki, accounts, cache, clock)
     access = Access(authenticator, authorizer, live)
     unread = Unread(UNREAD_MAX_BYTES, clock)
     rotation = _rotation(pki, hub, trust, informers, clock)
@@ -167,6 +168,22 @@ def build(
     gateway = Gateway(cache, trust.problem, clock=clock)
     end_streams = partial(_end_streams, cache, sessions, hub)
     return Master(rest, nodes, scripts, access, gateway, registry, parts, end_streams)
+
+
+def _problem(trust: Trust, accounts: ServiceAccounts) -> Problem:
+    """Why credentials do not count, whichever somebody has."""
+    return lambda identity: (accounts if identity.bound else trust).problem(identity)
+
+
+def _authenticator(
+    pki: Pki, accounts: ServiceAccounts, cache: WatchCache, clock: Clock
+) -> Authenticator:
+    return Authenticator(
+        admin_token=pki.admin_token,
+        account_token=accounts.recognize,
+        join_token=JoinTokens(cache, clock).check,
+        clock=clock,
+    )
 
 
 def _housekeeping(store: Store, clock: Clock) -> list[Part]:

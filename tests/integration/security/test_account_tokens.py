@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import http.client
 import json
 import subprocess
+from contextlib import closing
 from typing import Any
 
+import grpc
 import pytest
 
+from common.api.errors import StatusError
+from common.api.scheme import SCHEME
+from common.client.grpc import GrpcClient, channel
 from tests.e2e.cluster import kubectls
 from tests.fakes.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
+PODS = SCHEME.require("", "v1", "pods")
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 DEFAULT = "/api/v1/namespaces/default"
 
 
@@ -56,3 +65,127 @@ def test_a_token_is_nowhere_but_in_its_answer(master: RunningMaster) -> None:
     files = [path for path in master.directory.rglob("*") if path.is_file()]
     assert master.log in files
     assert [path for path in files if signature in path.read_bytes()] == []
+
+
+def created(master: RunningMaster, path: str, plain: dict[str, Any]) -> dict[str, Any]:
+    """Create an object as the administrator."""
+    status, body = master.admin().request("POST", path, json.dumps(plain).encode())
+    assert status == 201, body
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def account(master: RunningMaster, name: str) -> str:
+    """A service account that may view the default namespace; answers a token of it."""
+    created(master, f"{DEFAULT}/serviceaccounts", {"metadata": {"name": name}})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    plain = {"metadata": {"name": name}, "roleRef": ref, "subjects": [subject]}
+    created(master, f"{RBAC}/namespaces/default/rolebindings", plain)
+    return token_of(master, name)
+
+
+def token_of(master: RunningMaster, name: str, **spec: Any) -> str:
+    """A token of a service account."""
+    made = created(master, f"{DEFAULT}/serviceaccounts/{name}/token", {"spec": spec})
+    return str(made["status"]["token"])
+
+
+def status_of(master: RunningMaster, token: str, path: str = f"{DEFAULT}/pods") -> int:
+    """What a request with a token is answered."""
+    return master.client(bearer=token).request("GET", path)[0]
+
+
+def delete(master: RunningMaster, path: str) -> None:
+    """As the administrator."""
+    status, body = master.admin().request("DELETE", path)
+    assert status == 200, body
+
+
+def test_an_account_may_what_its_roles_say(master: RunningMaster) -> None:
+    token = account(master, "viewer")
+    assert status_of(master, token) == 200
+    assert status_of(master, token, f"{DEFAULT}/secrets") == 403
+    assert status_of(master, token, "/api/v1/nodes") == 403
+    body = b'{"metadata":{"name":"x"}}'
+    client = master.client(bearer=token)
+    assert client.request("POST", f"{DEFAULT}/configmaps", body)[0] == 403
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    status, answer = client.request("POST", path, b"{}")
+    assert status == 201
+    user = json.loads(answer)["status"]["userInfo"]
+    assert user["username"] == "system:serviceaccount:default:viewer"
+    assert user["groups"] == [
+        "system:serviceaccounts",
+        "system:serviceaccounts:default",
+        "system:authenticated",
+    ]
+    [credential] = user["extra"]["authentication.kubernetes.io/credential-id"]
+    assert credential == f"JTI={claims_of(token)['jti']}"
+
+
+def test_scripts_may_show_one(master: RunningMaster) -> None:
+    """Over gRPC, where it is looked at with each call, too."""
+    token = account(master, "script")
+    assert asyncio.run(listed(master, token)) == grpc.StatusCode.OK
+    delete(master, f"{DEFAULT}/serviceaccounts/script")
+    assert asyncio.run(listed(master, token)) == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def listed(master: RunningMaster, token: str) -> grpc.StatusCode:
+    """The code of a list of pods."""
+    async with GrpcClient(channel(master.with_token(token))) as client:
+        try:
+            await client.list(PODS, "default")
+        except StatusError as error:
+            return grpc.StatusCode.UNAUTHENTICATED if error.code == 401 else grpc.StatusCode.UNKNOWN
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("kind", ["serviceaccounts", "secrets", "pods"])
+def test_it_is_dead_when_what_it_is_bound_to_is_deleted(master: RunningMaster, kind: str) -> None:
+    """G13: at once; and a new object of the same name does not wake it."""
+    name = f"bound-{kind}"
+    account(master, name)
+    plain: dict[str, Any] = {"metadata": {"name": name}}
+    spec: dict[str, Any] = {}
+    if kind == "pods":
+        plain["spec"] = {
+            "serviceAccountName": name,
+            "containers": [{"name": "c", "image": "i"}],
+        }
+    if kind != "serviceaccounts":
+        created(master, f"{DEFAULT}/{kind}", plain)
+        ref = {"apiVersion": "v1", "kind": kind.title()[:-1], "name": name}
+        spec["boundObjectRef"] = ref
+    token = token_of(master, name, **spec)
+    assert status_of(master, token) == 200
+    delete(master, f"{DEFAULT}/{kind}/{name}?gracePeriodSeconds=0")
+    assert status_of(master, token) == 401
+    created(master, f"{DEFAULT}/{kind}", plain)
+    assert status_of(master, token) == 401
+
+
+def test_a_watch_ends_with_its_token(master: RunningMaster) -> None:
+    token = account(master, "watcher")
+    with closing(master.connection(None)) as connection:
+        headers = {"Authorization": f"Bearer {token}"}
+        connection.request("GET", f"{DEFAULT}/pods?watch=true&timeoutSeconds=60", headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        delete(master, f"{DEFAULT}/serviceaccounts/watcher")
+        with pytest.raises(http.client.IncompleteRead):  # cut off, long before its 60 s
+            answer.read()
+
+
+def test_others_tokens_are_refused(master: RunningMaster) -> None:
+    """G13: another audience, no signature, a key that is not the master's."""
+    account(master, "other")
+    other = token_of(master, "other", audiences=["vault"])
+    assert status_of(master, other) == 401
+    good = token_of(master, "other")
+    head, claims, _ = good.split(".")
+    none = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
+    for token in (f"{none}.{claims}.", f"{head}.{claims}.", f"{head}.{claims}.{'A' * 86}"):
+        assert status_of(master, token) == 401
+    assert status_of(master, good) == 200

@@ -131,8 +131,12 @@ class WhoAmI:
 
     def answer(self, user: Identity, resource: Resource, namespace: str, obj: Any) -> None:
         """As the request was authenticated."""
-        info = UserInfo(username=user.user, groups=user.groups)
-        obj.status = SelfSubjectReviewStatus(userInfo=info)
+        obj.status = SelfSubjectReviewStatus(userInfo=user_info(user))
+
+
+def user_info(user: Identity) -> UserInfo:
+    """All that is known of a user."""
+    return UserInfo(username=user.user, uid=user.uid, groups=user.groups, extra=dict(user.extra))
 
 
 class _Asked(Protocol):

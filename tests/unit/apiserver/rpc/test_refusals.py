@@ -71,7 +71,12 @@ def of_gateway(method: str) -> Handle:
 
 
 def reflection() -> Handle:
-    authenticator = Authenticator(admin_token="t", join_token=lambda token: None, clock=FakeClock())
+    authenticator = Authenticator(
+        admin_token="t",
+        account_token=lambda token: None,
+        join_token=lambda token: None,
+        clock=FakeClock(),
+    )
     tools = ToolHandlers(Access(authenticator, NOBODY, NOBODY), asyncio.Event())
     details = SimpleNamespace(method=f"{REFLECTION}ServerReflectionInfo")
     handle: Handle = tools.service(details).stream_stream
