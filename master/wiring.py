@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.api.scheme import SCHEME
 from common.client.events import Correlator, EventRecorder
@@ -40,6 +40,7 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.resources.apps.scale import ScaleSubresource
+from master.apiserver.resources.authentication.tokenreview import TokenReviews
 from master.apiserver.resources.authorization.reviews import reviews
 from master.apiserver.resources.certificates.certificatesigningrequest import Approval
 from master.apiserver.resources.coordination.lease import LeaseView
@@ -83,6 +84,13 @@ log = logging.getLogger(__name__)
 NOT_INFORMED = ("metrics.k8s.io", "events.k8s.io")
 
 
+class _Tokens(NamedTuple):
+    """Who knows the tokens of service accounts, and who knows all credentials."""
+
+    accounts: ServiceAccounts
+    authenticator: Authenticator
+
+
 @dataclass(slots=True)
 class Master:
     """A master that is put together and not yet running."""
@@ -117,13 +125,14 @@ def build(
     `stopping` is set the master says that it is not ready.
     """
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
-    key = TokenKey(pki.account_key)
-    accounts = ServiceAccounts(key, cache, clock)
+    accounts = ServiceAccounts(TokenKey(pki.account_key), cache, clock)
     problem = _problem(trust, accounts)
     live = LiveCalls(problem, clock)
     authorizer = Authorizer(NodeAuthorizer(cache), Policy(), problem)
+    authenticator = _authenticator(pki, accounts, cache, clock)
+    tokens = _Tokens(accounts, authenticator)
     registry, informers, hub = _registry(
-        config, store, cache, trust, authorizer, key, clock=clock, rng=rng
+        config, store, cache, trust, authorizer, tokens, clock=clock, rng=rng
     )
     recorders: dict[str, EventRecorder] = {}
 
@@ -151,7 +160,6 @@ def build(
     running.append(Part("network of nodes", hub.tell_network))
     running += [Part(f"events of {name}", made.run) for name, made in recorders.items()]
     parts = Parts(running, clock)
-    authenticator = _authenticator(pki, accounts, cache, clock)
     access = Access(authenticator, authorizer, live)
     unread = Unread(UNREAD_MAX_BYTES, clock)
     rotation = _rotation(pki, hub, trust, informers, clock)
@@ -250,6 +258,7 @@ def _paths(
         },
         degraded=lambda: _degraded(parts, health),
         heavy=registry.pipeline.heavy,
+        key=TokenKey(pki.account_key),
     )
 
 
@@ -367,7 +376,7 @@ def _registry(
     cache: WatchCache,
     trust: Trust,
     authorizer: Authorizer,
-    key: TokenKey,
+    tokens: _Tokens,
     *,
     clock: Clock,
     rng: Rng,
@@ -384,7 +393,7 @@ def _registry(
             "binding": BindingSubresource(pipeline),
             "finalize": Finalize(pipeline),
             "approval": Approval(pipeline, authorizer),
-            "token": TokenSubresource(pipeline, key),
+            "token": TokenSubresource(pipeline, tokens.accounts.key),
         },
         computed={
             "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages, labels_in(cache, "nodes")),
@@ -396,7 +405,10 @@ def _registry(
                 SCHEME.require("coordination.k8s.io", "v1", "leases"), heartbeats
             ),
         },
-        reviews=reviews(authorizer),
+        reviews={
+            **reviews(authorizer),
+            "tokenreviews.authentication.k8s.io": TokenReviews(*tokens),
+        },
     )
     client = LocalClient(registry, "system:apiserver")
     informers = {

@@ -69,7 +69,7 @@ class Authenticator:
             identity = self._of_token(_token(authorization))
         else:
             identity = _of_certificate(certificate)
-        return identity and _with_group(identity, AUTHENTICATED)
+        return identity and authenticated(identity)
 
     def _of_token(self, token: str) -> Identity | None:
         if not token:
@@ -115,5 +115,6 @@ def _of_certificate(certificate: bytes) -> Identity | None:
         return None
 
 
-def _with_group(identity: Identity, group: str) -> Identity:
-    return replace(identity, groups=(*identity.groups, group))
+def authenticated(identity: Identity) -> Identity:
+    """The same, as a member of the group of all who are known."""
+    return replace(identity, groups=(*identity.groups, AUTHENTICATED))

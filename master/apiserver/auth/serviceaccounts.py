@@ -49,6 +49,7 @@ class ServiceAccounts:
     """Answers from the watch cache."""
 
     def __init__(self, key: TokenKey, cache: WatchCache, clock: Clock) -> None:
+        self.key = key
         self._read = lru_cache(KNOWN_MAX)(key.read)
         self._cache = cache
         self._clock = clock

@@ -16,12 +16,14 @@ import pytest
 from common.api.errors import StatusError
 from common.api.scheme import SCHEME
 from common.client.grpc import GrpcClient, channel
+from master.apiserver.auth.accounttokens import ISSUER
 from tests.e2e.cluster import kubectls
 from tests.fakes.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 PODS = SCHEME.require("", "v1", "pods")
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+AUTHENTICATION = "/apis/authentication.k8s.io/v1"
 DEFAULT = "/api/v1/namespaces/default"
 
 
@@ -85,6 +87,15 @@ def account(master: RunningMaster, name: str) -> str:
     return token_of(master, name)
 
 
+def pod(name: str) -> dict[str, Any]:
+    """A pod that runs as the service account of its name."""
+    containers = [{"name": "c", "image": "i"}]
+    return {
+        "metadata": {"name": name},
+        "spec": {"serviceAccountName": name, "containers": containers},
+    }
+
+
 def token_of(master: RunningMaster, name: str, **spec: Any) -> str:
     """A token of a service account."""
     made = created(master, f"{DEFAULT}/serviceaccounts/{name}/token", {"spec": spec})
@@ -110,7 +121,7 @@ def test_an_account_may_what_its_roles_say(master: RunningMaster) -> None:
     body = b'{"metadata":{"name":"x"}}'
     client = master.client(bearer=token)
     assert client.request("POST", f"{DEFAULT}/configmaps", body)[0] == 403
-    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    path = f"{AUTHENTICATION}/selfsubjectreviews"
     status, answer = client.request("POST", path, b"{}")
     assert status == 201
     user = json.loads(answer)["status"]["userInfo"]
@@ -150,10 +161,7 @@ def test_it_is_dead_when_what_it_is_bound_to_is_deleted(master: RunningMaster, k
     plain: dict[str, Any] = {"metadata": {"name": name}}
     spec: dict[str, Any] = {}
     if kind == "pods":
-        plain["spec"] = {
-            "serviceAccountName": name,
-            "containers": [{"name": "c", "image": "i"}],
-        }
+        plain = pod(name)
     if kind != "serviceaccounts":
         created(master, f"{DEFAULT}/{kind}", plain)
         ref = {"apiVersion": "v1", "kind": kind.title()[:-1], "name": name}
@@ -189,3 +197,70 @@ def test_others_tokens_are_refused(master: RunningMaster) -> None:
     for token in (f"{none}.{claims}.", f"{head}.{claims}.", f"{head}.{claims}.{'A' * 86}"):
         assert status_of(master, token) == 401
     assert status_of(master, good) == 200
+
+
+def review(master: RunningMaster, token: str, *audiences: str) -> dict[str, Any]:
+    """The status of a TokenReview."""
+    plain = {"spec": {"token": token, "audiences": audiences}}
+    found: dict[str, Any] = created(master, f"{AUTHENTICATION}/tokenreviews", plain)["status"]
+    return found
+
+
+def test_whose_is_a_token(master: RunningMaster) -> None:
+    """TokenReview: of accounts, of the administrator, and of nobody."""
+    account(master, "reviewed")
+    made = created(master, f"{DEFAULT}/pods", pod("reviewed"))
+    ref = {"apiVersion": "v1", "kind": "Pod", "name": "reviewed", "uid": made["metadata"]["uid"]}
+    token = token_of(master, "reviewed", boundObjectRef=ref)
+    found = review(master, token)
+    assert found["authenticated"]
+    assert found["audiences"] == [ISSUER]
+    assert found["user"]["username"] == "system:serviceaccount:default:reviewed"
+    assert found["user"]["groups"][-1] == "system:authenticated"
+    assert found["user"]["extra"]["authentication.kubernetes.io/pod-name"] == ["reviewed"]
+    delete(master, f"{DEFAULT}/pods/reviewed?gracePeriodSeconds=0")
+    why = "[invalid bearer token, service account token has been invalidated]"
+    assert review(master, token) == {"user": {}, "error": why}
+    assert review(master, "nonsense") == {"user": {}, "error": "invalid bearer token"}
+    admin = (master.directory / "data/admin.token").read_text().strip()
+    found = review(master, admin)
+    assert (found["user"]["username"], found["audiences"]) == ("admin", [ISSUER])
+    assert "authenticated" not in review(master, admin, "vault")
+    path = f"{AUTHENTICATION}/tokenreviews"
+    assert master.admin().request("POST", path, b'{"spec":{}}')[0] == 400
+
+
+def test_a_review_names_the_audiences_that_fit(master: RunningMaster) -> None:
+    account(master, "spread")
+    token = token_of(master, "spread", audiences=["vault", "registry"])
+    assert "authenticated" not in review(master, token)
+    found = review(master, token, "registry", "other")
+    assert (found["authenticated"], found["audiences"]) == (True, ["registry"])
+
+
+def test_who_checks_tokens_itself_finds_the_key(master: RunningMaster) -> None:
+    """OpenID Connect discovery, open to service accounts."""
+    token = account(master, "discoverer")
+    found = {}
+    for path in ("/.well-known/openid-configuration", "/openid/v1/jwks"):
+        with closing(master.connection(None)) as connection:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            assert answer.status == 200
+            found[path] = (answer.getheader("Content-Type"), json.loads(answer.read()))
+            assert answer.getheader("Cache-Control") == "public, max-age=3600"
+    kind, configuration = found["/.well-known/openid-configuration"]
+    assert kind == "application/json"
+    assert configuration == {
+        "issuer": ISSUER,
+        "jwks_uri": f"{master.url}/openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    }
+    kind, keys = found["/openid/v1/jwks"]
+    assert kind == "application/jwk-set+json"
+    header = token.split(".")[0]
+    header = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
+    assert [key["kid"] for key in keys["keys"]] == [header["kid"]]
+    assert master.client().request("GET", "/openid/v1/jwks")[0] == 401
