@@ -46,6 +46,7 @@ from node.kubelet.node_logs import LogServer
 from node.kubelet.pod.env import HostFacts
 from node.kubelet.pod.memory import MESSAGE_MAX
 from node.kubelet.pod.sandboxes import NodeFiles, resolver_for_pods
+from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.network.keeper import NetworkKeeper
@@ -60,6 +61,7 @@ from node.session.control import ControlStream, Handlers
 from node.session.credentials import Credentials, Held
 from node.session.renewal import Renewal, by_process
 from node.session.sessions import Sessions
+from node.session.tokens import ask
 from node.session.writer import DiskWriter
 from protos import node_v1_pb2
 
@@ -245,6 +247,7 @@ class Node:
             runtime=PodmanRuntime(config.podman_socket, self._offload),
             sandbox=NamespaceSandbox(run_dir / "sandboxes", self._offload),
             volumes=Volumes(data / "pods"),
+            tokens=Tokens(partial(ask, self._stream), clock=self._clock, rng=SystemRng()),
             pool=AddressPool(self._pod_cidr or "10.42.255.0/24"),
             used_addresses=set,
             host=HostFacts.of(config.node_ip, self._machine.capacity, selinux=selinux),

@@ -197,7 +197,7 @@ class PodWorker:
             return RUNTIME_RETRY_SECONDS
         while True:
             pod, config = self._current()
-            version = volumes.version(pod, config)
+            version = volumes.version(pod, config) + self._tools.tokens.version(pod)
             unsupported = supported.findings(pod, selinux=self._tools.host.selinux)
             now = self._now()
             if planner.is_ending(pod, self.memory):
@@ -218,7 +218,7 @@ class PodWorker:
                 self.halted.set()
             if not doable:
                 waits = [step.seconds for step in steps if isinstance(step, planner.Wait)]
-                return min(waits, default=None)
+                return min((*waits, *self._tools.tokens.waits(pod)), default=None)
             if isinstance(doable[0], planner.ReportGone):
                 if not self.memory.removed:
                     self._gone(pod)

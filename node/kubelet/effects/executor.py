@@ -28,6 +28,7 @@ from node.kubelet.pod.planner import Step
 from node.kubelet.pod.pullsecrets import Login
 from node.kubelet.pod.sandboxes import NodeFiles, sandbox_spec
 from node.kubelet.pod.texts import ConfigError
+from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
 from node.probes.base import Checks
@@ -58,6 +59,7 @@ class Tools:
     runtime: Runtime
     sandbox: Sandbox
     volumes: Volumes
+    tokens: Tokens
     pool: AddressPool
     used_addresses: Callable[[], set[str]]
     host: HostFacts
@@ -157,7 +159,12 @@ class Executor:
         tools = self._tools
         if not self._choose_address(pod):
             return
+
+        async def published(place: str) -> str:
+            return await tools.offload(tools.volumes.published, pod.metadata.uid, place)
+
         try:
+            config.tokens = await tools.tokens.of(pod, published)
             await tools.offload(tools.volumes.make, pod, config, tools.host, self.memory.address)
         except ConfigError as error:
             text = str(error)
@@ -431,6 +438,7 @@ class Executor:
         if not await self._remove(pod, tools.volumes.remove, uid):
             self.memory.volumes_version = self.memory.volumes_version or "unknown"
             return
+        tools.tokens.forget(uid)
         self.memory.volumes_version = self.memory.address = ""
         self.memory.volumes_made = False
 

@@ -7,18 +7,27 @@ import base64
 import http.client
 import json
 import subprocess
+from collections.abc import Awaitable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.api.scheme import SCHEME
+from common.api.types.authentication_v1 import TokenRequest
+from common.api.types.core_v1 import Pod
+from common.api.types.meta_v1 import ObjectMeta
 from common.client.grpc import GrpcClient, channel
 from master.apiserver.auth.accounttokens import ISSUER
+from node.kubelet.volumes.tokens import request
+from node.session.tokens import NoToken, ask
 from tests.e2e.cluster import kubectls
 from tests.fakes.master import RunningMaster
+from tests.integration.machine import Machine
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 PODS = SCHEME.require("", "v1", "pods")
@@ -264,3 +273,40 @@ def test_who_checks_tokens_itself_finds_the_key(master: RunningMaster) -> None:
     header = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
     assert [key["kid"] for key in keys["keys"]] == [header["kid"]]
     assert master.client().request("GET", "/openid/v1/jwks")[0] == 401
+
+
+async def test_a_node_asks_for_the_tokens_of_its_pods(
+    master: RunningMaster, tmp_path: Path
+) -> None:
+    """G14: over its stream, and for no others."""
+    machine = await asyncio.to_thread(Machine, master, tmp_path)
+    running = asyncio.create_task(machine.run())
+    try:
+        await machine.until(lambda: machine.stream.connected)
+        await asyncio.to_thread(account, master, "runner")
+        uids = {}
+        for name, node in (("here", "n1"), ("there", "n2")):
+            plain = pod("runner")
+            plain["metadata"]["name"], plain["spec"]["nodeName"] = name, node
+            source = {"serviceAccountToken": {"path": "token"}}
+            plain["spec"]["volumes"] = [{"name": "v", "projected": {"sources": [source]}}]
+            made = await asyncio.to_thread(created, master, f"{DEFAULT}/pods", plain)
+            uids[name] = made["metadata"]["uid"]
+
+        def asked(name: str, account: str = "runner") -> Awaitable[bytes]:
+            wanted = Pod(metadata=ObjectMeta(name=name, uid=uids[name]))
+            body = codec.encode(request(wanted, ("", 3607)))
+            return ask(machine.stream, "default", account, body)
+
+        token = codec.decode(await asked("here"), TokenRequest).status.token
+        assert claims_of(token)["kubernetes.io"]["node"]["name"] == "n1"
+        assert await asyncio.to_thread(status_of, master, token) == 200
+        with pytest.raises(NoToken, match="bound to a pod scheduled on a different node"):
+            await asked("there")
+        with pytest.raises(NoToken, match='cannot create resource "serviceaccounts/token"'):
+            await asked("here", "default")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    with pytest.raises(NoToken, match="the master cannot be reached"):
+        await asked("here")
