@@ -362,7 +362,7 @@ def _pipeline(
             SCHEME, cluster_cidr=config.cluster_cidr, service_cidr=config.service_cidr, clock=clock
         ),
         admission=admission(
-            cache, SCHEME, clock, authorizer, allow_external_ips=config.allow_external_ips
+            cache, SCHEME, clock, rng, authorizer, allow_external_ips=config.allow_external_ips
         ),
         clock=clock,
         rng=rng,
