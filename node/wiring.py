@@ -16,7 +16,7 @@ from common.runtime.rng import Rng, SystemRng
 from node import addresses
 from node import config as configuration
 from node.config import KubeletConfig
-from node.kubelet.effects.executor import Record, Tools
+from node.kubelet.effects.executor import Tools
 from node.kubelet.effects.processes import PidfdProcesses, Processes
 from node.kubelet.kubelet import Kubelet
 from node.kubelet.machine.node_status import Machine
@@ -25,6 +25,7 @@ from node.kubelet.node_logs import LogServer
 from node.kubelet.pod.env import HostFacts
 from node.kubelet.pod.memory import MESSAGE_MAX
 from node.kubelet.pod.sandboxes import NodeFiles, resolver_for_pods
+from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.network.keeper import NetworkKeeper, Routes
@@ -40,6 +41,7 @@ from node.session.control import ControlStream
 from node.session.credentials import Credentials, Held
 from node.session.renewal import Renewal, by_process
 from node.session.sessions import Sessions
+from node.session.tokens import ask
 from node.session.writer import DiskWriter
 from protos import node_v1_pb2
 
@@ -95,7 +97,7 @@ def build(config: KubeletConfig, machine: Machine, own: Credentials, world: Worl
     host = urlsplit(config.master).hostname
     master = f"{host}:{config.node_port or own.node_port}"
     stream = ControlStream(master, held, clock=clock, rng=rng)
-    tools = _tools(config, machine, world, partial(_record, stream), pod_cidr)
+    tools = _tools(config, machine, world, stream, pod_cidr)
     kubelet = Kubelet(tools, machine, stream, Stats(config.data_dir))
     tools.used_addresses = kubelet.addresses
     writer = DiskWriter(offload)
@@ -131,7 +133,7 @@ def build(config: KubeletConfig, machine: Machine, own: Credentials, world: Worl
 
 
 def _tools(
-    config: KubeletConfig, machine: Machine, world: World, record: Record, pod_cidr: str
+    config: KubeletConfig, machine: Machine, world: World, stream: ControlStream, pod_cidr: str
 ) -> Tools:
     """What all pods' workers share."""
     pods_dir = Path(config.data_dir) / "pods"
@@ -139,13 +141,14 @@ def _tools(
         runtime=world.runtime,
         sandbox=world.sandbox,
         volumes=Volumes(pods_dir),
+        tokens=Tokens(partial(ask, stream), clock=world.clock, rng=world.rng),
         pool=AddressPool(pod_cidr or NO_CIDR),
         used_addresses=set,
         host=HostFacts.of(config.node_ip, machine.capacity, selinux=SELINUX.exists()),
         node_files=world.node_files,
         pods_dir=pods_dir,
         log_root=config.log_dir,
-        record=record,
+        record=partial(_record, stream),
         processes=world.processes,
         offload=world.offload,
         clock=world.clock,

@@ -41,7 +41,8 @@ async def apply(
 ) -> tuple[str, dict[str, Any]]:
     """Create an object, or change it by a JSON merge patch: (created|configured|unchanged, it).
 
-    Members that a manifest leaves out stay as they are; lists are replaced as a whole.
+    Members that a manifest leaves out stay as they are; lists are replaced as a whole, but for
+    those of pods: the API server has added to them, and may not see them shortened.
     `namespace` is for manifests that name none. Raises StatusError.
     """
     resource = resource_of(plain)
@@ -59,7 +60,9 @@ async def apply(
             raise
         created = await client.create(resource, space, codec.encode(dict(plain)))
         return "created", codec.decode_plain(created)
-    after = codec.decode_plain(await client.patch(resource, space, name, plain))
+    strategic = resource.kind == "Pod"
+    changed = await client.patch(resource, space, name, plain, strategic=strategic)
+    after = codec.decode_plain(changed)
     same = after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
     return "unchanged" if same else "configured", after
 

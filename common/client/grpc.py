@@ -262,11 +262,13 @@ class GrpcClient:
         patch: Mapping[str, Any],
         *,
         subresource: str = "",
+        strategic: bool = False,
     ) -> bytes:
-        """JSON merge patch."""
+        """JSON merge patch, or a strategic one, by which lists are merged, too."""
         with _translated():
             wanted = object_name(resource, namespace, name, subresource)
-            request = pb.PatchRequest(object=wanted, body=codec.encode(dict(patch)))
+            form = pb.PatchRequest.STRATEGIC if strategic else pb.PatchRequest.MERGE
+            request = pb.PatchRequest(object=wanted, body=codec.encode(dict(patch)), type=form)
             return self._taken(await self.stub.Patch(request))
 
     def _taken(self, reply: pb.ObjectReply) -> bytes:

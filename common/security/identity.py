@@ -5,8 +5,10 @@ contain commas, slashes and equal signs.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -18,6 +20,15 @@ KNOWN_MAX = 4096
 all else that is done before the call."""
 
 
+class BoundObject(NamedTuple):
+    """An object without which a token does not count."""
+
+    plural: str
+    namespace: str
+    name: str
+    uid: str
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A user and its groups, as RBAC knows them."""
@@ -27,9 +38,15 @@ class Identity:
     serial: str = field(default="", compare=False)
     """The number of the certificate that says so, in hex; empty when it was something else."""
     expires: float = field(default=math.inf, compare=False)
-    """When that certificate does, in seconds since 1970."""
+    """When the certificate or the token does, in seconds since 1970."""
     authority: str = field(default="", compare=False)
     """The key id of the authority that has signed it, in hex; empty when it does not say."""
+    uid: str = field(default="", compare=False)
+    """Of a service account, which is a user of its own each time that it is made."""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """What else is known of a user."""
+    bound: tuple[BoundObject, ...] = field(default=(), compare=False)
+    """What the token of a service account is bound to; empty for everybody else."""
 
 
 @lru_cache(KNOWN_MAX)

@@ -21,12 +21,14 @@ from common.runtime.clock import Clock
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
 from common.runtime.unread import Unread
+from master.apiserver.auth.accounttokens import TokenKey
 from master.apiserver.auth.authenticator import Authenticator
-from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.auth.authorizer import Authorizer, Problem
 from master.apiserver.auth.authorizers.node import NodeAuthorizer
 from master.apiserver.auth.authorizers.rbac import Policy
 from master.apiserver.auth.jointokens import JoinTokens
 from master.apiserver.auth.live import LiveCalls
+from master.apiserver.auth.serviceaccounts import ServiceAccounts
 from master.apiserver.auth.trust import Trust
 from master.apiserver.local import LocalClient
 from master.apiserver.registry.registry import Registry
@@ -53,7 +55,7 @@ from master.storage.store import Store
 from master.storage.watchcache import WatchCache
 from master.wiring.nodes import hub, informers, rotation
 from master.wiring.parts import Recorders, controllers, housekeeping, scheduler
-from master.wiring.registry import registry
+from master.wiring.registry import Tokens, registry
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
@@ -95,13 +97,17 @@ def build(
     `stopping` is set the master says that it is not ready.
     """
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
-    live = LiveCalls(trust.problem, clock)
-    authorizer = Authorizer(NodeAuthorizer(cache), Policy(), trust.problem)
+    accounts = ServiceAccounts(TokenKey(pki.account_key), cache, clock)
+    problem = _problem(trust, accounts)
+    authorizer = Authorizer(NodeAuthorizer(cache), Policy(), problem)
+    live = LiveCalls(problem, clock)
+    authenticator = _authenticator(pki, accounts, cache, clock)
+    tokens = Tokens(accounts, authenticator)
     heartbeats: dict[str, float] = {}
     usages: dict[str, Any] = {}
     reported = {"heartbeats": heartbeats, "usages": usages}
-    served = registry(config, store, cache, authorizer, **reported, clock=clock, rng=rng)
-    chain = _chain(config, pki, served, cache, authorizer, live, clock=clock, rng=rng)
+    served = registry(config, store, cache, authorizer, tokens, **reported, clock=clock, rng=rng)
+    chain = _chain(config, served, authenticator, authorizer, live, clock=clock, rng=rng)
     client_of = partial(LocalClient, served, chain)
     known = informers(client_of("system:apiserver"), clock)
     authorizer.policy.follow(known)
@@ -143,11 +149,26 @@ def build(
     return Master(rest, nodes, scripts, access, gateway, served, chain, parts, end_streams)
 
 
+def _problem(trust: Trust, accounts: ServiceAccounts) -> Problem:
+    """Why credentials do not count, whichever somebody has."""
+    return lambda identity: (accounts if identity.bound else trust).problem(identity)
+
+
+def _authenticator(
+    pki: Pki, accounts: ServiceAccounts, cache: WatchCache, clock: Clock
+) -> Authenticator:
+    return Authenticator(
+        admin_token=pki.admin_token,
+        account_token=accounts.recognize,
+        join_token=JoinTokens(cache, clock).check,
+        clock=clock,
+    )
+
+
 def _chain(
     config: MasterConfig,
-    pki: Pki,
     served: Registry,
-    cache: WatchCache,
+    authenticator: Authenticator,
     authorizer: Authorizer,
     live: LiveCalls,
     *,
@@ -156,9 +177,7 @@ def _chain(
 ) -> Chain:
     """What every call passes."""
     return Chain(
-        authenticator=Authenticator(
-            admin_token=pki.admin_token, join_token=JoinTokens(cache, clock).check, clock=clock
-        ),
+        authenticator=authenticator,
         authorizer=authorizer,
         check_verb=served.check_verb,
         audit=AuditLog(Path(config.data_dir) / AUDIT_LOG, clock, rng.uuid),
@@ -209,6 +228,7 @@ def _paths(
         },
         degraded=lambda: _degraded(parts, health),
         heavy=registry.pipeline.heavy,
+        key=TokenKey(pki.account_key),
     )
 
 

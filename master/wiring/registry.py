@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.api.scheme import SCHEME
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from master.apiserver.admission.chain import admission
+from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.auth.serviceaccounts import ServiceAccounts
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.resources.apps.scale import ScaleSubresource
+from master.apiserver.resources.authentication.tokenreview import TokenReviews
 from master.apiserver.resources.authorization.reviews import reviews
 from master.apiserver.resources.certificates.certificatesigningrequest import Approval
 from master.apiserver.resources.coordination.lease import LeaseView
 from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.namespace.finalize import Finalize
 from master.apiserver.resources.core.pod.binding import BindingSubresource
+from master.apiserver.resources.core.tokenrequest import TokenSubresource
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.apiserver.resources.strategies import strategies
 from master.config import MasterConfig
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache
+
+
+class Tokens(NamedTuple):
+    """Who knows the tokens of service accounts, and who knows all credentials."""
+
+    accounts: ServiceAccounts
+    authenticator: Authenticator
 
 
 def pipeline(
@@ -45,7 +56,7 @@ def pipeline(
             SCHEME, cluster_cidr=config.cluster_cidr, service_cidr=config.service_cidr, clock=clock
         ),
         admission=admission(
-            cache, SCHEME, clock, authorizer, allow_external_ips=config.allow_external_ips
+            cache, SCHEME, clock, rng, authorizer, allow_external_ips=config.allow_external_ips
         ),
         clock=clock,
         rng=rng,
@@ -58,6 +69,7 @@ def registry(
     store: Store,
     cache: WatchCache,
     authorizer: Authorizer,
+    tokens: Tokens,
     *,
     heartbeats: dict[str, float],
     usages: dict[str, Any],
@@ -74,6 +86,7 @@ def registry(
             "binding": BindingSubresource(written),
             "finalize": Finalize(written),
             "approval": Approval(written, authorizer),
+            "token": TokenSubresource(written, tokens.accounts.key),
         },
         computed={
             "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages, labels_in(cache, "nodes")),
@@ -85,5 +98,8 @@ def registry(
                 SCHEME.require("coordination.k8s.io", "v1", "leases"), heartbeats
             ),
         },
-        reviews=reviews(authorizer),
+        reviews={
+            **reviews(authorizer),
+            "tokenreviews.authentication.k8s.io": TokenReviews(*tokens),
+        },
     )

@@ -207,7 +207,7 @@ class PodWorker:
             return RUNTIME_RETRY_SECONDS
         while True:
             pod, config = self._current()
-            version = volumes.version(pod, config)
+            version = volumes.version(pod, config) + self._tools.tokens.version(pod)
             unsupported = supported.findings(pod, selinux=self._tools.host.selinux)
             self._fold(outcomes.RoundBegun(), pod)
             blocked = bool(unsupported.pod or any(text for _, text in unsupported.containers))
@@ -229,7 +229,7 @@ class PodWorker:
                 self.halted.set()
             if not doable:
                 waits = [step.seconds for step in plan if isinstance(step, steps.Wait)]
-                return min(waits, default=None)
+                return min((*waits, *self._tools.tokens.waits(pod)), default=None)
             if isinstance(doable[0], steps.ReportGone):
                 if not self.memory.unassigned:
                     self._report_gone(pod)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,16 @@ class ControlStream:
     def connected(self) -> bool:
         """Whether the master listens."""
         return self._link is not None
+
+    @contextmanager
+    def using(self) -> Iterator[grpc.aio.Channel | None]:
+        """The channel to the master, open until the end of the block; None while it is away."""
+        link = self._link
+        if link is None:
+            yield None
+            return
+        with _Use(link):
+            yield link.channel
 
     def pod_report(self, report: node_v1_pb2.PodReport) -> None:
         """Keep a pod's newest status until the master has accepted it."""

@@ -31,7 +31,12 @@ def chain(
     """One that serves every verb; without `rights` only administrators have any."""
     clock = clock or FakeClock()
     return Chain(
-        authenticator=Authenticator(admin_token=TOKEN, join_token=lambda _: None, clock=clock),
+        authenticator=Authenticator(
+            admin_token=TOKEN,
+            account_token=lambda _: None,
+            join_token=lambda _: None,
+            clock=clock,
+        ),
         authorizer=rights or authorizer(),
         check_verb=lambda verb, target: None,
         audit=AuditLog(log, clock, SystemRng().uuid),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.api.codec import json as codec
+from common.api.types.authentication_v1 import TokenRequest
 from common.api.types.core_v1 import Pod, PodStatus
 from common.runtime.offload import Offload
 from node.kubelet.effects.executor import Tools
@@ -15,10 +16,12 @@ from node.kubelet.kubelet import Kubelet
 from node.kubelet.machine.node_status import Machine, capacity
 from node.kubelet.machine.stats import Stats
 from node.kubelet.pod.sandboxes import NodeFiles
+from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool
 from node.runtime.base import ContainerStatus
 from node.runtime.fake import FakeRuntime
+from node.session.tokens import NoToken
 from protos import node_v1_pb2
 from tests.fakes.checks import FakeChecks
 from tests.fakes.clock import FakeClock
@@ -80,6 +83,9 @@ class FakeMaster:
     gone: list[str] = field(default_factory=list)
     nodes: list[bytes] = field(default_factory=list)
     usages: int = 0
+    tokens: int = 0
+    """How many tokens were issued."""
+    away: bool = False
 
     def pod_report(self, report: node_v1_pb2.PodReport) -> None:
         """A pod's status."""
@@ -96,6 +102,15 @@ class FakeMaster:
     def usage(self, usage: node_v1_pb2.NodeUsage) -> None:
         """The machine's usage."""
         self.usages += 1
+
+    async def token(self, namespace: str, account: str, body: bytes) -> bytes:
+        """Issue a token: `ACCOUNT-NUMBER`."""
+        if self.away:
+            raise NoToken("the master cannot be reached")
+        self.tokens += 1
+        answer = codec.decode(body, TokenRequest)
+        answer.status.token = f"{account}-{self.tokens}"
+        return codec.encode(answer)
 
     def last(self, uid: str) -> PodStatus:
         """The newest status of a pod."""
@@ -128,6 +143,7 @@ class FakeNode:
             runtime=self.runtime,
             sandbox=self.sandbox,
             volumes=Volumes(self._directory / "pods"),
+            tokens=Tokens(self.master.token, clock=self.clock, rng=SeededRng()),
             pool=AddressPool("10.42.1.0/29"),
             used_addresses=set,
             host=HOST,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from common.api.scheme import Scheme
 from common.runtime.clock import Clock
+from common.runtime.rng import Rng
 from master.apiserver.admission.plugins.certificate_requester import CertificateRequester
 from master.apiserver.admission.plugins.certificate_signing import CertificateSigning
 from master.apiserver.admission.plugins.default_tolerations import default_tolerations
@@ -13,7 +14,7 @@ from master.apiserver.admission.plugins.namespace_lifecycle import NamespaceLife
 from master.apiserver.admission.plugins.node_restriction import node_restriction
 from master.apiserver.admission.plugins.priority import priority
 from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
-from master.apiserver.admission.plugins.service_account import ServiceAccountExists
+from master.apiserver.admission.plugins.service_account import PodServiceAccount
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.registry.pipeline import Admit
 from master.storage.watchcache import WatchCache
@@ -23,6 +24,7 @@ def admission(
     cache: WatchCache,
     scheme: Scheme,
     clock: Clock,
+    rng: Rng,
     authorizer: Authorizer,
     *,
     allow_external_ips: bool = False,
@@ -30,7 +32,7 @@ def admission(
     """Every step; what is missing altogether is said before what is wrong in detail."""
     return [
         NamespaceLifecycle(cache, scheme),
-        ServiceAccountExists(cache),
+        PodServiceAccount(cache, rng),
         default_tolerations,
         priority,
         CertificateRequester(clock),

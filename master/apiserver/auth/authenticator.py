@@ -1,4 +1,5 @@
-"""Authentication: a client certificate, the admin token, or a join token. Nothing is anonymous."""
+"""Authentication: a client certificate, the admin token, a token of a service account, or a join
+token. Nothing is anonymous."""
 
 from __future__ import annotations
 
@@ -24,6 +25,8 @@ SOURCES_MAX = 4096
 
 JoinTokenCheck = Callable[[str], str | None]
 """Takes `id.secret`, answers the id of a token that is valid now, else None."""
+AccountTokenCheck = Callable[[str], Identity | None]
+"""Takes a service account's token, answers who that is if it is valid now, else None."""
 
 
 class Authenticator:
@@ -32,8 +35,16 @@ class Authenticator:
     A right token is never refused for the wrong ones of others at the same address.
     """
 
-    def __init__(self, *, admin_token: str, join_token: JoinTokenCheck, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        admin_token: str,
+        account_token: AccountTokenCheck,
+        join_token: JoinTokenCheck,
+        clock: Clock,
+    ) -> None:
         self._admin_token = admin_token.encode()
+        self._account_token = account_token
         self._join_token = join_token
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
@@ -58,13 +69,16 @@ class Authenticator:
             identity = self._of_token(_token(authorization))
         else:
             identity = _of_certificate(certificate)
-        return identity and _with_group(identity, AUTHENTICATED)
+        return identity and authenticated(identity)
 
     def _of_token(self, token: str) -> Identity | None:
         if not token:
             return None
         if hmac.compare_digest(token.encode("utf-8", "replace"), self._admin_token):
             return Identity("admin", (MASTERS,))
+        account = self._account_token(token)
+        if account is not None:
+            return account
         token_id = self._join_token(token)
         if token_id is None:
             return None
@@ -101,5 +115,6 @@ def _of_certificate(certificate: bytes) -> Identity | None:
         return None
 
 
-def _with_group(identity: Identity, group: str) -> Identity:
-    return replace(identity, groups=(*identity.groups, group))
+def authenticated(identity: Identity) -> Identity:
+    """The same, as a member of the group of all who are known."""
+    return replace(identity, groups=(*identity.groups, AUTHENTICATED))

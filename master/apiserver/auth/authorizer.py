@@ -13,7 +13,7 @@ from master.apiserver.auth.authorizers.node import NodeAuthorizer, node_name
 from master.apiserver.auth.authorizers.rbac import Policy
 
 Problem = Callable[[Identity], str]
-"""Why a certificate does not count any more; '' when it does."""
+"""Why a certificate or a token does not count any more; '' when it does."""
 _REQUESTS = ("certificates.k8s.io", "certificatesigningrequests", "")
 
 

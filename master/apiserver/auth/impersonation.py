@@ -13,10 +13,10 @@ from master.apiserver.auth.attributes import Attributes
 from master.apiserver.auth.authenticator import AUTHENTICATED
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
+from master.apiserver.auth.serviceaccounts import GROUP as SERVICE_ACCOUNTS
 
 EXTRA = "impersonate-extra-"
 AUTHENTICATION = "authentication.k8s.io"
-SERVICE_ACCOUNTS = "system:serviceaccounts"
 
 
 def impersonated(

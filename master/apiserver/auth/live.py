@@ -1,4 +1,4 @@
-"""Calls that last: they end when the certificate of their caller counts no longer."""
+"""Calls that last: they end when the certificate or the token of their caller counts no longer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LiveCalls:
     """The tasks that answer calls, and who called."""
 
     def __init__(self, problem: Callable[[Identity], str], clock: Clock) -> None:
-        """`problem` says why a certificate does not count; '' when it does."""
+        """`problem` says why somebody's credentials do not count; '' when they do."""
         self._problem = problem
         self._clock = clock
         self._tasks: dict[asyncio.Task[object], Identity] = {}
@@ -29,7 +29,7 @@ class LiveCalls:
     def begin(self, identity: Identity) -> Callable[[], None]:
         """The current task answers a caller, until what is returned is called."""
         task = asyncio.current_task()
-        if task is None or not identity.serial:
+        if task is None or not (identity.serial or identity.bound):
             return lambda: None
         self._tasks[task] = identity
 

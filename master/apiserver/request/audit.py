@@ -34,6 +34,7 @@ REFUSALS_BURST = 200.0
 TEXT_MAX_CHARACTERS = 1024
 READS = frozenset(("get", "head", "list", "watch"))
 ANNOTATION = "wherry.dev/"
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
 
 class Caller(NamedTuple):
@@ -114,11 +115,18 @@ def authenticated_by(caller: Caller) -> str:
         return "nothing"
     if by.serial:
         return f"certificate {by.serial}"
+    if by.bound:
+        return f"service account token {', '.join(by.extra.get(CREDENTIAL_ID, ()))}"
     return "token" if caller.source else "a part of the master"
 
 
 def _user(user: Identity) -> dict[str, Any]:
-    return {"username": user.user, "groups": list(user.groups)}
+    found: dict[str, Any] = {"username": user.user, "groups": list(user.groups)}
+    if user.uid:
+        found["uid"] = user.uid
+    if user.extra:
+        found["extra"] = {name: list(values) for name, values in user.extra.items()}
+    return found
 
 
 def _status(verb: str, error: StatusError | None) -> dict[str, Any]:

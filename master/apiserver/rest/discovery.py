@@ -19,13 +19,19 @@ SUBRESOURCE_VERBS = {
     "log": ["get"],
     "approval": ["get", "patch", "update"],
     "finalize": ["update"],
+    "token": ["create"],
 }
-_KIND_GROUPS = {"Scale": ("autoscaling", "v1")}
+_KIND_GROUPS = {"Scale": ("autoscaling", "v1"), "TokenRequest": ("authentication.k8s.io", "v1")}
 
 
 def served_subresources(resource: Resource) -> list[tuple[str, str]]:
     """(name, kind) of the subresources that the server answers."""
     return [(s.name, s.kind) for s in resource.subresources if s.name in SUBRESOURCE_VERBS]
+
+
+def group_version(resource: Resource, kind: str) -> tuple[str, str]:
+    """(group, version) of the kind of a resource's subresource."""
+    return _KIND_GROUPS.get(kind, (resource.group, resource.version))
 
 
 def aggregated(scheme: Scheme, *, core: bool, version: str) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def _resource(resource: Resource) -> dict[str, Any]:
         found["categories"] = list(resource.categories)
     subresources = []
     for name, kind in served_subresources(resource):
-        group, version = _KIND_GROUPS.get(kind, (resource.group, resource.version))
+        group, version = group_version(resource, kind)
         subresources.append(
             {
                 "subresource": name,

@@ -11,6 +11,7 @@ from aiohttp import web
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.scheme import Scheme
+from master.apiserver.auth.accounttokens import TokenKey
 from master.apiserver.registry.heavy import LARGE_BYTES, Heavy
 from master.apiserver.request import mediatypes
 from master.apiserver.rest import discovery, negotiate
@@ -63,6 +64,7 @@ class Paths:
         checks: Checks,
         degraded: Problems,
         heavy: Heavy,
+        key: TokenKey,
     ) -> None:
         self._scheme = scheme
         self._openapi = OpenAPI(scheme)
@@ -76,6 +78,7 @@ class Paths:
         self._checks = checks
         self._degraded = degraded
         self._heavy = heavy
+        self._key = key
 
     async def public(
         self, request: web.Request, parts: list[str], parameters: dict[str, str]
@@ -130,6 +133,7 @@ class Paths:
                 return _json(
                     {
                         "paths": [
+                            "/.well-known/openid-configuration",
                             "/api",
                             "/api/v1",
                             "/apis",
@@ -137,6 +141,7 @@ class Paths:
                             "/livez",
                             "/openapi/v2",
                             "/openapi/v3",
+                            "/openid/v1/jwks",
                             "/ports",
                             "/readyz",
                             "/version",
@@ -161,6 +166,10 @@ class Paths:
                 return _json(self._openapi.index())
             case ["openapi", "v3", *rest]:
                 return self._document(request, "/".join(rest))
+            case [".well-known", "openid-configuration"]:
+                return _of_issuer(self._key.configuration(self._address), mediatypes.JSON)
+            case ["openid", "v1", "jwks"]:
+                return _of_issuer(self._key.key_set(), "application/jwk-set+json")
             case ["openapi", "v2"]:
                 return await self._version_2(request)
         return web.Response(status=404, text="404 page not found\n")
@@ -226,6 +235,12 @@ def _cached(request: web.Request, body: bytes, headers: dict[str, str]) -> web.R
         headers.pop("Content-Type")
         return web.Response(status=304, headers=headers)
     return web.Response(body=body, headers=headers)
+
+
+def _of_issuer(plain: Any, kind: str) -> web.Response:
+    """What whoever checks tokens of service accounts may keep for an hour."""
+    headers = {"Cache-Control": "public, max-age=3600"}
+    return web.Response(body=codec.encode(plain), content_type=kind, headers=headers)
 
 
 def _json(plain: Any) -> web.Response:

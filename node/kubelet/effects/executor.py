@@ -27,6 +27,7 @@ from node.kubelet.pod.pullsecrets import Login
 from node.kubelet.pod.sandboxes import NodeFiles, sandbox_spec
 from node.kubelet.pod.steps import Step
 from node.kubelet.pod.texts import ConfigError
+from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress
 from node.probes.base import Checks
@@ -48,6 +49,7 @@ class Tools:
     runtime: Runtime
     sandbox: Sandbox
     volumes: Volumes
+    tokens: Tokens
     pool: AddressPool
     used_addresses: Callable[[], set[str]]
     last_address: str = ""
@@ -180,8 +182,13 @@ class Executor:
         return outcomes.AddressTaken(tools.last_address)
 
     async def _make_volumes(self, at: Situation) -> Outcome:
-        tools = self._tools
+        tools, uid = self._tools, at.pod.metadata.uid
+
+        async def published(place: str) -> str:
+            return await tools.offload(tools.volumes.published, uid, place)
+
         try:
+            at.config.tokens = await tools.tokens.of(at.pod, published)
             await tools.offload(tools.volumes.make, at.pod, at.config, tools.host, at.address)
         except ConfigError as error:
             return outcomes.VolumesFailed(str(error))
@@ -327,6 +334,8 @@ class Executor:
             gone = await tools.offload(tools.volumes.remove, uid)
         except (SandboxFailed, OSError) as error:
             return _removal_failed(pod, error)
+        if gone:
+            tools.tokens.forget(uid)
         return outcomes.SandboxRemoved(volumes_left=not gone)
 
     async def _remove_files(self, pod: Pod) -> Outcome:

@@ -29,14 +29,20 @@ _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 _ENV_NAME = re.compile(r"[ -<>-~]+")
 
 
+TokenKey = tuple[str, int]
+"""(audience, seconds) of a service account's token; '' is the API server."""
+
+
 @dataclass(slots=True)
 class Config:
-    """The ConfigMaps and Secrets that a pod references, by name, and Services in JSON."""
+    """The ConfigMaps and Secrets that a pod references, by name, Services in JSON, and tokens."""
 
     config_maps: dict[str, ConfigMap] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     services: Sequence[bytes] = ()
     """Decoded when a container starts only: that is rare, and there may be many."""
+    tokens: Mapping[TokenKey, str] = field(default_factory=dict, repr=False)
+    """There when volumes are made only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,6 @@ class Findings(NamedTuple):
 
     pod: str = ""
     containers: tuple[tuple[str, str], ...] = ()
-    passed_over: str = ""
-    """What the pod runs without; its status says so."""
 
     def of(self, container: str) -> str:
         """Why a container cannot run, or the empty string."""
@@ -94,8 +92,6 @@ def pod_status(
         status.reason, status.message = memory.failed
     elif status.phase == pod.status.phase:
         status.reason, status.message = pod.status.reason, pod.status.message
-    if not status.message and status.phase in ("Pending", "Running"):
-        status.message = findings.passed_over
     status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
     return status
 

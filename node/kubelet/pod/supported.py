@@ -116,7 +116,7 @@ VOLUME = frozenset(
     {"name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected"}
 )
 MOUNT = frozenset({"name", "readOnly", "mountPath", "mountPropagation"})
-PROJECTIONS = frozenset({"configMap", "secret", "downwardAPI"})
+PROJECTIONS = frozenset({"configMap", "secret", "downwardAPI", "serviceAccountToken"})
 
 
 def findings(pod: Pod, *, selinux: bool = False) -> Findings:
@@ -133,16 +133,7 @@ def findings(pod: Pod, *, selinux: bool = False) -> Findings:
             for kind in ("initContainers", "containers")
             for container in getattr(spec, kind)
         ),
-        _text("spec", _passed_over(spec)),
     )
-
-
-def _passed_over(spec: PodSpec) -> list[str]:
-    """What a pod runs without, and is told of: a token that it asks for, or by its account."""
-    asks = spec.automountServiceAccountToken
-    if asks is None:
-        asks = spec.serviceAccountName not in ("", "default")
-    return ["automountServiceAccountToken"] if asks else []
 
 
 def _text(path: str, fields: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Volumes of pods: emptyDir, hostPath, ConfigMap, Secret, downward API, projected.
 
-Secrets and memory volumes live on tmpfs. Files from ConfigMaps and Secrets are published by
+Secrets, tokens and memory volumes live on tmpfs. Files from ConfigMaps and Secrets are published by
 swapping a symbolic link (`..data`), so that a container never sees half an update.
 """
 
@@ -12,6 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from posixpath import join, normpath
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,6 +25,7 @@ from common.api.types.core_v1 import (
     KeyToPath,
     Pod,
     Secret,
+    ServiceAccountTokenProjection,
     Volume,
     VolumeProjection,
 )
@@ -33,11 +35,24 @@ from node.files.usage import used_bytes
 from node.kubelet.pod import env, texts
 from node.kubelet.pod.env import Config, HostFacts
 from node.kubelet.pod.texts import ConfigError
+from node.kubelet.volumes import tokens
 
 DEFAULT_MODE = 0o644
 ROOT_MODE = 0o700
-Files = dict[str, tuple[bytes, int]]
-"""Relative path -> (content, mode)."""
+PRIVATE_MODE = 0o600
+
+
+class File(NamedTuple):
+    """A file of a volume."""
+
+    data: bytes
+    mode: int
+    owner: int | None = None
+    """A user's id; the kubelet's own without one."""
+
+
+Files = dict[str, File]
+"""By relative path."""
 
 
 def version(pod: Pod, config: Config) -> str:
@@ -105,6 +120,12 @@ class Volumes:
             for point in mounted_below(pod, volume.name):
                 if point.parts[0] not in taken:
                     (directory / point).mkdir(parents=True, exist_ok=True)
+
+    def published(self, pod_uid: str, place: str) -> str:
+        """What a volume has at `VOLUME/PATH`; '' when nothing is there."""
+        name, _, path = place.partition("/")
+        file = self._directory(pod_uid, name) / "..data" / path
+        return file.read_text("ascii", "replace") if file.is_file() else ""
 
     def remove(self, pod_uid: str) -> bool:
         """Remove a pod's volumes; host paths are not ours and stay.
@@ -203,7 +224,16 @@ def _of_projection(
         return _of_secret(two.name, two.items, bool(two.optional), mode, config)
     if source.downwardAPI is not None:
         return _of_pod(source.downwardAPI.items, mode, pod, host, pod_address)
+    if source.serviceAccountToken is not None:
+        return _of_token(source.serviceAccountToken, mode, pod, config)
     return {}
+
+
+def _of_token(source: ServiceAccountTokenProjection, mode: int, pod: Pod, config: Config) -> Files:
+    """One user's own, when all containers run as the same."""
+    owner = tokens.owner(pod)
+    data = config.tokens[tokens.key_of(source)].encode()
+    return {_safe(source.path): File(data, mode if owner is None else PRIVATE_MODE, owner)}
 
 
 def _mode(mode: int | None) -> int:
@@ -242,14 +272,15 @@ def _chosen(
 ) -> Files:
     """Every key as a file, or those that `items` names under the paths that it gives."""
     if not items:
-        return {_safe(key): (data, mode) for key, data in content.items()}
+        return {_safe(key): File(data, mode) for key, data in content.items()}
     files: Files = {}
     for item in items:
         if item.key not in content:
             if optional:
                 continue
             raise ConfigError(f"{what} references non-existent config key: {item.key}")
-        files[_safe(item.path)] = (content[item.key], mode if item.mode is None else item.mode)
+        own = mode if item.mode is None else item.mode
+        files[_safe(item.path)] = File(content[item.key], own)
     return files
 
 
@@ -268,7 +299,8 @@ def _of_pod(
             text = env.pod_field(item.fieldRef, pod, host, pod_address)
         elif item.resourceFieldRef is not None:
             text = env.resource_field(item.resourceFieldRef, pod, pod.spec.containers[0], host)
-        files[_safe(item.path)] = (text.encode(), mode if item.mode is None else item.mode)
+        own = mode if item.mode is None else item.mode
+        files[_safe(item.path)] = File(text.encode(), own)
     return files
 
 
@@ -284,7 +316,7 @@ def _safe(path: str) -> str:
 
 def publish(directory: Path, files: Files) -> None:
     """Put `files` into a volume in one step: a new directory, and one swapped link to it."""
-    text = msgspec.json.encode([(path, data, mode) for path, (data, mode) in sorted(files.items())])
+    text = msgspec.json.encode([(path, *file) for path, file in sorted(files.items())])
     target = directory / f"..{hashlib.sha256(text).hexdigest()[:16]}"
     link = directory / "..data"
     if not link.is_symlink() or link.readlink().name != target.name:
@@ -299,8 +331,8 @@ def _swap(link: Path, target: Path, files: Files) -> None:
     """Write the files where nobody sees them, and make the link point there."""
     remove_tree(target)
     target.mkdir(mode=0o755)
-    for path, (data, mode) in files.items():
-        _write(target, path, data, mode)
+    for path, content in files.items():
+        _write(target / path, content)
     temporary = link.with_name("..data_tmp")
     remove_tree(temporary)
     temporary.symlink_to(target.name)
@@ -309,15 +341,17 @@ def _swap(link: Path, target: Path, files: Files) -> None:
     temporary.rename(link)
 
 
-def _write(target: Path, path: str, data: bytes, mode: int) -> None:
+def _write(path: Path, content: File) -> None:
     """Write one file below a directory that nobody else sees yet."""
-    file = target / path
-    file.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(file, flags, stat.S_IMODE(mode))
+    mode = stat.S_IMODE(content.mode)
+    descriptor = os.open(path, flags, mode)
     with os.fdopen(descriptor, "wb") as opened:
-        os.fchmod(opened.fileno(), stat.S_IMODE(mode))
-        opened.write(data)
+        if content.owner is not None:
+            os.fchown(opened.fileno(), content.owner, -1)
+        os.fchmod(opened.fileno(), mode)
+        opened.write(content.data)
 
 
 def _link_names(directory: Path, names: set[str]) -> None:

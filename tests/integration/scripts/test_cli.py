@@ -114,6 +114,20 @@ def test_apply_and_get(wherry: Run, environment: dict[str, str], tmp_path: Path)
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
 
 
+def test_a_pod_is_applied_again(wherry: Run) -> None:
+    """The API server has added a volume and its mounts, which may not go."""
+    said = [wherry("apply", "-f", "-", text=POD.format("twice")) for _ in range(2)]
+    said.append(
+        wherry("apply", "-f", "-", text=POD.format("twice").replace("image: x", "image: z"))
+    )
+    assert [(one.stdout.strip(), one.stderr) for one in said] == [
+        ("pod/twice created", ""),
+        ("pod/twice unchanged", ""),
+        ("pod/twice configured", ""),
+    ]
+    assert wherry("delete", "pod", "twice").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

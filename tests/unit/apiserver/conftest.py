@@ -90,7 +90,7 @@ async def pipeline() -> AsyncIterator[Pipeline]:
         strategies=strategies(
             SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=clock
         ),
-        admission=admission(cache, SCHEME, clock, authorizer()),
+        admission=admission(cache, SCHEME, clock, SystemRng(), authorizer()),
         clock=clock,
         rng=SystemRng(),
     )

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from common.api.types.core_v1 import ConfigMap, Pod, Secret
+from common.api.types.core_v1 import ConfigMap, Pod, PodSecurityContext, Secret
 from node.kubelet.pod.env import Config
 from node.kubelet.pod.texts import ConfigError
 from node.kubelet.volumes import volumes
-from node.kubelet.volumes.volumes import Volumes, publish
+from node.kubelet.volumes.volumes import File, Volumes, publish
 from tests.fakes import hostile_pod
 from tests.fakes.pods import HOST, UID, container, pod
 
@@ -112,20 +112,20 @@ def test_the_same_content_is_not_written_again(made: Made) -> None:
 
 
 def test_a_crash_in_the_middle_of_an_update_is_repaired(tmp_path: Path) -> None:
-    publish(tmp_path, {"a": (b"1", 0o644)})
+    publish(tmp_path, {"a": File(b"1", 0o644)})
     half = tmp_path / "..0000000000000000"
     half.mkdir()
     (tmp_path / "..data_tmp").symlink_to(half.name)
-    publish(tmp_path, {"a": (b"2", 0o644)})
+    publish(tmp_path, {"a": File(b"2", 0o644)})
     assert files(tmp_path) == {"a": "2"}
 
 
 def test_a_crash_after_the_swap_leaves_no_name_of_before(tmp_path: Path) -> None:
-    publish(tmp_path, {"a": (b"1", 0o644)})
+    publish(tmp_path, {"a": File(b"1", 0o644)})
     target = (tmp_path / "..data").readlink()
     (tmp_path / "gone").symlink_to("..data/gone")
     (tmp_path / "a").unlink()
-    publish(tmp_path, {"a": (b"1", 0o644)})
+    publish(tmp_path, {"a": File(b"1", 0o644)})
     assert (tmp_path / "..data").readlink() == target
     assert files(tmp_path) == {"a": "1"}
     assert not (tmp_path / "gone").is_symlink()
@@ -376,7 +376,7 @@ def test_what_a_container_plants_in_a_volume_leads_no_update_out_of_it(tmp_path:
     outside.mkdir()
     (outside / "a").write_text("of the machine")
     directory.mkdir()
-    publish(directory, {"a": (b"1", 0o644), "deep/b": (b"1", 0o644)})
+    publish(directory, {"a": File(b"1", 0o644), "deep/b": File(b"1", 0o644)})
     target = (directory / "..data").readlink()
     for name in ("..data", "..data_tmp", "a", "deep"):
         volumes.remove_tree(directory / name)
@@ -386,8 +386,29 @@ def test_what_a_container_plants_in_a_volume_leads_no_update_out_of_it(tmp_path:
     (directory / target / "a").unlink()
     (directory / target / "a").symlink_to(outside / "a")
     for content in (b"2", b"3"):
-        publish(directory, {"a": (content, 0o644), "deep/b": (content, 0o600)})
+        publish(directory, {"a": File(content, 0o644), "deep/b": File(content, 0o600)})
         assert files(directory) == {"a": content.decode(), "deep/b": content.decode()}
         (directory / "..data").unlink()
         (directory / "..data").mkdir()
     assert {path.name: path.read_text() for path in outside.iterdir()} == {"a": "of the machine"}
+
+
+@pytest.mark.parametrize(
+    ("user", "mode", "owner"), [(None, 0o640, os.geteuid()), (1234, 0o600, 1234)]
+)
+def test_a_token_is_one_users_own(made: Made, user: int | None, mode: int, owner: int) -> None:
+    """When all containers run as one; else it has the mode of the volume."""
+    needs_mounts()
+    sources = [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]
+    one = with_volume(projected={"defaultMode": 0o640, "sources": sources})
+    one.spec.securityContext = PodSecurityContext(runAsUser=user)
+    known = config()
+    for token in ("first", "second"):
+        known.tokens = {("", 3607): token}
+        directory = made.content(one, known)
+        assert directory.is_mount(), "on tmpfs"
+        assert files(directory) == {"token": token}
+        assert made.published(UID, "v/token") == token
+        found = (directory / "token").stat()
+        assert (stat.S_IMODE(found.st_mode), found.st_uid) == (mode, owner)
+    assert made.published(UID, "v/other") == ""

@@ -41,8 +41,9 @@ class CertificateRequester:
             self._check_machine(ctx.user.user, target.resource, new)
         new.spec.username = ctx.user.user
         new.spec.groups = ctx.user.groups
-        new.spec.uid = ""
-        new.spec.extra = {ASKED_BY: (ctx.user.serial,)} if NODES_GROUP in ctx.user.groups else {}
+        new.spec.uid = ctx.user.uid
+        asked_by = {ASKED_BY: (ctx.user.serial,)} if NODES_GROUP in ctx.user.groups else {}
+        new.spec.extra = {**ctx.user.extra, **asked_by}
 
     def _check_machine(self, user: str, resource: Resource, new: CertificateSigningRequest) -> None:
         if new.spec.signerName != KUBELET_SIGNER:

@@ -10,6 +10,8 @@ from typing import Any
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.types.core_v1 import LocalObjectReference, Pod, ServiceAccount
+from common.runtime.rng import Rng
+from master.apiserver.admission import tokenvolume
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
@@ -19,14 +21,18 @@ DEFAULT = "default"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
 
-class ServiceAccountExists:
+class PodServiceAccount:
     """Admission of new pods; the pods of nodes' own manifests have no account."""
 
-    def __init__(self, cache: WatchCache) -> None:
+    def __init__(self, cache: WatchCache, rng: Rng) -> None:
         self._cache = cache
+        self._rng = rng
 
     async def __call__(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
-        """Name the account, and take its pull secrets; raises StatusError 403 without one."""
+        """Name the account, mount its token, and take its pull secrets.
+
+        Raises StatusError 403 without one.
+        """
         if old is not None or not isinstance(new, Pod):
             return
         if MIRROR_ANNOTATION in new.metadata.annotations:
@@ -42,6 +48,8 @@ class ServiceAccountExists:
                 f'serviceaccount "{spec.serviceAccountName}" not found'
             )
             raise errors.forbidden_request(target.resource, new.metadata.name, why)
+        if tokenvolume.is_wanted(new, account):
+            tokenvolume.mount(new, self._rng.suffix())
         if not spec.imagePullSecrets:
             spec.imagePullSecrets = tuple(
                 LocalObjectReference(name=secret.name) for secret in account.imagePullSecrets

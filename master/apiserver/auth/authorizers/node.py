@@ -5,6 +5,8 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/node/
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from common.api.codec import json as codec
@@ -51,6 +53,8 @@ class NodeAuthorizer:
                 return own and verb in ("get", "create", "update", "patch")
             case "", "secrets" | "configmaps":
                 return verb == "get" and self._is_used(node, wanted)
+            case "", "serviceaccounts":
+                return (verb, sub) == ("create", "token") and self._runs_as(node, wanted)
         return False
 
     def _pod_of_node(self, node: str, wanted: Attributes) -> bool:
@@ -67,26 +71,33 @@ class NodeAuthorizer:
         return wanted.subresource == "" and (wanted.verb == "get" or removes)
 
     def _is_used(self, node: str, wanted: Attributes) -> bool:
-        """Whether a pod of the node names that ConfigMap or Secret.
+        """Whether a pod of the node names that ConfigMap or Secret."""
+        reference = Reference(wanted.plural, wanted.namespace, wanted.name)
+        return any(
+            _bound_to(entry) == node and reference in references(codec.decode(entry.data, Pod))
+            for entry in self._naming(node, wanted)
+        )
 
-        Pods without its name anywhere are passed over without being read.
-        """
+    def _runs_as(self, node: str, wanted: Attributes) -> bool:
+        """Whether a pod of the node runs as that service account."""
+        found = (_spec(entry) for entry in self._naming(node, wanted))
+        return any((s.nodeName, s.serviceAccountName) == (node, wanted.name) for s in found)
+
+    def _naming(self, node: str, wanted: Attributes) -> Iterator[Entry]:
+        """The pods of its namespace that have both names anywhere: others need not be read."""
         try:
             prefix = registry_prefix("pods", wanted.namespace)
         except InvalidKey:
-            return False
-        text = wanted.name.encode()
-        reference = Reference(wanted.plural, wanted.namespace, wanted.name)
-        return bool(text) and any(
-            text in entry.data
-            and _bound_to(entry) == node
-            and reference in references(codec.decode(entry.data, Pod))
-            for entry in self._cache.list(prefix)
-        )
+            return
+        name, on = wanted.name.encode(), node.encode()
+        for entry in self._cache.list(prefix):
+            if name and name in entry.data and on in entry.data:
+                yield entry
 
 
 class _Spec(msgspec.Struct, gc=False):
     nodeName: str = ""
+    serviceAccountName: str = ""
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -94,7 +105,7 @@ class _Metadata(msgspec.Struct, gc=False):
 
 
 class _Bound(msgspec.Struct, gc=False):
-    """What must be read of a pod to know its node, and whether it goes."""
+    """What must be read of a pod to know its node and account, and whether it goes."""
 
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
     spec: _Spec = msgspec.field(default_factory=_Spec)
@@ -103,5 +114,9 @@ class _Bound(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_Bound)
 
 
+def _spec(entry: Entry) -> _Spec:
+    return _decoder.decode(entry.data).spec
+
+
 def _bound_to(entry: Entry) -> str:
-    return _decoder.decode(entry.data).spec.nodeName
+    return _spec(entry).nodeName

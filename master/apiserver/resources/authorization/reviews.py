@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from common.api import errors
 from common.api.errors import FieldError
 from common.api.resource import Resource
-from common.api.types.authentication_v1 import SelfSubjectReviewStatus, UserInfo
+from common.api.types.authentication_v1 import SelfSubjectReviewStatus
 from common.api.types.authorization_v1 import (
     LocalSubjectAccessReview,
     NonResourceAttributes,
@@ -31,6 +31,7 @@ from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.registry.registry import Review
+from master.apiserver.resources.authentication.tokenreview import user_info
 
 ANY = "*"
 ALL_RESOURCES = ResourceRule(verbs=(ANY,), apiGroups=(ANY,), resources=(ANY,))
@@ -131,8 +132,7 @@ class WhoAmI:
 
     def answer(self, user: Identity, resource: Resource, namespace: str, obj: Any) -> None:
         """As the request was authenticated."""
-        info = UserInfo(username=user.user, groups=user.groups)
-        obj.status = SelfSubjectReviewStatus(userInfo=info)
+        obj.status = SelfSubjectReviewStatus(userInfo=user_info(user))
 
 
 class _Asked(Protocol):

@@ -12,6 +12,7 @@ from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.core.configmap import DATA_MAX_BYTES, IMMUTABLE
 
 OPAQUE = "Opaque"
+ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type, not a secret
 SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
 _DOCKER_KEYS = {
     "kubernetes.io/dockercfg": ".dockercfg",
@@ -47,7 +48,10 @@ class SecretStrategy(Strategy):
         return found + _type_problems(obj)
 
     def warnings(self, obj: Secret, old: Secret | None = None) -> list[str]:
-        """A certificate and a key that do not belong together."""
+        """A certificate and a key that do not belong together; a token that never comes."""
+        if obj.type == ACCOUNT_TOKEN and old is None and "token" not in obj.data:
+            account = obj.metadata.annotations.get(SERVICE_ACCOUNT_NAME, "")
+            return [f"no token is put into this Secret: use kubectl create token {account}"]
         if obj.type != "kubernetes.io/tls":
             return []
         found = pairs.problem(obj.data.get("tls.crt", b""), obj.data.get("tls.key", b""))

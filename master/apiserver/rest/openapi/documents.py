@@ -9,7 +9,11 @@ from typing import Any
 from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
-from master.apiserver.rest.discovery import SUBRESOURCE_VERBS, served_subresources
+from master.apiserver.rest.discovery import (
+    SUBRESOURCE_VERBS,
+    group_version,
+    served_subresources,
+)
 from master.apiserver.rest.openapi import operations, version2
 from master.apiserver.rest.openapi.operations import path_of
 from master.apiserver.rest.openapi.schemas import Collector
@@ -85,7 +89,7 @@ class OpenAPI:
 
 
 def _below(found: Collector, resource: Resource, name: str, kind: str) -> operations.Below:
-    api_version = "autoscaling/v1" if name == "scale" else resource.api_version
+    api_version = "/".join(filter(None, group_version(resource, kind)))
     schema = operations.TEXT_SCHEMA if name == "log" else found.kind(api_version, kind)
     return operations.Below(
         name, SUBRESOURCE_VERBS[name], operations.gvk(api_version, kind), schema

@@ -86,6 +86,12 @@ async def cache_of(*pods: Pod) -> WatchCache:
         (Attributes("list", "", "services"), True),
         (Attributes("watch", "discovery.k8s.io", "endpointslices"), True),
         (Attributes("update", "", "services", namespace="a", name="s"), False),
+        (Attributes("create", "", "serviceaccounts", "token", "a", "web"), True),
+        (Attributes("create", "", "serviceaccounts", "token", "b", "web"), False),
+        (Attributes("create", "", "serviceaccounts", "token", "a", "theirs"), False),
+        (Attributes("create", "", "serviceaccounts", "token", "a", ""), False),
+        (Attributes("get", "", "serviceaccounts", "", "a", "web"), False),
+        (Attributes("create", "", "serviceaccounts", "", "a", "web"), False),
         (Attributes("create", *CSRS), True),
         (Attributes("create", *CSRS, "approval"), False),
         (Attributes("update", *LEASES, namespace="kube-node-lease", name="n1"), True),
@@ -99,6 +105,7 @@ async def test_a_node_may_what_is_its_own(wanted: Attributes, allowed: bool) -> 
     for one in (going, there):
         one.metadata.deletionTimestamp = Time("2030-01-01T00:00:00Z")
     pods = (bound("mine", "n1", "used"), bound("theirs", "n2", "theirs-only"), going, there)
+    pods[0].spec.serviceAccountName, pods[1].spec.serviceAccountName = "web", "theirs"
     authorizer = roles.authorizer(*EVERYTHING, cache=await cache_of(*pods))
     decision = authorizer.decide(NODE, wanted)
     assert (decision.allowed, decision.denied) == (allowed, not allowed)

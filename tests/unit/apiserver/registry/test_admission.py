@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -32,7 +33,7 @@ from master.apiserver.admission.chain import admission
 from master.apiserver.admission.plugins.default_tolerations import default_tolerations
 from master.apiserver.admission.plugins.external_ips import deny_external_ips
 from master.apiserver.admission.plugins.priority import priority
-from master.apiserver.admission.plugins.service_account import ServiceAccountExists
+from master.apiserver.admission.plugins.service_account import PodServiceAccount
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions
@@ -41,6 +42,7 @@ from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 from tests.fakes.clock import FakeClock
+from tests.fakes.rng import SeededRng
 from tests.fakes.roles import authorizer
 from tests.unit.apiserver.conftest import STRATEGIES, Writer
 from tests.unit.apiserver.resources.test_pod_defaults import pod
@@ -85,7 +87,7 @@ async def test_pods_run_as_the_default_account(
 ) -> None:
     await add_account(store, "default", "registry")
     made = make(writer)
-    await ServiceAccountExists(cache)(CONTEXT, Target(PODS, "n"), made, None)
+    await PodServiceAccount(cache, SeededRng())(CONTEXT, Target(PODS, "n"), made, None)
     assert (made.spec.serviceAccountName, made.spec.serviceAccount) == ("default", "default")
     assert [secret.name for secret in made.spec.imagePullSecrets] == ["registry"]
 
@@ -93,7 +95,7 @@ async def test_pods_run_as_the_default_account(
 async def test_own_pull_secrets_stay(store: MemoryStore, cache: WatchCache, writer: Writer) -> None:
     await add_account(store, "default", "registry")
     made = make(writer, imagePullSecrets=[{"name": "mine"}])
-    await ServiceAccountExists(cache)(CONTEXT, Target(PODS, "n"), made, None)
+    await PodServiceAccount(cache, SeededRng())(CONTEXT, Target(PODS, "n"), made, None)
     assert [secret.name for secret in made.spec.imagePullSecrets] == ["mine"]
 
 
@@ -101,7 +103,7 @@ async def test_own_pull_secrets_stay(store: MemoryStore, cache: WatchCache, writ
 async def test_accounts_must_exist(cache: WatchCache, writer: Writer, name: str) -> None:
     made = make(writer, serviceAccountName=name)
     with pytest.raises(errors.StatusError) as raised:
-        await ServiceAccountExists(cache)(CONTEXT, Target(PODS, "n"), made, None)
+        await PodServiceAccount(cache, SeededRng())(CONTEXT, Target(PODS, "n"), made, None)
     assert raised.value.code == 403
     assert raised.value.message == (
         f'pods "a" is forbidden: error looking up service account n/{name}: '
@@ -109,13 +111,113 @@ async def test_accounts_must_exist(cache: WatchCache, writer: Writer, name: str)
     )
 
 
+async def test_containers_get_the_token_of_the_account(
+    store: MemoryStore, cache: WatchCache, writer: Writer
+) -> None:
+    """The volume and its mounts are Kubernetes' own to the letter."""
+    await add_account(store, "default")
+    made = make(
+        writer,
+        initContainers=[{"name": "first", "image": "i"}],
+        volumes=[{"name": "mine", "emptyDir": {}}],
+    )
+    await PodServiceAccount(cache, SeededRng())(CONTEXT, Target(PODS, "n"), made, None)
+    spec = codec.decode_plain(codec.encode(made.spec))
+    name = spec["volumes"][1]["name"]
+    assert re.fullmatch("kube-api-access-[a-z0-9]{5}", name)
+    assert spec["volumes"][1:] == [
+        {
+            "name": name,
+            "projected": {
+                "sources": [
+                    {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                    {
+                        "configMap": {
+                            "name": "kube-root-ca.crt",
+                            "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                        }
+                    },
+                    {
+                        "downwardAPI": {
+                            "items": [
+                                {
+                                    "path": "namespace",
+                                    "fieldRef": {
+                                        "apiVersion": "v1",
+                                        "fieldPath": "metadata.namespace",
+                                    },
+                                }
+                            ]
+                        }
+                    },
+                ],
+                "defaultMode": 420,
+            },
+        }
+    ]
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert container["volumeMounts"] == [
+            {
+                "name": name,
+                "readOnly": True,
+                "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+            }
+        ]
+    assert list(STRATEGIES["pods"].validate(made)) == []
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "of_account", "mounted"),
+    [
+        (None, None, True),
+        (None, False, False),
+        (None, True, True),
+        (False, True, False),
+        (True, False, True),
+    ],
+)
+async def test_pod_and_account_decide_on_the_token(
+    store: MemoryStore,
+    cache: WatchCache,
+    writer: Writer,
+    of_pod: bool | None,
+    of_account: bool | None,
+    mounted: bool,
+) -> None:
+    account = ServiceAccount(automountServiceAccountToken=of_account)
+    await store.create(registry_key("serviceaccounts", "default", "n"), codec.encode(account))
+    made = make(writer, automountServiceAccountToken=of_pod)
+    await PodServiceAccount(cache, SeededRng())(CONTEXT, Target(PODS, "n"), made, None)
+    assert bool(made.spec.volumes) == bool(made.spec.containers[0].volumeMounts) == mounted
+
+
+async def test_what_a_pod_has_at_the_place_of_the_token_stays(
+    store: MemoryStore, cache: WatchCache, writer: Writer
+) -> None:
+    await add_account(store, "default")
+    path = "/var/run/secrets/kubernetes.io/serviceaccount"
+    mount = {"name": "mine", "mountPath": path}
+    own = {"name": "a", "image": "i", "volumeMounts": [mount]}
+    volumes = [{"name": "mine", "emptyDir": {}}]
+    made = make(writer, containers=[own], volumes=volumes)
+    await PodServiceAccount(cache, SeededRng())(CONTEXT, Target(PODS, "n"), made, None)
+    assert [volume.name for volume in made.spec.volumes] == ["mine"]
+    assert [mount.name for mount in made.spec.containers[0].volumeMounts] == ["mine"]
+    volumes = [{"name": "kube-api-access-x", "emptyDir": {}}]
+    made = make(writer, volumes=volumes)
+    await PodServiceAccount(cache, SeededRng())(CONTEXT, Target(PODS, "n"), made, None)
+    assert [volume.name for volume in made.spec.volumes] == ["kube-api-access-x"]
+    assert [mount.name for mount in made.spec.containers[0].volumeMounts] == ["kube-api-access-x"]
+
+
 async def test_mirror_pods_and_updates_need_no_account(cache: WatchCache, writer: Writer) -> None:
     made = make(writer)
-    step = ServiceAccountExists(cache)
+    step = PodServiceAccount(cache, SeededRng())
     await step(CONTEXT, Target(PODS, "n"), made, make(writer))
     made.metadata.annotations["kubernetes.io/config.mirror"] = "x"
     await step(CONTEXT, Target(PODS, "n"), made, None)
     assert made.spec.serviceAccountName == ""
+    assert made.spec.volumes == ()
 
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -181,7 +283,7 @@ async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: W
     made = writer.create("configmaps", {"metadata": {"name": "a"}})
     made.metadata.namespace = "n"
     before = codec.encode(made)
-    for step in admission(cache, SCHEME, FakeClock(), authorizer()):
+    for step in admission(cache, SCHEME, FakeClock(), SeededRng(), authorizer()):
         await step(CONTEXT, Target(STRATEGIES["configmaps"].resource, "n"), made, None)
     assert codec.encode(made) == before
 
@@ -260,8 +362,10 @@ async def test_external_ips_are_denied_but_stay(pipeline: Pipeline) -> None:
 
 
 async def test_external_ips_are_taken_where_they_are_allowed(pipeline: Pipeline) -> None:
-    steps = admission(pipeline.cache, SCHEME, FakeClock(), authorizer())
-    allowed = admission(pipeline.cache, SCHEME, FakeClock(), authorizer(), allow_external_ips=True)
+    steps = admission(pipeline.cache, SCHEME, FakeClock(), SeededRng(), authorizer())
+    allowed = admission(
+        pipeline.cache, SCHEME, FakeClock(), SeededRng(), authorizer(), allow_external_ips=True
+    )
     assert deny_external_ips in steps
     assert deny_external_ips not in allowed
     assert len(allowed) == len(steps) - 1

@@ -342,6 +342,7 @@ def paths() -> Iterator[Paths]:
         checks={},
         degraded=dict,
         heavy=Heavy(offload),
+        key=NOBODY,
     )
     offload.close()
 

@@ -57,26 +57,6 @@ def test_labels_are_passed_over_by_a_machine_that_knows_none() -> None:
     assert "spec.containers[app].securityContext.seLinuxOptions" in found.containers[0][1]
 
 
-@pytest.mark.parametrize(
-    ("fields", "passed_over"),
-    [
-        ({"automountServiceAccountToken": True}, True),
-        ({"automountServiceAccountToken": None}, False),
-        ({"automountServiceAccountToken": None, "serviceAccountName": "robot"}, True),
-        ({"automountServiceAccountToken": False, "serviceAccountName": "robot"}, False),
-        ({"automountServiceAccountToken": False}, False),
-        ({"automountServiceAccountToken": None, "serviceAccountName": ""}, False),
-    ],
-)
-def test_a_token_that_is_not_mounted_is_named_and_keeps_no_pod_down(
-    fields: dict[str, Any], passed_over: bool
-) -> None:
-    one = pod(**fields)
-    assert text(one) == ""
-    said = "not supported by this kubelet yet: spec.automountServiceAccountToken"
-    assert supported.findings(one).passed_over == (said if passed_over else "")
-
-
 def test_what_the_api_sets_by_default_is_carried_out() -> None:
     """Every default of the API's own, on and off the machine's network."""
     probe = {"httpGet": {"port": 80}}
@@ -154,11 +134,11 @@ def test_probes_and_hooks_are_carried_out(name: str) -> None:
                 "volumes": [
                     {
                         "name": "v",
-                        "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]},
+                        "projected": {"sources": [{"clusterTrustBundle": {"path": "ca"}}]},
                     }
                 ]
             },
-            "projected.sources[0].serviceAccountToken",
+            "projected.sources[0].clusterTrustBundle",
         ),
         ({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}, "emptyDir.medium"),
         ({"securityContext": {"supplementalGroupsPolicy": "Strict"}}, "supplementalGroupsPolicy"),

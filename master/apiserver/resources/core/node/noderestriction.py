@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.api import errors
-from common.api.types.core_v1 import NodeStatus, PodStatus
+from common.api.types.authentication_v1 import TokenRequestSpec
+from common.api.types.core_v1 import NodeStatus, Pod, PodStatus
 
 _RESERVED = ("kubernetes.io", "k8s.io")
 _OWN_NAMESPACES = ("kubelet.kubernetes.io", "node.kubernetes.io")
@@ -75,3 +76,49 @@ def check_items(status: NodeStatus | PodStatus, old: NodeStatus | PodStatus | No
         count = len(getattr(status, field))
         if count > max(limit, len(getattr(old, field)) if old is not None else 0):
             raise errors.bad_request(f"status.{field}: Too many: {count}: at most {limit} items")
+
+
+def unbound(spec: TokenRequestSpec) -> str:
+    """Why a node may not ask for such a token, whatever its pods are; '' if it may."""
+    ref = spec.boundObjectRef
+    if ref is None or (ref.apiVersion, ref.kind) != ("v1", "Pod") or not ref.name:
+        return "node requested token not bound to a pod"
+    if not ref.uid:
+        return "node requested token with a pod binding without a uid"
+    if len(spec.audiences) > 1:
+        return "node may only request 0 or 1 audiences"
+    return ""
+
+
+def foreign(node: str, spec: TokenRequestSpec, pod: Pod) -> str:
+    """Why a node may not ask for a token that is bound to this pod; '' if it may.
+
+    Its volumes say for whom the pod wants tokens: a machine that somebody has broken into gets no
+    others.
+    """
+    ref = spec.boundObjectRef
+    if ref is None or ref.uid != pod.metadata.uid:
+        return (
+            f"the UID in the bound object reference ({ref.uid if ref else ''}) does not match the "
+            "UID in record. The object might have been deleted and then recreated"
+        )
+    if pod.spec.nodeName != node:
+        return "node requested token bound to a pod scheduled on a different node"
+    audience = spec.audiences[0] if spec.audiences else ""
+    if audience not in _audiences(pod):
+        return (
+            f'audience "{audience}" not found in pod spec volume, system:node:{node} is not '
+            "authorized to request tokens for this audience"
+        )
+    return ""
+
+
+def _audiences(pod: Pod) -> set[str]:
+    """For whom the volumes of a pod have tokens; '' is the API server."""
+    return {
+        source.serviceAccountToken.audience
+        for volume in pod.spec.volumes
+        if volume.projected is not None
+        for source in volume.projected.sources
+        if source.serviceAccountToken is not None
+    }

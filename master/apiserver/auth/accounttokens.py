@@ -1,0 +1,204 @@
+"""Tokens of service accounts: JSON Web Tokens, signed with ES256. Pure.
+
+There is one algorithm and one key, so nothing in a token chooses: its header must be, byte for
+byte, the one that is written here. Source: RFC 7515, RFC 7518 section 3.4, RFC 7519, and
+k8s.io/kubernetes pkg/serviceaccount.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
+
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+API_AUDIENCES = (ISSUER,)
+"""Whom a token is for that is to be shown to the API server."""
+ALGORITHM = "ES256"
+TOKEN_MAX_CHARACTERS = 4096
+"""Of what is read, and so of what is issued: a token with long names has 2,500."""
+LEEWAY_SECONDS = 60
+"""By how much the clocks of two masters may differ, as in Kubernetes."""
+INVALID = "invalid bearer token"
+_NUMBER_BYTES = 32
+
+
+class InvalidToken(Exception):
+    """A token does not count; the message says why, in Kubernetes' words, and holds none of it."""
+
+
+class Ref(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An object that a token depends on."""
+
+    name: str
+    uid: str = ""
+
+
+class Bound(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The service account, and the object whose end is the end of the token: pod, secret or node.
+
+    With a pod stands the node that the pod was bound to then.
+    """
+
+    namespace: str
+    node: Ref | None = None
+    pod: Ref | None = None
+    secret: Ref | None = None
+    serviceaccount: Ref
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token says; times in seconds since 1970."""
+
+    aud: tuple[str, ...]
+    exp: int
+    iat: int
+    iss: str = ISSUER
+    jti: str
+    bound: Bound = msgspec.field(name="kubernetes.io")
+    nbf: int
+    sub: str
+
+
+def user_of(bound: Bound) -> str:
+    """The name of the user that a service account is."""
+    return f"{SERVICE_ACCOUNT_PREFIX}{bound.namespace}:{bound.serviceaccount.name}"
+
+
+class TokenKey:
+    """Signs tokens, and knows its own again."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        self._public = key.public_key()
+        info = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.id = _text_of(hashlib.sha256(info).digest())
+        self._header = _text_of(_json({"alg": ALGORITHM, "kid": self.id}))
+
+    def issue(
+        self, bound: Bound, audiences: Collection[str], *, jti: str, now: int, seconds: int
+    ) -> str:
+        """A token that is valid from `now` on for so many seconds.
+
+        Raises ValueError when it would be longer than what is read.
+        """
+        claims = Claims(
+            aud=tuple(audiences),
+            exp=now + seconds,
+            iat=now,
+            jti=jti,
+            bound=bound,
+            nbf=now,
+            sub=user_of(bound),
+        )
+        signed = f"{self._header}.{_text_of(msgspec.json.encode(claims))}"
+        token = f"{signed}.{_text_of(self._signature(signed.encode()))}"
+        if len(token) > TOKEN_MAX_CHARACTERS:
+            raise ValueError(f"the token would have more than {TOKEN_MAX_CHARACTERS} characters")
+        return token
+
+    def _signature(self, signed: bytes) -> bytes:
+        """Two numbers side by side, as JWS has them; the library has them in ASN.1."""
+        numbers = decode_dss_signature(self._key.sign(signed, ec.ECDSA(hashes.SHA256())))
+        return b"".join(number.to_bytes(_NUMBER_BYTES, "big") for number in numbers)
+
+    def read(self, token: str) -> Claims:
+        """What a token of ours says, at whatever time and for whomever. Raises InvalidToken."""
+        if len(token) > TOKEN_MAX_CHARACTERS or not token.isascii():
+            raise InvalidToken(INVALID)
+        signed, _, signature = token.rpartition(".")
+        header, _, payload = signed.partition(".")
+        if header != self._header:
+            raise InvalidToken(INVALID)
+        self._check_signature(signed.encode(), _bytes_of(signature))
+        try:
+            claims = msgspec.json.decode(_bytes_of(payload), type=Claims)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise InvalidToken(INVALID) from error
+        if claims.iss != ISSUER or claims.sub != user_of(claims.bound):
+            raise InvalidToken(INVALID)
+        return claims
+
+    def _check_signature(self, signed: bytes, signature: bytes) -> None:
+        if len(signature) != 2 * _NUMBER_BYTES:
+            raise InvalidToken(INVALID)
+        r, s = (
+            int.from_bytes(part, "big")
+            for part in (signature[:_NUMBER_BYTES], signature[_NUMBER_BYTES:])
+        )
+        try:
+            self._public.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature as error:
+            raise InvalidToken(INVALID) from error
+
+    def configuration(self, address: str) -> dict[str, Any]:
+        """The OpenID discovery document of the issuer; `address` is the API server's HOST:PORT."""
+        return {
+            "issuer": ISSUER,
+            "jwks_uri": f"https://{address}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [ALGORITHM],
+        }
+
+    def key_set(self) -> dict[str, Any]:
+        """The public key, as a JSON Web Key Set."""
+        numbers = self._public.public_numbers()
+        x, y = (_text_of(n.to_bytes(_NUMBER_BYTES, "big")) for n in (numbers.x, numbers.y))
+        key = {"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": ALGORITHM}
+        return {"keys": [{**key, "x": x, "y": y}]}
+
+
+def check(claims: Claims, audiences: Collection[str], now: float) -> tuple[str, ...]:
+    """Those of the audiences that a token is for, as of a time. Raises InvalidToken."""
+    common = tuple(audience for audience in claims.aud if audience in audiences)
+    if not common:
+        wanted = f"is invalid for the target audiences {_listed(audiences)}"
+        raise InvalidToken(f"token audiences {_listed(claims.aud)} {wanted}")
+    if now > claims.exp + LEEWAY_SECONDS:
+        raise InvalidToken("service account token has expired")
+    if now < claims.nbf - LEEWAY_SECONDS:
+        raise InvalidToken("service account token is not valid yet")
+    if now < claims.iat - LEEWAY_SECONDS:
+        raise InvalidToken("service account token is issued in the future")
+    return common
+
+
+def _listed(audiences: Collection[str]) -> str:
+    """As Go writes a list of strings."""
+    return f"[{' '.join(json.dumps(audience) for audience in audiences)}]"
+
+
+def _json(plain: dict[str, str]) -> bytes:
+    return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def _text_of(data: bytes) -> str:
+    """Base64 for URLs, without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes_of(text: str) -> bytes:
+    """The reverse. Raises InvalidToken for any other spelling: each token has just one."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidToken(INVALID) from error
+    if _text_of(data) != text:
+        raise InvalidToken(INVALID)
+    return data
