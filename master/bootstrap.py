@@ -42,6 +42,7 @@ async def bootstrap(pipeline: Pipeline) -> None:
         for wanted in (*defaults.roles(), *defaults.bindings()):
             resource = SCHEME.require(GROUP, "v1", RESOURCES[type(wanted).__name__])
             tasks.create_task(_ensure(pipeline, resource, wanted))
+    await fresh(pipeline.cache)  # the master's own parts have their rights by these roles
 
 
 def _context() -> Context:

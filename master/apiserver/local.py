@@ -26,11 +26,10 @@ from master.apiserver.resources.core.pod.binding import BindingSubresource
 class LocalClient:
     """ApiClient of a part of this master, under an identity of its own."""
 
-    def __init__(self, registry: Registry, chain: Chain, user: str) -> None:
+    def __init__(self, registry: Registry, chain: Chain, user: Identity) -> None:
         self._registry = registry
         self._chain = chain
-        identity = Identity(user, ("system:masters", "system:authenticated"))
-        self._caller = Caller(identity, identity)
+        self._caller = Caller(user, user)
         self._binding = BindingSubresource(registry.pipeline)
 
     def _context(self) -> Context:

@@ -102,6 +102,8 @@ class Controller(Protocol):
     """One controller. Neither method may change its arguments, wait, or ask for the time."""
 
     name: ClassVar[str]
+    account: ClassVar[str]
+    """The service account of kube-system whose rights it has."""
     watches: ClassVar[Sequence[str]]
     """The resources (`pods`, `deployments.apps`) whose events make keys; `*` for all."""
 

@@ -57,6 +57,7 @@ class GarbageCollector:
     """One key is one object: as a dependent that may have to go, or as an owner that waits."""
 
     name: ClassVar[str] = "garbagecollector"
+    account: ClassVar[str] = "generic-garbage-collector"
     watches: ClassVar[Sequence[str]] = ("*",)
 
     def keys(

@@ -24,6 +24,7 @@ class VolumeProtectionController:
     """A key is `resource:key`. A pod that is on a node uses its claims until it is gone."""
 
     name: ClassVar[str] = "volumeprotection"
+    account: ClassVar[str] = "volume-protection-controller"
     watches: ClassVar[Sequence[str]] = (CLAIMS, VOLUMES, "pods")
 
     def keys(

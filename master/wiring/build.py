@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from common.api.scheme import SCHEME
 from common.client.informer import Informer
@@ -48,14 +47,15 @@ from master.nodes.hub import NodeHub
 from master.nodes.reports import Reports
 from master.nodes.sessions import NodeSessions
 from master.pki.pki import Pki
-from master.pki.renewal import Renewable, RenewalLoop
+from master.pki.renewal import Renewable
 from master.pki.rotation import Rotation
 from master.storage.health import EtcdHealth
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache
+from master.wiring import components
 from master.wiring.nodes import hub, informers, rotation
-from master.wiring.parts import Recorders, controllers, housekeeping, scheduler
-from master.wiring.registry import Tokens, registry
+from master.wiring.parts import Recorders, controllers, housekeeping, renewals, scheduler
+from master.wiring.registry import Reported, Tokens, registry
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
@@ -101,30 +101,23 @@ def build(
     problem = _problem(trust, accounts)
     authorizer = Authorizer(NodeAuthorizer(cache), Policy(), problem)
     live = LiveCalls(problem, clock)
-    authenticator = _authenticator(pki, accounts, cache, clock)
-    tokens = Tokens(accounts, authenticator)
-    heartbeats: dict[str, float] = {}
-    usages: dict[str, Any] = {}
-    reported = {"heartbeats": heartbeats, "usages": usages}
-    served = registry(config, store, cache, authorizer, tokens, **reported, clock=clock, rng=rng)
-    chain = _chain(config, served, authenticator, authorizer, live, clock=clock, rng=rng)
+    tokens = Tokens(accounts, _authenticator(pki, accounts, cache, clock))
+    reported = Reported({}, {})
+    served = registry(config, store, cache, authorizer, tokens, reported, clock=clock, rng=rng)
+    chain = _chain(config, served, tokens.authenticator, authorizer, live, clock=clock, rng=rng)
     client_of = partial(LocalClient, served, chain)
-    known = informers(client_of("system:apiserver"), clock)
+    known = informers(client_of(components.APISERVER), clock)
     authorizer.policy.follow(known)
-    nodes_hub = hub(config, known, trust, **reported, clock=clock)
+    nodes_hub = hub(config, known, trust, reported, clock=clock)
     recorder = Recorders(client_of, clock)
     sessions = NodeSessions(clock=clock, rng=rng)
     reports = Reports(chain, served.pipeline)
     trust_of = partial(_trust_of, pki)
     pki.watch(lambda: nodes_hub.tell_trust(trust_of))
-    nodes = NodeService(
-        nodes_hub, reports, sessions, trust, trust_of, recorder("kubelet"), clock=clock
-    )
+    kubelets = recorder("kubelet", components.APISERVER)
+    nodes = NodeService(nodes_hub, reports, sessions, trust, trust_of, kubelets, clock=clock)
     running = [*housekeeping(store, clock), Part("calls that last", live.run)]
-    running += [
-        Part(f"certificates of {one.name}", RenewalLoop(one, clock).run)
-        for one in (pki.renewable(), *renewed)
-    ]
+    running += renewals((pki.renewable(), *renewed), clock)
     running += controllers(config, pki, client_of, known, nodes_hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
         running.append(scheduler(config, client_of, known, recorder, clock))
@@ -133,8 +126,7 @@ def build(
     running.append(Part("network of nodes", nodes_hub.tell_network))
     running += recorder.parts()
     parts = Parts(running, clock)
-    access = Access(chain)
-    unread = Unread(UNREAD_MAX_BYTES, clock)
+    access, unread = Access(chain), Unread(UNREAD_MAX_BYTES, clock)
     rotating = rotation(pki, nodes_hub, trust, known, clock)
     rest = RestServer(
         chain=chain,
@@ -143,10 +135,17 @@ def build(
         clock=clock,
         unread=unread,
     )
-    scripts = ClusterService(served, access, sessions, nodes_hub, clock=clock)
-    gateway = Gateway(cache, authorizer, trust.problem, clock=clock)
-    end_streams = partial(_end_streams, cache, sessions, nodes_hub)
-    return Master(rest, nodes, scripts, access, gateway, served, chain, parts, end_streams)
+    return Master(
+        rest=rest,
+        nodes=nodes,
+        scripts=ClusterService(served, access, sessions, nodes_hub, clock=clock),
+        access=access,
+        gateway=Gateway(cache, authorizer, trust.problem, clock=clock),
+        registry=served,
+        chain=chain,
+        parts=parts,
+        end_streams=partial(_end_streams, cache, sessions, nodes_hub),
+    )
 
 
 def _problem(trust: Trust, accounts: ServiceAccounts) -> Problem:

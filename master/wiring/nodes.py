@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from common.api.scheme import SCHEME
 from common.client.informer import Informer
@@ -16,6 +15,7 @@ from master.controllers.certificates import kubeconfigs
 from master.nodes.hub import Cidrs, NodeHub
 from master.pki.pki import Pki
 from master.pki.rotation import NodeState, Rotation
+from master.wiring.registry import Reported
 
 # Resources whose objects are computed or shown elsewhere: nobody keeps a copy of them.
 NOT_INFORMED = ("metrics.k8s.io", "events.k8s.io")
@@ -34,17 +34,16 @@ def hub(
     config: MasterConfig,
     known: Mapping[str, Informer],
     trust: Trust,
+    reported: Reported,
     *,
-    heartbeats: dict[str, float],
-    usages: dict[str, Any],
     clock: Clock,
 ) -> NodeHub:
     """It tells nodes what the informers say, and keeps what nodes say."""
     told = ("pods", "configmaps", "secrets", "services")
     made = NodeHub(
         {name: known[name].lister for name in told},
-        heartbeats=heartbeats,
-        usages=usages,
+        heartbeats=reported.heartbeats,
+        usages=reported.usages,
         cidrs=Cidrs(config.cluster_cidr, config.service_cidr),
         problem=trust.problem,
         clock=clock,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
@@ -12,6 +12,7 @@ from common.runtime.memory import GarbageKeeper, MemoryKeeper
 from common.runtime.parts import Part
 from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
+from common.security.identity import Identity
 from master.apiserver.local import LocalClient
 from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
@@ -21,14 +22,16 @@ from master.controllers.registry import ClusterFacts
 from master.controllers.registry import controllers as all_controllers
 from master.nodes.hub import NodeHub
 from master.pki.pki import Pki
+from master.pki.renewal import Renewable, RenewalLoop
 from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
 from master.storage.compactor import Compactor
 from master.storage.store import Store
+from master.wiring import components
 
 log = logging.getLogger(__name__)
-ClientOf = Callable[[str], LocalClient]
-"""The client of a part, by the name of its user."""
+ClientOf = Callable[[Identity], LocalClient]
+"""The client of a part."""
 
 
 class Recorders:
@@ -39,10 +42,10 @@ class Recorders:
         self._clock = clock
         self._made: dict[str, EventRecorder] = {}
 
-    def __call__(self, component: str) -> EventRecorder:
-        """The recorder of a component."""
+    def __call__(self, component: str, user: Identity) -> EventRecorder:
+        """The recorder of a component, which writes as that user."""
         if component not in self._made:
-            client = self._client_of(f"system:{component}")
+            client = self._client_of(user)
             made = EventRecorder(client, Correlator(component), clock=self._clock)
             self._made[component] = made
         return self._made[component]
@@ -62,6 +65,13 @@ def housekeeping(store: Store, clock: Clock) -> list[Part]:
     ]
 
 
+def renewals(certificates: Iterable[Renewable], clock: Clock) -> list[Part]:
+    """A part for each certificate, or set of them, that must be renewed."""
+    return [
+        Part(f"certificates of {one.name}", RenewalLoop(one, clock).run) for one in certificates
+    ]
+
+
 def scheduler(
     config: MasterConfig,
     client_of: ClientOf,
@@ -70,9 +80,9 @@ def scheduler(
     clock: Clock,
 ) -> Part:
     """The scheduler, with the user's own beside it if there is one."""
-    client = client_of("system:kube-scheduler")
+    client = client_of(components.SCHEDULER)
     own = _own_scheduler(config, recorder, clock)
-    events = recorder("default-scheduler")
+    events = recorder("default-scheduler", components.SCHEDULER)
     return Part("scheduler", Scheduler(client, informers, events, clock=clock, own=own).run)
 
 
@@ -98,11 +108,12 @@ def controllers(
     signs = SignsOfLife(hub.silence_seconds, hub.heartbeats, clock.monotonic)
     for controller in all_controllers(facts, pki, signs):
         if controller.name not in config.disable_controllers:
+            user = components.controller(controller.account)
             runner = ControllerRunner(
                 controller,
                 informers,
-                client_of(f"system:controller:{controller.name}"),
-                recorder(f"{controller.name}-controller"),
+                client_of(user),
+                recorder(f"{controller.name}-controller", user),
                 clock=clock,
                 rng=rng,
             )
@@ -118,4 +129,4 @@ def _own_scheduler(config: MasterConfig, recorder: Recorders, clock: Clock) -> O
         return None
     name, seconds = config.scheduler_file_name, config.scheduler_file_seconds
     scheduler = OwnScheduler(config.scheduler_file, seconds, clock=clock)
-    return OwnLane(name=name, scheduler=scheduler, recorder=recorder(name))
+    return OwnLane(name=name, scheduler=scheduler, recorder=recorder(name, components.SCHEDULER))

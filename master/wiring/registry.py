@@ -38,6 +38,13 @@ class Tokens(NamedTuple):
     authenticator: Authenticator
 
 
+class Reported(NamedTuple):
+    """The heartbeats and the usage of nodes, by their names."""
+
+    heartbeats: dict[str, float]
+    usages: dict[str, Any]
+
+
 def pipeline(
     config: MasterConfig,
     store: Store,
@@ -70,13 +77,12 @@ def registry(
     cache: WatchCache,
     authorizer: Authorizer,
     tokens: Tokens,
+    reported: Reported,
     *,
-    heartbeats: dict[str, float],
-    usages: dict[str, Any],
     clock: Clock,
     rng: Rng,
 ) -> Registry:
-    """Every resource. `heartbeats` and `usages` of nodes, by name, are shown and not stored."""
+    """Every resource. What nodes have reported is shown and not stored."""
     written = pipeline(config, store, cache, authorizer, clock=clock, rng=rng)
     return Registry(
         written,
@@ -89,13 +95,17 @@ def registry(
             "token": TokenSubresource(written, tokens.accounts.key),
         },
         computed={
-            "nodes.metrics.k8s.io": NodeMetricsView(lambda: usages, labels_in(cache, "nodes")),
-            "pods.metrics.k8s.io": PodMetricsView(lambda: usages, labels_in(cache, "pods")),
+            "nodes.metrics.k8s.io": NodeMetricsView(
+                lambda: reported.usages, labels_in(cache, "nodes")
+            ),
+            "pods.metrics.k8s.io": PodMetricsView(
+                lambda: reported.usages, labels_in(cache, "pods")
+            ),
         },
         views={
             "events.events.k8s.io": EventView(SCHEME.require("", "v1", "events")),
             "leases.coordination.k8s.io": LeaseView(
-                SCHEME.require("coordination.k8s.io", "v1", "leases"), heartbeats
+                SCHEME.require("coordination.k8s.io", "v1", "leases"), reported.heartbeats
             ),
         },
         reviews={

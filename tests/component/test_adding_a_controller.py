@@ -23,6 +23,13 @@ def test_the_page_works(tmp_path: Path) -> None:
     controller, test = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "master/controllers/welcome.py").write_text(controller)
     (tmp_path / "tests/unit/controllers/test_welcome.py").write_text(test)
+    for name, line in zip(
+        ("own.tsv", "ownbindings.tsv"),
+        re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL),
+        strict=True,
+    ):
+        with (tmp_path / "master/apiserver/auth/policy" / name).open("a") as file:
+            file.write(line)
     registry = tmp_path / "master/controllers/registry.py"
     text = registry.read_text()
     for before, line in (

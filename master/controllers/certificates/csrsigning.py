@@ -62,6 +62,7 @@ class CertificateSigningController:
     """Decides about requests as soon as they appear."""
 
     name: ClassVar[str] = "csrsigning"
+    account: ClassVar[str] = "certificate-controller"
     watches: ClassVar[Sequence[str]] = (REQUESTS,)
 
     def __init__(self, sign: Sign) -> None:

@@ -59,6 +59,7 @@ class KubeconfigController:
     """Decides about requests as soon as they appear."""
 
     name: ClassVar[str] = "kubeconfigs"
+    account: ClassVar[str] = "kubeconfig-controller"
     watches: ClassVar[Sequence[str]] = (REQUESTS, "secrets")
 
     def __init__(self, sign: Sign) -> None:

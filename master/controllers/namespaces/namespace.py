@@ -29,6 +29,7 @@ class NamespaceController:
     """
 
     name: ClassVar[str] = "namespace"
+    account: ClassVar[str] = "namespace-controller"
     watches: ClassVar[Sequence[str]] = ("*",)
 
     def keys(

@@ -25,6 +25,7 @@ class RootCaController:
     """Creates the ConfigMap and puts it right when somebody has changed it."""
 
     name: ClassVar[str] = "rootca"
+    account: ClassVar[str] = "root-ca-cert-publisher"
     watches: ClassVar[Sequence[str]] = ("namespaces", "configmaps")
 
     def __init__(self, ca_pem: Callable[[], bytes]) -> None:

@@ -25,6 +25,7 @@ class ServiceAccountController:
     """Creates the ServiceAccount, also after somebody has deleted it."""
 
     name: ClassVar[str] = "serviceaccount"
+    account: ClassVar[str] = "service-account-controller"
     watches: ClassVar[Sequence[str]] = ("namespaces", "serviceaccounts")
 
     def keys(

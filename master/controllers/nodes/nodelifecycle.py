@@ -52,6 +52,7 @@ class NodeLifecycleController:
     """One node: its condition Ready, its pods' readiness, and its taints."""
 
     name: ClassVar[str] = "nodelifecycle"
+    account: ClassVar[str] = "node-controller"
     watches: ClassVar[Sequence[str]] = ("nodes", "pods", LEASES)
 
     def __init__(self, signs: SignsOfLife) -> None:

@@ -33,6 +33,7 @@ class PodGarbageCollector:
     """Looks at every pod now and then."""
 
     name: ClassVar[str] = "podgc"
+    account: ClassVar[str] = "pod-garbage-collector"
     watches: ClassVar[Sequence[str]] = ("nodes",)
 
     def keys(

@@ -31,6 +31,7 @@ class TaintEvictionController:
     """One pod and the taints of its node."""
 
     name: ClassVar[str] = "tainteviction"
+    account: ClassVar[str] = "node-controller"
     watches: ClassVar[Sequence[str]] = ("pods", "nodes")
 
     def keys(

@@ -26,6 +26,7 @@ class ClusterRoleAggregationController:
     """The rules of an aggregated role are those of all that its selectors choose, each once."""
 
     name: ClassVar[str] = "clusterrole-aggregation"
+    account: ClassVar[str] = "clusterrole-aggregation-controller"
     watches: ClassVar[Sequence[str]] = (ROLES,)
 
     def keys(

@@ -45,6 +45,7 @@ class EndpointsController:
     """One object a service, with the addresses of its pods by their ports."""
 
     name: ClassVar[str] = "endpoints"
+    account: ClassVar[str] = "endpoint-controller"
     watches: ClassVar[Sequence[str]] = ("services", "pods", "endpoints")
 
     def keys(

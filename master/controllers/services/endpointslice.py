@@ -41,6 +41,7 @@ class EndpointSliceController:
     """One service's pods become endpoints: ready, serving and terminating."""
 
     name: ClassVar[str] = "endpointslice"
+    account: ClassVar[str] = "endpointslice-controller"
     watches: ClassVar[Sequence[str]] = ("services", "pods", "endpointslices.discovery.k8s.io")
 
     def keys(

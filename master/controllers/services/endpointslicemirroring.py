@@ -46,6 +46,7 @@ class EndpointSliceMirroringController:
     """The Endpoints of one service, as slices."""
 
     name: ClassVar[str] = "endpointslicemirroring"
+    account: ClassVar[str] = "endpointslicemirroring-controller"
     watches: ClassVar[Sequence[str]] = (
         "endpoints",
         "services",

@@ -41,6 +41,7 @@ class KubernetesServiceController:
     """The service, its Endpoints and its slice; they lead to this master."""
 
     name: ClassVar[str] = "kubernetesservice"
+    account: ClassVar[str] = "kubernetes-service-controller"
     watches: ClassVar[Sequence[str]] = (
         "services",
         "endpoints",

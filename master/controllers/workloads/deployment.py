@@ -29,6 +29,7 @@ class DeploymentController:
     """Sizes ReplicaSets so that new pods replace old ones within maxSurge and maxUnavailable."""
 
     name: ClassVar[str] = "deployment"
+    account: ClassVar[str] = "deployment-controller"
     watches: ClassVar[Sequence[str]] = ("deployments.apps", "replicasets.apps", "pods")
 
     def keys(

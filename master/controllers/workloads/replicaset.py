@@ -19,6 +19,7 @@ class ReplicaSetController(ReplicasController):
     """Creates and deletes pods, and tells in the status how many there are."""
 
     name: ClassVar[str] = "replicaset"
+    account: ClassVar[str] = "replicaset-controller"
     watches: ClassVar[Sequence[str]] = ("replicasets.apps", "pods")
     resource: ClassVar[Resource] = REPLICA_SETS
     kind: ClassVar[type[Any]] = ReplicaSet

@@ -23,6 +23,7 @@ class ReplicationControllerController(ReplicasController):
     """Creates and deletes pods, and tells in the status how many there are."""
 
     name: ClassVar[str] = "replicationcontroller"
+    account: ClassVar[str] = "replication-controller"
     watches: ClassVar[Sequence[str]] = ("replicationcontrollers", "pods")
     resource: ClassVar[Resource] = REPLICATION_CONTROLLERS
     kind: ClassVar[type[Any]] = ReplicationController

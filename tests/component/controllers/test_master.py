@@ -23,6 +23,7 @@ from master.config import MasterConfig
 from master.pki.pki import Pki
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
+from master.wiring import components
 from master.wiring.build import build
 from tests.unit.controllers.test_deployment import deployment
 from tests.unit.scheduler.world import node_item
@@ -96,7 +97,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     master = build(config, pki, store, cache, stopping=asyncio.Event(), clock=clock, rng=rng)
     await bootstrap(master.registry.pipeline)
     tasks.append(asyncio.create_task(master.parts.run()))
-    made = Running(LocalClient(master.registry, master.chain, "system:test"))
+    made = Running(LocalClient(master.registry, master.chain, components.APISERVER))
     for name in ("n1", "n2", "n3"):
         node = node_item(name).decode(Node)
         node.metadata = ObjectMeta(name=name, labels=node.metadata.labels)

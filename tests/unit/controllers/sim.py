@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +16,12 @@ from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Pod, PodCondition
 from common.client.commands import Command, Create, Delete, Event, Patch, Requeue, Update
 from common.client.informer import Item, Lister, item
+from master.apiserver.auth.attributes import Attributes
+from master.apiserver.auth.authorizers.rbac import Policy
+from master.apiserver.auth.policy import defaults
+from master.apiserver.request.target import Target
 from master.controllers.base import CREATED, Controller, Failure, View
+from master.wiring import components
 from tests.fakes.rng import SeededRng
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -81,6 +87,7 @@ class Cluster:
         assert self.snapshot() == before, "a reconcile changed its inputs"
         created = ""
         for command in commands:
+            _check_right(controller, command)
             created = self.carry_out(command, created)
         return commands
 
@@ -202,3 +209,36 @@ class Cluster:
         for pod in self.list(Pod):
             if pod.status.phase == "Pending" and not pod.metadata.deletionTimestamp:
                 self.make_ready(pod)
+
+
+def _check_right(controller: Controller, command: Command) -> None:
+    """A controller has the rights of its account, by the roles that every cluster has."""
+    match command:
+        case Requeue():
+            return
+        case Event():
+            wanted = Attributes("create", "", "events", namespace="default")
+        case Create():
+            wanted = Target(command.resource, command.namespace).attributes("create")
+        case Update():
+            meta = msgspec.to_builtins(command.body)["metadata"]
+            place = (meta.get("namespace", ""), meta["name"], command.subresource)
+            wanted = Target(command.resource, *place).attributes("update")
+        case Patch():
+            place = (command.namespace, command.name, command.subresource)
+            wanted = Target(command.resource, *place).attributes("patch")
+        case Delete():
+            wanted = Target(command.resource, command.namespace, command.name).attributes("delete")
+    user = components.controller(controller.account)
+    assert default_policy().allows(user, wanted), f"{user.user} cannot {wanted}"
+
+
+@cache
+def default_policy() -> Policy:
+    """The roles and bindings that every cluster has, without what aggregation adds."""
+    made = Policy()
+    for one in defaults.roles():
+        made.set_role(one)
+    for bound in defaults.bindings():
+        made.set_binding(bound)
+    return made

@@ -10,11 +10,15 @@ from typing import Any
 from common.api import errors
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 from master.apiserver.resources.certificates import csrrules
 
-DECIDING_SIGNERS = ("system:controller:csrsigning", "system:controller:kubeconfigs")
+DECIDING_SIGNERS = frozenset(
+    f"{SERVICE_ACCOUNT_PREFIX}kube-system:{name}"
+    for name in ("certificate-controller", "kubeconfig-controller")
+)
 
 
 class CertificateSigning:

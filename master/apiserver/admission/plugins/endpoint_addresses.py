@@ -21,6 +21,7 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Endpoints, NodeAddress
 from common.api.types.discovery_v1 import EndpointSlice
+from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM, CHECKED
@@ -28,7 +29,10 @@ from master.storage.keys import registry_prefix
 from master.storage.watchcache import WatchCache
 
 ADDRESSES_A_TURN = 5000
-CONTROLLERS = "system:controller:"
+CONTROLLERS = frozenset(
+    f"{SERVICE_ACCOUNT_PREFIX}kube-system:{name}-controller"
+    for name in ("endpoint", "endpointslice", "endpointslicemirroring", "kubernetes-service")
+)
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -65,7 +69,7 @@ class EndpointAddresses:
         """Raises StatusError 422 that names each address of a node."""
         if not isinstance(new, Endpoints | EndpointSlice):
             return
-        if ctx.user.user.startswith(CONTROLLERS):
+        if ctx.user.user in CONTROLLERS:
             return
         known = set() if old is None else {text for _, text in _addresses(old)}
         asked = []

@@ -1,4 +1,5 @@
-"""Kubernetes' default roles and bindings, read from tables; what is missing of one that is stored.
+"""Kubernetes' default roles and bindings, and Wherry's own, as tables say them; what a stored one
+lacks of that. What Wherry's controllers do beside Kubernetes' stands in `own.tsv`.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
 """
@@ -34,8 +35,8 @@ Object = Role | ClusterRole | RoleBinding | ClusterRoleBinding
 
 
 def roles() -> Iterator[Role | ClusterRole]:
-    """Every role of the table; its rows with one name are one role."""
-    rows = _rows("roles.tsv")
+    """Every role of the tables; rows that follow each other with one name are one role."""
+    rows = [*_rows("roles.tsv"), *_rows("own.tsv")]
     for (kind, namespace, name), found in groupby(
         rows, lambda row: (row["kind"], row["namespace"], row["name"])
     ):
@@ -43,8 +44,8 @@ def roles() -> Iterator[Role | ClusterRole]:
 
 
 def bindings() -> Iterator[RoleBinding | ClusterRoleBinding]:
-    """Every binding of the table."""
-    for row in _rows("bindings.tsv"):
+    """Every binding of the tables."""
+    for row in (*_rows("bindings.tsv"), *_rows("ownbindings.tsv")):
         subjects = tuple(
             _subject(text) for text in row["subjects(kind:namespace:name)"].split(";") if text
         )

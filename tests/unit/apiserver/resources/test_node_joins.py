@@ -115,7 +115,11 @@ async def test_the_certificate_of_a_deleted_node_registers_no_other(pipeline: Pi
 
 async def test_a_certificate_that_was_replaced_does_not_come_back(pipeline: Pipeline) -> None:
     await register(pipeline, "a1")
-    context = Context(user=Identity("system:controller:csrsigning", ("system:masters",)))
+    context = Context(
+        user=Identity(
+            "system:serviceaccount:kube-system:certificate-controller", ("system:masters",)
+        )
+    )
 
     def give(node: Node) -> Node:
         node.metadata.annotations[NODE_CERTIFICATE] = "b2"
@@ -131,7 +135,11 @@ async def test_a_certificate_that_was_replaced_does_not_come_back(pipeline: Pipe
 
 async def give_next(pipeline: Pipeline, serial: str) -> None:
     """As the signing controller does when a node renews its certificate."""
-    context = Context(user=Identity("system:controller:csrsigning", ("system:masters",)))
+    context = Context(
+        user=Identity(
+            "system:serviceaccount:kube-system:certificate-controller", ("system:masters",)
+        )
+    )
 
     def give(node: Node) -> Node:
         node.metadata.annotations[NEXT_CERTIFICATE] = serial

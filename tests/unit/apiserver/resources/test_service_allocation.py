@@ -147,7 +147,7 @@ async def test_only_controllers_lead_services_to_nodes(pipeline: Pipeline) -> No
         await pipeline.create(context(), Target(ENDPOINTS, "n"), obj)
     assert "may not be the address of a node (node1)" in raised.value.message
     obj, _ = codec.convert_request(plain, Endpoints)
-    user = context("system:controller:endpoints")
+    user = context("system:serviceaccount:kube-system:endpoint-controller")
     assert await pipeline.create(user, Target(ENDPOINTS, "n"), obj)
 
 

@@ -194,7 +194,7 @@ async def test_a_status_decides_nothing(registry: Registry) -> None:
     error = await refused(patch(registry, "status", status=decided))
     assert error.code == 422
     assert 'updates may not add a condition of type "Approved"' in error.message
-    signer = Context(user=Identity("system:controller:csrsigning"))
+    signer = Context(user=Identity("system:serviceaccount:kube-system:certificate-controller"))
     await patch(registry, "status", signer, status=decided)
 
 
@@ -232,7 +232,11 @@ async def test_a_certificate_is_one(registry: Registry, certificate: bytes, prob
 
 @pytest.mark.parametrize(
     ("user", "allowed"),
-    [("signer", True), ("jane", False), ("system:controller:csrsigning", False)],
+    [
+        ("signer", True),
+        ("jane", False),
+        ("system:serviceaccount:kube-system:certificate-controller", False),
+    ],
 )
 async def test_who_signs_has_the_verb_sign_on_the_signer(
     writer: Writer, user: str, allowed: bool
