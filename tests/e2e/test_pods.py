@@ -170,6 +170,29 @@ def the_pod(cluster: Cluster, app: str) -> dict[str, Any]:
     return found[0] if len(found) == 1 else {}
 
 
+def test_a_container_has_the_token_of_its_account(clean: Cluster) -> None:
+    """Where client libraries look for it, and for its user alone; the API knows it."""
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    script = f"cd {place}; cat namespace; echo; head -n 1 ca.crt; ls -nL token; cat token; echo"
+    command, own = ["sh", "-c", script], {"runAsUser": 1234}
+    clean.apply(pod("caller", command, restartPolicy="Never", securityContext=own))
+    until(lambda: shown(clean, "caller") == "Completed")
+    namespace, certificate, listed, token = clean.kubectl("logs", "caller").splitlines()
+    assert (namespace, certificate) == ("default", "-----BEGIN CERTIFICATE-----")
+    assert listed.split()[0] == "-rw-------"
+    assert listed.split()[2] == "1234"
+    review = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "metadata": {"name": "whose"},
+        "spec": {"token": token},
+    }
+    said = clean.kubectl("create", "-f", "-", "-o", "json", text=json.dumps(review))
+    user = json.loads(said)["status"]["user"]
+    assert user["username"] == "system:serviceaccount:default:default"
+    assert user["extra"]["authentication.kubernetes.io/pod-name"] == ["caller"]
+
+
 def test_replacement_and_restart(clean: Cluster) -> None:
     """Deleted and Failed pods are replaced; killed processes restart in place; others stay."""
     by_hand = ["podman", "run", "-d", "--name", "by-hand", "--network=host", IMAGE, "sleep", "9999"]
