@@ -187,7 +187,8 @@ def test_a_container_has_the_token_of_its_account(clean: Cluster) -> None:
         "metadata": {"name": "whose"},
         "spec": {"token": token},
     }
-    said = clean.kubectl("create", "-f", "-", "-o", "json", text=json.dumps(review))
+    reviews = "/apis/authentication.k8s.io/v1/tokenreviews"
+    said = clean.kubectl("create", "--raw", reviews, "-f", "-", text=json.dumps(review))
     user = json.loads(said)["status"]["user"]
     assert user["username"] == "system:serviceaccount:default:default"
     assert user["extra"]["authentication.kubernetes.io/pod-name"] == ["caller"]

@@ -36,7 +36,7 @@ class BindingSubresource(Subresource):
         now = times.to_time(self._pipeline.clock.now())
 
         def change(pod: Pod) -> Pod:
-            if why := _hindrance(pod, binding.metadata.uid):
+            if why := _refusal(pod, binding.metadata.uid):
                 raise errors.conflict(
                     replace(target.resource, plural="pods/binding"), target.name, why
                 )
@@ -54,7 +54,7 @@ class BindingSubresource(Subresource):
         await self._pipeline.update(ctx, target, change)
 
 
-def _hindrance(pod: Pod, uid: str) -> str:
+def _refusal(pod: Pod, uid: str) -> str:
     """Why a pod cannot be bound, or ''. An empty `uid` means whichever pod has the name."""
     meta, spec = pod.metadata, pod.spec
     if uid and uid != meta.uid:
