@@ -8,7 +8,7 @@ import http.client
 import json
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -255,8 +255,7 @@ async def test_who_was_left_behind_comes_back_by_a_new_token(
     await connected_once(machine)
     if until == "begin":
         master.admin().json("POST", "/rotation/begin")
-        await connected_once(machine)
-        assert machine.held.current.ca.count(b"BEGIN") == 2
+        await connected_once(machine, lambda: machine.held.current.ca.count(b"BEGIN") == 2)
         machine.held.replace(
             replace(machine.held.current, certificate=former.certificate, key=former.key)
         )
@@ -268,10 +267,10 @@ async def test_who_was_left_behind_comes_back_by_a_new_token(
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def connected_once(machine: Machine) -> None:
-    """The machine has a stream, and has it no longer."""
+async def connected_once(machine: Machine, told: Callable[[], bool] = lambda: True) -> None:
+    """The machine has a stream, is told something there, and has it no longer."""
     running = asyncio.create_task(machine.run())
-    await machine.until(lambda: machine.stream.connected)
+    await machine.until(lambda: machine.stream.connected and told())
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
