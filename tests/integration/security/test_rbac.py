@@ -121,6 +121,62 @@ def test_what_is_taken_away_counts_at_once(viewer: Path, master: RunningMaster) 
     assert client.request("GET", pods)[0] == 403
 
 
+HIDDEN = "hidden-name"
+SPACE = "/api/v1/namespaces/elsewhere/configmaps"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+PATCH = "application/merge-patch+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body"),
+    [
+        ("GET", SPACE, {}, None),
+        ("GET", "/api/v1/configmaps", {}, None),
+        ("GET", f"{SPACE}/{HIDDEN}", {}, None),
+        ("GET", f"{SPACE}?watch=true", {}, None),
+        ("GET", f"/api/v1/watch/namespaces/elsewhere/configmaps/{HIDDEN}", {}, None),
+        ("GET", SPACE, {"Accept": TABLE}, None),
+        ("GET", f"{SPACE}?fieldSelector=metadata.name%3D{HIDDEN}", {}, None),
+        ("GET", f"{SPACE}?labelSelector=app", {}, None),
+        ("GET", f"{SPACE}?limit=1&continue=CONTINUE", {}, None),
+        ("PATCH", f"{SPACE}/{HIDDEN}", {"Content-Type": PATCH}, {}),
+        ("PATCH", f"{SPACE}/{HIDDEN}?dryRun=All", {"Content-Type": PATCH}, {}),
+        ("PUT", f"{SPACE}/{HIDDEN}?dryRun=All", {}, {"metadata": {"name": HIDDEN}}),
+        ("POST", f"{SPACE}?dryRun=All", {}, {"metadata": {"name": HIDDEN}}),
+        ("DELETE", f"{SPACE}/{HIDDEN}?dryRun=All", {}, None),
+        ("DELETE", f"{SPACE}?dryRun=All", {}, None),
+    ],
+)
+def test_what_is_denied_shows_through_nothing(
+    viewer: Path,
+    master: RunningMaster,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: dict[str, Any] | None,
+) -> None:
+    """G18: the answer is the same whether the object is there or not."""
+    admin = master.admin()
+    if admin.request("GET", f"{SPACE}/{HIDDEN}")[0] != 200:
+        created(master, "/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+        for name in (HIDDEN, "second"):
+            secret = {"metadata": {"name": name}, "data": {"k": "hidden-value"}}
+            created(master, SPACE, secret)
+    page = json.loads(admin.request("GET", f"{SPACE}?limit=1")[1])
+    path = path.replace("CONTINUE", page["metadata"]["continue"])
+    pair = KubeConfig(viewer).certificate
+    with closing(master.connection(pair)) as connection:
+        data = json.dumps(body).encode() if body is not None else None
+        connection.request(method, path, body=data, headers=headers)
+        answer = connection.getresponse()
+        said = answer.read().decode()
+    assert answer.status == 403
+    assert "hidden-value" not in said
+    assert "second" not in said
+    asked_by_name = HIDDEN in path.partition("?")[0]
+    assert asked_by_name or HIDDEN not in said
+
+
 def test_every_path_but_the_public_ones_needs_a_role(master: RunningMaster) -> None:
     """Of who is known and has nothing: discovery, and questions about themselves."""
     headers = {"Impersonate-User": "somebody"}
