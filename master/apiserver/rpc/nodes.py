@@ -268,13 +268,13 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
                 await stream.outbox.put(ToNode(accepted=accepted))
 
     async def _patiently(self, write: Any, stream: NodeStream, *arguments: Any) -> None:
-        """Carry out a write; wait while the store is away, drop what is refused."""
+        """Carry out a write; wait while the store is away or busy, drop what is refused."""
         while True:
             try:
                 await write(stream.caller, *arguments)
                 return
             except StatusError as error:
-                if error.code < 500:
+                if error.code < 500 and error.code != 429:
                     if error.code != 404:
                         self._complain(stream, error.message)
                     return

@@ -228,6 +228,16 @@ async def test_writes_wait_while_the_cache_is_behind() -> None:
     await writing
 
 
+async def test_what_nodes_report_does_not_wait_for_the_cache(log: Path) -> None:
+    node = Identity("system:node:n1", ("system:nodes",))
+    made = chain(log=log, backlog=lambda: 10 * flow.BACKLOG_MAX)
+    target = Target(SCHEME.require("", "v1", "nodes"), "", "n1", "status")
+    async with asyncio.timeout(5), made.call(caller(node), "update", target):
+        pass
+    (line,) = lines(log)
+    assert (line["user"]["username"], line["responseStatus"]) == ("system:node:n1", {"code": 200})
+
+
 async def test_a_write_that_waits_for_too_long_is_told_to_come_again() -> None:
     clock = FakeClock()
     made = chain(RIGHTS, clock=clock, backlog=lambda: 1000)

@@ -27,12 +27,13 @@ class FakeReports:
     def __init__(self) -> None:
         self.stored: list[str] = []
         self.failures = 0
+        self.code = 503
 
     async def _store(self, what: str) -> None:
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
-            raise StatusError(503, "ServiceUnavailable", "etcd is away")
+            raise StatusError(self.code, "", "not now")
         self.stored.append(what)
 
     async def pod_status(self, identity: Identity, node: str, report: Any) -> None:
@@ -121,10 +122,11 @@ async def test_messages_of_an_old_stream_change_nothing(setup: Setup) -> None:
     assert set(new.reports) == {"node", "pod now"}
 
 
-async def test_heartbeats_count_while_the_store_takes_no_reports(setup: Setup) -> None:
+@pytest.mark.parametrize("code", [503, 429])
+async def test_heartbeats_count_while_no_reports_are_taken(setup: Setup, code: int) -> None:
     """A node is not silent because etcd is away."""
     stream = setup.hub.open("n1", NODE)
-    setup.reports.failures = 1000
+    setup.reports.failures, setup.reports.code = 1000, code
     writing = asyncio.create_task(setup.service._write_reports(stream))
     await setup.read(stream, STATUS, gone("a"), report("b"))
     for _ in range(20):
