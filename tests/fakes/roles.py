@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from common.api.types.meta_v1 import ObjectMeta
 from common.api.types.rbac_v1 import (
     ClusterRole,
@@ -15,6 +17,7 @@ from common.api.types.rbac_v1 import (
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.node import NodeAuthorizer
 from master.apiserver.auth.authorizers.rbac import Binding, Policy
+from master.apiserver.auth.policy import defaults
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 from tests.fakes.clock import FakeClock
@@ -69,3 +72,9 @@ def authorizer(
     clock = FakeClock()
     known = cache or WatchCache(MemoryStore(clock), clock)
     return Authorizer(NodeAuthorizer(known), policy(*objects), lambda _: "")
+
+
+@cache
+def default_policy() -> Policy:
+    """The roles and bindings that every cluster has, without what aggregation adds."""
+    return policy(*defaults.roles(), *defaults.bindings())

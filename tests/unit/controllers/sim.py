@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,12 +16,11 @@ from common.api.types.core_v1 import Pod, PodCondition
 from common.client.commands import Command, Create, Delete, Event, Patch, Requeue, Update
 from common.client.informer import Item, Lister, item
 from master.apiserver.auth.attributes import Attributes
-from master.apiserver.auth.authorizers.rbac import Policy
-from master.apiserver.auth.policy import defaults
 from master.apiserver.request.target import Target
 from master.controllers.base import CREATED, Controller, Failure, View
 from master.wiring import components
 from tests.fakes.rng import SeededRng
+from tests.fakes.roles import default_policy
 
 T = TypeVar("T", bound=msgspec.Struct)
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -231,14 +229,3 @@ def _check_right(controller: Controller, command: Command) -> None:
             wanted = Target(command.resource, command.namespace, command.name).attributes("delete")
     user = components.controller(controller.account)
     assert default_policy().allows(user, wanted), f"{user.user} cannot {wanted}"
-
-
-@cache
-def default_policy() -> Policy:
-    """The roles and bindings that every cluster has, without what aggregation adds."""
-    made = Policy()
-    for one in defaults.roles():
-        made.set_role(one)
-    for bound in defaults.bindings():
-        made.set_binding(bound)
-    return made

@@ -8,21 +8,10 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.api.types.rbac_v1 import ClusterRole, ClusterRoleBinding, PolicyRule, Subject
 from common.security.identity import Identity
 from master.apiserver.auth.attributes import Attributes
-from master.apiserver.auth.authorizers.rbac import Policy
 from master.apiserver.auth.policy import defaults
-from tests.fakes.roles import binding, role, rule
+from tests.fakes.roles import binding, default_policy, role, rule
 
 ROLES = {(one.metadata.namespace, one.metadata.name): one for one in defaults.roles()}
-
-
-def default_policy(*more: object) -> Policy:
-    """The default roles and bindings, without what aggregation adds."""
-    made = Policy()
-    for one in ROLES.values():
-        made.set_role(one)
-    for bound in defaults.bindings():
-        made.set_binding(bound)
-    return made
 
 
 def test_every_binding_names_a_role_that_is_there() -> None:
