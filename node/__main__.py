@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -142,7 +141,11 @@ async def run(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     levels.follow_signals()
     node = wiring.build(config, machine, own, wiring.real_world(config))
-    ready = partial(notifier.ready, f"node {machine.name} of {config.master}")
+
+    def ready(trouble: str) -> None:
+        node_of = f"node {machine.name} of {config.master}"
+        notifier.ready(f"waiting for {config.master}: {trouble}" if trouble else node_of)
+
     running = asyncio.create_task(node.run(ready), name="node")
     living = asyncio.create_task(notifier.keep_alive(SystemClock()), name="watchdog")
     stopping = asyncio.create_task(stop.wait())

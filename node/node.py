@@ -69,10 +69,11 @@ class Node:
     offload: Offload
     clock: Clock
 
-    async def run(self, ready: Callable[[], None]) -> None:
+    async def run(self, ready: Callable[[str], None]) -> None:
         """Take up what was assigned before, unless the machine has booted; serve the master.
 
-        `ready` is called when pods are looked after, with a master or without.
+        `ready` is called when pods are looked after, with a master or without, and again when no
+        master listens, with why, or one does again, with nothing.
         """
         await self.kubelet.relist()
         for assignment in await self.offload(lambda: list(self.assigned.load())):
@@ -89,8 +90,9 @@ class Node:
             open_session=self.sessions.open,
             trust=self._trust,
             refused=self.renewal.refused,
+            trouble=ready,
         )
-        ready()
+        ready("")
         async with asyncio.TaskGroup() as group:
             group.create_task(self.writer.run())
             group.create_task(self.network.run())
@@ -109,7 +111,7 @@ class Node:
             boot_id=self.machine.boot_id,
             machine_id=self.machine.machine_id,
             version=self.machine.version,
-            node=await self.kubelet.registration(self.pod_cidr),
+            node=self.kubelet.registration(self.pod_cidr),
             trusts=digest(self.held.current.ca),
         )
 

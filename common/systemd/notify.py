@@ -38,8 +38,8 @@ class Notifier:
         return made
 
     def ready(self, status: str) -> None:
-        """The service is up; `status` is what `systemctl status` shows of it."""
-        self._tell(f"READY=1\nSTATUS={status}")
+        """The service is up; `status` is what `systemctl status` shows of it, on one line."""
+        self._tell(f"READY=1\nSTATUS={' '.join(status.split())}")
 
     def stopping(self) -> None:
         """The service is on its way out."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +39,6 @@ class Verdict(NamedTuple):
     """How far it is: done, failed for good, or neither; and the line that says so."""
 
     line: str
-    unit: str = ""
-    """The unit that it is about."""
     is_done: bool = False
     has_failed: bool = False
 
@@ -51,20 +49,20 @@ def judge(units: Mapping[str, UnitState], answer: Callable[[], str]) -> Verdict:
     for name, state in units.items():
         if state.active == "failed" and not state.has_job:
             line = f"{name} has failed (exit code {state.exit_code})"
-            return Verdict(line, name, has_failed=True)
+            return Verdict(line, has_failed=True)
         if state.restarts >= RESTARTS_MAX and state.active != "active":
             line = f"{name} ends again and again (exit code {state.exit_code})"
-            return Verdict(line, name, has_failed=True)
+            return Verdict(line, has_failed=True)
     for name, state in units.items():
         if state.active != "active" or state.has_job:
             again = f", after exit code {state.exit_code}" if state.exit_code != "0" else ""
             now = "restarting" if state.active == "active" else state.active
-            return Verdict(f"{name} is {now}{again}", name)
+            return Verdict(f"{name} is {now}{again}")
     for name, state in units.items():
         if state.status.startswith("waiting"):
-            return Verdict(f"{name} is {state.status}", name)
+            return Verdict(f"{name} is {state.status}")
     missing = answer()
-    return Verdict(missing, next(iter(units))) if missing else Verdict("ready", is_done=True)
+    return Verdict(missing) if missing else Verdict("ready", is_done=True)
 
 
 def since(first: Mapping[str, UnitState], now: Mapping[str, UnitState]) -> dict[str, UnitState]:
@@ -92,19 +90,21 @@ def until_ready(
         if verdict.is_done:
             return
         if verdict.has_failed or clock.monotonic() > deadline:
-            raise StepFailed(f"{verdict.line}\n{_log(hands, verdict.unit)}".strip())
+            raise StepFailed("\n".join((verdict.line, *_logs(hands, units))))
         if verdict.line != told:
             say(f"waiting: {verdict.line}")
             told = verdict.line
         time.sleep(POLL_SECONDS)
 
 
-def _log(hands: Hands, unit: str) -> str:
-    """The last lines that a unit has written itself, without what systemd says of it."""
+def _logs(hands: Hands, units: tuple[str, ...]) -> Iterator[str]:
+    """The last lines that the units have written themselves, without what systemd says of them:
+    what one of them waits for, another one may know the cause of."""
     options = ("--no-pager", "--quiet", "--output", "cat", "--lines", str(LOG_LINES))
-    with contextlib.suppress(StepFailed):
-        return hands.run(["journalctl", *options, f"_SYSTEMD_UNIT={unit}"])
-    return ""
+    for unit in units:
+        with contextlib.suppress(StepFailed):
+            said = hands.run(["journalctl", *options, f"_SYSTEMD_UNIT={unit}"])
+            yield from (f"{unit}: {line}" for line in said.splitlines())
 
 
 def master_missing() -> str:

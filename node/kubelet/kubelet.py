@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from common.api.codec import json as codec
-from common.api.types.core_v1 import Pod, PodSpec
+from common.api.types.core_v1 import NodeStatus, Pod, PodSpec
 from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import sleep_or_event
 from node.kubelet.effects import leftovers
@@ -250,15 +250,21 @@ class Kubelet:
         running = [s for w in self._workers.values() for s in w.observed.all()]
         self._master.usage(await self._tools.offload(self._stats.measure, now_ms, running))
 
-    async def registration(self, pod_cidr: str) -> bytes:
-        """The Node object for the first message of a stream, with the block of its pods."""
-        return codec.encode(node(self._machine, await self._status(), pod_cidr))
+    def registration(self, pod_cidr: str) -> bytes:
+        """The Node object for the first message of a stream, with the block of its pods.
 
-    async def _status(self) -> Any:
+        It has the images that were seen last: a runtime that does not answer must not keep the
+        node from its master.
+        """
+        return codec.encode(node(self._machine, self._status(), pod_cidr))
+
+    async def _look_at_images(self) -> None:
         if not self._runtime_error:
             # If it does not answer now, the next relist notices.
             with contextlib.suppress(RuntimeFailure):
                 self._images = await self._tools.runtime.list_images()
+
+    def _status(self) -> NodeStatus:
         return node_status(
             self._machine,
             runtime_version=self._runtime_version,
@@ -282,7 +288,8 @@ class Kubelet:
         reported, sent_at = b"", 0.0
         while True:
             self._ready_changed.clear()
-            status = await self._status()
+            await self._look_at_images()
+            status = self._status()
             data = codec.encode(status)
             for condition in status.conditions:
                 condition.lastHeartbeatTime = condition.lastTransitionTime = None

@@ -38,6 +38,8 @@ REFUSALS = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
+WELCOME_SECONDS = 60.0
+"""A master that has not welcomed a node by then is asked again, on another stream."""
 EVENTS_MAX = 500
 OPTIONS = (
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -69,6 +71,8 @@ class Handlers:
     trust: Callable[[node_v1_pb2.Trust], None]
     refused: Callable[[], None]
     """The master does not take this node's certificate."""
+    trouble: Callable[[str], None]
+    """Why no master listens; empty once one does."""
 
 
 class _Link:
@@ -214,6 +218,7 @@ class ControlStream:
         what = "the master refuses this node" if refused else "the master cannot be reached"
         why = of_certificate(error.details() or "") or f"{error.code().name}: {error.details()}"
         log.warning(what, extra={"error": why})
+        handlers.trouble(f"{what}: {why}")
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             handlers.refused()
         return REFUSED if refused else RECONNECT
@@ -228,6 +233,8 @@ class ControlStream:
                 await self._receive(link, stream, handlers)
             except grpc.aio.AioRpcError as error:
                 link.error = error
+            except TimeoutError:
+                link.error = _no_welcome()
             finally:
                 link.over.set()
                 link.ready.set()
@@ -241,16 +248,21 @@ class ControlStream:
         return link.number < self._newest
 
     async def _receive(self, link: _Link, stream: AsyncIterator[Any], handlers: Handlers) -> None:
-        """Hand the master's messages on. What a former stream still says of pods is old."""
+        """Hand the master's messages on. What a former stream still says of pods is old.
+
+        Raises TimeoutError when none has come in time.
+        """
         told: set[str] = set()
-        async for message in stream:
-            if self._is_former(link) and message.WhichOneof("message") != "session":
-                continue
-            try:
-                self._take(link, message, told, handlers)
-            except Exception:  # one message that nobody can take must not end the node
-                kind = message.WhichOneof("message")
-                log.exception("a message of the master is left out", extra={"object": kind})
+        async with asyncio.timeout(WELCOME_SECONDS) as limit:
+            async for message in stream:
+                limit.reschedule(None)
+                if self._is_former(link) and message.WhichOneof("message") != "session":
+                    continue
+                try:
+                    self._take(link, message, told, handlers)
+                except Exception:  # one message that nobody can take must not end the node
+                    kind = message.WhichOneof("message")
+                    log.exception("a message of the master is left out", extra={"object": kind})
 
     def _take(self, link: _Link, message: Any, told: set[str], handlers: Handlers) -> None:
         """Hand one message on."""
@@ -261,6 +273,7 @@ class ControlStream:
                 self._unsent = dict.fromkeys(self._reports)
                 log.info("connected", extra={"epoch": message.welcome.epoch})
                 self._wake()
+                handlers.trouble("")
                 handlers.welcome(message.welcome)
             case "pod":
                 told.add(handlers.assign(message.pod))
@@ -345,6 +358,13 @@ def _channel(address: str, own: Credentials) -> grpc.aio.Channel:
     """A channel that shows this node's certificate."""
     credentials = grpc.ssl_channel_credentials(own.ca, own.key, own.certificate)
     return grpc.aio.secure_channel(address, credentials, OPTIONS)
+
+
+def _no_welcome() -> grpc.aio.AioRpcError:
+    """What is wrong when a master says nothing."""
+    text = f"it has not answered within {WELCOME_SECONDS:.0f} s"
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, nothing, nothing, text)
 
 
 async def _first(task: asyncio.Task[None], *events: asyncio.Event) -> None:

@@ -178,6 +178,7 @@ def _handlers(number: int) -> Handlers:
         open_session=lambda *_: None,
         trust=lambda _: None,
         refused=lambda: None,
+        trouble=lambda _: None,
     )
 
 

@@ -64,6 +64,7 @@ class Machine:
             open_session=self._sessions.open,
             trust=self._trust,
             refused=self.renewal.refused,
+            trouble=nothing,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(self.stream.run(handlers))

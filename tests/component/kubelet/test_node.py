@@ -16,6 +16,7 @@ from node import wiring
 from node.__main__ import make_machine
 from node.addresses import LOOK_SECONDS, AddressChanged
 from node.config import KubeletConfig
+from node.runtime.base import ImageStatus
 from node.runtime.fake import FakeRuntime
 from node.session.credentials import Credentials
 from node.wiring import World
@@ -77,7 +78,8 @@ class Started:
             rng=SeededRng(),
         )
         self.node = wiring.build(config, make_machine(config), own, world)
-        self.running = asyncio.create_task(self.node.run(lambda: None))
+        self.said: list[str] = []
+        self.running = asyncio.create_task(self.node.run(self.said.append))
 
     async def stop(self) -> None:
         """End it, whatever has become of it."""
@@ -132,6 +134,30 @@ async def test_what_the_master_assigns_runs_and_is_reported(
     assert statuses()[-1].podIP == "10.42.1.2"
     assert started.routes.applied[-1] == ["10.42.1.0/24", "10.42.2.0/24"]
     assert [e.reason for e in master.all("event")][-3:] == ["Pulled", "Created", "Started"]
+
+
+async def test_a_runtime_that_does_not_answer_keeps_no_node_from_its_master(
+    master: Master, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_: FakeRuntime) -> list[ImageStatus]:
+        await asyncio.Event().wait()
+        return []
+
+    await master.until(lambda: master.all("node"))
+    monkeypatch.setattr(FakeRuntime, "list_images", silent)
+    await master.say.put(None)
+    await master.until(lambda: len(master.all("hello")) == 2)
+    hello = codec.decode(master.all("hello")[1].node, ApiNode)
+    assert [image.names[0] for image in hello.status.images] == [IMAGE], "those seen last"
+
+
+async def test_systemd_is_told_why_no_master_listens(master: Master, started: Started) -> None:
+    await started.until(lambda: started.said == ["", ""])
+    await master.stop()
+    await started.until(lambda: len(started.said) > 2)
+    assert started.said[2].startswith("the master cannot be reached: ")
+    await master.start()
+    await started.until(lambda: started.said[-1] == "")
 
 
 async def test_an_address_that_changes_ends_the_node(tmp_path: Path, master: Master) -> None:

@@ -11,6 +11,7 @@ import pytest
 from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority, KeyPair
 from master.apiserver.rpc.server import ANSWER_MAX_BYTES
+from node.session import control
 from node.session.control import RECEIVE_MAX_BYTES, ControlStream, Handlers
 from node.session.credentials import Credentials, Held
 from protos import node_v1_pb2, node_v1_pb2_grpc
@@ -29,6 +30,7 @@ class Master(node_v1_pb2_grpc.NodeServiceServicer):
         self.heard: list[node_v1_pb2.FromNode] = []
         self.streams = 0
         self.refusal: tuple[grpc.StatusCode, str] | None = None
+        self.welcomes = True
         self.say: asyncio.Queue[ToNode | None] = asyncio.Queue()
         self._port = 0
         self._server: grpc.aio.Server | None = None
@@ -39,6 +41,8 @@ class Master(node_v1_pb2_grpc.NodeServiceServicer):
         if self.refusal is not None:
             await context.abort(*self.refusal)
         reading = asyncio.create_task(self._read(request_iterator))
+        if not self.welcomes:
+            await self.say.get()
         yield ToNode(welcome=node_v1_pb2.Welcome(epoch=self.streams, heartbeat_seconds=1))
         try:
             while (message := await self.say.get()) is not None:
@@ -88,6 +92,7 @@ class Node:
         self.removed: list[str] = []
         self.synced: list[set[str]] = []
         self.trusts: list[node_v1_pb2.Trust] = []
+        self.troubles: list[str] = []
 
     def handlers(self) -> Handlers:
         """What the stream calls."""
@@ -110,6 +115,7 @@ class Node:
             open_session=lambda request, using: None,
             trust=self.trusts.append,
             refused=lambda: None,
+            trouble=self.troubles.append,
         )
 
 
@@ -302,6 +308,24 @@ async def test_a_master_with_another_authority_hears_nothing(
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_a_master_that_does_not_welcome_a_node_is_asked_again(
+    master: Master, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "WELCOME_SECONDS", 0.1)
+    address, master.welcomes = await master.start(), False
+    pair = master.authority.issue_client("system:node:node1", organizations=["system:nodes"])
+    own = held(master.authority, pair)
+    made = ControlStream(address, own, clock=SystemClock(), rng=SeededRng())
+    running = asyncio.create_task(made.run(node.handlers()))
+    await master.until(lambda: node.troubles)
+    assert node.troubles[0].startswith("the master cannot be reached: DEADLINE_EXCEEDED")
+    master.welcomes = True
+    await master.until(lambda: node.troubles[-1] == "")
+    assert made.connected
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_master_that_says_no_is_asked_seldom_and_quoted(
     master: Master, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -316,6 +340,7 @@ async def test_a_master_that_says_no_is_asked_seldom_and_quoted(
     await master.until(lambda: clock.sleepers and caplog.records)
     assert caplog.records[-1].message == "the master refuses this node"
     assert "all 255 blocks" in vars(caplog.records[-1])["error"]
+    assert "all 255 blocks" in node.troubles[-1]
     for seconds in (2, 4, 8):
         streams = master.streams
         await clock.advance(seconds / 2 - 0.1)

@@ -272,6 +272,7 @@ async def test_kubelet(master: RunningMaster, impostor: tuple[str, int, list[byt
         open_session=lambda *_: None,
         trust=lambda _: None,
         refused=lambda: None,
+        trouble=lambda _: None,
     )
     running = asyncio.create_task(stream.run(handlers))
     async with asyncio.timeout(60):

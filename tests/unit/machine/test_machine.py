@@ -7,6 +7,7 @@ import configparser
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from deploy.machine.observe import UnitState
 from deploy.machine.plan import plan
 from deploy.machine.steps import Hands, Link, Make, Remove, Run, StepFailed, Write, mount_points
 from node.runtime import podman_json
+from tests.fakes.clock import FakeClock
 
 ROOT = Path(__file__).resolve().parents[3]
 UNITS = ROOT / "deploy" / "machine" / "units"
@@ -244,6 +246,40 @@ def test_what_is_waited_for(units: dict[str, UnitState], answer: str, line: str)
 @pytest.mark.parametrize("name", SERVICES)
 def test_an_install_waits_as_long_as_a_unit_may_take_to_start(name: str) -> None:
     assert float(unit(name)["Service"]["TimeoutStartSec"]) == waiting.LIMIT_SECONDS
+
+
+class Waiting(Hands):
+    """A machine whose kube-proxy waits for a kubelet that reaches no master."""
+
+    def run(self, command: Sequence[str], text: str = "") -> str:
+        """What systemctl and journalctl print."""
+        if command[0] == "systemctl":
+            blocks = ("a", "serving"), ("b", "waiting for a")
+            return "\n\n".join(
+                f"Id={name}\nLoadState=loaded\nActiveState=active\nStatusText={status}"
+                for name, status in blocks
+            )
+        return f"connecting\n{command[-1]} says why\n"
+
+
+def test_an_install_that_waits_for_too_long_shows_the_log_of_every_unit() -> None:
+    said: list[str] = []
+    clock = FakeClock()
+
+    def say(line: str) -> None:
+        said.append(line)
+        clock.pass_at_once(waiting.LIMIT_SECONDS + 1)
+
+    with pytest.raises(StepFailed) as caught:
+        waiting.until_ready(Waiting(), ("a", "b"), lambda: "", say, clock)
+    assert said == ["waiting: b is waiting for a"]
+    assert str(caught.value).splitlines() == [
+        "b is waiting for a",
+        "a: connecting",
+        "a: _SYSTEMD_UNIT=a says why",
+        "b: connecting",
+        "b: _SYSTEMD_UNIT=b says why",
+    ]
 
 
 def test_restarts_before_an_install_are_not_its_own() -> None:

@@ -28,7 +28,7 @@ def systemd(address: str) -> Iterator[Systemd]:
 
 def test_states_are_told(address: str, systemd: Systemd) -> None:
     notifier = Notifier.of({"NOTIFY_SOCKET": address})
-    notifier.ready("serving https://10.0.0.1:6443")
+    notifier.ready("serving\nhttps://10.0.0.1:6443")
     notifier.alive()
     notifier.stopping()
     ready = "READY=1\nSTATUS=serving https://10.0.0.1:6443"
