@@ -1,4 +1,4 @@
-"""Field selectors: `status.phase!=Failed,spec.nodeName=n1` and which fields each kind offers."""
+"""Field selectors: `status.phase!=Failed,spec.nodeName=n1` and the fields that they may name."""
 
 from __future__ import annotations
 
@@ -7,53 +7,26 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from common.api import labels
-from common.api.resource import Resource
 
 COMMON = ("metadata.name", "metadata.namespace")
-# Further fields by kind: selector field -> value of an absent member.
-OFFERED: dict[str, dict[str, str]] = {
-    "Pod": dict.fromkeys(
-        (
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "status.phase",
-            "status.podIP",
-            "status.podIPs",
-            "status.nominatedNodeName",
-        ),
-        "",
-    )
-    | {"spec.hostNetwork": "false"},
-    "Node": {"spec.unschedulable": "false"},
-    "Secret": {"type": ""},
-    "Namespace": {"status.phase": ""},
-    "Service": {"spec.clusterIP": "", "spec.type": ""},
-    "ReplicationController": {"status.replicas": "0"},
-    "CertificateSigningRequest": {"spec.signerName": ""},
-    "Event": dict.fromkeys(
-        (
-            *(
-                f"involvedObject.{name}"
-                for name in (
-                    "kind",
-                    "namespace",
-                    "name",
-                    "uid",
-                    "apiVersion",
-                    "resourceVersion",
-                    "fieldPath",
-                )
-            ),
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ),
-        "",
-    ),
-}
+
+
+class Field(NamedTuple):
+    """A field that selectors may name, beside name and namespace."""
+
+    absent: str = ""
+    """What counts where the object has no such member."""
+    paths: tuple[str, ...] = ()
+    """Where it stands: the first that is there and not empty; the field's own name by default."""
+
+
+Fields = dict[str, Field]
+"""What the objects of a resource offer, by name."""
+
+
+def fields(*names: str) -> Fields:
+    """Fields that are empty where the object has none."""
+    return dict.fromkeys(names, Field())
 
 
 class InvalidFieldSelector(ValueError):
@@ -72,8 +45,8 @@ class FieldRequirement(NamedTuple):
         return (fields[self.field] == self.value) == self.equal
 
 
-def parse(text: str, resource: Resource) -> tuple[FieldRequirement, ...]:
-    """Parse a selector; raises InvalidFieldSelector for syntax and for unknown fields."""
+def parse(text: str, offered: Fields) -> tuple[FieldRequirement, ...]:
+    """Parse a selector; raises InvalidFieldSelector for syntax and for fields not offered."""
     if len(text) > labels.TEXT_MAX_CHARACTERS:
         limit = labels.TEXT_MAX_CHARACTERS
         raise InvalidFieldSelector(f"the selector is longer than {limit} characters")
@@ -83,7 +56,7 @@ def parse(text: str, resource: Resource) -> tuple[FieldRequirement, ...]:
         if parts is None:
             raise InvalidFieldSelector(f"invalid selector: '{text}'; can't understand '{term}'")
         name, operator, value = parts.groups()
-        _check_known(name, resource)
+        _check_known(name, offered)
         found[FieldRequirement(name, _unescaped(value), operator != "!=")] = None
     if len(found) > labels.REQUIREMENTS_MAX:
         limit = labels.REQUIREMENTS_MAX
@@ -123,10 +96,10 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
     return ",".join(made)
 
 
-def _check_known(name: str, resource: Resource) -> None:
-    if name in COMMON or name in OFFERED.get(resource.kind, {}):
+def _check_known(name: str, offered: Fields) -> None:
+    if name in COMMON or name in offered:
         return
-    if resource.kind in OFFERED:
+    if offered:
         raise InvalidFieldSelector(f"field label not supported: {name}")
     only = ", ".join(f'"{known}"' for known in COMMON)
     raise InvalidFieldSelector(f'"{name}" is not a known field selector: only {only}')
@@ -142,27 +115,23 @@ def _unescaped(value: str) -> str:
     return _ESCAPE.sub(r"\1", value)
 
 
-def values(plain: Mapping[str, Any], kind: str, wanted: tuple[str, ...]) -> dict[str, str]:
+def values(plain: Mapping[str, Any], offered: Fields, wanted: tuple[str, ...]) -> dict[str, str]:
     """The values of `wanted` fields in an object of plain JSON values."""
-    absent = OFFERED.get(kind, {})
-    return {name: _value(plain, kind, name, absent.get(name, "")) for name in wanted}
+    return {name: _value(plain, name, offered.get(name, Field())) for name in wanted}
 
 
-def _value(plain: Mapping[str, Any], kind: str, name: str, absent: str) -> str:
-    found: Any = plain
-    path = name.split(".")
-    if name == "status.podIPs":
-        path = ["status", "podIP"]
-    elif name == "source" and kind == "Event":
-        source = plain.get("source")
-        named = isinstance(source, dict) and source.get("component")
-        path = ["source", "component"] if named else ["reportingComponent"]
-    for part in path:
-        if not isinstance(found, Mapping):
-            return absent
-        found = found.get(part)
-    if found is None:
-        return absent
-    if isinstance(found, bool):
-        return "true" if found else "false"
-    return str(found)
+def _value(plain: Mapping[str, Any], name: str, field: Field) -> str:
+    for path in field.paths or (name,):
+        found = _at(plain, path)
+        if found not in (None, ""):
+            return ("true" if found else "false") if isinstance(found, bool) else str(found)
+    return field.absent
+
+
+def _at(plain: Any, path: str) -> Any:
+    """The member at a path; None when there is none."""
+    for part in path.split("."):
+        if not isinstance(plain, Mapping):
+            return None
+        plain = plain.get(part)
+    return plain

@@ -34,6 +34,21 @@ class Scheme:
         self._kinds = {(kind.api_version, kind.name): kind for kind in kinds}
         self._by_path = {(r.group, r.version, r.plural): r for r in resources}
         self._by_kind = {(r.api_version, r.kind): r for r in self._by_path.values()}
+        self._structs: dict[tuple[str, str], type[msgspec.Struct]] = {}
+        """Of kinds that the generated code does not have."""
+
+    def add(self, resource: Resource, struct: type[msgspec.Struct] | None = None) -> None:
+        """Serve a resource from now on; `struct` is its kind's when the index has none."""
+        self._by_path[resource.group, resource.version, resource.plural] = resource
+        self._by_kind[resource.api_version, resource.kind] = resource
+        if struct is not None:
+            self._structs[resource.api_version, resource.kind] = struct
+
+    def remove(self, resource: Resource) -> None:
+        """Serve a resource no longer."""
+        self._by_path.pop((resource.group, resource.version, resource.plural), None)
+        self._by_kind.pop((resource.api_version, resource.kind), None)
+        self._structs.pop((resource.api_version, resource.kind), None)
 
     def kind(self, api_version: str, name: str) -> Kind | None:
         """The kind, or None when it is not known."""
@@ -86,6 +101,8 @@ class Scheme:
 
     def struct(self, api_version: str, name: str) -> type[msgspec.Struct]:
         """The Struct of a kind; raises KeyError when the kind is not known."""
+        if (api_version, name) in self._structs:
+            return self._structs[api_version, name]
         kind = self._kinds[(api_version, name)]
         module = importlib.import_module(f"common.api.types.{kind.module}")
         found: Any = getattr(module, name)

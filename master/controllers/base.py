@@ -23,6 +23,7 @@ from common.client.api import ApiClient
 from common.client.commands import Command, Create, Delete, Event, Patch, Requeue, Update
 from common.client.events import EventRecorder
 from common.client.informer import Informer, Item, item
+from common.client.informers import Informers, Listers
 from common.client.workqueue import WorkQueue
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
@@ -92,6 +93,11 @@ class View:
 
     def __iter__(self) -> Iterator[Reader]:
         return iter(self._listers.values())
+
+    def of_kind(self, api_version: str, kind: str) -> Reader | None:
+        """The lister of a kind, or None."""
+        wanted = (api_version, kind)
+        return next((r for r in self if (r.resource.api_version, r.resource.kind) == wanted), None)
 
     def failure(self, key: str) -> Failure | None:
         """What went wrong when the commands of `key` were last carried out, or None."""
@@ -167,7 +173,7 @@ class ControllerRunner:
     def __init__(
         self,
         controller: Controller,
-        informers: Mapping[str, Informer],
+        informers: Informers,
         client: ApiClient,
         recorder: EventRecorder,
         *,
@@ -182,15 +188,18 @@ class ControllerRunner:
         self._rng = rng
         self._failures: dict[str, Failure] = {}
         self._resting: dict[str, float] = {}
-        listers = {name: informer.lister for name, informer in informers.items()}
-        self._view = View(listers, self._failures)
+        self._view = View(Listers(informers), self._failures)
         self._queue = WorkQueue(clock)
         self._own = OwnWrites(informers)
         for informer in informers.values():
-            informer.add_handler(self._own.changed)
-        watched = informers if "*" in controller.watches else controller.watches
-        for name in watched:
-            informers[name].add_handler(self._on_change)
+            self._attach(informer)
+        informers.follow(self._attach)
+
+    def _attach(self, informer: Informer) -> None:
+        """Hear of an informer's news before it runs."""
+        informer.add_handler(self._own.changed)
+        if {"*", informer.lister.resource.group_resource} & {*self._controller.watches}:
+            informer.add_handler(self._on_change)
 
     def _on_change(self, resource: Resource, old: Item | None, new: Item | None) -> None:
         for key in self._controller.keys(self._view, resource, old, new):
@@ -205,7 +214,7 @@ class ControllerRunner:
 
     async def run(self) -> None:
         """Work until cancelled; called again after a failure, go on with what was left."""
-        for informer in self._informers.values():
+        for informer in list(self._informers.values()):  # others may come while this waits
             await informer.synced.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run_timers())

@@ -15,7 +15,6 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from common.api.resource import Resource
-from common.api.scheme import SCHEME
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference, PartialObjectMetadata
 from common.client.commands import Command, Delete, Event, Patch, Requeue
 from common.client.events import reference
@@ -135,11 +134,11 @@ def _classify(it: _Object, meta: ObjectMeta, view: View) -> _Owners:
     owners = _Owners([], [], [], False, [])
     unclear = False
     for ref in meta.ownerReferences:
-        resource = SCHEME.resource_of(ref.apiVersion, ref.kind)
-        if resource is None or resource.group_resource not in view:
+        reader = view.of_kind(ref.apiVersion, ref.kind)
+        if reader is None:
             owners.solid.append(ref)
             continue
-        reader = view[resource.group_resource]
+        resource = reader.resource
         namespace = it.item.namespace if resource.namespaced else ""
         found = reader.get(namespace, ref.name)
         if found is not None and found.uid == ref.uid:

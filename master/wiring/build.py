@@ -14,7 +14,6 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from common.api.scheme import SCHEME
 from common.client.informer import Informer
 from common.runtime.clock import Clock
 from common.runtime.parts import Part, Parts
@@ -33,7 +32,6 @@ from master.apiserver.local import LocalClient
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.audit import AuditLog
 from master.apiserver.request.chain import Chain
-from master.apiserver.rest.logs import PodLogs
 from master.apiserver.rest.outflow import UNREAD_MAX_BYTES
 from master.apiserver.rest.paths import Paths
 from master.apiserver.rest.resources import Resources
@@ -55,7 +53,7 @@ from master.storage.watchcache import WatchCache
 from master.wiring import components
 from master.wiring.nodes import hub, informers, rotation
 from master.wiring.parts import Recorders, controllers, housekeeping, renewals, scheduler
-from master.wiring.registry import Reported, Tokens, registry
+from master.wiring.registry import Reported, Tokens, pipeline, registry
 from protos import node_v1_pb2
 
 log = logging.getLogger(__name__)
@@ -103,14 +101,15 @@ def build(
     live = LiveCalls(problem, clock)
     tokens = Tokens(accounts, _authenticator(pki, accounts, cache, clock))
     reported = Reported({}, {})
-    served = registry(config, store, cache, authorizer, tokens, reported, clock=clock, rng=rng)
+    written = pipeline(config, store, cache, authorizer, clock=clock, rng=rng)
+    sessions = NodeSessions(clock=clock, rng=rng)
+    served = registry(config, written, authorizer, tokens, reported, sessions)
     chain = _chain(config, served, tokens.authenticator, authorizer, live, clock=clock, rng=rng)
     client_of = partial(LocalClient, served, chain)
-    known = informers(client_of(components.APISERVER), clock)
+    known = informers(served.catalogue, client_of(components.APISERVER), clock)
     authorizer.policy.follow(known)
     nodes_hub = hub(config, known, trust, reported, clock=clock)
     recorder = Recorders(client_of, clock)
-    sessions = NodeSessions(clock=clock, rng=rng)
     reports = Reports(chain, served.pipeline)
     trust_of = partial(_trust_of, pki)
     pki.watch(lambda: nodes_hub.tell_trust(trust_of))
@@ -123,6 +122,7 @@ def build(
         running.append(scheduler(config, client_of, known, recorder, clock))
     for name, informer in known.items():
         running.append(Part(f"informer {name}", informer.run, essential=True))
+    running.append(Part("informers of later resources", known.run_later, essential=True))
     running.append(Part("network of nodes", nodes_hub.tell_network))
     running += recorder.parts()
     parts = Parts(running, clock)
@@ -131,14 +131,14 @@ def build(
     rest = RestServer(
         chain=chain,
         paths=_paths(config, pki, served, cache, known, parts, rotating, health, stopping),
-        resources=Resources(served, chain, PodLogs(served, sessions), clock=clock, unread=unread),
+        resources=Resources(served, chain, clock=clock, unread=unread),
         clock=clock,
         unread=unread,
     )
     return Master(
         rest=rest,
         nodes=nodes,
-        scripts=ClusterService(served, access, sessions, nodes_hub, clock=clock),
+        scripts=ClusterService(served, access, nodes_hub, clock=clock),
         access=access,
         gateway=Gateway(cache, authorizer, trust.problem, clock=clock),
         registry=served,
@@ -211,7 +211,7 @@ def _paths(
 ) -> Paths:
     """What is served outside of the resources."""
     return Paths(
-        scheme=SCHEME,
+        catalogue=registry.catalogue,
         ca_pem=lambda: pki.server_ca.trusted,
         rotation=rotation,
         ports={"certificates": config.node_port, "tokens": config.script_port},

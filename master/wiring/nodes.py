@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from common.api.scheme import SCHEME
+from common.api.resource import Resource
 from common.client.informer import Informer
+from common.client.informers import Informers
 from common.runtime.clock import Clock
 from common.security.kubeconfigs import NAMESPACE
 from master.apiserver.auth.trust import Trust
 from master.apiserver.local import LocalClient
+from master.apiserver.registry.catalogue import Catalogue
 from master.config import MasterConfig
 from master.controllers.certificates import kubeconfigs
 from master.nodes.hub import Cidrs, NodeHub
@@ -17,17 +19,25 @@ from master.pki.pki import Pki
 from master.pki.rotation import NodeState, Rotation
 from master.wiring.registry import Reported
 
-# Resources whose objects are computed or shown elsewhere: nobody keeps a copy of them.
-NOT_INFORMED = ("metrics.k8s.io", "events.k8s.io")
 
+def informers(catalogue: Catalogue, client: LocalClient, clock: Clock) -> Informers:
+    """One for each resource that is stored, while it is in the catalogue."""
+    made = Informers(
+        {
+            resource.group_resource: Informer(client, resource, clock=clock)
+            for resource in catalogue.scheme.resources()
+            if catalogue.require(resource).is_stored
+        }
+    )
 
-def informers(client: LocalClient, clock: Clock) -> dict[str, Informer]:
-    """One for each resource that is stored."""
-    return {
-        resource.group_resource: Informer(client, resource, clock=clock)
-        for resource in SCHEME.resources()
-        if resource.group not in NOT_INFORMED and "watch" in resource.verbs
-    }
+    def follow(resource: Resource) -> None:
+        definition = catalogue.get(resource)
+        made.remove(resource)
+        if definition is not None and definition.is_stored:
+            made.add(Informer(client, definition.resource, clock=clock))
+
+    catalogue.follow(follow)
+    return made
 
 
 def hub(

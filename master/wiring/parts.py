@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
+from common.client.informers import Informers
 from common.runtime.clock import Clock
 from common.runtime.memory import GarbageKeeper, MemoryKeeper
 from common.runtime.parts import Part
@@ -90,7 +91,7 @@ def controllers(
     config: MasterConfig,
     pki: Pki,
     client_of: ClientOf,
-    informers: Mapping[str, Informer],
+    informers: Informers,
     hub: NodeHub,
     recorder: Recorders,
     *,

@@ -13,7 +13,7 @@ PAGE = ROOT / "docs/adding-a-kind.md"
 USE_IT = """
 import asyncio, json
 from common.api import errors
-from common.api.scheme import SCHEME
+from common.api.scheme import SCHEME, Scheme
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.identity import Identity
@@ -24,8 +24,11 @@ from master.apiserver.registry.registry import Registry
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import ListOptions
 from master.apiserver.request.target import Target
-from master.apiserver.resources.strategies import strategies
-from master.apiserver.printers import tables
+from master.apiserver.registry.catalogue import Catalogue
+from master.apiserver.registry.stored import Stored
+from master.apiserver.registry.strategy import Settings
+from master.apiserver.resources.catalogue import definitions
+from master.apiserver import tables
 from master.apiserver.rest import discovery
 from master.apiserver.rest.openapi.documents import OpenAPI
 from master.storage.memory import MemoryStore
@@ -40,12 +43,13 @@ async def main():
     cache = WatchCache(store, clock)
     running = asyncio.create_task(cache.run())
     await cache.wait_for(1, 5.0)
-    cidrs = {"cluster_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16"}
-    rules = strategies(SCHEME, **cidrs, clock=clock)
-    pipeline = Pipeline(store=store, cache=cache, scheme=SCHEME, strategies=rules, admission=[],
+    pipeline = Pipeline(store=store, cache=cache, catalogue=Catalogue(Scheme()), admission=[],
                         clock=clock, rng=SystemRng())
-    reads = Reads(store, cache)
-    registry = Registry(pipeline, reads, subresources={}, computed={}, views={}, reviews={})
+    stored = Stored(pipeline, Reads(store, cache, pipeline.catalogue.fields_of))
+    settings = Settings("10.42.0.0/16", "10.43.0.0/16", clock)
+    for one in definitions(pipeline.scheme, settings, stored, handlers={}, subresources={}):
+        pipeline.catalogue.add(one)
+    registry = Registry(pipeline)
     spaces = SCHEME.resource("", "v1", "namespaces")
     body = Body(b'{"metadata":{"name":"default"}}')
     await registry.create(context(), Target(spaces), body)
@@ -69,10 +73,13 @@ async def main():
                              schema.message("example_v1", "Boat"))
     assert [sailor["name"] for sailor in merged["spec"]["crew"]] == ["bob", "ann"]
     found = await registry.list(Target(boats, "default"), ListOptions())
-    row = tables.row(boats, found.items[0], clock.now(), "None")
+    four = ListOptions(field_selector="spec.seats=4")
+    chosen = await registry.list(Target(boats, "default"), four)
+    assert len(chosen.items) == 1
+    row = tables.row(registry.shown(Target(boats)), found.items[0], clock.now(), "None")
     assert row["cells"][:2] == ["b", 4], row
-    assert discovery.api_group(SCHEME, "example.wherry.dev") is not None
-    assert b"Boat" in OpenAPI(SCHEME).document("apis/example.wherry.dev/v1")
+    assert discovery.api_group(pipeline.scheme, "example.wherry.dev") is not None
+    assert b"Boat" in OpenAPI(pipeline.catalogue).document("apis/example.wherry.dev/v1")
     running.cancel()
     print("a kind was added")
 
@@ -90,16 +97,9 @@ def test_the_page_works(tmp_path: Path) -> None:
     for room in ("protos", "common", "master"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     (message,) = blocks("proto")
-    rules, registered = blocks("python")
+    (rules,) = blocks("python")
     (tmp_path / "protos/example_v1.proto").write_text(message)
     (tmp_path / "master/apiserver/resources/boat.py").write_text(rules)
-    listing = tmp_path / "master/apiserver/resources/strategies.py"
-    text = listing.read_text()
-    imported, lines = registered.split("\n\n", 1)
-    text = text.replace("    return {strategy", f"{lines}    return {{strategy", 1)
-    first = "from master.apiserver.resources.certificates.certificatesigningrequest"
-    text = text.replace(first, f"{imported}\n{first}", 1)
-    listing.write_text(text)
     run(tmp_path, "-m", "protos.codegen")
     assert "a kind was added" in run(tmp_path, "-c", USE_IT)
 

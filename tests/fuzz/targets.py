@@ -28,6 +28,7 @@ from common.security.tokens import InvalidToken, parse_token
 from master.apiserver.registry.reads import decode_token
 from master.apiserver.request import patches, target
 from master.apiserver.request.patches import Patch
+from master.apiserver.resources.core.pod import pod
 from master.apiserver.rest import requestinfo
 from master.nodes import intake
 from node.kubelet.streams.logs import LogQuery, Reader
@@ -111,7 +112,7 @@ def read_texts(data: bytes) -> None:
         quantity.canonical,
         times.parse,
         labels.parse,
-        lambda one: fields.parse(one, PODS),
+        lambda one: fields.parse(one, pod.FIELDS),
         lambda one: decode_token(one, "/wherry/registry/pods/"),
         parse_token,
         requestinfo.segments,

@@ -1,4 +1,5 @@
-"""The write and read pipeline of all kinds, and one strategy file a kind with rules of its own.
+"""What is served and who answers (the catalogue, handlers), and how objects are read and written.
 
 HTTP does not come in here, and neither does etcd: requests come in as values, storage is a Store.
+What one kind alone has is in resources/.
 """

@@ -16,19 +16,6 @@ from master.apiserver.request.options import POLICIES, DeleteOptions
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
-ANSWERS_OBJECT = frozenset(
-    (
-        "Namespace",
-        "PersistentVolume",
-        "PersistentVolumeClaim",
-        "Pod",
-        "PodTemplate",
-        "ResourceQuota",
-        "Service",
-        "ServiceAccount",
-    )
-)
-"""Kinds whose deletion answers the object as it last was; that of others answers a Status."""
 
 
 class Plan(NamedTuple):

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from common.api import errors, fields, labels
 from common.api.codec import json as codec
-from common.api.resource import Resource
 from master.storage.entry import Entry
 
 WORK_OF_A_REQUIREMENT = 32
@@ -33,7 +32,7 @@ class Turns:
 class Filter(NamedTuple):
     """Both selectors of a request; the empty one lets everything through."""
 
-    kind: str
+    offered: fields.Fields
     labels: labels.Selector
     fields: tuple[fields.FieldRequirement, ...]
 
@@ -56,17 +55,17 @@ class Filter(NamedTuple):
         found = {"metadata.name": entry.name, "metadata.namespace": entry.namespace}
         names = tuple(r.field for r in self.fields)
         if any(name not in found for name in names):
-            found |= fields.values(codec.decode_plain(entry.data), self.kind, names)
+            found |= fields.values(codec.decode_plain(entry.data), self.offered, names)
         return all(requirement.matches(found) for requirement in self.fields)
 
 
-def parse(resource: Resource, label_selector: str, field_selector: str) -> Filter:
-    """The filter of a request; raises StatusError 400."""
+def parse(offered: fields.Fields, label_selector: str, field_selector: str) -> Filter:
+    """The filter of a request, by the fields that a resource offers; raises StatusError 400."""
     try:
         return Filter(
-            resource.kind,
+            offered,
             labels.parse(label_selector) if label_selector else labels.EVERYTHING,
-            fields.parse(field_selector, resource) if field_selector else (),
+            fields.parse(field_selector, offered) if field_selector else (),
         )
     except (labels.InvalidSelector, fields.InvalidFieldSelector) as error:
         raise errors.bad_request(str(error)) from error

@@ -7,7 +7,7 @@ resourceVersion; otherwise the pipeline applies their change again to what is th
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from master.apiserver.registry import deletion, door
+from master.apiserver.registry.catalogue import Catalogue
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.heavy import Heavy
 from master.apiserver.registry.strategy import (
@@ -70,8 +71,7 @@ class Pipeline:
         *,
         store: Store,
         cache: WatchCache,
-        scheme: Scheme,
-        strategies: Mapping[str, Strategy],
+        catalogue: Catalogue,
         admission: Sequence[Admit],
         clock: Clock,
         rng: Rng,
@@ -80,20 +80,21 @@ class Pipeline:
         """Without an Offload everything is done on the event loop, as simulations want it."""
         self.store = store
         self.cache = cache
-        self.scheme = scheme
-        self._strategies = dict(strategies)
+        self.catalogue = catalogue
         self._admission = admission
         self.clock = clock
         self.rng = rng
         self.heavy = Heavy(offload)
         self._written = 0
 
+    @property
+    def scheme(self) -> Scheme:
+        """The kinds that are served."""
+        return self.catalogue.scheme
+
     def strategy(self, resource: Resource) -> Strategy:
-        """The strategy of a resource; the base one when its kind has none of its own."""
-        name = resource.group_resource
-        if name not in self._strategies:
-            self._strategies[name] = Strategy(resource)
-        return self._strategies[name]
+        """The rules of a resource; raises StatusError 404 when it is not served."""
+        return self.catalogue.require(resource).strategy
 
     def key(self, target: Target) -> str:
         """The storage key of an object; raises StatusError 404 for what cannot be a name."""

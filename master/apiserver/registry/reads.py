@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from common.api import errors
+from common.api.fields import Fields
 from common.api.resource import Resource
 from common.api.types import Int64
 from master.apiserver.registry.filters import Filter, Turns, parse
@@ -73,9 +74,13 @@ class _Token(msgspec.Struct):
 class Reads:
     """Reads any resource from the watch cache, and from the store where history is asked for."""
 
-    def __init__(self, store: Store, cache: WatchCache) -> None:
+    def __init__(
+        self, store: Store, cache: WatchCache, fields_of: Callable[[Resource], Fields]
+    ) -> None:
+        """`fields_of` says what field selectors may name of a resource."""
         self._store = store
         self._cache = cache
+        self._fields_of = fields_of
 
     def prefix(self, resource: Resource, namespace: str) -> str:
         """The prefix of a resource's keys; raises StatusError 400 for impossible namespaces."""
@@ -86,7 +91,8 @@ class Reads:
 
     async def list(self, resource: Resource, namespace: str, options: ListOptions) -> ListResult:
         """A page of the objects that match."""
-        wanted = parse(resource, options.label_selector, options.field_selector)
+        offered = self._fields_of(resource)
+        wanted = parse(offered, options.label_selector, options.field_selector)
         prefix = self.prefix(resource, namespace)
         if options.continue_token:
             if options.resource_version not in ("", "0"):
@@ -157,7 +163,8 @@ class Reads:
         What happens while the next events are waited for is offered to the receiver first.
         Ends when the master stops. Raises StatusError 410 when history is gone.
         """
-        wanted = parse(resource, options.label_selector, options.field_selector)
+        offered = self._fields_of(resource)
+        wanted = parse(offered, options.label_selector, options.field_selector)
         prefix = self.prefix(resource, namespace)
         version = options.resource_version
         if options.begins_with_state:

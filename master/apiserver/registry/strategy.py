@@ -7,7 +7,7 @@ default, validate; then `propose` until what it has chosen is free.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 
@@ -15,9 +15,18 @@ from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.meta_v1 import ObjectMeta
+from common.runtime.clock import Clock
 from master.storage.store import Allocation
 
 SYSTEM_ANNOTATIONS_MAX_BYTES = 256 << 10
+
+
+class Settings(NamedTuple):
+    """What rules may depend on beside objects."""
+
+    cluster_cidr: str
+    service_cidr: str
+    clock: Clock
 
 
 class Strategy:
@@ -32,11 +41,18 @@ class Strategy:
     """
     propagation_policy: ClassVar[str] = "Background"
     """What becomes of the dependents when a delete does not say."""
+    delete_answers_object: ClassVar[bool] = False
+    """Whether a deletion answers the object as it last was; else it answers a Status."""
     ttl_seconds: ClassVar[int | None] = None
     """Life time of objects of this kind; None lives until it is deleted."""
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
+
+    @classmethod
+    def of(cls, resource: Resource, settings: Settings) -> Self:
+        """The rules of a resource; a kind takes from the settings what it needs."""
+        return cls(resource)
 
     def name_problems(self, name: str) -> list[str]:
         """What is wrong with `name` for this kind."""

@@ -1,6 +1,6 @@
 """Discovery: which groups, versions, resources and verbs there are; aggregated and legacy.
 
-Pure functions of the scheme. Source: apidiscovery.k8s.io/v2 and the older APIGroupList family.
+Pure functions of the catalogue. Source: apidiscovery.k8s.io/v2 and the older APIGroupList family.
 """
 
 from __future__ import annotations
@@ -10,38 +10,17 @@ from typing import Any
 
 from common.api.resource import Resource
 from common.api.scheme import Scheme
-
-# Subresources that are served: name -> verbs. Others in the .proto files come with later kinds.
-SUBRESOURCE_VERBS = {
-    "status": ["get", "patch", "update"],
-    "scale": ["get", "patch", "update"],
-    "binding": ["create"],
-    "log": ["get"],
-    "approval": ["get", "patch", "update"],
-    "finalize": ["update"],
-    "token": ["create"],
-}
-_KIND_GROUPS = {"Scale": ("autoscaling", "v1"), "TokenRequest": ("authentication.k8s.io", "v1")}
+from master.apiserver.registry.catalogue import Catalogue, ResourceDef
 
 
-def served_subresources(resource: Resource) -> list[tuple[str, str]]:
-    """(name, kind) of the subresources that the server answers."""
-    return [(s.name, s.kind) for s in resource.subresources if s.name in SUBRESOURCE_VERBS]
-
-
-def group_version(resource: Resource, kind: str) -> tuple[str, str]:
-    """(group, version) of the kind of a resource's subresource."""
-    return _KIND_GROUPS.get(kind, (resource.group, resource.version))
-
-
-def aggregated(scheme: Scheme, *, core: bool, version: str) -> dict[str, Any]:
+def aggregated(catalogue: Catalogue, *, core: bool, version: str) -> dict[str, Any]:
     """An APIGroupDiscoveryList: the core group for /api, all others for /apis."""
     items = [
         {
             "metadata": {"name": group, "creationTimestamp": None},
-            "versions": [_version(scheme, group, v) for v in versions],
+            "versions": [_version(catalogue, group, v) for v in versions],
         }
-        for group, versions in scheme.groups()
+        for group, versions in catalogue.scheme.groups()
         if (group == "") == core
     ]
     return {
@@ -52,16 +31,13 @@ def aggregated(scheme: Scheme, *, core: bool, version: str) -> dict[str, Any]:
     }
 
 
-def _of(scheme: Scheme, group: str, version: str) -> list[Resource]:
-    return [r for r in scheme.resources() if (r.group, r.version) == (group, version)]
-
-
-def _version(scheme: Scheme, group: str, version: str) -> dict[str, Any]:
-    resources = [_resource(resource) for resource in _of(scheme, group, version)]
+def _version(catalogue: Catalogue, group: str, version: str) -> dict[str, Any]:
+    resources = [_resource(definition) for definition in catalogue.of(group, version)]
     return {"version": version, "resources": resources, "freshness": "Current"}
 
 
-def _resource(resource: Resource) -> dict[str, Any]:
+def _resource(definition: ResourceDef) -> dict[str, Any]:
+    resource = definition.resource
     found: dict[str, Any] = {
         "resource": resource.plural,
         "responseKind": {
@@ -77,19 +53,23 @@ def _resource(resource: Resource) -> dict[str, Any]:
         found["shortNames"] = list(resource.short_names)
     if resource.categories:
         found["categories"] = list(resource.categories)
-    subresources = []
-    for name, kind in served_subresources(resource):
-        group, version = group_version(resource, kind)
-        subresources.append(
-            {
-                "subresource": name,
-                "responseKind": {"group": group, "version": version, "kind": kind},
-                "verbs": SUBRESOURCE_VERBS[name],
-            }
-        )
+    subresources = [
+        {
+            "subresource": name,
+            "responseKind": gvk(*definition.kind_of(name)),
+            "verbs": handler.verbs,
+        }
+        for name, handler in definition.subresources.items()
+    ]
     if subresources:
         found["subresources"] = subresources
     return found
+
+
+def gvk(api_version: str, kind: str) -> dict[str, str]:
+    """A kind as group, version and kind."""
+    group, _, version = api_version.rpartition("/")
+    return {"group": group, "version": version, "kind": kind}
 
 
 def api_versions(address: str) -> dict[str, Any]:
@@ -120,25 +100,15 @@ def _group(name: str, versions: list[str]) -> dict[str, Any]:
     return {"name": name, "versions": entries, "preferredVersion": entries[0]}
 
 
-def api_resource_list(scheme: Scheme, group: str, version: str) -> dict[str, Any] | None:
+def api_resource_list(catalogue: Catalogue, group: str, version: str) -> dict[str, Any] | None:
     """/api/v1 or /apis/GROUP/VERSION, or None when it is not served."""
-    resources = _of(scheme, group, version)
-    if not resources:
+    definitions = catalogue.of(group, version)
+    if not definitions:
         return None
     entries: list[dict[str, Any]] = []
-    for resource in resources:
-        entries.append(_legacy(resource))
-        for name, kind in served_subresources(resource):
-            entry = {
-                "name": f"{resource.plural}/{name}",
-                "singularName": "",
-                "namespaced": resource.namespaced,
-                "kind": kind,
-                "verbs": SUBRESOURCE_VERBS[name],
-            }
-            if kind in _KIND_GROUPS:
-                entry["group"], entry["version"] = _KIND_GROUPS[kind]
-            entries.append(entry)
+    for definition in definitions:
+        entries.append(_legacy(definition.resource))
+        entries += [_legacy_subresource(definition, name) for name in definition.subresources]
     group_version = f"{group}/{version}" if group else version
     return {
         "kind": "APIResourceList",
@@ -160,6 +130,20 @@ def _legacy(resource: Resource) -> dict[str, Any]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
+    return entry
+
+
+def _legacy_subresource(definition: ResourceDef, name: str) -> dict[str, Any]:
+    resource, (api_version, kind) = definition.resource, definition.kind_of(name)
+    entry: dict[str, Any] = {
+        "name": f"{resource.plural}/{name}",
+        "singularName": "",
+        "namespaced": resource.namespaced,
+        "kind": kind,
+        "verbs": definition.subresources[name].verbs,
+    }
+    if api_version != resource.api_version:
+        entry |= {key: value for key, value in gvk(api_version, kind).items() if key != "kind"}
     return entry
 
 

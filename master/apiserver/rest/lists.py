@@ -16,9 +16,9 @@ from common.api.resource import Resource
 from common.runtime.budget import BudgetExceeded, MemoryBudget
 from common.runtime.offload import Offload
 from common.runtime.unread import Holding
-from master.apiserver.printers import tables
+from master.apiserver import tables
+from master.apiserver.registry.handler import ObjectPage, Shown
 from master.apiserver.registry.heavy import Heavy
-from master.apiserver.registry.registry import ObjectPage
 from master.apiserver.request import mediatypes
 from master.apiserver.rest import negotiate, outflow, warnings
 
@@ -37,6 +37,7 @@ class Asked(NamedTuple):
     """What a list is to be like, and what its client is to be warned of."""
 
     resource: Resource
+    shown: Shown
     form: negotiate.Accepted
     include: str
     now: datetime
@@ -166,9 +167,9 @@ def _table(asked: Asked, found: ObjectPage) -> tuple[bytes, Render]:
     """The start of a Table, and how each row is rendered."""
 
     def row(data: bytes) -> bytes:
-        return codec.encode(tables.row(asked.resource, data, asked.now, asked.include))
+        return codec.encode(tables.row(asked.shown, data, asked.now, asked.include))
 
-    head = tables.table(asked.resource, [], _metadata(found))
+    head = tables.table(asked.shown, [], _metadata(found))
     del head["rows"]
     return b'%b,"rows":[' % codec.encode(head)[:-1], row
 

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from common.api import errors
 from common.api.codec import json as codec
-from common.api.scheme import Scheme
 from master.apiserver.auth.accounttokens import TokenKey
+from master.apiserver.registry.catalogue import Catalogue
 from master.apiserver.registry.heavy import LARGE_BYTES, Heavy
 from master.apiserver.request import mediatypes
 from master.apiserver.rest import discovery, negotiate
@@ -55,7 +55,7 @@ class Paths:
     def __init__(
         self,
         *,
-        scheme: Scheme,
+        catalogue: Catalogue,
         ca_pem: Callable[[], bytes],
         rotation: Rotation,
         ports: Mapping[str, int],
@@ -66,8 +66,8 @@ class Paths:
         heavy: Heavy,
         key: TokenKey,
     ) -> None:
-        self._scheme = scheme
-        self._openapi = OpenAPI(scheme)
+        self._catalogue = catalogue
+        self._openapi = OpenAPI(catalogue)
         self._openapi.index()  # makes every document now, for it takes longer than a request may
         self._ca_pem = ca_pem
         self._rotation = rotation
@@ -157,11 +157,11 @@ class Paths:
             case ["apis"]:
                 return self._groups(request, core=False)
             case ["api", version]:
-                return _found(discovery.api_resource_list(self._scheme, "", version))
+                return _found(discovery.api_resource_list(self._catalogue, "", version))
             case ["apis", group]:
-                return _found(discovery.api_group(self._scheme, group))
+                return _found(discovery.api_group(self._catalogue.scheme, group))
             case ["apis", group, version]:
-                return _found(discovery.api_resource_list(self._scheme, group, version))
+                return _found(discovery.api_resource_list(self._catalogue, group, version))
             case ["openapi", "v3"]:
                 return _json(self._openapi.index())
             case ["openapi", "v3", *rest]:
@@ -188,13 +188,13 @@ class Paths:
     def _groups(self, request: web.Request, *, core: bool) -> web.Response:
         form = negotiate.accepted(request.headers.get("Accept", ""), _DISCOVERY)
         if form.kind:
-            plain = discovery.aggregated(self._scheme, core=core, version=form.version)
+            plain = discovery.aggregated(self._catalogue, core=core, version=form.version)
             kind = f"application/json;g={form.group};v={form.version};as={form.kind}"
         else:
             plain = (
                 discovery.api_versions(self._address)
                 if core
-                else discovery.api_group_list(self._scheme)
+                else discovery.api_group_list(self._catalogue.scheme)
             )
             kind = mediatypes.JSON
         body = codec.encode(plain)

@@ -19,10 +19,10 @@ from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.unread import Holding, Unread
 from common.security.identity import Identity
+from master.apiserver import tables
 from master.apiserver.auth.authenticator import MASTERS
-from master.apiserver.printers import tables
-from master.apiserver.registry import deletion
-from master.apiserver.registry.registry import ObjectPage, Registry
+from master.apiserver.registry.handler import ObjectPage, Shown
+from master.apiserver.registry.registry import Registry
 from master.apiserver.request import bodies, mediatypes, options
 from master.apiserver.request.audit import Call
 from master.apiserver.request.chain import Chain
@@ -30,10 +30,9 @@ from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, ListOptions
 from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
-from master.apiserver.rest import negotiate, warnings, watches
+from master.apiserver.rest import negotiate, streams, warnings, watches
 from master.apiserver.rest.connections import held_for
 from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
-from master.apiserver.rest.logs import PodLogs
 
 BODY_MAX_BYTES = 3 << 20
 BODY_SECONDS = 60.0
@@ -44,20 +43,15 @@ HISTORY_READS_MAX = 2
 """Lists of a past state that are read from the store at once."""
 WAIT_SECONDS = 10.0
 _OBJECT_FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-_PLAIN = ("bindings", "binding", "eviction", "token")
-"""Resources and subresources that are asked to do something: they have no metadata to show."""
 
 
 class Resources:
     """Answers requests for resources and their subresources."""
 
-    def __init__(
-        self, registry: Registry, chain: Chain, logs: PodLogs, *, clock: Clock, unread: Unread
-    ) -> None:
+    def __init__(self, registry: Registry, chain: Chain, *, clock: Clock, unread: Unread) -> None:
         self.scheme: Scheme = registry.scheme
         self._registry = registry
         self._chain = chain
-        self._logs = logs
         self._clock = clock
         self._unread = unread
         self._offload = Offload(threads=2, name="rest")
@@ -81,8 +75,8 @@ class Resources:
                 return await watches.answer(
                     request, target, parameters, self._registry, self._clock, self._unread, state
                 )
-            case "get", "log":
-                return await self._logs.answer(request, target, parameters)
+            case verb, _ if verb in self._registry.handler(target).connects:
+                return await streams.answer(request, target, parameters, self._registry)
             case "get", _:
                 response = await self._get(request, target, parameters)
             case "list", _:
@@ -132,11 +126,11 @@ class Resources:
         data = await self._registry.get(
             target, resource_version=parameters.get("resourceVersion", "")
         )
-        return await self._object(_shown(target), data, form, parameters)
+        return await self._object(target, data, form, parameters)
 
     async def _object(
         self,
-        resource: Resource,
+        target: Target,
         data: bytes,
         form: negotiate.Accepted,
         parameters: Mapping[str, str],
@@ -145,13 +139,13 @@ class Resources:
         """One object in the form that the client accepts."""
         weight = len(data) * (10 if form.media_type == mediatypes.YAML else 1)
         body, kind = await self._registry.pipeline.heavy(
-            weight, self._rendered, resource, data, form, parameters
+            weight, self._rendered, self._registry.shown(target), data, form, parameters
         )
         return web.Response(status=status, body=body, content_type=kind)
 
     def _rendered(
         self,
-        resource: Resource,
+        shown: Shown,
         data: bytes,
         form: negotiate.Accepted,
         parameters: Mapping[str, str],
@@ -161,8 +155,8 @@ class Resources:
             plain = codec.decode_plain(data)
             metadata = {"resourceVersion": plain["metadata"].get("resourceVersion", "")}
             include = parameters.get("includeObject", "Metadata")
-            row = tables.row(resource, data, self._clock.now(), include)
-            data = codec.encode(tables.table(resource, [row], metadata))
+            row = tables.row(shown, data, self._clock.now(), include)
+            data = codec.encode(tables.table(shown, [row], metadata))
         elif form.kind:
             data = codec.encode(tables.partial(codec.decode_plain(data)))
         elif form.media_type != mediatypes.JSON:
@@ -182,7 +176,8 @@ class Resources:
         """How the list that is asked for is to be; raises StatusError 406."""
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
         include = parameters.get("includeObject", "Metadata")
-        return Asked(target.resource, form, include, self._clock.now())
+        shown = self._registry.shown(target)
+        return Asked(target.resource, shown, form, include, self._clock.now())
 
     async def _found(self, target: Target, chosen: ListOptions, holding: Holding) -> ObjectPage:
         """The objects of a list, which are held from now on; raises StatusError 429.
@@ -208,27 +203,26 @@ class Resources:
         body: bytes,
     ) -> web.Response:
         """Create, update, patch, delete."""
-        plain = target.resource.plural in _PLAIN or target.subresource in _PLAIN
-        forms = () if plain else _OBJECT_FORMS
+        forms = () if self._registry.handler(target).is_action else _OBJECT_FORMS
         form = negotiate.accepted(request.headers.get("Accept", ""), forms)
         kind = request.headers.get("Content-Type", "")
         match call.verb:
             case "create":
                 data = await self._registry.create(ctx, target, bodies.Body(body, kind))
                 call.made(data)
-                return await self._object(_shown(target), data, form, parameters, 201)
+                return await self._object(target, data, form, parameters, 201)
             case "update":
                 data = await self._registry.update(ctx, target, bodies.Body(body, kind))
-                return await self._object(_shown(target), data, form, parameters)
+                return await self._object(target, data, form, parameters)
             case "patch":
                 patch = Patch(body, bodies.Body(body, kind).media_type)
                 data = await self._registry.patch(ctx, target, patch)
-                return await self._object(_shown(target), data, form, parameters)
+                return await self._object(target, data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
         data, gone = await self._registry.delete(ctx, target, asked)
-        if gone and target.resource.kind not in deletion.ANSWERS_OBJECT:
+        if gone and not self._registry.pipeline.strategy(target.resource).delete_answers_object:
             return _json(_deleted(target.resource, codec.decode_plain(data)))
-        return await self._object(target.resource, data, form, parameters)
+        return await self._object(target, data, form, parameters)
 
     async def _delete_collection(
         self,
@@ -273,11 +267,6 @@ async def _read(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError as error:
         raise errors.timeout("the body of the request did not come in time") from error
-
-
-def _shown(target: Target) -> Resource:
-    """The resource whose columns a Table of the answer has."""
-    return tables.SCALE if target.subresource == "scale" else target.resource
 
 
 def _deleted(resource: Resource, plain: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.runtime.clock import Clock
 from common.runtime.unread import Unread
-from master.apiserver.printers import tables
+from master.apiserver import tables
+from master.apiserver.registry.handler import Shown
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request import mediatypes
@@ -51,7 +52,14 @@ async def answer(
     response = web.StreamResponse(headers={"Content-Type": mediatypes.JSON})
     response.enable_chunked_encoding()
     warnings.add(response, warnings.deprecation(target.resource))
-    lines = _Lines(target.resource, form, parameters, clock, options.allow_bookmarks)
+    lines = _Lines(
+        target.resource,
+        registry.shown(target),
+        form,
+        parameters,
+        clock,
+        options.allow_bookmarks,
+    )
     writer = _Writer(request, response, lines, unread)
     events = registry.watch(target, options, receiver=writer)
     async with AsyncExitStack() as starting:
@@ -205,12 +213,14 @@ class _Lines:
     def __init__(
         self,
         resource: Resource,
+        shown: Shown,
         form: negotiate.Accepted,
         parameters: Mapping[str, str],
         clock: Clock,
         bookmarks: bool,
     ) -> None:
         self._resource = resource
+        self._shown = shown
         self._form = form
         self._include = parameters.get("includeObject", "Metadata")
         self._clock = clock
@@ -236,10 +246,10 @@ class _Lines:
 
     def _table(self, data: bytes) -> bytes:
         """A Table of one row. The first has a head, and ages change: there is nothing to share."""
-        row = tables.row(self._resource, data, self._clock.now(), self._include)
+        row = tables.row(self._shown, data, self._clock.now(), self._include)
         plain = msgspec.json.decode(data, type=_Versioned)
         metadata = {"resourceVersion": plain.metadata.resourceVersion}
-        made = tables.table(self._resource, [row], metadata, head=self._head)
+        made = tables.table(self._shown, [row], metadata, head=self._head)
         self._head = False
         return codec.encode(made)
 
@@ -249,7 +259,7 @@ class _Lines:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         head = {"kind": self._resource.kind, "apiVersion": self._resource.api_version}
         if self._form.kind == "Table":
-            data = codec.encode(tables.table(self._resource, [], metadata, head=self._head))
+            data = codec.encode(tables.table(self._shown, [], metadata, head=self._head))
         else:
             data = codec.encode({**head, "metadata": metadata})
         return _line("BOOKMARK", data)

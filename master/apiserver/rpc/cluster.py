@@ -13,10 +13,8 @@ from typing import Any
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.codec import protobuf
-from common.api.resource import Resource
-from common.api.types.core_v1 import Pod
 from common.runtime.clock import Clock
-from master.apiserver.printers import tables
+from master.apiserver import tables
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request import mediatypes, options
@@ -26,11 +24,9 @@ from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, WatchOptions
 from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
-from master.apiserver.resources.core.pod.logoptions import log_options
 from master.apiserver.rpc.access import Access, find
 from master.apiserver.rpc.status import answering
 from master.nodes.hub import NodeHub
-from master.nodes.sessions import NodeSessions
 from protos import cluster_v1_pb2 as pb
 from protos import cluster_v1_pb2_grpc
 
@@ -54,14 +50,12 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         self,
         registry: Registry,
         access: Access,
-        sessions: NodeSessions,
         hub: NodeHub,
         *,
         clock: Clock,
     ) -> None:
         self._registry = registry
         self._access = access
-        self._sessions = sessions
         self._hub = hub
         self._clock = clock
         self._lists = asyncio.Semaphore(LISTS_MAX)
@@ -95,10 +89,10 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         """One object."""
         one = self._one(context, "get", request.object)
         async with answering(context, "Get"), one as (target, _):
-            if target.subresource == "log":
+            if "get" in self._registry.handler(target).connects:
                 raise errors.method_not_allowed("get of a log (call Logs)", target.resource)
             data = await self._registry.get(target, resource_version=request.resource_version)
-            return pb.ObjectReply(object=self._encoded(target.resource, data, request.encoding))
+            return pb.ObjectReply(object=self._encoded(target, data, request.encoding))
         raise AssertionError
 
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListReply:
@@ -118,9 +112,9 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             raise errors.too_large(text)
         if request.encoding == pb.TABLE:
             heavy = self._registry.pipeline.heavy
-            items = [await heavy(weight, self._table, target.resource, found.items, version)]
+            items = [await heavy(weight, self._table, target, found.items, version)]
         else:
-            items = await self._all_encoded(target.resource, found.items, request.encoding)
+            items = await self._all_encoded(target, found.items, request.encoding)
         return pb.ListReply(
             items=items,
             resource_version=version,
@@ -129,12 +123,12 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         )
 
     async def _all_encoded(
-        self, resource: Resource, objects: Sequence[bytes], encoding: Any
+        self, target: Target, objects: Sequence[bytes], encoding: Any
     ) -> list[bytes]:
         """The objects of a list, with turns for others between them."""
         made = []
         for number, data in enumerate(objects):
-            made.append(self._encoded(resource, data, encoding))
+            made.append(self._encoded(target, data, encoding))
             if number % ITEMS_A_TURN == ITEMS_A_TURN - 1:
                 await asyncio.sleep(0)
         return made
@@ -162,7 +156,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 await context.send_initial_metadata(())
                 while True:
                     for event in events:
-                        yield self._event(target.resource, event, request.encoding)
+                        yield self._event(target, event, request.encoding)
                     await starting.aclose()
                     events.clear()  # they are not kept until the next ones come
                     events = await anext(batches)
@@ -172,10 +166,10 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 await starting.aclose()
                 await batches.aclose()
 
-    def _event(self, resource: Resource, event: Event, encoding: Any) -> pb.WatchEvent:
+    def _event(self, target: Target, event: Event, encoding: Any) -> pb.WatchEvent:
         return pb.WatchEvent(
             type=pb.WatchEvent.Type.Value(event.type),
-            object=self._encoded(resource, event.entry.data, encoding) if event.entry else b"",
+            object=self._encoded(target, event.entry.data, encoding) if event.entry else b"",
             resource_version=str(event.revision),
             initial_end=event.initial_end,
         )
@@ -187,7 +181,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             ctx = _write(call, request.options)
             data = await self._registry.create(ctx, target, _body(request.body, request.encoding))
             call.made(data)
-            return self._reply(target.resource, data, request.encoding, ctx)
+            return self._reply(target, data, request.encoding, ctx)
         raise AssertionError
 
     async def Update(self, request: pb.UpdateRequest, context: Any) -> pb.ObjectReply:
@@ -196,7 +190,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Update"), one as (target, call):
             ctx = _write(call, request.options)
             data = await self._registry.update(ctx, target, _body(request.body, request.encoding))
-            return self._reply(target.resource, data, request.encoding, ctx)
+            return self._reply(target, data, request.encoding, ctx)
         raise AssertionError
 
     async def Patch(self, request: pb.PatchRequest, context: Any) -> pb.ObjectReply:
@@ -206,7 +200,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             ctx = _write(call, request.options)
             patch = Patch(request.body, PATCHES.get(request.type, ""))
             data = await self._registry.patch(ctx, target, patch)
-            return self._reply(target.resource, data, request.encoding, ctx)
+            return self._reply(target, data, request.encoding, ctx)
         raise AssertionError
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteReply:
@@ -215,7 +209,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Delete"), one as (target, call):
             ctx = _write(call, request.options)
             data, gone = await self._registry.delete(ctx, target, _delete_options(request))
-            encoded = self._encoded(target.resource, data, request.encoding)
+            encoded = self._encoded(target, data, request.encoding)
             return pb.DeleteReply(object=encoded, gone=gone)
         raise AssertionError
 
@@ -224,13 +218,11 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         async with answering(context, "Logs"):
             caller = self._access.caller(context)
             pods = self._registry.scheme.require("", "v1", "pods")
-            target = Target(pods, request.namespace, request.pod)
-            async with self._access.call(caller, "get", target._replace(subresource="log")):
-                data = await self._registry.get(target)
-                pod = codec.decode(data, Pod)
-                stream = self._sessions.logs(
-                    pod.spec.nodeName, log_options(pod, _log_parameters(request))
-                )
+            target = Target(pods, request.namespace, request.pod, "log")
+            async with self._access.call(caller, "get", target):
+                stream = await self._registry.connect(target, _log_parameters(request))
+                if stream is None:
+                    return
                 try:
                     async for chunk in stream:
                         yield pb.LogsReply(data=chunk)
@@ -265,29 +257,27 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 return
             await reported.wait()
 
-    def _reply(
-        self, resource: Resource, data: bytes, encoding: Any, ctx: Context
-    ) -> pb.ObjectReply:
+    def _reply(self, target: Target, data: bytes, encoding: Any, ctx: Context) -> pb.ObjectReply:
         """What a write answers."""
-        encoded = self._encoded(resource, data, encoding)
+        encoded = self._encoded(target, data, encoding)
         return pb.ObjectReply(object=encoded, warnings=ctx.warnings)
 
-    def _encoded(self, resource: Resource, data: bytes, encoding: Any) -> bytes:
+    def _encoded(self, target: Target, data: bytes, encoding: Any) -> bytes:
         """An object in the form that the request asks for."""
         if encoding == pb.TABLE:
             version = codec.decode_plain(data)["metadata"].get("resourceVersion", "")
-            return self._table(resource, [data], version)
+            return self._table(target, [data], version)
         if encoding == pb.PROTOBUF:
             return protobuf.encode(codec.decode_plain(data))
         if encoding != pb.JSON:
             raise errors.not_acceptable(("JSON", "PROTOBUF", "TABLE"))
         return data
 
-    def _table(self, resource: Resource, items: Any, version: str) -> bytes:
+    def _table(self, target: Target, items: Any, version: str) -> bytes:
         """The columns of `kubectl get`."""
-        now = self._clock.now()
-        rows = [tables.row(resource, data, now, "Metadata") for data in items]
-        return codec.encode(tables.table(resource, rows, {"resourceVersion": version}))
+        now, shown = self._clock.now(), self._registry.shown(target)
+        rows = [tables.row(shown, data, now, "Metadata") for data in items]
+        return codec.encode(tables.table(shown, rows, {"resourceVersion": version}))
 
 
 def _delete_options(request: pb.DeleteRequest) -> DeleteOptions:

@@ -18,6 +18,8 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from master.apiserver.local import LocalClient
+from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.stored import Stored
 from master.bootstrap import bootstrap
 from master.config import MasterConfig
 from master.pki.pki import Pki
@@ -25,6 +27,7 @@ from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 from master.wiring import components
 from master.wiring.build import build
+from tests.fakes.otherservices import SERVICES, services
 from tests.unit.controllers.test_deployment import deployment
 from tests.unit.scheduler.world import node_item
 
@@ -44,8 +47,9 @@ DEPLOYMENTS = resource("deployments", "apps")
 class Running:
     """A client, and waiting for what is to come."""
 
-    def __init__(self, client: LocalClient) -> None:
+    def __init__(self, client: LocalClient, registry: Registry) -> None:
         self.client = client
+        self.registry = registry
 
     async def pods(self) -> list[Pod]:
         found = await self.client.list(PODS, "default")
@@ -97,7 +101,8 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     master = build(config, pki, store, cache, stopping=asyncio.Event(), clock=clock, rng=rng)
     await bootstrap(master.registry.pipeline)
     tasks.append(asyncio.create_task(master.parts.run()))
-    made = Running(LocalClient(master.registry, master.chain, components.APISERVER))
+    client = LocalClient(master.registry, master.chain, components.APISERVER)
+    made = Running(client, master.registry)
     for name in ("n1", "n2", "n3"):
         node = node_item(name).decode(Node)
         node.metadata = ObjectMeta(name=name, labels=node.metadata.labels)
@@ -170,5 +175,53 @@ async def test_a_namespace_comes_with_what_it_needs_and_goes(running: Running) -
     async def gone() -> bool:
         found = await running.client.list(NAMESPACES)
         return all(codec.decode(data, Namespace).metadata.name != "x" for data in found.items)
+
+    await running.until(gone)
+
+
+async def test_a_resource_that_is_added_later_is_collected_as_others_are(running: Running) -> None:
+    """As an owner, as a dependent, and with its namespace."""
+    config_maps, catalogue = resource("configmaps"), running.registry.catalogue
+    stored = catalogue.require(config_maps).handler
+    assert isinstance(stored, Stored)
+    catalogue.add(services(stored))
+
+    async def make(what: Resource, name: str, owner: dict[str, Any] | None = None) -> Any:
+        refs = []
+        if owner:
+            kept = {key: owner["metadata"][key] for key in ("name", "uid")}
+            refs = [{"apiVersion": owner["apiVersion"], "kind": owner["kind"], **kept}]
+        body = codec.encode({"metadata": {"name": name, "ownerReferences": refs}})
+        return codec.decode_plain(await running.client.create(what, "default", body))
+
+    async def names(what: Resource, namespace: str = "default") -> list[str]:
+        found = await running.client.list(what, namespace)
+        return [codec.decode_plain(data)["metadata"]["name"] for data in found.items]
+
+    first = await make(SERVICES, "first")
+    second = await make(config_maps, "second", first)
+    await make(SERVICES, "third", second)
+    uid = first["metadata"]["uid"]
+    await running.client.delete(
+        SERVICES, "default", "first", uid=uid, propagation_policy="Background"
+    )
+
+    async def collected() -> bool:
+        return "second" not in await names(config_maps) and not await names(SERVICES)
+
+    await running.until(collected)
+
+    body = codec.encode(Namespace(metadata=ObjectMeta(name="y")))
+    space = codec.decode(await running.client.create(NAMESPACES, "", body), Namespace)
+
+    async def there() -> bool:
+        return "y" in await names(NAMESPACES, "")
+
+    await running.until(there)
+    await running.client.create(SERVICES, "y", b'{"metadata": {"name": "last"}}')
+    await running.client.delete(NAMESPACES, "", "y", uid=space.metadata.uid)
+
+    async def gone() -> bool:
+        return "y" not in await names(NAMESPACES, "") and not await names(SERVICES, "y")
 
     await running.until(gone)

@@ -17,6 +17,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Command
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer, Item
+from common.client.informers import Informers
 from master.controllers.base import Controller, ControllerRunner, View
 from master.controllers.lib.resources import NODES, PODS, REPLICA_SETS
 from master.controllers.nodes.podgc import PodGarbageCollector
@@ -58,7 +59,9 @@ async def running(
     informers = {r.group_resource: Informer(api, r, clock=clock) for r in resources}
     controller = controller or ReplicaSetController()
     recorder = EventRecorder(api, Correlator(f"{controller.name}-controller"), clock=clock)
-    runner = ControllerRunner(controller, informers, api, recorder, clock=clock, rng=Same())
+    runner = ControllerRunner(
+        controller, Informers(informers), api, recorder, clock=clock, rng=Same()
+    )
     works = [runner.run(), recorder.run(), *(informer.run() for informer in informers.values())]
     tasks = [asyncio.create_task(work) for work in works]
     try:

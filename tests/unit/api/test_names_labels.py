@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.api import fields, labels, names
-from common.api.scheme import SCHEME
 from common.api.types.meta_v1 import LabelSelector, LabelSelectorRequirement
+from master.apiserver.resources.core.pod import pod
 from master.storage.keys import REGISTRY, InvalidKey, registry_key
 
 TRICKS = [
@@ -197,27 +197,23 @@ def test_selectors_of_specs() -> None:
 
 
 def test_field_selectors() -> None:
-    pods = SCHEME.resource("", "v1", "pods")
-    assert pods is not None
-    found = fields.parse("status.phase!=Failed,spec.nodeName=n,metadata.name==a", pods)
+    found = fields.parse("status.phase!=Failed,spec.nodeName=n,metadata.name==a", pod.FIELDS)
     plain = {"metadata": {"name": "a"}, "spec": {"nodeName": "n"}, "status": {}}
-    values = fields.values(plain, "Pod", tuple(r.field for r in found))
+    values = fields.values(plain, pod.FIELDS, tuple(r.field for r in found))
     assert all(requirement.matches(values) for requirement in found)
-    assert fields.values({}, "Pod", ("spec.hostNetwork", "status.phase")) == {
+    assert fields.values({}, pod.FIELDS, ("spec.hostNetwork", "status.phase")) == {
         "spec.hostNetwork": "false",
         "status.phase": "",
     }
-    assert fields.values({"spec": {"hostNetwork": True}}, "Pod", ("spec.hostNetwork",)) == {
+    assert fields.values({"spec": {"hostNetwork": True}}, pod.FIELDS, ("spec.hostNetwork",)) == {
         "spec.hostNetwork": "true"
     }
 
 
 @pytest.mark.parametrize("text", ["spec.x=1", "status.phase", "metadata.labels=a", "=a"])
 def test_bad_field_selectors(text: str) -> None:
-    pods = SCHEME.resource("", "v1", "pods")
-    assert pods is not None
     with pytest.raises(fields.InvalidFieldSelector):
-        fields.parse(text, pods)
+        fields.parse(text, pod.FIELDS)
 
 
 def test_the_beginning_of_a_name_may_end_with_a_dash() -> None:

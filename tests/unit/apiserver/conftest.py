@@ -15,16 +15,22 @@ from common.api.types.core_v1 import Namespace, ServiceAccount
 from common.runtime.rng import SystemRng
 from master.apiserver.admission.chain import admission
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.resources.strategies import strategies
+from master.apiserver.registry.strategy import Settings
+from master.apiserver.resources.catalogue import rules
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
+from tests.fakes import registry as fakes
 from tests.fakes.clock import FakeClock
 from tests.fakes.roles import authorizer
 
-STRATEGIES = strategies(
-    SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=FakeClock()
-)
+SETTINGS = Settings(fakes.CLUSTER_CIDR, fakes.SERVICE_CIDR, FakeClock())
+OWN = rules()
+STRATEGIES = {
+    resource.group_resource: OWN[resource.group_resource].strategy.of(resource, SETTINGS)
+    for resource in SCHEME.resources()
+    if resource.group_resource in OWN
+}
 
 
 class Writer:
@@ -83,17 +89,8 @@ async def pipeline() -> AsyncIterator[Pipeline]:
     account = registry_key("serviceaccounts", "default", "n")
     await store.create(account, codec.encode(ServiceAccount()))
     await cache.wait_for(await store.revision(), 5.0)
-    yield Pipeline(
-        store=store,
-        cache=cache,
-        scheme=SCHEME,
-        strategies=strategies(
-            SCHEME, cluster_cidr="10.244.0.0/16", service_cidr="10.96.0.0/16", clock=clock
-        ),
-        admission=admission(cache, SCHEME, clock, SystemRng(), authorizer()),
-        clock=clock,
-        rng=SystemRng(),
-    )
+    steps = admission(cache, SCHEME, clock, SystemRng(), authorizer())
+    yield fakes.pipeline(store, cache, clock, steps)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
 
 from common.api import errors
 from common.api.types.apps_v1 import DaemonSet, DaemonSetSpec, RollingUpdateDaemonSet
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.resources.core.pod.poddefaults import default_template
 from master.apiserver.resources.core.workload import (
     REVISION_HISTORY_LIMIT,
@@ -16,6 +18,7 @@ from master.apiserver.resources.core.workload import (
     validate_replicas,
     validate_selector,
 )
+from master.apiserver.resources.lib import cells
 from master.apiserver.resources.lib.checks import Findings
 
 
@@ -60,3 +63,13 @@ class DaemonSetStrategy(WorkloadStrategy):
         if spec.revisionHistoryLimit is None:
             spec.revisionHistoryLimit = REVISION_HISTORY_LIMIT
         default_template(spec.template)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a DaemonSet."""
+    template = obj.get("spec", {}).get("template", {})
+    wanted = template.get("spec", {}).get("nodeSelector", {})
+    return {**cells.workload(obj), "Node Selector": cells.pairs(wanted)}
+
+
+RULES = {"daemonsets.apps": Rules(DaemonSetStrategy, cells_of)}

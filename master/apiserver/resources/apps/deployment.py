@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from common.api import errors
 from common.api.types.apps_v1 import (
     Deployment,
@@ -11,6 +14,7 @@ from common.api.types.apps_v1 import (
 from common.api.types.apps_v1 import (
     DeploymentStrategy as UpdateStrategy,
 )
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.resources.core.pod.poddefaults import default_template
 from master.apiserver.resources.core.workload import (
     REVISION_HISTORY_LIMIT,
@@ -21,6 +25,7 @@ from master.apiserver.resources.core.workload import (
     validate_replicas,
     validate_selector,
 )
+from master.apiserver.resources.lib import cells
 from master.apiserver.resources.lib.checks import Findings, nonnegative
 
 SURGE = "25%"
@@ -82,3 +87,17 @@ class DeploymentStrategy(WorkloadStrategy):
     def spec_changed(self, new: Deployment, old: Deployment) -> bool:
         """Annotations count too: the ReplicaSets of a deployment carry them."""
         return new.spec != old.spec or new.metadata.annotations != old.metadata.annotations
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a Deployment."""
+    status = obj.get("status", {})
+    return {
+        **cells.workload(obj),
+        "Ready": cells.ready(obj),
+        "Up-to-date": status.get("updatedReplicas", 0),
+        "Available": status.get("availableReplicas", 0),
+    }
+
+
+RULES = {"deployments.apps": Rules(DeploymentStrategy, cells_of)}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from common.api.types.apps_v1 import ReplicaSet, ReplicaSetSpec
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.resources.core.pod.poddefaults import default_template
 from master.apiserver.resources.core.workload import (
     WorkloadStrategy,
@@ -10,6 +14,7 @@ from master.apiserver.resources.core.workload import (
     validate_replicas,
     validate_selector,
 )
+from master.apiserver.resources.lib import cells
 from master.apiserver.resources.lib.checks import Findings
 
 
@@ -30,3 +35,11 @@ class ReplicaSetStrategy(WorkloadStrategy):
         if obj.spec.replicas is None:
             obj.spec.replicas = 1
         default_template(obj.spec.template)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a ReplicaSet."""
+    return {**cells.workload(obj), "Desired": obj.get("spec", {}).get("replicas", 0)}
+
+
+RULES = {"replicasets.apps": Rules(ReplicaSetStrategy, cells_of)}

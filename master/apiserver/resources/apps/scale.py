@@ -6,9 +6,11 @@ from typing import Any
 
 from common.api import errors, labels
 from common.api.codec import json as codec
+from common.api.resource import Column
 from common.api.types.autoscaling_v1 import Scale, ScaleSpec, ScaleStatus
 from common.api.types.meta_v1 import LabelSelector, ObjectMeta
-from master.apiserver.registry.subresource import Subresource
+from master.apiserver.registry.handler import Handler, Shown
+from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body, Patcher
 from master.apiserver.request.context import Context
@@ -35,10 +37,23 @@ def scale_of(obj: Any) -> Scale:
     )
 
 
-class ScaleSubresource(Subresource):
+class ScaleSubresource(Handler):
     """GET, PUT and PATCH of `scale`, for every kind that lists it."""
 
-    async def get(self, target: Target) -> bytes:
+    api_version = "autoscaling/v1"
+    shown = Shown(
+        (
+            Column("Name", "string", "", 0),
+            Column("Desired", "integer", ".spec.replicas", 0),
+            Column("Available", "integer", ".status.replicas", 0),
+            Column("Age", "string", "", 0),
+        )
+    )
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def get(self, target: Target, resource_version: str = "") -> bytes:
         """The Scale of an object."""
         found = await self._pipeline.read(target)
         obj: Any = codec.decode(found.value, self._pipeline.scheme.struct_of(target.resource))

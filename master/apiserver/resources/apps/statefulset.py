@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from common.api.types.core_v1 import (
     PodTemplateSpec,
     Volume,
 )
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.resources.core.persistentvolume import default_claim_spec
 from master.apiserver.resources.core.pod import volumewarnings
 from master.apiserver.resources.core.pod.poddefaults import default_template
@@ -31,6 +33,7 @@ from master.apiserver.resources.core.workload import (
     validate_replicas,
     validate_selector,
 )
+from master.apiserver.resources.lib import cells
 from master.apiserver.resources.lib.checks import Findings, named, nonnegative, one_of
 
 _UPDATABLE = (
@@ -148,3 +151,11 @@ class StatefulSetStrategy(WorkloadStrategy):
             " 'minReadySeconds' are forbidden"
         )
         return [errors.forbidden("spec", text)]
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a StatefulSet."""
+    return {**cells.workload(obj), "Ready": cells.ready(obj)}
+
+
+RULES = {"statefulsets.apps": Rules(StatefulSetStrategy, cells_of)}

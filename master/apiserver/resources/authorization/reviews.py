@@ -30,7 +30,7 @@ from master.apiserver.auth.attributes import Attributes
 from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.node import node_name
-from master.apiserver.registry.registry import Review
+from master.apiserver.registry.computed import Review
 from master.apiserver.resources.authentication.tokenreview import user_info
 
 ANY = "*"

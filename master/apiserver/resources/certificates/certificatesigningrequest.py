@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from common.api import errors, names, times
 from common.api.codec import json as codec
 from common.api.errors import FieldError
+from common.api.fields import fields
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.runtime.clock import Clock
 from common.security.identity import Identity
 from master.apiserver.auth.authorizer import Authorizer
+from master.apiserver.registry.catalogue import Rules
+from master.apiserver.registry.handler import Handler
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.strategy import Strategy, validate_metadata
-from master.apiserver.registry.subresource import Subresource
+from master.apiserver.registry.strategy import Settings, Strategy, validate_metadata
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body, Patcher
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 from master.apiserver.resources.certificates import csrrules
+from master.apiserver.resources.lib import cells
 from master.storage.entry import with_resource_version
+
+FIELDS = fields("spec.signerName")
 
 Make = Callable[[CertificateSigningRequest], CertificateSigningRequest]
 """What a request becomes of its present state."""
@@ -41,6 +47,11 @@ class CertificateSigningRequestStrategy(Strategy):
     def __init__(self, resource: Resource, *, clock: Clock) -> None:
         super().__init__(resource)
         self._clock = clock
+
+    @classmethod
+    def of(cls, resource: Resource, settings: Settings) -> Self:
+        """With what its rules depend on."""
+        return cls(resource, clock=settings.clock)
 
     def name_problems(self, name: str) -> list[str]:
         """Any name that a path can have."""
@@ -72,7 +83,7 @@ class CertificateSigningRequestStrategy(Strategy):
         return errors.first(csrrules.validate_status(new, old))
 
 
-class Approval(Subresource):
+class Approval(Handler):
     """certificatesigningrequests/approval: the conditions, Approved and Denied among them.
 
     Who may write them needs the verb `approve` on the signer, too: on `signers` by its name, or by
@@ -80,10 +91,10 @@ class Approval(Subresource):
     """
 
     def __init__(self, pipeline: Pipeline, authorizer: Authorizer) -> None:
-        super().__init__(pipeline)
+        self._pipeline = pipeline
         self._authorizer = authorizer
 
-    async def get(self, target: Target) -> bytes:
+    async def get(self, target: Target, resource_version: str = "") -> bytes:
         """The request itself."""
         found = await self._pipeline.read(target)
         return with_resource_version(found.value, found.revision)
@@ -139,3 +150,24 @@ class Approval(Subresource):
             return new
 
         return await self._pipeline.update(ctx, target, change)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a CertificateSigningRequest."""
+    status, seconds = obj.get("status", {}), obj.get("spec", {}).get("expirationSeconds")
+    kinds = {condition.get("type") for condition in status.get("conditions", [])}
+    words = [next((kind for kind in ("Denied", "Approved") if kind in kinds), "Pending")]
+    words += ["Failed"] if "Failed" in kinds else []
+    words += ["Issued"] if status.get("certificate") else []
+    return {
+        "SignerName": obj.get("spec", {}).get("signerName") or cells.NONE,
+        "RequestedDuration": cells.NONE if seconds is None else times.human_duration(seconds),
+        "Condition": ",".join(words),
+    }
+
+
+RULES = {
+    "certificatesigningrequests.certificates.k8s.io": Rules(
+        CertificateSigningRequestStrategy, cells_of, FIELDS
+    )
+}

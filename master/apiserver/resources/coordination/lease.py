@@ -11,6 +11,7 @@ from common.api.codec import json as codec
 from common.api.errors import FieldError
 from common.api.resource import Resource
 from common.api.types.coordination_v1 import Lease
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.lib.checks import nonnegative
 
@@ -65,3 +66,6 @@ class LeaseStrategy(Strategy):
             path = "spec.leaseDurationSeconds"
             found.append(errors.invalid(path, spec.leaseDurationSeconds, "must be greater than 0"))
         return [*found, *nonnegative("spec.leaseTransitions", spec.leaseTransitions)]
+
+
+RULES = {"leases.coordination.k8s.io": Rules(LeaseStrategy)}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.core_v1 import ConfigMap
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.lib.checks import Findings, named
 
@@ -43,3 +47,11 @@ def _problems(obj: ConfigMap) -> Findings:
     size = sum(len(text.encode()) for text in obj.data.values())
     if size + sum(map(len, obj.binaryData.values())) > DATA_MAX_BYTES:
         yield errors.too_long("[]", DATA_MAX_BYTES)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a ConfigMap."""
+    return {"Data": len(obj.get("data", {})) + len(obj.get("binaryData", {}))}
+
+
+RULES = {"configmaps": Rules(ConfigMapStrategy, cells_of)}

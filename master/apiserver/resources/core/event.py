@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from common.api import errors, names
 from common.api.codec import json as codec
 from common.api.errors import FieldError
+from common.api.fields import Field, fields
 from common.api.resource import Resource
 from common.api.types.core_v1 import Event
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.filters import renamed
 from master.apiserver.registry.strategy import Strategy
+from master.apiserver.resources.lib import cells
 from master.apiserver.resources.lib.checks import Findings, immutable, named
+
+FIELDS = fields(
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "type",
+) | {"source": Field(paths=("source.component", "reportingComponent"))}
 
 # Member of events.k8s.io/v1 -> member of core/v1; all others have the same name in both.
 _NAMES = {
@@ -177,3 +194,35 @@ class EventView:
         found = errors.first(_new(new) if old is None else _changed(new, old))
         if found:
             raise errors.invalid_object("", "Event", new.metadata.name, found)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of an Event, of either group: the same object under two sets of names."""
+    first = obj.get("firstTimestamp") or obj.get("deprecatedFirstTimestamp") or obj.get("eventTime")
+    last = obj.get("lastTimestamp") or obj.get("deprecatedLastTimestamp") or first
+    series = obj.get("series") or {}
+    about = obj.get("involvedObject") or obj.get("regarding") or {}
+    kind, name = about.get("kind", "").lower(), about.get("name", "")
+    return {
+        "Last Seen": cells.age(series.get("lastObservedTime") or last, now),
+        "Object": f"{kind}/{name}" if name else kind,
+        "Subobject": about.get("fieldPath", ""),
+        "Source": _source(obj),
+        "Message": (obj.get("message") or obj.get("note") or "").strip(),
+        "First Seen": cells.age(first, now),
+        "Count": series.get("count") or obj.get("count") or obj.get("deprecatedCount") or 1,
+    }
+
+
+def _source(obj: dict[str, Any]) -> str:
+    source = obj.get("source") or obj.get("deprecatedSource") or {}
+    reporter = obj.get("reportingComponent") or obj.get("reportingController") or ""
+    component = source.get("component") or reporter
+    host = source.get("host") or obj.get("reportingInstance") or ""
+    return f"{component}, {host}" if host else component
+
+
+RULES = {
+    "events": Rules(EventStrategy, cells_of, FIELDS),
+    "events.events.k8s.io": Rules(cells=cells_of),
+}

@@ -6,6 +6,7 @@ from common.api import errors, names, quantity
 from common.api.errors import FieldError
 from common.api.types import Quantity
 from common.api.types.core_v1 import LimitRange, LimitRangeItem
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.core.pod.containerresources import (
     is_overcommittable,
@@ -124,3 +125,6 @@ def _ratio(path: str, ratio: Quantity, low: Quantity | None, high: Quantity | No
     if least > 0 and wanted * least > most:
         text = f"ratio {ratio} is greater than max/min = {most / least:.6f}"
         yield errors.invalid(path, ratio, text)
+
+
+RULES = {"limitranges": Rules(LimitRangeStrategy)}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Self
 
 from common.api import errors, names, quantity, times
 from common.api.errors import FieldError
@@ -22,11 +24,19 @@ from common.api.types.core_v1 import (
     TypedObjectReference,
 )
 from common.runtime.clock import Clock
-from master.apiserver.registry.strategy import Strategy
+from master.apiserver.registry.catalogue import Rules
+from master.apiserver.registry.strategy import Settings, Strategy
 from master.apiserver.resources.core.pod import volumewarnings
 from master.apiserver.resources.core.pod.podscheduling import validate_node_selector
 from master.apiserver.resources.core.pod.podvolumes import no_backsteps, validate_source
 from master.apiserver.resources.lib.checks import Findings, immutable, label_selector, named, one_of
+
+_SHORT_MODES = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
 
 CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 VOLUME_PROTECTION = "kubernetes.io/pv-protection"
@@ -66,6 +76,8 @@ def _volume_mode(path: str, mode: str | None) -> Findings:
 
 class PersistentVolumeClaimStrategy(Strategy):
     """A claim waits for a volume, and stays while a pod uses it."""
+
+    delete_answers_object = True
 
     def default(self, obj: PersistentVolumeClaim) -> None:
         """Pending; files rather than a block device; one source of data said in both ways."""
@@ -198,9 +210,16 @@ def _unchangeable(new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> boo
 class PersistentVolumeStrategy(Strategy):
     """A piece of storage; it stays while a claim is bound to it."""
 
+    delete_answers_object = True
+
     def __init__(self, resource: Resource, *, clock: Clock) -> None:
         super().__init__(resource)
         self._clock = clock
+
+    @classmethod
+    def of(cls, resource: Resource, settings: Settings) -> Self:
+        """With what its rules depend on."""
+        return cls(resource, clock=settings.clock)
 
     def default(self, obj: PersistentVolume) -> None:
         """Pending; kept when its claim goes; files rather than a block device."""
@@ -329,3 +348,47 @@ def _csi(path: str, source: CSIPersistentVolumeSource) -> Findings:
             yield errors.invalid(f"{path}.driver", source.driver, problem)
     if not source.volumeHandle:
         yield errors.required(f"{path}.volumeHandle")
+
+
+def volume_cells(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a PersistentVolume."""
+    spec, claim = obj.get("spec", {}), obj.get("spec", {}).get("claimRef")
+    made = {
+        "Access Modes": _modes(spec.get("accessModes", [])),
+        "Claim": f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else "",
+        **_unset(spec),
+    }
+    return made | _terminating(obj)
+
+
+def claim_cells(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a PersistentVolumeClaim; a claim without a volume has no modes yet."""
+    spec, status = obj.get("spec", {}), obj.get("status", {})
+    bound = bool(spec.get("volumeName"))
+    made = {
+        "Access Modes": _modes(status.get("accessModes", [])) if bound else "",
+        "Capacity": status.get("capacity", {}).get("storage", "0") if bound else "",
+        **_unset(spec),
+    }
+    return made | _terminating(obj)
+
+
+def _modes(modes: list[str]) -> str:
+    return ",".join(short for mode, short in _SHORT_MODES.items() if mode in modes)
+
+
+def _unset(spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "VolumeAttributesClass": spec.get("volumeAttributesClassName", "<unset>"),
+        "VolumeMode": spec.get("volumeMode", "<unset>"),
+    }
+
+
+def _terminating(obj: dict[str, Any]) -> dict[str, Any]:
+    return {"Status": "Terminating"} if obj["metadata"].get("deletionTimestamp") else {}
+
+
+RULES = {
+    "persistentvolumeclaims": Rules(PersistentVolumeClaimStrategy, claim_cells),
+    "persistentvolumes": Rules(PersistentVolumeStrategy, volume_cells),
+}

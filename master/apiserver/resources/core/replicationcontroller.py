@@ -5,11 +5,14 @@ Source: k8s.io/kubernetes pkg/registry/core/replicationcontroller.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
 
 from common.api import errors, labels
 from common.api.errors import FieldError
+from common.api.fields import Field
 from common.api.types.core_v1 import ReplicationController, ReplicationControllerSpec
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.resources.core.pod.poddefaults import default_template
 from master.apiserver.resources.core.workload import (
     WorkloadStrategy,
@@ -17,7 +20,10 @@ from master.apiserver.resources.core.workload import (
     validate_match,
     validate_replicas,
 )
+from master.apiserver.resources.lib import cells
 from master.apiserver.resources.lib.checks import Findings, few
+
+FIELDS = {"status.replicas": Field("0")}
 
 
 def validate_spec(spec: ReplicationControllerSpec) -> Findings:
@@ -57,3 +63,16 @@ class ReplicationControllerStrategy(WorkloadStrategy):
     ) -> list[FieldError]:
         """The selector may change: pods are let go and adopted."""
         return []
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a ReplicationController."""
+    spec = obj.get("spec", {})
+    return {
+        "Desired": spec.get("replicas", 0),
+        "Selector": cells.pairs(spec.get("selector", {})),
+        **cells.containers(spec.get("template") or {}),
+    }
+
+
+RULES = {"replicationcontrollers": Rules(ReplicationControllerStrategy, cells_of, FIELDS)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 from common.api import errors
 from common.api.errors import FieldError
@@ -12,6 +14,7 @@ from common.api.types.core_v1 import (
     ResourceQuotaSpec,
     ScopedResourceSelectorRequirement,
 )
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.core.pod.containerresources import (
     HUGE_PAGES,
@@ -51,6 +54,8 @@ _OPERATOR = (
 
 class ResourceQuotaStrategy(Strategy):
     """Amounts of resources that quotas know, for scopes that have them."""
+
+    delete_answers_object = True
 
     def validate(self, obj: ResourceQuota) -> list[FieldError]:
         """The rules of the spec."""
@@ -145,3 +150,17 @@ def _requirement(
             yield errors.invalid(f"{path}.values", values, text)
     else:
         yield errors.invalid(f"{path}.operator", operator, "not a valid selector operator")
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a ResourceQuota: used/hard, limits apart from all else."""
+    status = obj.get("status", {})
+    used = status.get("used", {})
+    columns: dict[str, list[str]] = {"Request": [], "Limit": []}
+    for name, hard in sorted(status.get("hard", {}).items()):
+        column = "Limit" if name.startswith("limits.") else "Request"
+        columns[column].append(f"{name}: {used.get(name, '0')}/{hard}")
+    return {name: ", ".join(texts) for name, texts in columns.items()}
+
+
+RULES = {"resourcequotas": Rules(ResourceQuotaStrategy, cells_of)}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 import msgspec
 
 from common.api import errors, names
 from common.api.errors import FieldError
+from common.api.fields import fields
 from common.api.types.core_v1 import Secret
 from common.security import pairs
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.core.configmap import DATA_MAX_BYTES, IMMUTABLE
+
+FIELDS = fields("type")
 
 OPAQUE = "Opaque"
 ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type, not a secret
@@ -97,3 +104,11 @@ def _docker_problems(obj: Secret, key: str) -> list[FieldError]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return [errors.invalid(f"data[{key}]", "<secret contents redacted>", str(error))]
     return []
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a Secret."""
+    return {"Data": len(obj.get("data", {}))}
+
+
+RULES = {"secrets": Rules(SecretStrategy, cells_of, FIELDS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.api.types.core_v1 import ObjectReference, ServiceAccount
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 
 MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
@@ -10,6 +11,8 @@ MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 
 class ServiceAccountStrategy(Strategy):
     """Secrets of an account are in its namespace: their names are all there is to say."""
+
+    delete_answers_object = True
 
     def default(self, obj: ServiceAccount) -> None:
         """Nothing but the names."""
@@ -24,3 +27,6 @@ class ServiceAccountStrategy(Strategy):
             f"metadata.annotations[{MOUNTABLE}]: deprecated in v1.32+; prefer separate namespaces "
             "to isolate access to mounted secrets"
         ]
+
+
+RULES = {"serviceaccounts": Rules(ServiceAccountStrategy)}

@@ -28,8 +28,8 @@ from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.auth.accounttokens import API_AUDIENCES, Bound, Ref, TokenKey
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.registry.freshness import fresh
+from master.apiserver.registry.handler import Handler
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.subresource import Subresource
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
@@ -47,11 +47,14 @@ IS_ANOTHER = (
 T = TypeVar("T", Node, Pod, Secret, ServiceAccount)
 
 
-class TokenSubresource(Subresource):
+class TokenSubresource(Handler):
     """POST of serviceaccounts/NAME/token."""
 
+    api_version = f"{GROUP}/v1"
+    is_action = True
+
     def __init__(self, pipeline: Pipeline, key: TokenKey) -> None:
-        super().__init__(pipeline)
+        self._pipeline = pipeline
         self._key = key
 
     async def create(self, ctx: Context, target: Target, body: Body) -> bytes:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.discovery_v1 import Endpoint, EndpointPort, EndpointSlice
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy, validate_labels
 from master.apiserver.resources.core.service.servicerules import PROTOCOLS
-from master.apiserver.resources.lib import addresses, checks
+from master.apiserver.resources.lib import addresses, cells, checks
 from master.apiserver.resources.lib.checks import Findings
 
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
@@ -85,3 +89,16 @@ def _address(path: str, text: str, address_type: str) -> Findings:
     if address is not None and f"IPv{address.version}" != address_type:
         yield errors.invalid(path, text, f"must be an {address_type} address")
     yield from addresses.endpoint_ip(path, text)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of an EndpointSlice."""
+    ports = [str(port.get("port", port.get("name", "*"))) for port in obj.get("ports") or []]
+    found = [a for endpoint in obj.get("endpoints") or [] for a in endpoint.get("addresses", [])]
+    return {
+        "Ports": cells.listed(ports, len(ports)) if ports else "<unset>",
+        "Endpoints": cells.listed(found, len(found)) if found else "<unset>",
+    }
+
+
+RULES = {"endpointslices.discovery.k8s.io": Rules(EndpointSliceStrategy, cells_of)}

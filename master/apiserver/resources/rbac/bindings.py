@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.rbac_v1 import ClusterRoleBinding, RoleBinding, RoleRef, Subject
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.lib.checks import few, named
 
@@ -81,3 +84,26 @@ def _subject_problems(path: str, subject: Subject, *, namespaced: bool) -> Itera
                 yield errors.not_supported(f"{path}.apiGroup", subject.apiGroup, [GROUP])
         case _:
             yield errors.not_supported(f"{path}.kind", subject.kind, SUBJECTS)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of a RoleBinding or ClusterRoleBinding."""
+    ref = obj.get("roleRef", {})
+    named: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
+    for subject in obj.get("subjects") or ():
+        name = subject.get("name", "")
+        if subject.get("kind") == "ServiceAccount":
+            name = f"{subject.get('namespace', '')}/{name}"
+        named.setdefault(subject.get("kind", ""), []).append(name)
+    return {
+        "Role": f"{ref.get('kind', '')}/{ref.get('name', '')}",
+        "Users": ", ".join(named["User"]),
+        "Groups": ", ".join(named["Group"]),
+        "ServiceAccounts": ", ".join(named["ServiceAccount"]),
+    }
+
+
+RULES = dict.fromkeys(
+    ("clusterrolebindings.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"),
+    Rules(BindingStrategy, cells_of),
+)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.rbac_v1 import AggregationRule, ClusterRole, PolicyRule, Role
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.lib.checks import few, label_selector
 
@@ -88,3 +89,9 @@ def _aggregation_problems(rule: AggregationRule | None) -> Iterator[FieldError]:
         yield errors.required(path, text)
     for number, selector in enumerate(rule.clusterRoleSelectors):
         yield from label_selector(f"{path}[{number}]", selector)
+
+
+RULES = {
+    "clusterroles.rbac.authorization.k8s.io": Rules(ClusterRoleStrategy),
+    "roles.rbac.authorization.k8s.io": Rules(RoleStrategy),
+}

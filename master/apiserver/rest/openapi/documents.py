@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from typing import Any
 
 from common.api.codec import json as codec
 from common.api.resource import Resource
-from common.api.scheme import Scheme
-from master.apiserver.rest.discovery import (
-    SUBRESOURCE_VERBS,
-    group_version,
-    served_subresources,
-)
+from master.apiserver.registry.catalogue import Catalogue, ResourceDef
+from master.apiserver.rest.discovery import gvk
 from master.apiserver.rest.openapi import operations, version2
 from master.apiserver.rest.openapi.operations import path_of
 from master.apiserver.rest.openapi.schemas import Collector
 
+_VERSION_2 = "v2"
 INFO = {"title": "Wherry", "version": "v1.36.2"}
 
 
 class OpenAPI:
-    """The documents of a scheme."""
+    """The documents of what is served."""
 
-    def __init__(self, scheme: Scheme) -> None:
-        self._scheme = scheme
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
         self._documents: dict[str, bytes] = {}
+        self._gnostic: bytes | None = None
+        catalogue.follow(self._forget)
+
+    def _forget(self, resource: Resource) -> None:
+        """Make the documents anew that a change of a resource is in."""
+        for name in (path_of(resource), _VERSION_2):
+            self._documents.pop(name, None)
+        self._gnostic = None
 
     def index(self) -> dict[str, Any]:
         """/openapi/v3: where each group's document is, with a hash of its content."""
@@ -39,44 +43,46 @@ class OpenAPI:
     def document(self, name: str) -> bytes | None:
         """The document of `api/v1`, `apis/apps/v1`, ...; None when it is not served."""
         if name not in self._documents:
-            found = [r for r in self._scheme.resources() if path_of(r) == name]
-            if not found:
+            group, _, version = name.removeprefix("apis/").removeprefix("api/").rpartition("/")
+            found = self._catalogue.of(group, version)
+            if not found or path_of(found[0].resource) != name:
                 return None
             self._documents[name] = codec.encode(self._make(found))
         return self._documents[name]
 
     def version_2(self) -> bytes:
         """/openapi/v2 as JSON."""
-        return self._version_2
+        if _VERSION_2 not in self._documents:
+            made = [codec.decode_plain(self.document(name) or b"") for name in self._names()]
+            self._documents[_VERSION_2] = codec.encode(version2.document(made, INFO))
+        return self._documents[_VERSION_2]
 
     def version_2_gnostic(self) -> bytes:
         """The same as a protobuf message. The first call takes a tenth of a second."""
-        return self._version_2_gnostic
+        if self._gnostic is None:
+            from master.apiserver.rest.openapi import gnostic  # most masters are never asked for it
 
-    @cached_property
-    def _version_2(self) -> bytes:
-        made = [codec.decode_plain(self.document(name) or b"") for name in self._names()]
-        return codec.encode(version2.document(made, INFO))
-
-    @cached_property
-    def _version_2_gnostic(self) -> bytes:
-        from master.apiserver.rest.openapi import gnostic  # most masters are never asked for it
-
-        return gnostic.document(codec.decode_plain(self._version_2))
+            self._gnostic = gnostic.document(codec.decode_plain(self.version_2()))
+        return self._gnostic
 
     def _names(self) -> list[str]:
-        return list(dict.fromkeys(path_of(resource) for resource in self._scheme.resources()))
+        return list(
+            dict.fromkeys(path_of(resource) for resource in self._catalogue.scheme.resources())
+        )
 
-    def _make(self, served: list[Resource]) -> dict[str, Any]:
-        found = Collector(self._scheme)
+    def _make(self, served: list[ResourceDef]) -> dict[str, Any]:
+        found = Collector(self._catalogue.scheme)
         paths: dict[str, Any] = {}
-        for resource in served:
+        for definition in served:
+            resource = definition.resource
+            own = found.kind(resource.api_version, resource.kind)
+            keeps = definition.strategy.delete_answers_object
             refer = operations.References(
-                own=found.kind(resource.api_version, resource.kind),
+                own=own,
                 listed=found.kind(resource.api_version, f"{resource.kind}List"),
-                below=[_below(found, resource, *sub) for sub in served_subresources(resource)],
+                below=[_below(found, definition, name) for name in definition.subresources],
                 options=found.kind("v1", "DeleteOptions"),
-                status=found.kind("v1", "Status"),
+                deleted=own if keeps else found.kind("v1", "Status"),
                 patch=found.patch(),
             )
             paths.update(operations.paths(resource, refer))
@@ -88,9 +94,8 @@ class OpenAPI:
         }
 
 
-def _below(found: Collector, resource: Resource, name: str, kind: str) -> operations.Below:
-    api_version = "/".join(filter(None, group_version(resource, kind)))
-    schema = operations.TEXT_SCHEMA if name == "log" else found.kind(api_version, kind)
-    return operations.Below(
-        name, SUBRESOURCE_VERBS[name], operations.gvk(api_version, kind), schema
-    )
+def _below(found: Collector, definition: ResourceDef, name: str) -> operations.Below:
+    api_version, kind = definition.kind_of(name)
+    handler = definition.subresources[name]
+    schema = operations.TEXT_SCHEMA if handler.connects else found.kind(api_version, kind)
+    return operations.Below(name, handler.verbs, gvk(api_version, kind), schema)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.api.resource import Resource
-from master.apiserver.registry import deletion
+from master.apiserver.rest.discovery import gvk
 
 MERGES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
@@ -83,7 +83,8 @@ class References:
     listed: Schema
     below: Sequence[Below]
     options: Schema
-    status: Schema
+    deleted: Schema
+    """What a deletion answers."""
     patch: Schema
 
 
@@ -135,12 +136,6 @@ def _operations(
         for method, verb in methods
         if verb in resource.verbs
     }
-
-
-def gvk(api_version: str, kind: str) -> dict[str, str]:
-    """A kind as extensions name it."""
-    group, _, version = api_version.rpartition("/")
-    return {"group": group, "version": version, "kind": kind}
 
 
 def _operation(
@@ -198,8 +193,7 @@ def _responses(
         case "deletecollection":
             found = {"200": _content("OK", refer.listed)}
         case "delete":
-            answer = own if resource.kind in deletion.ANSWERS_OBJECT else refer.status
-            found = {"200": _content("OK", answer)}
+            found = {"200": _content("OK", refer.deleted)}
         case _:
             types = TEXT if own == TEXT_SCHEMA else BODIES
             found = {"200": _content("OK", own, types)}

@@ -13,15 +13,14 @@ from common.api.codec import json as codec
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import ConfigMap, Namespace
 from common.api.types.meta_v1 import ObjectMeta
-from common.runtime.rng import SystemRng
 from common.security.identity import Identity
-from master.apiserver.registry.pipeline import Change, Pipeline
+from master.apiserver.registry.pipeline import Change
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
-from master.apiserver.resources.strategies import strategies
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
+from tests.fakes import registry as fakes
 from tests.fakes.clock import FakeClock
 
 CONFIG_MAPS = SCHEME.require("", "v1", "configmaps")
@@ -49,16 +48,7 @@ async def test_admission_is_shown_what_is_stored(states: list[dict[str, str]]) -
     running = asyncio.create_task(cache.run())
     await store.create(registry_key("namespaces", "n"), codec.encode(Namespace()))
     await cache.wait_for(await store.revision(), 5.0)
-    cidrs = {"cluster_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/16"}
-    pipeline = Pipeline(
-        store=store,
-        cache=cache,
-        scheme=SCHEME,
-        strategies=strategies(SCHEME, **cidrs, clock=clock),
-        admission=[look],
-        clock=clock,
-        rng=SystemRng(),
-    )
+    pipeline = fakes.pipeline(store, cache, clock, [look])
     made = ConfigMap(metadata=ObjectMeta(name="c"), data={"k": "first"})
     await pipeline.create(CONTEXT, ONE._replace(name=""), made)
     stored = {"k": "first"}

@@ -15,10 +15,11 @@ from common.api.scheme import SCHEME
 from common.security.identity import Identity
 from master.apiserver.registry import deletion
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads, decode_token, encode_token
+from master.apiserver.registry.reads import decode_token, encode_token
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, ListOptions
 from master.apiserver.request.target import Target
+from tests.fakes import registry as fakes
 from tests.unit.apiserver.conftest import STRATEGIES, Writer
 from tests.unit.apiserver.request.test_patches import refused, resource
 
@@ -77,20 +78,20 @@ def test_a_second_deletion_shortens_any_first(first: int) -> None:
 async def test_forged_continue_tokens_are_refused(pipeline: Pipeline, rv: Any) -> None:
     plain = {"rv": rv, "start": "a", "v": "wherry/v1"}
     token = base64.urlsafe_b64encode(json.dumps(plain).encode()).decode()
-    reads = Reads(pipeline.store, pipeline.cache)
+    reads = fakes.reads(pipeline)
     error = await refused(reads.list(PODS, "n", ListOptions(continue_token=token)))
     assert error.code == 400
 
 
 async def test_a_token_may_not_come_with_a_revision(pipeline: Pipeline) -> None:
-    reads = Reads(pipeline.store, pipeline.cache)
+    reads = fakes.reads(pipeline)
     options = ListOptions(continue_token="x", resource_version="5")
     error = await refused(reads.list(PODS, "n", options))
     assert error.message == "specifying resource version is not allowed when using continue"
 
 
 async def test_the_largest_revision_of_a_token_is_only_too_new(pipeline: Pipeline) -> None:
-    reads = Reads(pipeline.store, pipeline.cache)
+    reads = fakes.reads(pipeline)
     prefix = reads.prefix(PODS, "n")
     token = encode_token(2**63 - 1, f"{prefix}a", prefix)
     assert decode_token(token, prefix).rv == 2**63 - 1

@@ -19,7 +19,6 @@ from common.api.scheme import SCHEME
 from common.security.identity import Identity
 from master.apiserver.registry.door import status_of
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
@@ -29,6 +28,7 @@ from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
 from master.storage import embedded, external, marker, store
 from master.storage.store import Guard, KeyValue
+from tests.fakes import registry as fakes
 
 found = SCHEME.resource("", "v1", "configmaps")
 assert found is not None
@@ -139,9 +139,9 @@ async def test_no_verb_lets_an_error_through(
 ) -> None:
     broken: Any = Failing(error)
     pipeline.store = pipeline.cache = broken
-    registry = Registry(
-        pipeline, Reads(broken, broken), subresources={}, computed={}, views={}, reviews={}
-    )
+    registry = fakes.registry(pipeline)
+    stored = fakes.stored(pipeline)
+    registry = fakes.registry(pipeline, handlers={"configmaps": stored, "pods": stored})
     with pytest.raises(StatusError):
         await call(registry, verb)
 
@@ -149,14 +149,7 @@ async def test_no_verb_lets_an_error_through(
 @pytest.mark.parametrize("namespace", ["a/b", "a\x01b", "..", "x" * 300, "\ud800"])
 async def test_a_namespace_that_cannot_be_is_not_found(pipeline: Pipeline, namespace: str) -> None:
     """Its name is looked up by admission, before the pipeline makes a key of it."""
-    registry = Registry(
-        pipeline,
-        Reads(pipeline.store, pipeline.cache),
-        subresources={},
-        computed={},
-        views={},
-        reviews={},
-    )
+    registry = fakes.registry(pipeline)
     ctx = Context(user=ADMIN)
     body = Body(codec.encode({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}))
     with pytest.raises(StatusError) as raised:

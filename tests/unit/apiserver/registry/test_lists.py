@@ -12,9 +12,9 @@ from common.api.scheme import SCHEME
 from common.api.types.core_v1 import ConfigMap, Container, EnvVar, Pod, PodSpec
 from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads
 from master.apiserver.request.options import ListOptions, WatchOptions
 from master.storage.keys import registry_key
+from tests.fakes import registry as fakes
 
 found = SCHEME.resource("", "v1", "configmaps")
 assert found is not None
@@ -33,7 +33,7 @@ async def test_pages_of_a_filtered_list_are_the_list(pipeline: Pipeline, seed: i
         revision = await pipeline.store.create(key, codec.encode(value))
         await pipeline.cache.wait_for(revision, 5.0)
         wanted += [name] if app == "y" else []
-    reads, token, pages = Reads(pipeline.store, pipeline.cache), "", []
+    reads, token, pages = fakes.reads(pipeline), "", []
     while True:
         options = ListOptions(label_selector="app=y", limit=limit, continue_token=token)
         page = await reads.list(CONFIG_MAPS, "n", options)
@@ -69,7 +69,7 @@ async def test_others_have_their_turns_while_a_selector_is_compared(
         key = registry_key("pods", f"p{number}", "n")
         revision = await pipeline.store.create(key, codec.encode(value))
     await pipeline.cache.wait_for(revision, 5.0)
-    reads, turns = Reads(pipeline.store, pipeline.cache), 0
+    reads, turns = fakes.reads(pipeline), 0
 
     async def count() -> None:
         nonlocal turns

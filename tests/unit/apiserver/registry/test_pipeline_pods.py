@@ -15,8 +15,7 @@ from common.api.types.core_v1 import Namespace, Pod, ServiceAccount
 from common.api.types.meta_v1 import ObjectMeta
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads
-from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.view import Viewed
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions
@@ -24,6 +23,7 @@ from master.apiserver.request.target import Target
 from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.pod.binding import BindingSubresource
 from master.storage.store import Unavailable
+from tests.fakes import registry as fakes
 from tests.unit.apiserver.resources.test_pod_defaults import container, pod
 
 CONTEXT = Context(user=Identity("user", ()))
@@ -224,13 +224,8 @@ async def test_a_namespace_with_a_generated_name_has_the_label_of_it(pipeline: P
 async def test_a_view_takes_its_own_kind_only_and_the_name_of_the_url(pipeline: Pipeline) -> None:
     core, events = resource("events"), SCHEME.resource(*EVENTS)
     assert events is not None
-    registry = Registry(
-        pipeline,
-        Reads(pipeline.store, pipeline.cache),
-        subresources={},
-        computed={},
-        views={events.group_resource: EventView(core)},
-        reviews={},
+    registry = fakes.registry(
+        pipeline, handlers={events.group_resource: Viewed(EventView(core), fakes.stored(pipeline))}
     )
     event = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"}}
     wrong = [
@@ -249,8 +244,7 @@ async def test_a_view_takes_its_own_kind_only_and_the_name_of_the_url(pipeline: 
 @pytest.mark.parametrize("verb", ["delete", "deletecollection", "list", "watch"])
 def test_subresources_are_not_deleted(pipeline: Pipeline, verb: str) -> None:
     """A DELETE of pods/a/status must not take the pod."""
-    reads = Reads(pipeline.store, pipeline.cache)
-    registry = Registry(pipeline, reads, subresources={}, computed={}, views={}, reviews={})
+    registry = fakes.registry(pipeline)
     with pytest.raises(errors.StatusError) as raised:
         registry.check_verb(verb, Target(PODS, "n", subresource="status"))
     assert raised.value.code == 405

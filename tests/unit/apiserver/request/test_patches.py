@@ -16,8 +16,8 @@ from common.api.scheme import SCHEME
 from common.api.types.apps_v1 import ControllerRevision
 from common.security.identity import Identity
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.view import Viewed
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context, Warnings
@@ -26,6 +26,7 @@ from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
 from master.apiserver.resources.apps.scale import ScaleSubresource
 from master.apiserver.resources.core.event import EventView
+from tests.fakes import registry as fakes
 
 
 def resource(group: str, version: str, plural: str) -> Resource:
@@ -52,13 +53,10 @@ DEPLOYMENT = {
 @pytest.fixture
 async def registry(pipeline: Pipeline) -> Registry:
     """The registry with the objects `c` and `d`."""
-    made = Registry(
+    made = fakes.registry(
         pipeline,
-        Reads(pipeline.store, pipeline.cache),
+        handlers={"events.events.k8s.io": Viewed(EventView(EVENTS), fakes.stored(pipeline))},
         subresources={"scale": ScaleSubresource(pipeline)},
-        computed={},
-        views={"events.events.k8s.io": EventView(EVENTS)},
-        reviews={},
     )
     config = {"metadata": {"name": "c"}, "data": {"k": "v"}}
     for kind, plain in ((CONFIG_MAPS, config), (DEPLOYMENTS, DEPLOYMENT)):

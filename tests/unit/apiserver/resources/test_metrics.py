@@ -11,13 +11,13 @@ from common.api.codec import json as codec
 from common.api.codec import protobuf
 from common.api.errors import StatusError
 from common.api.scheme import SCHEME
+from master.apiserver.registry.computed import Computed
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads
-from master.apiserver.registry.registry import Registry
 from master.apiserver.request.options import ListOptions
 from master.apiserver.request.target import Target
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from protos.node_v1_pb2 import NodeUsage
+from tests.fakes import registry as fakes
 from tests.unit.apiserver.registry.test_pipeline_pods import create
 from tests.unit.apiserver.resources.test_pod_defaults import pod
 
@@ -53,14 +53,7 @@ async def test_selectors_choose_pods(pipeline: Pipeline) -> None:
     view = PodMetricsView(
         lambda: {"node1": usage("a", "b", "gone")}, labels_in(pipeline.cache, "pods")
     )
-    registry = Registry(
-        pipeline,
-        Reads(pipeline.store, pipeline.cache),
-        subresources={},
-        computed={"pods.metrics.k8s.io": view},
-        views={},
-        reviews={},
-    )
+    registry = fakes.registry(pipeline, handlers={"pods.metrics.k8s.io": Computed(view, pipeline)})
     assert PODS is not None
     for options, expected in (
         (ListOptions(), ["a", "b"]),

@@ -13,7 +13,7 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions
 from master.apiserver.request.target import Target
-from master.apiserver.resources.strategies import strategies
+from master.apiserver.resources.core.node.node import NodeStrategy
 from master.storage.keys import allocation_key
 from tests.fakes.clock import FakeClock
 
@@ -46,9 +46,7 @@ async def test_every_block_is_given_before_one_is_given_again(pipeline: Pipeline
 
 
 def test_a_proposal_goes_on_behind_the_last_one_and_passes_over_what_is_taken() -> None:
-    made = strategies(SCHEME, cluster_cidr=CIDR, service_cidr="10.96.0.0/16", clock=FakeClock())[
-        "nodes"
-    ]
+    made = NodeStrategy(NODES, cluster_cidr=CIDR, service_cidr="10.96.0.0/16", clock=FakeClock())
     given = []
     for taken in (set(), {"10.244.2.0-24"}, set()):
         node = Node(metadata=ObjectMeta(name="n"))

@@ -14,7 +14,6 @@ from common.security.csr import make_key, make_request
 from common.security.identity import Identity
 from master.apiserver.admission.plugins.certificate_signing import CertificateSigning
 from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
@@ -22,6 +21,7 @@ from master.apiserver.request.mediatypes import MERGE_PATCH
 from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
 from master.apiserver.resources.certificates.certificatesigningrequest import Approval
+from tests.fakes import registry as fakes
 from tests.fakes.clock import FakeClock
 from tests.fakes.roles import USER, authorizer, binding, role, rule
 from tests.unit.apiserver.conftest import Writer
@@ -101,14 +101,7 @@ def test_a_request_signed_with_another_key(writer: Writer) -> None:
 @pytest.fixture
 async def registry(pipeline: Pipeline) -> Registry:
     """The registry with the request `r`."""
-    made = Registry(
-        pipeline,
-        Reads(pipeline.store, pipeline.cache),
-        subresources={"approval": Approval(pipeline, APPROVERS)},
-        computed={},
-        views={},
-        reviews={},
-    )
+    made = fakes.registry(pipeline, subresources={"approval": Approval(pipeline, APPROVERS)})
     await made.create(CTX, Target(REQUESTS), Body(json.dumps(request()).encode()))
     return made
 

@@ -22,7 +22,9 @@ from common.runtime import unread
 from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
 from common.runtime.unread import Unread
+from master.apiserver.registry.handler import Shown
 from master.apiserver.registry.registry import ObjectPage
+from master.apiserver.resources.core import configmap
 from master.apiserver.rest import lists, negotiate, outflow
 from master.apiserver.rest.connections import held_for
 from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
@@ -30,6 +32,7 @@ from master.apiserver.rest.lists import SMALL_BYTES, Asked, Lists
 found = SCHEME.resource("", "v1", "configmaps")
 assert found is not None
 CONFIG_MAPS = found
+SHOWN = Shown(found.columns, configmap.cells_of)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 AS = "application/json;as={};v=v1;g=meta.k8s.io"
 FORMS = {
@@ -70,7 +73,7 @@ class World:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         form = negotiate.accepted(request.headers["Accept"], KINDS)
-        asked = Asked(CONFIG_MAPS, form, "Metadata", NOW)
+        asked = Asked(CONFIG_MAPS, SHOWN, form, "Metadata", NOW)
         try:
             with held_for(request, self.unread) as holding:
                 holding.add(self.found.items)

@@ -12,8 +12,11 @@ import pytest
 from common.api.scheme import SCHEME
 from master.apiserver.rest.openapi.documents import OpenAPI
 from master.apiserver.rest.openapi.operations import path_of
+from tests.fakes import registry as fakes
+from tests.fakes.clock import FakeClock
 
-OPENAPI = OpenAPI(SCHEME)
+CATALOGUE = fakes.whole(FakeClock()).catalogue
+OPENAPI = OpenAPI(CATALOGUE)
 NAMES = sorted({path_of(resource) for resource in SCHEME.resources()})
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"

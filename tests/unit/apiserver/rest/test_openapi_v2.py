@@ -15,16 +15,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from common.api.scheme import SCHEME
 from common.runtime.offload import Offload
 from master.apiserver.registry.heavy import Heavy
 from master.apiserver.rest.openapi import gnostic
 from master.apiserver.rest.openapi.documents import OpenAPI
 from master.apiserver.rest.paths import Paths
 from protos import openapi_v2_pb2 as v2
+from tests.fakes import registry as fakes
+from tests.fakes.clock import FakeClock
 from tests.unit.apiserver.rest.test_openapi import references
 
-OPENAPI = OpenAPI(SCHEME)
+CATALOGUE = fakes.whole(FakeClock()).catalogue
+OPENAPI = OpenAPI(CATALOGUE)
 DOCUMENT: Any = json.loads(OPENAPI.version_2())
 DEFINITIONS: Any = DOCUMENT["definitions"]
 CORE, META = "io.k8s.api.core.v1", "io.k8s.apimachinery.pkg.apis.meta.v1"
@@ -333,7 +335,7 @@ NOBODY: Any = None
 def paths() -> Iterator[Paths]:
     offload = Offload(threads=1)
     yield Paths(
-        scheme=SCHEME,
+        catalogue=CATALOGUE,
         ca_pem=lambda: b"",
         rotation=NOBODY,
         ports={},

@@ -11,6 +11,10 @@ from common.api.scheme import SCHEME
 from master.apiserver.request import mediatypes
 from master.apiserver.rest import discovery, negotiate, requestinfo
 from master.apiserver.rest.requestinfo import RequestInfo
+from tests.fakes import registry as fakes
+from tests.fakes.clock import FakeClock
+
+CATALOGUE = fakes.whole(FakeClock()).catalogue
 
 
 def parse(method: str, path: str, query: str = "") -> RequestInfo | None:
@@ -169,7 +173,7 @@ def resources(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_discovery_of_the_core_group() -> None:
-    document = discovery.api_resource_list(SCHEME, "", "v1")
+    document = discovery.api_resource_list(CATALOGUE, "", "v1")
     assert document is not None
     found = resources(document)
     assert found["pods"]["shortNames"] == ["po"]
@@ -181,10 +185,10 @@ def test_discovery_of_the_core_group() -> None:
 
 def test_both_forms_of_discovery_agree() -> None:
     for core in (True, False):
-        for group in discovery.aggregated(SCHEME, core=core, version="v2")["items"]:
+        for group in discovery.aggregated(CATALOGUE, core=core, version="v2")["items"]:
             name = group["metadata"].get("name", "")
             for version in group["versions"]:
-                legacy = discovery.api_resource_list(SCHEME, name, version["version"])
+                legacy = discovery.api_resource_list(CATALOGUE, name, version["version"])
                 assert legacy is not None
                 plain = [entry for entry in legacy["resources"] if "/" not in entry["name"]]
                 assert [(e["name"], e["kind"], e["verbs"]) for e in plain] == [
@@ -198,4 +202,4 @@ def test_groups_and_their_absence() -> None:
     assert names[:2] == ["apps", "events.k8s.io"]
     assert discovery.api_group(SCHEME, "none") is None
     assert discovery.api_group(SCHEME, "") is None
-    assert discovery.api_resource_list(SCHEME, "apps", "v9") is None
+    assert discovery.api_resource_list(CATALOGUE, "apps", "v9") is None

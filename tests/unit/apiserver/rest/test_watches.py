@@ -19,16 +19,13 @@ from aiohttp import web
 
 from common.api.scheme import SCHEME
 from common.runtime.clock import SystemClock
-from common.runtime.rng import SystemRng
 from common.runtime.unread import Unread
-from master.apiserver.registry.pipeline import Pipeline
-from master.apiserver.registry.reads import Reads
-from master.apiserver.registry.registry import Registry
 from master.apiserver.rest import requestinfo, watches
 from master.apiserver.rest.outflow import UNREAD_MAX_BYTES
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
+from tests.fakes import registry as fakes
 from tests.fakes.clock import FakeClock
 
 PATH = "/api/v1/namespaces/n/configmaps"
@@ -49,19 +46,7 @@ class World:
         self.port = 0
         self._clock = clock
         self.unread = Unread(UNREAD_MAX_BYTES, SystemClock())
-        pipeline = Pipeline(
-            store=self.store,
-            cache=self.cache,
-            scheme=SCHEME,
-            strategies={},
-            admission=[],
-            clock=clock,
-            rng=SystemRng(),
-        )
-        reads = Reads(self.store, self.cache)
-        self._registry = Registry(
-            pipeline, reads, subresources={}, computed={}, views={}, reviews={}
-        )
+        self._registry = fakes.registry(fakes.pipeline(self.store, self.cache, clock))
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """What the REST server does with a watch."""

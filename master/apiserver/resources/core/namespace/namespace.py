@@ -6,8 +6,12 @@ from typing import Any
 
 from common.api import errors, names
 from common.api.errors import FieldError
+from common.api.fields import fields
 from common.api.types.core_v1 import Namespace, NamespaceStatus
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
+
+FIELDS = fields("status.phase")
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
@@ -17,6 +21,8 @@ IMMORTAL = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 class NamespaceStrategy(Strategy):
     """A namespace is held by a finalizer of its spec until its contents are gone."""
+
+    delete_answers_object = True
 
     def name_problems(self, name: str) -> list[str]:
         """Namespaces are DNS labels: they become parts of host names."""
@@ -61,3 +67,6 @@ class NamespaceStrategy(Strategy):
             text = "may only be 'Active' if `deletionTimestamp` is empty"
             return [errors.invalid("status.Phase", new.status.phase, text)]
         return []
+
+
+RULES = {"namespaces": Rules(NamespaceStrategy, fields=FIELDS)}

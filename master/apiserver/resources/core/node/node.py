@@ -6,21 +6,27 @@ import re
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, ip_network
 from itertools import chain
+from typing import Self
 
 from common.api import errors, times
 from common.api.errors import FieldError
+from common.api.fields import Field
 from common.api.resource import Resource
 from common.api.types import Quantity
 from common.api.types.core_v1 import Node, NodeStatus, Taint
 from common.runtime.clock import Clock
 from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE
 from master.apiserver.auth.trust import REJOIN
-from master.apiserver.registry.strategy import Strategy
+from master.apiserver.registry.catalogue import Rules
+from master.apiserver.registry.strategy import Settings, Strategy
 from master.apiserver.resources.core.node.nodeaddresses import validate_addresses
+from master.apiserver.resources.core.node.nodecells import cells_of
 from master.apiserver.resources.core.pod.containerresources import validate_amount
 from master.apiserver.resources.lib.checks import Findings, few, one_of
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation
+
+FIELDS = {"spec.unschedulable": Field("false")}
 
 POOL = "podcidrs"
 CERTIFICATES = "nodecertificates"
@@ -51,6 +57,16 @@ class NodeStrategy(Strategy):
         self._full_until = 0.0
         """Until then no block is looked for, in monotonic seconds: none was free a moment ago."""
         self._clock = clock
+
+    @classmethod
+    def of(cls, resource: Resource, settings: Settings) -> Self:
+        """With what its rules depend on."""
+        return cls(
+            resource,
+            cluster_cidr=settings.cluster_cidr,
+            service_cidr=settings.service_cidr,
+            clock=settings.clock,
+        )
 
     def prepare_create(self, obj: Node) -> None:
         """The not-ready taint keeps pods away until the node lifecycle has seen it Ready.
@@ -197,3 +213,6 @@ def _block_problems(obj: Node) -> Findings:
 def _slug(cidr: str) -> str:
     """A CIDR as one segment of a key."""
     return cidr.replace("/", "-")
+
+
+RULES = {"nodes": Rules(NodeStrategy, cells_of, FIELDS)}

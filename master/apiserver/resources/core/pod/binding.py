@@ -7,15 +7,21 @@ from msgspec.structs import replace
 from common.api import conditions, errors, times
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Binding, Pod, PodCondition
-from master.apiserver.registry.subresource import Subresource
+from master.apiserver.registry.handler import Handler
+from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request import bodies
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 
 
-class BindingSubresource(Subresource):
+class BindingSubresource(Handler):
     """POST of pods/NAME/binding."""
+
+    is_action = True
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
 
     async def create(self, ctx: Context, target: Target, body: Body) -> bytes:
         """Bind the pod to the node that the Binding names; 409 when it is bound already."""

@@ -8,15 +8,28 @@ from typing import ClassVar
 
 from common.api import errors
 from common.api.errors import FieldError
+from common.api.fields import Field, fields
 from common.api.types.core_v1 import HostIP, Pod, PodCondition, PodIP, PodStatus
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.core.pod import poddefaults, podwarnings
+from master.apiserver.resources.core.pod.podcells import cells_of
 from master.apiserver.resources.core.pod.poddefaults import DEFAULT_GRACE_PERIOD_SECONDS
 from master.apiserver.resources.core.pod.podspec import validate_pod_spec
 from master.apiserver.resources.core.pod.podupdate import validate_pod_update
 from master.apiserver.resources.core.pod.podvolumes import seccomp_annotations
 from master.apiserver.resources.lib import addresses
 from master.apiserver.resources.lib.checks import INT32_MAX, immutable
+
+FIELDS = fields(
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "status.phase",
+    "status.podIP",
+    "status.nominatedNodeName",
+) | {"spec.hostNetwork": Field("false"), "status.podIPs": Field(paths=("status.podIP",))}
 
 FINISHED = ("Succeeded", "Failed")
 MIRROR = "kubernetes.io/config.mirror"
@@ -27,6 +40,7 @@ _INT32 = re.compile("0|-?[1-9][0-9]{0,9}")
 class PodStrategy(Strategy):
     """A pod is pending until a node runs it, and stays for its grace period once deleted."""
 
+    delete_answers_object = True
     generation: ClassVar[bool] = True
 
     def default(self, obj: Pod) -> None:
@@ -126,3 +140,6 @@ def _annotation_problems(obj: Pod) -> list[FieldError]:
         text = "must be a 32bit integer"
         found.append(errors.invalid(f"metadata.annotations[{DELETION_COST}]", cost, text))
     return found
+
+
+RULES = {"pods": Rules(PodStrategy, cells_of, FIELDS)}

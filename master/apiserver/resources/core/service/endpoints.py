@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from itertools import chain
+from typing import Any
 
 from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.types.core_v1 import EndpointAddress, EndpointPort, Endpoints, EndpointSubset
+from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.core.service.servicerules import PROTOCOLS
-from master.apiserver.resources.lib import addresses, checks
+from master.apiserver.resources.lib import addresses, cells, checks
 from master.apiserver.resources.lib.checks import Findings
 
 SUBSETS_MAX = 128
@@ -59,3 +63,25 @@ def _port(path: str, port: EndpointPort, *, named: bool) -> Findings:
     yield from checks.one_of(f"{path}.protocol", port.protocol, PROTOCOLS)
     if port.appProtocol is not None:
         yield from checks.named(f"{path}.appProtocol", port.appProtocol, names.qualified_name)
+
+
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Cells of Endpoints."""
+    subsets = obj.get("subsets", [])
+    count = sum(len(s.get("addresses", [])) * max(1, len(s.get("ports", []))) for s in subsets)
+    return {"Endpoints": cells.listed(_endpoints(subsets), count)}
+
+
+def _endpoints(subsets: list[dict[str, Any]]) -> Iterator[str]:
+    for subset in subsets:
+        for port in subset.get("ports", []) or [None]:
+            for address in subset.get("addresses", []):
+                ip = address.get("ip", "")
+                yield ip if port is None else _host_port(ip, port.get("port", 0))
+
+
+def _host_port(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+RULES = {"endpoints": Rules(EndpointsStrategy, cells_of)}

@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import chain, islice
+from typing import Self
 
 from common.api import errors, names
 from common.api.errors import FieldError
+from common.api.fields import fields
 from common.api.resource import Resource
 from common.api.types.core_v1 import (
     ClientIPConfig,
@@ -23,8 +25,10 @@ from common.api.types.core_v1 import (
     ServiceSpec,
     SessionAffinityConfig,
 )
-from master.apiserver.registry.strategy import Strategy
+from master.apiserver.registry.catalogue import Rules
+from master.apiserver.registry.strategy import Settings, Strategy
 from master.apiserver.resources.core.service import servicewarnings
+from master.apiserver.resources.core.service.servicecells import cells_of
 from master.apiserver.resources.core.service.servicerules import (
     HEADLESS,
     is_external,
@@ -36,6 +40,8 @@ from master.apiserver.resources.core.service.servicerules import (
 )
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation
+
+FIELDS = fields("spec.clusterIP", "spec.type")
 
 CLUSTER_IPS, NODE_PORTS = "clusterips", "nodeports"
 CLIENT_IP_TIMEOUT_SECONDS = 10800
@@ -50,9 +56,16 @@ NO_LOAD_BALANCER = (
 class ServiceStrategy(Strategy):
     """A service has an address of its own, and ports on every node when its type wants them."""
 
+    delete_answers_object = True
+
     def __init__(self, resource: Resource, *, service_cidr: str) -> None:
         super().__init__(resource)
         self._cidr = IPv4Network(service_cidr)
+
+    @classmethod
+    def of(cls, resource: Resource, settings: Settings) -> Self:
+        """With what its rules depend on."""
+        return cls(resource, service_cidr=settings.service_cidr)
 
     def name_problems(self, name: str) -> list[str]:
         """Services are DNS labels: they become host names."""
@@ -306,3 +319,6 @@ def _drop_load_balancer(spec: ServiceSpec, former: ServiceSpec) -> None:
         spec.allocateLoadBalancerNodePorts = None
     if spec.loadBalancerClass == former.loadBalancerClass:
         spec.loadBalancerClass = None
+
+
+RULES = {"services": Rules(ServiceStrategy, cells_of, FIELDS)}

@@ -31,6 +31,18 @@ def containers(template: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def workload(obj: Mapping[str, Any]) -> dict[str, str]:
+    """The columns of whatever runs pods of a template that a selector finds."""
+    spec = obj.get("spec", {})
+    return {**containers(spec.get("template", {})), "Selector": selector(spec.get("selector"))}
+
+
+def ready(obj: Mapping[str, Any]) -> str:
+    """How many of the wanted replicas are ready: `2/3`."""
+    found = obj.get("status", {}).get("readyReplicas", 0)
+    return f"{found}/{obj.get('spec', {}).get('replicas', 0)}"
+
+
 def pairs(values: Mapping[str, str]) -> str:
     """Labels or a selector of labels: `a=b,c=d`."""
     return ",".join(f"{key}={value}" for key, value in sorted(values.items())) or NONE

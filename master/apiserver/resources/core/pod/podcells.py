@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from common.api import times
-from master.apiserver.printers import cells
+from master.apiserver.resources.lib import cells
 
 Plain = Mapping[str, Any]
 
@@ -19,7 +19,7 @@ class _Summary(NamedTuple):
     ready: int
 
 
-def pod(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
+def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Cells of a pod."""
     spec, status = obj["spec"], obj.get("status", {})
     sidecars = {c["name"] for c in spec.get("initContainers", []) if _always(c)}

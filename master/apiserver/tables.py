@@ -1,4 +1,4 @@
-"""Tables: what `kubectl get` shows. Cells are copied by path or computed by printers."""
+"""Tables: what `kubectl get` shows. Cells are copied by path or computed by the kind's function."""
 
 from __future__ import annotations
 
@@ -10,33 +10,12 @@ from typing import Any
 import msgspec
 
 from common.api.codec import json as codec
-from common.api.resource import Column, Resource
-from master.apiserver.printers import PRINTERS
-from master.apiserver.printers.cells import age
-
-SCALE = Resource(
-    group="autoscaling",
-    version="v1",
-    kind="Scale",
-    plural="scales",
-    singular="scale",
-    namespaced=True,
-    columns=(
-        Column("Name", "string", "", 0),
-        Column("Desired", "integer", ".spec.replicas", 0),
-        Column("Available", "integer", ".status.replicas", 0),
-        Column("Age", "string", "", 0),
-    ),
-)
-"""What the path `scale` of any resource shows."""
+from common.api.resource import Column
+from master.apiserver.registry.handler import Shown
+from master.apiserver.resources.lib.cells import age
 
 
-def columns(resource: Resource) -> tuple[Column, ...]:
-    """The columns of a resource; kinds without any of their own show name and age."""
-    return resource.columns or (Column("Name", "string", "", 0), Column("Age", "string", "", 0))
-
-
-def definitions(resource: Resource) -> list[dict[str, Any]]:
+def definitions(shown: Shown) -> list[dict[str, Any]]:
     """The columnDefinitions of a Table."""
     return [
         {
@@ -46,16 +25,15 @@ def definitions(resource: Resource) -> list[dict[str, Any]]:
             "description": "",
             "priority": column.priority,
         }
-        for column in columns(resource)
+        for column in shown.columns
     ]
 
 
-def row(resource: Resource, data: bytes, now: datetime, include: str) -> dict[str, Any]:
+def row(shown: Shown, data: bytes, now: datetime, include: str) -> dict[str, Any]:
     """One row; `include` is includeObject: None, Metadata (the default) or Object."""
     plain = codec.decode_plain(data)
-    printer = PRINTERS.get(resource.kind)
-    computed = printer(plain, now) if printer else {}
-    cells = [_cell(column, plain, computed, now) for column in columns(resource)]
+    computed = shown.cells(plain, now) if shown.cells else {}
+    cells = [_cell(column, plain, computed, now) for column in shown.columns]
     made: dict[str, Any] = {"cells": cells}
     if include == "Object":
         made["object"] = msgspec.Raw(data)
@@ -99,13 +77,13 @@ def _at(plain: Any, column: Column) -> Any:
 
 
 def table(
-    resource: Resource, rows: list[dict[str, Any]], metadata: dict[str, Any], *, head: bool = True
+    shown: Shown, rows: list[dict[str, Any]], metadata: dict[str, Any], *, head: bool = True
 ) -> dict[str, Any]:
     """A Table of rows; watch events after the first leave the head out."""
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": definitions(resource) if head else None,
+        "columnDefinitions": definitions(shown) if head else None,
         "rows": rows,
     }

@@ -9,10 +9,13 @@ import msgspec
 import pytest
 
 from common.api import times
-from common.api.resource import Resource
-from common.api.scheme import SCHEME
-from master.apiserver.printers import PRINTERS, core, tables
+from master.apiserver import tables
+from master.apiserver.registry.handler import Shown
+from master.apiserver.resources.core.service import endpoints
+from tests.fakes import registry as fakes
+from tests.fakes.clock import FakeClock
 
+CATALOGUE = fakes.whole(FakeClock()).catalogue
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -20,19 +23,17 @@ def ago(**spent: float) -> str:
     return times.to_time(NOW - timedelta(**spent))
 
 
-def resource(group: str, plural: str) -> Resource:
-    found = SCHEME.resource(group, "v1", plural)
-    assert found is not None
-    return found
+def shown(group: str, plural: str) -> Shown:
+    return CATALOGUE.require(CATALOGUE.scheme.require(group, "v1", plural)).shown
 
 
 def row(group: str, plural: str, obj: dict[str, Any]) -> dict[str, Any]:
     """The cells of an object by column."""
-    of = resource(group, plural)
+    of = shown(group, plural)
     obj.setdefault("metadata", {}).setdefault("name", "a")
     obj["metadata"].setdefault("creationTimestamp", ago(minutes=5))
     made = tables.row(of, msgspec.json.encode(obj), NOW, "None")
-    return dict(zip((c.name for c in tables.columns(of)), made["cells"], strict=True))
+    return dict(zip((c.name for c in of.columns), made["cells"], strict=True))
 
 
 def state(**what: Any) -> dict[str, Any]:
@@ -444,15 +445,16 @@ def test_an_event_of_today_has_one_time() -> None:
 
 
 def test_every_computed_column_has_a_cell() -> None:
-    for found in SCHEME.resources():
+    for found in CATALOGUE.scheme.resources():
         computed = {column.name for column in found.columns if not column.path} - {"Name", "Age"}
         obj: dict[str, Any] = {"metadata": {}, "spec": {}}
-        printed = PRINTERS[found.kind](obj, NOW) if found.kind in PRINTERS else {}
+        cells = CATALOGUE.require(found).cells
+        printed = cells(obj, NOW) if cells else {}
         assert computed <= set(printed), found.kind
 
 
 def test_rows_include_what_was_asked_for() -> None:
-    of = resource("", "configmaps")
+    of = shown("", "configmaps")
     data = msgspec.json.encode({"metadata": {"name": "a"}, "data": {}})
     assert "object" not in tables.row(of, data, NOW, "None")
     assert tables.row(of, data, NOW, "Metadata")["object"]["kind"] == "PartialObjectMetadata"
@@ -463,5 +465,5 @@ def test_of_a_long_list_only_what_is_shown_is_looked_at() -> None:
     """Endpoints are addresses times ports."""
     address = {"ip": "10.0.0.1"}
     many = {"subsets": [{"addresses": [address] * 20_000, "ports": [{"port": 1}] * 10_000}]}
-    made = core.endpoints(many, NOW)
+    made = endpoints.cells_of(many, NOW)
     assert made == {"Endpoints": "10.0.0.1:1,10.0.0.1:1,10.0.0.1:1 + 199999997 more..."}
