@@ -337,15 +337,14 @@ async def test_a_master_that_says_no_is_asked_seldom_and_quoted(
     own = held(master.authority, pair)
     made = ControlStream(address, own, clock=clock, rng=SeededRng())
     running = asyncio.create_task(made.run(node.handlers()))
-    await master.until(lambda: clock.sleepers and caplog.records)
+    await master.until(lambda: node.troubles)  # from here on it waits until it tries again
     assert caplog.records[-1].message == "the master refuses this node"
     assert "all 255 blocks" in vars(caplog.records[-1])["error"]
     assert "all 255 blocks" in node.troubles[-1]
-    for seconds in (2, 4, 8):
-        streams = master.streams
+    for refusals, seconds in enumerate((2, 4, 8), 1):
         await clock.advance(seconds / 2 - 0.1)
-        assert master.streams == streams
+        assert master.streams == len(node.troubles) == refusals
         await clock.advance(seconds / 2 + 0.1)
-        await master.until(lambda before=streams: master.streams > before and clock.sleepers)
+        await master.until(lambda before=refusals: len(node.troubles) > before)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
