@@ -84,6 +84,10 @@ class Chain:
             raise
         return caller._replace(user=user)
 
+    def refused(self, caller: Caller, path: str, error: StatusError) -> None:
+        """A door has refused a call by a rule of its own."""
+        self._audit.record(self._begin(caller, "", path=path), error)
+
     @asynccontextmanager
     async def call(self, caller: Caller, verb: str, target: Target) -> AsyncIterator[Call]:
         """The block answers the call. Raises StatusError 401, 403, 404, 405 or 429 before it."""
