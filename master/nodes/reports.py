@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,14 +79,22 @@ class Reports:
                 return codec.decode(made, Node)
         raise AssertionError
 
+    def _call(
+        self, caller: Caller, verb: str, target: Target
+    ) -> AbstractAsyncContextManager[object]:
+        """A part of a node's stream, which ends when the node's rights do. What registers a Node is
+        carried out while there is none by which the certificate would count.
+        """
+        return self._chain.call(caller, verb, target, is_part=True)
+
     async def _create(self, caller: Caller, target: Target, obj: Any) -> bytes:
-        async with self._chain.call(caller, "create", target):
+        async with self._call(caller, "create", target):
             return await self._pipeline.create(_context(caller), target, obj)
 
     async def _update(self, caller: Caller, target: Target, change: Change) -> bytes:
         """What a node writes beside its status is the master's choice: it needs no other right."""
         status = target._replace(subresource="status")
-        async with self._chain.call(caller, "update", status):
+        async with self._call(caller, "update", status):
             return await self._pipeline.update(_context(caller), target, change)
 
     async def _refresh(self, caller: Caller, reported: Node) -> Node:
@@ -189,7 +198,7 @@ class Reports:
         if not pod.metadata.deletionTimestamp:
             return
         options = DeleteOptions(grace_period_seconds=0, uid=gone.uid)
-        async with self._chain.call(caller, "delete", target):
+        async with self._call(caller, "delete", target):
             await self._pipeline.delete(_context(caller), target, options)
 
 
