@@ -16,6 +16,7 @@ from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
+from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Change, Pipeline
 from master.apiserver.request.audit import Caller
 from master.apiserver.request.chain import Chain
@@ -44,6 +45,8 @@ class Reports:
     async def register(self, caller: Caller, name: str, data: bytes) -> tuple[Node, bytes]:
         """Create or refresh the Node object of a kubelet: (it, with its pod CIDR; its status as it
         was reported). Its address is the one that it calls from.
+
+        The watch cache has the Node by then: whether a node has rights is looked up there.
         """
         reported, _ = codec.decode_request(data, Node)
         status = codec.encode(reported.status)
@@ -58,6 +61,7 @@ class Reports:
             node = await self._join(caller, reported)
         await self.node_status(caller, name, status)
         await self._ensure_lease(caller, node)
+        await fresh(self._pipeline.cache, node.metadata.resourceVersion)
         return node, status
 
     async def _join(self, caller: Caller, reported: Node) -> Node:

@@ -69,6 +69,14 @@ async def test_a_node_that_registers_is_not_taken_for_one_that_has_lost_its_righ
     looking.cancel()
 
 
+async def test_a_node_that_is_registered_is_known_to_whoever_asks_whether_it_has_rights(
+    pipeline: Pipeline,
+) -> None:
+    """They look into the watch cache: its stream would end as that of a node without a Node."""
+    await register(pipeline)
+    assert pipeline.cache.find("nodes", "n1") is not None
+
+
 async def test_amounts_of_a_node_are_quantities(pipeline: Pipeline) -> None:
     """The scheduler reckons with them: one that is none would stop it."""
     wrong = {"allocatable": {"cpu": "banana"}}
