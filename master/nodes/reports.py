@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from common.api.types.meta_v1 import ObjectMeta, OwnerReference
 from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
+from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Change, Pipeline
 from master.apiserver.request.audit import Caller
 from master.apiserver.request.chain import Chain
@@ -43,6 +45,8 @@ class Reports:
     async def register(self, caller: Caller, name: str, data: bytes) -> tuple[Node, bytes]:
         """Create or refresh the Node object of a kubelet: (it, with its pod CIDR; its status as it
         was reported). Its address is the one that it calls from.
+
+        The watch cache has the Node by then: whether a node has rights is looked up there.
         """
         reported, _ = codec.decode_request(data, Node)
         status = codec.encode(reported.status)
@@ -57,6 +61,7 @@ class Reports:
             node = await self._join(caller, reported)
         await self.node_status(caller, name, status)
         await self._ensure_lease(caller, node)
+        await fresh(self._pipeline.cache, node.metadata.resourceVersion)
         return node, status
 
     async def _join(self, caller: Caller, reported: Node) -> Node:
@@ -78,14 +83,22 @@ class Reports:
                 return codec.decode(made, Node)
         raise AssertionError
 
+    def _call(
+        self, caller: Caller, verb: str, target: Target
+    ) -> AbstractAsyncContextManager[object]:
+        """A part of a node's stream, which ends when the node's rights do. What registers a Node is
+        carried out while there is none by which the certificate would count.
+        """
+        return self._chain.call(caller, verb, target, is_part=True)
+
     async def _create(self, caller: Caller, target: Target, obj: Any) -> bytes:
-        async with self._chain.call(caller, "create", target):
+        async with self._call(caller, "create", target):
             return await self._pipeline.create(_context(caller), target, obj)
 
     async def _update(self, caller: Caller, target: Target, change: Change) -> bytes:
         """What a node writes beside its status is the master's choice: it needs no other right."""
         status = target._replace(subresource="status")
-        async with self._chain.call(caller, "update", status):
+        async with self._call(caller, "update", status):
             return await self._pipeline.update(_context(caller), target, change)
 
     async def _refresh(self, caller: Caller, reported: Node) -> Node:
@@ -189,7 +202,7 @@ class Reports:
         if not pod.metadata.deletionTimestamp:
             return
         options = DeleteOptions(grace_period_seconds=0, uid=gone.uid)
-        async with self._chain.call(caller, "delete", target):
+        async with self._call(caller, "delete", target):
             await self._pipeline.delete(_context(caller), target, options)
 
 

@@ -114,7 +114,9 @@ def build(
     trust_of = partial(_trust_of, pki)
     pki.watch(lambda: nodes_hub.tell_trust(trust_of))
     kubelets = recorder("kubelet", components.APISERVER)
-    nodes = NodeService(nodes_hub, reports, sessions, trust, trust_of, kubelets, clock=clock)
+    nodes = NodeService(
+        nodes_hub, reports, sessions, trust, trust_of, kubelets, chain=chain, clock=clock
+    )
     running = [*housekeeping(store, clock), Part("calls that last", live.run)]
     running += renewals((pki.renewable(), *renewed), clock)
     running += controllers(config, pki, client_of, known, nodes_hub, recorder, clock=clock, rng=rng)

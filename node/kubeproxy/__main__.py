@@ -133,13 +133,13 @@ async def run(config: KubeProxyConfig, own: Credentials, notifier: Notifier) -> 
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     levels.follow_signals()
     host = urlsplit(config.master).hostname
-    clock = SystemClock()
+    clock, rng = SystemClock(), SystemRng()
     target = f"{host}:{config.node_port or own.node_port}"
-    client = EtcdClient([target], tls(own), clock=clock, rng=SystemRng())
+    client = EtcdClient([target], tls(own), clock=clock, rng=rng)
     keeping = Follower(Path(config.data_dir) / PKI, own, client, clock)
     table = Table(node_facts(config))
     dataplane = NftablesDataplane(table.node, Offload(threads=1, name="nftables"))
-    proxy = Proxy(client, table, dataplane, clock=clock)
+    proxy = Proxy(client, table, dataplane, clock=clock, rng=rng)
     gc.freeze()
     async with serving(f"{config.run_dir}/kube-proxy.sock", table):
         running = asyncio.create_task(_run_until_moved(proxy, clock), name="proxy")

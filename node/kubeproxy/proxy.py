@@ -19,6 +19,7 @@ from common.etcd.errors import Compacted, EtcdError
 from common.etcd.types import Event, KeyValue
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock
+from common.runtime.rng import Rng
 from node.kubeproxy.dataplane.base import Dataplane, DataplaneError
 from node.kubeproxy.objects import read_service, read_slice
 from node.kubeproxy.rules import Piece, piece
@@ -31,7 +32,7 @@ SLICES = "/wherry/registry/endpointslices.discovery.k8s.io/"
 INTERVAL_SECONDS = 0.25
 """At most four transactions a second, however many endpoints change."""
 CHECK_SECONDS = 10.0
-RETRY = Backoff(initial_seconds=0.2, cap_seconds=5.0)
+RETRY = Backoff(initial_seconds=0.2, cap_seconds=5.0, jitter=0.5)
 
 
 class Prefix:
@@ -85,12 +86,13 @@ class Proxy:
     """Keeps the rules of this node equal to the services and endpoints of the cluster."""
 
     def __init__(
-        self, client: EtcdClient, table: Table, dataplane: Dataplane, *, clock: Clock
+        self, client: EtcdClient, table: Table, dataplane: Dataplane, *, clock: Clock, rng: Rng
     ) -> None:
         self.table = table
         self._client = client
         self._dataplane = dataplane
         self._clock = clock
+        self._rng = rng
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._whole = True
@@ -123,7 +125,7 @@ class Proxy:
                 failures += 1
                 extra = {"object": prefix.name, "error": str(error)}
                 log.warning("the gateway does not answer: rules stay as they are", extra=extra)
-                await self._clock.sleep(RETRY.delay_seconds(failures))
+                await self._clock.sleep(RETRY.delay_seconds(failures, self._rng.random()))
 
     async def _list(self, prefix: Prefix, start: bytes, end: bytes) -> None:
         """Take everything in; what was read is not kept beside it."""

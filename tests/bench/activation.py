@@ -163,7 +163,7 @@ def _node(pipe: Connection, name: str, target: str, tls: Tls) -> None:
 
 
 async def _proxy(pipe: Connection, name: str, target: str, tls: Tls) -> None:
-    clock, facts = SystemClock(), NodeFacts(name, ("192.0.2.1",))
-    client = EtcdClient([target], tls, clock=clock, rng=SystemRng())
+    clock, rng, facts = SystemClock(), SystemRng(), NodeFacts(name, ("192.0.2.1",))
+    client = EtcdClient([target], tls, clock=clock, rng=rng)
     dataplane = NftablesDataplane(facts, await own_machine())
-    await Proxy(client, Table(facts), _Telling(dataplane, pipe), clock=clock).run()
+    await Proxy(client, Table(facts), _Telling(dataplane, pipe), clock=clock, rng=rng).run()

@@ -58,7 +58,7 @@ async def _measured(master: RunningMaster, count: int) -> list[Row]:
         own = Credentials(ca=ca_pem, certificate=pair.certificate_pem, key=pair.key_pem)
         streams.append(ControlStream(target, Held(own), clock=SystemClock(), rng=SystemRng()))
     start = time.monotonic()
-    tasks = [asyncio.create_task(one.run(_handlers(n))) for n, one in enumerate(streams)]
+    tasks = [asyncio.create_task(one.run(handlers(n))) for n, one in enumerate(streams)]
     tasks.append(asyncio.create_task(_report_usage(streams)))
     try:
         await _until(lambda: all(one.connected for one in streams), "every node is connected")
@@ -155,7 +155,7 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.02)
 
 
-def _handlers(number: int) -> Handlers:
+def handlers(number: int) -> Handlers:
     """A node without pods."""
     condition = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
     status = {

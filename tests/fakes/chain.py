@@ -27,6 +27,7 @@ def chain(
     log: Path | None = None,
     clock: Clock | None = None,
     backlog: Callable[[], int] = lambda: 0,
+    live: LiveCalls | None = None,
 ) -> Chain:
     """One that serves every verb; without `rights` only administrators have any."""
     clock = clock or FakeClock()
@@ -40,7 +41,7 @@ def chain(
         authorizer=rights or authorizer(),
         check_verb=lambda verb, target: None,
         audit=AuditLog(log, clock, SystemRng().uuid),
-        live=LiveCalls(lambda _: "", clock),
+        live=live or LiveCalls(lambda _: "", clock),
         backlog=backlog,
         clock=clock,
     )

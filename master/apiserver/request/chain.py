@@ -84,11 +84,21 @@ class Chain:
             raise
         return caller._replace(user=user)
 
+    def refused(self, caller: Caller, path: str, error: StatusError) -> None:
+        """A door has refused a call by a rule of its own."""
+        self._audit.record(self._begin(caller, "", path=path), error)
+
     @asynccontextmanager
-    async def call(self, caller: Caller, verb: str, target: Target) -> AsyncIterator[Call]:
-        """The block answers the call. Raises StatusError 401, 403, 404, 405 or 429 before it."""
+    async def call(
+        self, caller: Caller, verb: str, target: Target, *, is_part: bool = False
+    ) -> AsyncIterator[Call]:
+        """The block answers the call. Raises StatusError 401, 403, 404, 405 or 429 before it.
+
+        A call that `is_part` of what its caller does is not ended when the caller's credentials
+        count no longer: who does the whole looks after that.
+        """
         call = self._begin(caller, verb, target)
-        async with self._passing(call, target.attributes(verb)):
+        async with self._passing(call, target.attributes(verb), is_part=is_part):
             self._check_verb(verb, target)
             yield call
 
@@ -109,9 +119,11 @@ class Chain:
         return Call(caller, verb, target, path, self._clock.now())
 
     @asynccontextmanager
-    async def _passing(self, call: Call, wanted: Attributes) -> AsyncIterator[None]:
+    async def _passing(
+        self, call: Call, wanted: Attributes, *, is_part: bool = False
+    ) -> AsyncIterator[None]:
         caller = call.caller
-        end = self._live.begin(caller.by)
+        end = self._live.begin(NOBODY if is_part else caller.by)
         try:
             # Parts of this master have none to wait for: their number is what it is.
             async with self._flow.seat(caller.user, call.verb) if caller.source else nullcontext():

@@ -9,10 +9,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Never
 
 import grpc
 
+from common.api import errors
 from common.api.errors import StatusError
 from common.client.events import EventRecorder
 from common.runtime.clock import Clock
@@ -20,7 +21,8 @@ from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_pem
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.auth.trust import REJOIN, Trust
-from master.apiserver.request.audit import Caller
+from master.apiserver.request.audit import NOBODY, Caller
+from master.apiserver.request.chain import Chain
 from master.apiserver.rpc.access import source
 from master.apiserver.rpc.status import code_of
 from master.nodes import intake, sessions
@@ -42,6 +44,7 @@ files every five seconds."""
 TRUST_SECONDS = 2.0
 """How often it is looked whether a certificate still counts."""
 MESSAGE_MAX = 256
+PATH = "/wherry.node.v1.NodeService/"
 FromNode = node_v1_pb2.FromNode
 ToNode = node_v1_pb2.ToNode
 
@@ -58,6 +61,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         trust_of: Callable[[str], node_v1_pb2.Trust],
         recorder: EventRecorder,
         *,
+        chain: Chain,
         clock: Clock,
     ) -> None:
         """`trust_of` says what a node is told whose certificate an authority, by key id, signed."""
@@ -68,6 +72,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         self._trust_of = trust_of
         self._rivals = Rivals(clock)
         self._recorder = recorder
+        self._chain = chain
         self._clock = clock
 
     async def Control(
@@ -75,13 +80,13 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
     ) -> AsyncIterator[ToNode]:
         """A node's control stream."""
         first = await anext(request_iterator, None)
-        name, identity = await _caller(context)
-        hello = await _hello(first, context, name)
+        name, identity = await self._caller(context, "Control")
+        hello = await self._hello(first, name, identity, context)
         if self._trust.is_registered(name):
-            await self._check_trust(identity, context)
-            await self._check_machine(hello, name, context)
+            await self._check_trust(identity, context, "Control")
+            await self._check_machine(hello, name, identity, context)
         elif problem := self._trust.is_over(identity):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
+            await self._refuse(context, "Control", identity, errors.unauthorized(problem))
         caller = Caller(identity, identity, source(context.peer()))
         self._hub.heard(name)  # before the node is written Ready: it must not look silent then
         try:
@@ -123,18 +128,60 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             self._hub.close(stream)
             log.info("node disconnected", extra={"object": name, "epoch": stream.epoch})
 
-    async def _check_trust(self, identity: Identity, context: Any) -> None:
+    async def _refuse(
+        self, context: Any, method: str, caller: Identity, error: StatusError
+    ) -> Never:
+        """Abort a call, and have that in the audit log."""
+        who = Caller(caller, caller, source(context.peer()))
+        self._chain.refused(who, PATH + method, error)
+        await context.abort(code_of(error), error.message)
+        raise error
+
+    async def _caller(self, context: Any, method: str) -> tuple[str, Identity]:
+        """(node name, identity) of the client certificate; aborts the call for anybody else.
+
+        Asked when the first message is there: grpc.aio's clients take a refusal that meets a
+        message on its way for an internal error.
+        """
+        pem = context.auth_context().get("x509_pem_cert", [b""])[0]
+        try:
+            identity = identity_from_pem(pem)
+        except CertificateError as error:
+            await self._refuse(context, method, NOBODY, errors.unauthorized(str(error)))
+        name = node_name(identity)
+        if name is None:
+            await self._refuse(
+                context, method, identity, _denied("only nodes may call this service")
+            )
+        return name, identity
+
+    async def _hello(self, first: Any, name: str, identity: Identity, context: Any) -> Any:
+        """The hello of a stream's first message; its node must be the one of the certificate."""
+        if first is None or first.WhichOneof("message") != "hello":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be hello")
+            raise ValueError
+        if first.hello.node_name != name:
+            text = f"the certificate is for node {name}, not {first.hello.node_name[:MESSAGE_MAX]}"
+            await self._refuse(context, "Control", identity, _denied(text))
+        try:
+            intake.check_hello(first.hello)
+        except intake.Refused as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise
+        return first.hello
+
+    async def _check_trust(self, identity: Identity, context: Any, method: str) -> None:
         """Abort the call of a node that is not the one of its Node."""
         if problem := self._trust.problem(identity):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem)
+            await self._refuse(context, method, identity, errors.unauthorized(problem))
 
-    async def _check_machine(self, hello: Any, name: str, context: Any) -> None:
+    async def _check_machine(self, hello: Any, name: str, identity: Identity, context: Any) -> None:
         """Abort the call of a copy of a node: the same certificate on another machine."""
         own = self._trust.machine(name)
         if own and hello.machine_id != own:
             self._tell_of_copy(name, f"machine {hello.machine_id[:MESSAGE_MAX]}", context)
             text = f"node {name} is another machine; {COPY}"
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+            await self._refuse(context, "Control", identity, _denied(text))
         stream = self._hub.streams.get(name)
         alive = self._hub.silence_seconds(name) < ALIVE_SECONDS
         if stream is None or stream.boot_id == hello.boot_id or not alive:
@@ -290,12 +337,11 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
     ) -> AsyncIterator[Any]:
         """A stream that the node opens for a session."""
         first = await anext(request_iterator, node_v1_pb2.SessionFrame())
-        name, identity = await _caller(context)
-        await self._check_trust(identity, context)
+        name, identity = await self._caller(context, "Session")
+        await self._check_trust(identity, context, "Session")
         session = self._sessions.claim(first.id, name)
         if session is None:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no such session")
-            return
+            await self._refuse(context, "Session", identity, _denied("no such session"))
         reader = asyncio.create_task(_pump(request_iterator, session.frames))
         closed = asyncio.create_task(session.closed.wait())
         shut_out = asyncio.create_task(self._shut_out(name))
@@ -303,7 +349,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if shut_out.done():
-                await self._check_trust(identity, context)
+                await self._check_trust(identity, context, "Session")
             if reader.done():
                 await closed
             yield node_v1_pb2.SessionFrame(end=True)
@@ -332,37 +378,5 @@ async def _pump(frames: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
         raise
 
 
-async def _caller(context: Any) -> tuple[str, Identity]:
-    """(node name, identity) of the client certificate; aborts the call for anybody else.
-
-    Asked when the first message is there: grpc.aio's clients take a refusal that meets a message
-    on its way for an internal error.
-    """
-    pem = context.auth_context().get("x509_pem_cert", [b""])[0]
-    try:
-        identity = identity_from_pem(pem)
-    except CertificateError as error:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-        raise
-    name = node_name(identity)
-    if name is None:
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only nodes may call this service")
-        raise PermissionError(identity.user)
-    return name, identity
-
-
-async def _hello(first: Any, context: Any, name: str) -> Any:
-    """The hello of a stream's first message; its node must be the one of the certificate."""
-    if first is None or first.WhichOneof("message") != "hello":
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be hello")
-        raise ValueError
-    if first.hello.node_name != name:
-        text = f"the certificate is for node {name}, not {first.hello.node_name}"
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
-        raise PermissionError
-    try:
-        intake.check_hello(first.hello)
-    except intake.Refused as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        raise
-    return first.hello
+def _denied(why: str) -> StatusError:
+    return StatusError(403, "Forbidden", why)

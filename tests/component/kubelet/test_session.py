@@ -175,6 +175,27 @@ async def test_hello_comes_first_and_heartbeats_follow(
     assert len(master.all("hello")) == 1
 
 
+async def test_nodes_do_not_come_back_in_the_same_instant(master: Master, node: Node) -> None:
+    """E5: all of them lose a master at once."""
+    address = await master.start()
+    await master.stop()
+    own = master.authority.issue_client("system:node:node1", organizations=["system:nodes"])
+
+    async def waits(seed: int) -> float:
+        clock, rng = FakeClock(), SeededRng(seed)
+        made = ControlStream(address, held(master.authority, own), clock=clock, rng=rng)
+        running = asyncio.create_task(made.run(node.handlers()))
+        await master.until(lambda: clock.sleepers)
+        [(wakes_at, _, _)] = clock._sleepers
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return round(wakes_at, 2)
+
+    found = {await waits(seed) for seed in range(20)}
+    assert len(found) > 5
+    assert 0.1 <= min(found) <= max(found) <= 0.2
+
+
 async def test_a_heartbeat_carries_the_newest_usage_once(
     master: Master, stream: ControlStream
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
+from common.runtime.rng import SystemRng
 from node.kubeproxy import objects
 from node.kubeproxy.dataplane.nftables import NftablesDataplane
 from node.kubeproxy.plan import Changes
@@ -65,7 +66,8 @@ class Told(NftablesDataplane):
 async def a_proxy(machine: Offload, gateway: Gateway) -> AsyncIterator[None]:
     """A proxy that has loaded its rules; when it ends they stay, as after a kill."""
     dataplane = Told(machine)
-    proxy = Proxy(gateway, Table(FACTS), dataplane, clock=SystemClock())  # type: ignore[arg-type]
+    clock, rng = SystemClock(), SystemRng()
+    proxy = Proxy(gateway, Table(FACTS), dataplane, clock=clock, rng=rng)  # type: ignore[arg-type]
     running = asyncio.create_task(proxy.run())
     try:
         await asyncio.wait_for(dataplane.loaded.wait(), DEADLINE_SECONDS)

@@ -1,4 +1,4 @@
-"""Who gets in and what they may do: rows G1, G4, G8, and F6 over the wire."""
+"""Who gets in and what they may do: rows G1, G4, G6, G8, and F6 over the wire."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -134,7 +135,7 @@ def two_nodes(master: RunningMaster) -> RunningMaster:
 
 
 def test_a_node_has_only_its_own(two_nodes: RunningMaster) -> None:
-    """G4: node a may touch its Node, pods and Lease; nothing of b, and nothing else."""
+    """G4, G6: node a may touch its Node, pods and Lease; nothing of b, and nothing else."""
     node_a = two_nodes.client(certificate=two_nodes.node_certificate("a"))
     pods, nodes = "/api/v1/namespaces/default/pods", "/api/v1/nodes"
     assert node_a.request("GET", f"{nodes}/a")[0] == 200
@@ -163,6 +164,75 @@ def test_a_node_has_only_its_own(two_nodes: RunningMaster) -> None:
     for method, path, body in denied:
         status, answer = node_a.request(method, path, body or None)
         assert status == 403, (method, path, answer)
+
+
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}
+TAINT = {"key": "k", "effect": "NoExecute"}
+
+
+def own(node: Any) -> tuple[Any, Any]:
+    """What of a Node is nobody's but the master's and its administrator's."""
+    written = ("resourceVersion", "managedFields")
+    return {k: v for k, v in node["metadata"].items() if k not in written}, node["spec"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"labels": {"node-restriction.kubernetes.io/tier": "secret"}}},
+        {"metadata": {"labels": {"plain": "x"}}},
+        {"metadata": {"annotations": {"plain": "x"}}},
+        {"metadata": {"finalizers": ["example.com/x"]}},
+        {"metadata": {"ownerReferences": [OWNER]}},
+        {"spec": {"taints": [TAINT]}},
+        {"spec": {"unschedulable": True}},
+        {"spec": {"providerID": "x://y"}},
+    ],
+    ids=str,
+)
+def test_a_node_changes_nothing_of_its_node_but_the_status(
+    two_nodes: RunningMaster, change: dict[str, Any]
+) -> None:
+    """G6: what is written beside a status is refused, or is as if it had not been sent."""
+    admin, path = two_nodes.admin(), "/api/v1/nodes/a"
+    node_a = two_nodes.client(certificate=two_nodes.node_certificate("a"))
+    before = admin.json("GET", path)
+    [(part, fields)] = change.items()
+    changed = {**before, part: {**before[part], **fields}}
+    for method, body in (("PATCH", change), ("PUT", changed)):
+        assert node_a.request(method, path, json.dumps(body).encode())[0] == 403
+        node_a.request(method, f"{path}/status", json.dumps(body).encode())
+        assert own(admin.json("GET", path)) == own(before)
+    capacity = {"status": {"capacity": {"example.com/thing": "1"}}}
+    assert node_a.request("PATCH", f"{path}/status", json.dumps(capacity).encode())[0] == 200
+
+
+async def test_a_node_says_little_of_itself_when_it_joins(master: RunningMaster) -> None:
+    """G6: not who owns it, what it is spared, or that it is another; nor when it comes back."""
+    node = {
+        "metadata": {
+            "name": "another",
+            "labels": {"node-restriction.kubernetes.io/tier": "secret", "plain": "x"},
+            "annotations": {"plain": "x"},
+            "finalizers": ["example.com/x"],
+            "ownerReferences": [OWNER],
+        },
+        "spec": {"taints": [TAINT], "unschedulable": True, "providerID": "x://y"},
+    }
+    hello = node_v1_pb2.Hello(node_name="joins", node=json.dumps(node).encode())
+    async with channel(master.with_certificate(master.node_certificate("joins"))) as opened:
+        for _ in ("joins", "comes back"):
+            call = node_v1_pb2_grpc.NodeServiceStub(opened).Control()
+            await call.write(node_v1_pb2.FromNode(hello=hello))
+            assert (await call.read()).WhichOneof("message") == "welcome"
+            call.cancel()
+            metadata, spec = own(master.admin().json("GET", "/api/v1/nodes/joins"))
+            assert metadata["labels"] == {"plain": "x"}
+            assert all(name.startswith("wherry.dev/") for name in metadata["annotations"])
+            assert not {"finalizers", "ownerReferences"} & set(metadata)
+            assert set(spec) <= {"podCIDR", "podCIDRs", "taints"}
+            assert TAINT["key"] not in [one["key"] for one in spec.get("taints", ())]
+    assert master.admin().request("GET", "/api/v1/nodes/another")[0] == 404
 
 
 def token_secret(master: RunningMaster, bearer: str) -> str:

@@ -47,9 +47,9 @@ def patch(master: RunningMaster, path: str, change: Any, kind: str = "merge") ->
     return json.loads(answer)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Ask again and again, for at most half a minute."""
-    deadline = time.monotonic() + 30
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Ask again and again, for at most half a minute unless told otherwise."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,9 +1,17 @@
-"""Roles and bindings on a running master: over REST, over gRPC, and for kubectl's questions."""
+"""Roles and bindings on a running master: over REST, over gRPC, and for kubectl's questions.
+
+What each default role gives stands in `can-i.tsv`, one row for each line of `kubectl auth can-i
+--list`. Source: k8s.io/kubernetes 1.36 plugin/pkg/auth/authorizer/rbac/bootstrappolicy,
+testdata/cluster-roles.yaml; the last column is Wherry's own.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import subprocess
+from collections import Counter, defaultdict
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -80,6 +88,57 @@ def test_kubectl_can_ask(viewer: Path) -> None:
     listed = kubectl(viewer, "auth", "can-i", "--list")[0].splitlines()
     [pods] = [line.split() for line in listed if line.startswith("pods ")]
     assert pods == ["pods", "[]", "[]", "[get", "list", "watch]"]
+
+
+EVERYBODY = (
+    "system:basic-user",
+    "system:discovery",
+    "system:public-info-viewer",
+    "wherry:discovery",
+)
+Line = tuple[str, frozenset[str]]
+"""(A resource or URL, the verbs.)"""
+
+
+def given(*roles: str) -> Counter[Line]:
+    """The lines of kubectl's table for who has roles: verbs of a resource come together, URLs do
+    not.
+    """
+    verbs, lines = defaultdict[str, set[str]](set), Counter[Line]()
+    with Path(__file__).with_name("can-i.tsv").open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            for words in (row[role].split(",") for role in roles if row[role]):
+                if row["what"].startswith("/") or row["what"] == "*":
+                    lines[row["what"], frozenset(words)] += 1
+                else:
+                    verbs[row["what"]].update(words)
+    return lines + Counter((what, frozenset(words)) for what, words in verbs.items())
+
+
+def listed(master: RunningMaster, *arguments: str) -> Counter[Line]:
+    """The lines of kubectl's table."""
+    config = master.directory / "data/admin.kubeconfig"
+    said, done = kubectl(config, "auth", "can-i", "--list", *arguments)
+    assert done, said
+    lines = Counter[Line]()
+    for line in said.splitlines()[1:]:
+        found = re.fullmatch(r"(\S*) +\[(.*)\] +\[\] +\[(.*)\] *", line)
+        assert found, line
+        resource, url, verbs = found.groups()
+        lines[resource or url, frozenset(verbs.split())] += 1
+    return lines
+
+
+@pytest.mark.parametrize("role", ["view", "edit", "admin", "cluster-admin"])
+def test_a_default_role_gives_what_kubernetes_does(master: RunningMaster, role: str) -> None:
+    """All of it and no more, where it is bound, as the real kubectl lists it."""
+    bound(master, f"has-{role}", role, {"kind": "User", "name": f"has-{role}"})
+    assert listed(master, "--as", f"has-{role}") == given(role, *EVERYBODY)
+    assert listed(master, "--as", f"has-{role}", "-n", "kube-system") == given(*EVERYBODY)
+
+
+def test_masters_are_listed_what_their_role_gives(master: RunningMaster) -> None:
+    assert listed(master) == given("cluster-admin", *EVERYBODY)
 
 
 def test_scripts_are_asked_the_same(viewer: Path, master: RunningMaster) -> None:

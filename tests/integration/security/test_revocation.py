@@ -235,6 +235,25 @@ async def node(master: RunningMaster) -> AsyncIterator[Node]:
     master._of_nodes.pop("n1")
 
 
+def running_pod(master: RunningMaster, name: str, node: str) -> str:
+    """The path of a pod that a node has said to be running."""
+    admin, pods = master.admin(), "/api/v1/namespaces/default/pods"
+    spec = {"nodeName": node, "containers": [{"name": "c", "image": "x"}]}
+    made = admin.json("POST", pods, {"metadata": {"name": name}, "spec": spec})
+    state = {"running": {"startedAt": "2030-01-01T00:00:00Z"}}
+    running = {"name": "c", "ready": True, "restartCount": 0, "image": "x", "imageID": ""}
+    status = {"phase": "Running", "containerStatuses": [{**running, "state": state}]}
+    admin.json("PUT", f"{pods}/{name}/status", {**made, "status": status})
+    return f"{pods}/{name}"
+
+
+async def asked(call: grpc.aio.StreamStreamCall) -> str:
+    """The id of the session that a node is asked for next."""
+    while (message := await call.read()).WhichOneof("message") != "session":
+        pass
+    return str(message.session.id)
+
+
 async def ended(call: grpc.aio.StreamStreamCall) -> None:
     """Wait until the master has ended a stream."""
     async with asyncio.timeout(ENDS_WITHIN_SECONDS):
@@ -261,26 +280,18 @@ async def test_a_log_that_is_followed_ends_with_the_rights_of_its_node(
     master: RunningMaster, node: Node
 ) -> None:
     call = await node.connect()
-    admin, pods = master.admin(), "/api/v1/namespaces/default/pods"
-    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]}
-    made = admin.json("POST", pods, {"metadata": {"name": "p"}, "spec": spec})
-    state = {"running": {"startedAt": "2030-01-01T00:00:00Z"}}
-    running = {"name": "c", "ready": True, "restartCount": 0, "image": "x", "imageID": ""}
-    status = {"phase": "Running", "containerStatuses": [{**running, "state": state}]}
-    admin.json("PUT", f"{pods}/p/status", {**made, "status": status})
+    path = running_pod(master, "p", "n1")
     with closing(master.connection(master.kubeconfig.certificate)) as connection:
-        connection.request("GET", f"{pods}/p/log?follow=true")
-        while (message := await call.read()).WhichOneof("message") != "session":
-            pass
+        connection.request("GET", f"{path}/log?follow=true")
         session = node.stub().Session()
-        await session.write(node_v1_pb2.SessionFrame(id=message.session.id))
+        await session.write(node_v1_pb2.SessionFrame(id=await asked(call)))
         await session.write(node_v1_pb2.SessionFrame(data=b"first\n"))
         answer = await asyncio.to_thread(connection.getresponse)
         assert await asyncio.to_thread(answer.readline) == b"first\n"
         await asyncio.to_thread(wherry, master, "node", "revoke", "n1")
         with pytest.raises(grpc.aio.AioRpcError, match="was revoked"):
             await ended(session)
-    admin.request("DELETE", f"{pods}/p?gracePeriodSeconds=0")
+    master.admin().request("DELETE", f"{path}?gracePeriodSeconds=0")
 
 
 async def test_a_copy_on_another_machine_is_refused_with_an_event(

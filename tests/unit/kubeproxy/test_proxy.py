@@ -18,6 +18,7 @@ from node.kubeproxy.proxy import SERVICES, SLICES, Prefix, Proxy
 from node.kubeproxy.table import Table
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import Gateway, item
+from tests.fakes.rng import SeededRng
 from tests.unit.kubeproxy.objects import FACTS, endpoint, endpoint_slice, service
 
 
@@ -55,13 +56,27 @@ class Kernel:
         return [what for what, _ in self.calls]
 
 
+class Patient(SeededRng):
+    """Takes nothing from any delay."""
+
+    def random(self) -> float:
+        """The least of chance."""
+        return 0.0
+
+
 class World:
     """A proxy with its surroundings."""
 
-    def __init__(self) -> None:
+    def __init__(self, rng: SeededRng | None = None) -> None:
         self.gateway, self.kernel, self.clock = Gateway(), Kernel(), FakeClock()
         self.table = Table(FACTS)
-        self.proxy = Proxy(self.gateway, self.table, self.kernel, clock=self.clock)  # type: ignore[arg-type]
+        self.proxy = Proxy(
+            self.gateway,  # type: ignore[arg-type]
+            self.table,
+            self.kernel,
+            clock=self.clock,
+            rng=rng or Patient(),
+        )
 
     def endpoints(self, *addresses: str, told: bool = True) -> None:
         """Give service web these."""
@@ -118,6 +133,22 @@ async def test_rules_stay_while_nobody_answers(world: World) -> None:
     world.endpoints("10.42.1.2")
     await world.clock.advance(1)
     assert world.kernel.what == ["reload", "apply"]
+
+
+async def test_proxies_do_not_ask_again_in_the_same_instant() -> None:
+    """E5: those of all nodes lose a master at once."""
+    asked = set()
+    for seed in range(20):
+        world = World(SeededRng(seed))
+        world.gateway.faults = [Unavailable("down")] * 6
+        running = asyncio.create_task(world.proxy.run())
+        while not world.kernel.calls:
+            await world.clock.advance(0.01)
+        asked.add(round(world.clock.monotonic(), 2))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert len(asked) > 10
+    assert max(asked) < 2.0
 
 
 async def test_nothing_is_loaded_before_both_lists_are_there() -> None:

@@ -98,7 +98,7 @@ class SelfRulesReview:
     def answer(
         self, user: Identity, resource: Resource, namespace: str, obj: SelfSubjectRulesReview
     ) -> None:
-        """The rules of the caller's roles; an administrator needs none."""
+        """The rules of the caller's roles; an administrator, who needs none, has all once."""
         if not obj.spec.namespace:
             _refuse(resource, [errors.required("spec.namespace")])
         rules = list(self._authorizer.policy.rules_for(user, obj.spec.namespace))
@@ -118,7 +118,8 @@ class SelfRulesReview:
             if rule.nonResourceURLs
         ]
         if MASTERS in user.groups:
-            resources, urls = [ALL_RESOURCES, *resources], [ALL_URLS, *urls]
+            resources = [ALL_RESOURCES, *(one for one in resources if one != ALL_RESOURCES)]
+            urls = [ALL_URLS, *(one for one in urls if one != ALL_URLS)]
         obj.status = SubjectRulesReviewStatus(
             resourceRules=tuple(resources),
             nonResourceRules=tuple(urls),

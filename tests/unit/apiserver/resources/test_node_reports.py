@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +14,16 @@ from common.api.codec import json as codec
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Node, Pod
 from common.security.identity import Identity
+from master.apiserver.auth.live import LOOK_SECONDS, LiveCalls
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 from master.apiserver.resources.core.node.noderestriction import own_labels
+from master.nodes.reports import Reports
 from protos import node_v1_pb2
-from tests.fakes.chain import calling, reports
+from tests.fakes.chain import calling, chain, reports
+from tests.fakes.clock import FakeClock
+from tests.fakes.roles import authorizer
 from tests.unit.apiserver.registry.test_pipeline_pods import PODS
 from tests.unit.apiserver.resources.test_pod_defaults import pod
 
@@ -41,6 +47,34 @@ async def register(pipeline: Pipeline, **fields: Any) -> Node:
     plain = {"metadata": {"name": "n1"}, **fields}
     node, _ = await reports(pipeline).register(calling(NODE), "n1", codec.encode(plain))
     return node
+
+
+async def test_a_node_that_registers_is_not_taken_for_one_that_has_lost_its_rights(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificate counts from when its Node is there; nobody told the kubelet of the end."""
+    clock, create = FakeClock(), pipeline.create
+    live = LiveCalls(lambda _: "there is no Node n1", clock)
+    looking = asyncio.create_task(live.run())
+
+    async def slowly(*arguments: Any) -> bytes:
+        await clock.advance(2 * LOOK_SECONDS)
+        return await create(*arguments)
+
+    monkeypatch.setattr(pipeline, "create", slowly)
+    made = Reports(chain(authorizer(cache=pipeline.cache), live=live), pipeline)
+    data = codec.encode({"metadata": {"name": "n1"}})
+    node, _ = await made.register(calling(replace(NODE, serial="1")), "n1", data)
+    assert node.metadata.name == "n1"
+    looking.cancel()
+
+
+async def test_a_node_that_is_registered_is_known_to_whoever_asks_whether_it_has_rights(
+    pipeline: Pipeline,
+) -> None:
+    """They look into the watch cache: its stream would end as that of a node without a Node."""
+    await register(pipeline)
+    assert pipeline.cache.find("nodes", "n1") is not None
 
 
 async def test_amounts_of_a_node_are_quantities(pipeline: Pipeline) -> None:

@@ -61,7 +61,8 @@ class Context:
 
 
 def node_service() -> NodeService:
-    return NodeService(NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, NOBODY, clock=FakeClock())
+    nobody = (NOBODY,) * 6
+    return NodeService(*nobody, chain=chain(), clock=FakeClock())
 
 
 def of_gateway(method: str) -> Handle:

@@ -75,7 +75,9 @@ class Setup:
         )
         nobody: Any = None
         made: Any = self.reports
-        self.service = NodeService(self.hub, made, nobody, nobody, nobody, nobody, clock=self.clock)
+        self.service = NodeService(
+            self.hub, made, nobody, nobody, nobody, nobody, chain=nobody, clock=self.clock
+        )
 
     async def read(self, stream: NodeStream, *messages: FromNode) -> None:
         """Take messages of a stream."""
