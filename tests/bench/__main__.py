@@ -8,7 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import activation, cluster, codec, nodes, proxy, scheduling, services, watching
+from tests.bench import (
+    activation,
+    cluster,
+    codec,
+    nodes,
+    pods,
+    proxy,
+    scheduling,
+    services,
+    watching,
+)
 from tests.bench.measure import Row
 from tests.e2e.cluster import missing_tools
 
@@ -17,9 +27,9 @@ def main() -> None:
     """Run every part and print its rows as they come."""
     parts: list[Callable[[], Iterable[Row]]] = [codec.rows, scheduling.rows]
     if shutil.which("etcd") is None:
-        print("left out: watchers and nodes (there is no etcd)")
+        print("left out: watchers, nodes and many pods (there is no etcd)")
     else:
-        parts += [watching.rows, nodes.rows]
+        parts += [watching.rows, nodes.rows, pods.rows]
     problem = "root is needed" if os.geteuid() else ", ".join(missing_tools())
     if not problem and subprocess.run(["unshare", "--net", "true"], check=False).returncode:
         problem = "network namespaces cannot be made"

@@ -61,7 +61,7 @@ async def _measured(master: RunningMaster, count: int) -> list[Row]:
     tasks = [asyncio.create_task(one.run(handlers(n))) for n, one in enumerate(streams)]
     tasks.append(asyncio.create_task(_report_usage(streams)))
     try:
-        await _until(lambda: all(one.connected for one in streams), "every node is connected")
+        await until(lambda: all(one.connected for one in streams), "every node is connected")
         found = [
             Row(
                 f"{count} nodes join at once", f"{time.monotonic() - start:.1f} s", "20 s for 1 000"
@@ -103,11 +103,11 @@ async def _killed(master: RunningMaster, streams: list[ControlStream]) -> Row:
     assert master.process is not None
     master.process.kill()
     master.process.wait()
-    await _until(lambda: not any(one.connected for one in streams), "every node has noticed")
+    await until(lambda: not any(one.connected for one in streams), "every node has noticed")
     start = time.monotonic()
     await asyncio.to_thread(master.start)
     ready = time.monotonic() - start
-    await _until(lambda: all(one.connected for one in streams), "every node is back")
+    await until(lambda: all(one.connected for one in streams), "every node is back")
     seconds = time.monotonic() - start
     text = f"{seconds:.1f} s ({ready:.1f} s until it is ready)"
     return Row(f"start of a killed master until {len(streams)} nodes are back", text, "10 s")
@@ -148,7 +148,7 @@ async def _report_usage(streams: list[ControlStream]) -> None:
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
-async def _until(condition: Callable[[], bool], what: str) -> None:
+async def until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"not so: {what}"

@@ -1,12 +1,17 @@
 """Flow limits: what one user may have worked on at once, and how much of it may wait.
 
 The event loop serves in turn whoever has a seat. A user who floods waits for seats of their own;
-others do not. Writes wait also while the watch cache is behind what has been written: all who read
-wait for the cache, and it falls back when more is written than its watchers can be sent. What nodes
-report does not wait for it: a flood by somebody else must not hold up the status of pods. Parts of
-this master and administrators have no limit, as in Kubernetes' exempt level, and heartbeats of
-nodes are no calls. Source:
-https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
+others do not. Parts of this master and administrators have no limit, as in Kubernetes' exempt
+level, and heartbeats of nodes are no calls.
+
+Writes wait also while the watch cache is behind what has been written. All who read wait for it,
+and it falls back when more is written than it is told of: the scheduler and the nodes hear of pods
+from it, so pods that are taken faster lie there, neither bound nor started. So intake yields to
+binding and to status, which are the master's and the nodes' own and do not wait. Administrators
+yield, too, for most clients of a small cluster are theirs; but later than users, whose flood must
+not hold them up, not for long, and they are never refused.
+
+Source: https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
 """
 
 from __future__ import annotations
@@ -23,8 +28,14 @@ from common.security.identity import Identity
 from master.apiserver.auth.authenticator import MASTERS
 
 WAIT_SECONDS = 10.0
+ADMINISTRATOR_WAIT_SECONDS = 1.0
+"""What a write of theirs waits for the cache at the most, before it goes on."""
 RETRY_SECONDS = 1
 BACKLOG_MAX = 32
+"""By how many revisions the cache may be behind when a user's write begins."""
+ADMINISTRATOR_BACKLOG_MAX = 64
+"""The same of an administrator's: more than a user's flood leaves, and no less than keeps binding
+busy."""
 BACKLOG_SECONDS = 0.01
 """How often it is looked whether the cache has caught up."""
 
@@ -71,6 +82,8 @@ class FlowControl:
     @asynccontextmanager
     async def _seat(self, user: Identity, name: str, limit: Limit) -> AsyncIterator[None]:
         if MASTERS in user.groups:
+            if name == "write":
+                await self._cache_catches_up(ADMINISTRATOR_BACKLOG_MAX, ADMINISTRATOR_WAIT_SECONDS)
             yield
             return
         key = user.user, name
@@ -99,12 +112,18 @@ class FlowControl:
             raise _too_many(user, name) from error
 
     async def _let_cache_catch_up(self) -> None:
-        until = self._clock.monotonic() + WAIT_SECONDS
-        while self._backlog() > BACKLOG_MAX:
+        if not await self._cache_catches_up(BACKLOG_MAX, WAIT_SECONDS):
+            text = "the master is behind with what was written, please try again later"
+            raise errors.too_many_requests(text, retry_after_seconds=RETRY_SECONDS)
+
+    async def _cache_catches_up(self, backlog_max: int, seconds: float) -> bool:
+        """Wait until the cache is no further behind, or for so long; answers whether it is not."""
+        until = self._clock.monotonic() + seconds
+        while self._backlog() > backlog_max:
             if self._clock.monotonic() > until:
-                text = "the master is behind with what was written, please try again later"
-                raise errors.too_many_requests(text, retry_after_seconds=RETRY_SECONDS)
+                return False
             await self._clock.sleep(BACKLOG_SECONDS)
+        return True
 
 
 def _too_many(user: Identity, name: str) -> errors.StatusError:

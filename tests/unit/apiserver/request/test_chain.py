@@ -215,17 +215,51 @@ async def test_administrators_have_no_limit() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_writes_wait_while_the_cache_is_behind() -> None:
-    clock, behind = FakeClock(), [flow.BACKLOG_MAX + 1]
+@pytest.mark.parametrize(
+    ("user", "backlog_max"), [(BOB, flow.BACKLOG_MAX), (ADMIN, flow.ADMINISTRATOR_BACKLOG_MAX)]
+)
+async def test_writes_wait_while_the_cache_is_behind(user: Identity, backlog_max: int) -> None:
+    clock, behind = FakeClock(), [backlog_max + 1]
     made = chain(RIGHTS, clock=clock, backlog=lambda: behind[0])
-    writing = asyncio.create_task(write(made))
+    writing = asyncio.create_task(write(made, user))
     await settle()
-    async with made.call(caller(BOB), "get", Target(SECRETS, "n", "s")):
+    async with made.call(caller(user), "get", Target(SECRETS, "n", "s")):
         assert not writing.done(), "reads do not wait"
-    await write(made, ADMIN)
-    behind[0] = flow.BACKLOG_MAX
+    behind[0] = backlog_max
     await clock.advance(flow.BACKLOG_SECONDS)
     await writing
+
+
+async def test_an_administrator_does_not_wait_for_what_makes_users_wait() -> None:
+    clock = FakeClock()
+    made = chain(RIGHTS, clock=clock, backlog=lambda: flow.BACKLOG_MAX + 1)
+    writing = asyncio.create_task(write(made))
+    await settle()
+    async with asyncio.timeout(5):
+        await write(made, ADMIN)
+    assert not writing.done()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+
+
+async def test_an_administrator_does_not_wait_for_long_and_is_not_refused() -> None:
+    clock = FakeClock()
+    made = chain(clock=clock, backlog=lambda: 10 * flow.ADMINISTRATOR_BACKLOG_MAX)
+    writing = asyncio.create_task(write(made, ADMIN))
+    await settle()
+    clock.pass_at_once(flow.ADMINISTRATOR_WAIT_SECONDS - flow.BACKLOG_SECONDS)
+    await clock.advance(flow.BACKLOG_SECONDS)
+    assert not writing.done()
+    await clock.advance(2 * flow.BACKLOG_SECONDS)
+    await writing
+
+
+async def test_the_masters_own_parts_do_not_wait_for_the_cache() -> None:
+    made = chain(RIGHTS, backlog=lambda: 10 * flow.BACKLOG_MAX)
+    target = Target(SCHEME.require("", "v1", "pods"), "n", "p", "binding")
+    async with asyncio.timeout(5), made.call(Caller(BOB, BOB), "create", target) as call:
+        assert call.verb == "create"
 
 
 async def test_what_nodes_report_does_not_wait_for_the_cache(log: Path) -> None:
