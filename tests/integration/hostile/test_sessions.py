@@ -30,11 +30,14 @@ async def nodes(master: RunningMaster) -> AsyncIterator[tuple[Node, Node]]:
 
 
 async def refused(node: Node, token: str) -> grpc.aio.AioRpcError:
-    """Why a node may not send what it says is of a session."""
+    """Why a node may not send what it says is of a session.
+
+    It sends no more: a refusal that meets a message on its way is an internal error to grpc.aio.
+    """
 
     async def frames() -> AsyncIterator[SessionFrame]:
         yield SessionFrame(id=token)
-        yield SessionFrame(data=b"forged\n")
+        await asyncio.Event().wait()
 
     call = node.stub().Session(frames())
     with pytest.raises(grpc.aio.AioRpcError) as error:
