@@ -10,6 +10,7 @@ from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Namespace, Pod
 from common.api.types.meta_v1 import ObjectMeta
+from common.api.wellknown import MASTERS, SYSTEM_NAMESPACES
 from common.security.identity import Identity
 from master.apiserver.auth.authorizers.rbac import GROUP
 from master.apiserver.auth.policy import defaults
@@ -18,7 +19,6 @@ from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 
-SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 RESOURCES = {
     "Role": "roles",
     "ClusterRole": "clusterroles",
@@ -46,7 +46,7 @@ async def bootstrap(pipeline: Pipeline) -> None:
 
 
 def _context() -> Context:
-    return Context(user=Identity("system:apiserver", ("system:masters",)))
+    return Context(user=Identity("system:apiserver", (MASTERS,)))
 
 
 async def _ensure(

@@ -14,6 +14,7 @@ from typing import Any
 
 from common.api import names, times
 from common.api.errors import StatusError
+from common.api.wellknown import MASTERS
 from common.cli.token import duration
 from common.client.https import ConnectionFailed, HttpsClient, chosen
 from common.client.kubeconfig import Cluster, kubeconfig
@@ -37,7 +38,6 @@ from common.security.validity import validity
 
 REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
-ADMINISTRATORS = "system:masters"
 LEAST = timedelta(minutes=10)
 POLLS, POLL_SECONDS = 50, 0.1
 
@@ -59,7 +59,7 @@ def add_parser(verbs: Any) -> None:
     create.add_argument(
         "--group",
         action="append",
-        help=f"what it may do is decided by its groups; default: {ADMINISTRATORS}, everything",
+        help=f"what it may do is decided by its groups; default: {MASTERS}, everything",
     )
     create.add_argument("-o", "--output", default="", help="write it to a file, 0600")
     create.set_defaults(run=run_create)
@@ -93,7 +93,7 @@ def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None
     """Make one: its key never leaves this machine but in the file."""
     config = chosen(os.environ, arguments.kubeconfig)
     key = make_key()
-    groups = tuple(arguments.group or (ADMINISTRATORS,))
+    groups = tuple(arguments.group or (MASTERS,))
     request = make_request(key, arguments.name, groups)
     client = config.client()
     asked = client.json("POST", REQUESTS, _body(request, arguments.name, arguments.lifetime))

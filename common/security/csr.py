@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import NameOID
 
 from common.api.names import dns_subdomain
+from common.api.wellknown import NODE_USER_PREFIX, NODES_GROUP
 from common.security.ca import CertificateError, private_key_pem
 from common.security.identity import subject_values
 
-NODE_USER_PREFIX = "system:node:"
-NODES_GROUP = "system:nodes"
 NODE_CERTIFICATE = "wherry.dev/certificate"
 """The annotation of a Node: the serial number of its machine's certificate, in hex."""
 NEXT_CERTIFICATE = "wherry.dev/next-certificate"

@@ -3,9 +3,11 @@
 A certificate of this group counts while there is a Secret for its user that has its serial number.
 """
 
+from common.api.wellknown import KUBE_SYSTEM
+
 GROUP = "wherry.dev:kubeconfigs"
 SIGNER = "wherry.dev/kubeconfig"
-NAMESPACE = "kube-system"
+NAMESPACE = KUBE_SYSTEM
 SECRET_TYPE = "wherry.dev/kubeconfig"  # noqa: S105 - a type, not a secret
 NAME_PREFIX = "kubeconfig-"
 SERIAL, EXPIRES, GROUPS, AUTHORITY = "serial", "expires", "groups", "authority"

@@ -11,10 +11,11 @@ import hmac
 import re
 from dataclasses import dataclass, field
 
+from common.api.wellknown import KUBE_SYSTEM
 from common.runtime.rng import Rng
 
 # A token is kept as a Secret of this type, in this namespace, named by its id.
-NAMESPACE = "kube-system"
+NAMESPACE = KUBE_SYSTEM
 SECRET_TYPE = "wherry.dev/join-token"  # noqa: S105 - a type, not a secret
 NAME_PREFIX = "join-token-"
 USES = "uses"

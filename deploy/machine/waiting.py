@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from common.api.wellknown import NODE_USER_PREFIX
 from common.client.https import (
     ConnectionFailed,
     HttpsClient,
@@ -19,7 +20,6 @@ from common.client.https import (
 )
 from common.runtime.clock import Clock
 from common.runtime.reasons import reason
-from common.security.csr import NODE_USER_PREFIX
 from common.security.identity import identity_from_pem
 from deploy.machine import observe
 from deploy.machine.observe import UnitState

@@ -12,12 +12,13 @@ from typing import ClassVar
 from common.api.resource import Resource
 from common.api.types.core_v1 import Pod
 from common.api.types.meta_v1 import PartialObjectMetadata
+from common.api.wellknown import PV_PROTECTION, PVC_PROTECTION
 from common.client.commands import Command, Patch
 from common.client.informer import Item
 from master.controllers.base import View
 
 CLAIMS, VOLUMES = "persistentvolumeclaims", "persistentvolumes"
-FINALIZERS = {CLAIMS: "kubernetes.io/pvc-protection", VOLUMES: "kubernetes.io/pv-protection"}
+FINALIZERS = {CLAIMS: PVC_PROTECTION, VOLUMES: PV_PROTECTION}
 
 
 class VolumeProtectionController:

@@ -13,6 +13,7 @@ from common.api.errors import StatusError
 from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
+from common.api.wellknown import NODE_LEASES
 from common.security.csr import EXPIRES, NEXT_CERTIFICATE, NODE_CERTIFICATE, REVOKED
 from common.security.identity import Identity
 from master.apiserver.auth.trust import REJOIN
@@ -28,7 +29,6 @@ from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM
 from master.apiserver.resources.core.node.noderestriction import check_items, own_labels
 from protos import node_v1_pb2
 
-LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
 
 
@@ -145,7 +145,7 @@ class Reports:
             metadata=ObjectMeta(name=node.metadata.name, ownerReferences=(owner,)),
             spec=LeaseSpec(holderIdentity=node.metadata.name, leaseDurationSeconds=LEASE_SECONDS),
         )
-        target = Target(self._leases, LEASE_NAMESPACE, node.metadata.name)
+        target = Target(self._leases, NODE_LEASES, node.metadata.name)
         try:
             await self._create(caller, target, lease)
         except StatusError as error:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from common.api.wellknown import MASTERS, NODE_USER_PREFIX, NODES_GROUP
 from common.client.https import ports_extension
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from common.security.ca import CLIENT, SERVER, Leaf
-from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
 from common.security.files import make_private_directory, write_private
 from common.security.keypair import KeyPair
 from common.security.keyring import Keyring, load_or_create
@@ -68,7 +68,7 @@ class Pki:
         admin = self.client_ca.signer.issue(
             Leaf(
                 common_name=ADMIN,
-                organizations=("system:masters",),
+                organizations=(MASTERS,),
                 usages=(CLIENT,),
                 lifetime=self._lifetime,
             )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from common.api.wellknown import AUTHENTICATED, KUBE_SYSTEM, MASTERS
 from common.security.identity import Identity
-from master.apiserver.auth.authenticator import AUTHENTICATED, MASTERS
 from master.apiserver.auth.serviceaccounts import GROUP
 
 APISERVER = Identity("system:apiserver", (MASTERS, AUTHENTICATED))
 """The API server itself: it follows all objects, and tells of nodes what they cannot."""
 SCHEDULER = Identity("system:kube-scheduler", (AUTHENTICATED,))
-NAMESPACE = "kube-system"
 
 
 def controller(account: str) -> Identity:
     """A controller, as the service account that Kubernetes' roles are bound to."""
-    user = f"system:serviceaccount:{NAMESPACE}:{account}"
-    return Identity(user, (GROUP, f"{GROUP}:{NAMESPACE}", AUTHENTICATED))
+    user = f"system:serviceaccount:{KUBE_SYSTEM}:{account}"
+    return Identity(user, (GROUP, f"{GROUP}:{KUBE_SYSTEM}", AUTHENTICATED))

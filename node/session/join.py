@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.api.errors import StatusError
+from common.api.wellknown import KUBELET_SIGNER, NODE_USER_PREFIX, NODES_GROUP
 from common.client.https import (
     ConnectionFailed,
     HttpsClient,
@@ -24,13 +25,7 @@ from common.client.https import (
 )
 from common.runtime.reasons import reason
 from common.security.ca import CertificateError, certificates_in, pin
-from common.security.csr import (
-    MACHINE_ID,
-    NODE_USER_PREFIX,
-    NODES_GROUP,
-    make_key,
-    make_request,
-)
+from common.security.csr import MACHINE_ID, make_key, make_request
 from common.security.digest import digest
 from common.security.files import make_private_directory, write_private
 from common.security.keypair import KeyPair
@@ -48,7 +43,6 @@ from node.session.credentials import (
 )
 
 log = logging.getLogger(__name__)
-SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 ROOM_FILE, ROOM_BYTES = "room", 32 << 10
 POLLS = 50
 
@@ -203,7 +197,7 @@ def _certificate(
         },
         "spec": {
             "request": base64.b64encode(request).decode(),
-            "signerName": SIGNER,
+            "signerName": KUBELET_SIGNER,
             "usages": ["digital signature", "client auth"],
         },
     }

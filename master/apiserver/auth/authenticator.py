@@ -10,14 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from common.api import errors
+from common.api.wellknown import AUTHENTICATED, BOOTSTRAPPERS, MASTERS
 from common.runtime.clock import Clock
 from common.security.ca import CertificateError
 from common.security.identity import Identity, identity_from_der
 
 log = logging.getLogger(__name__)
-AUTHENTICATED = "system:authenticated"
-MASTERS = "system:masters"
-BOOTSTRAPPERS = "system:bootstrappers"
 FAILURES_MAX = 30
 TOKEN_MAX = 4096
 FAILURES_WINDOW_SECONDS = 60.0

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from common.api.errors import StatusError, unauthorized
+from common.api.wellknown import BOOTSTRAPPERS, MASTERS
 from common.security.identity import Identity
 from master.apiserver.auth.attributes import Attributes
-from master.apiserver.auth.authenticator import BOOTSTRAPPERS, MASTERS
 from master.apiserver.auth.authorizers.node import NodeAuthorizer, node_name
 from master.apiserver.auth.authorizers.rbac import Policy
 

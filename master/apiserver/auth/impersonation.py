@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from common.api import errors
+from common.api.wellknown import AUTHENTICATED
 from common.security.identity import Identity
 from master.apiserver.auth.attributes import Attributes
-from master.apiserver.auth.authenticator import AUTHENTICATED
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
 from master.apiserver.auth.serviceaccounts import GROUP as SERVICE_ACCOUNTS

@@ -22,10 +22,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 from common.api import errors
+from common.api.wellknown import MASTERS, NODES_GROUP
 from common.runtime.clock import Clock
-from common.security.csr import NODES_GROUP
 from common.security.identity import Identity
-from master.apiserver.auth.authenticator import MASTERS
 
 WAIT_SECONDS = 10.0
 ADMINISTRATOR_WAIT_SECONDS = 1.0

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import Scheme
-from master.apiserver.auth.authenticator import MASTERS
+from common.api.wellknown import MASTERS
 from master.apiserver.request.audit import Call, Caller
 from master.apiserver.request.chain import Chain
 from master.apiserver.request.target import Target, check_segment

@@ -20,6 +20,7 @@ from common.api.types.certificates_v1 import (
     CertificateSigningRequest,
 )
 from common.api.types.core_v1 import Node, Secret
+from common.api.wellknown import KUBELET_SIGNER, NODE_USER_PREFIX, NODES_GROUP
 from common.client.commands import Command, Patch
 from common.client.informer import Item
 from common.security.ca import CertificateError, serial_of
@@ -28,8 +29,6 @@ from common.security.csr import (
     MACHINE_ID,
     NEXT_CERTIFICATE,
     NODE_CERTIFICATE,
-    NODE_USER_PREFIX,
-    NODES_GROUP,
     REVOKED,
     check_node_request,
 )
@@ -45,8 +44,7 @@ from master.controllers.certificates.signingrequests import (
 )
 from master.controllers.lib.resources import NODES, SECRETS
 
-SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
-REFUSAL = Refusal(SIGNER, "NodeRequestRefused")
+REFUSAL = Refusal(KUBELET_SIGNER, "NodeRequestRefused")
 BOOTSTRAPPERS = "system:bootstrappers"
 BOOTSTRAP_USER = "system:bootstrap:"
 USAGES = {"client auth", "digital signature", "key encipherment"}
@@ -141,7 +139,7 @@ def _follows(later: CertificateSigningRequest, request: CertificateSigningReques
         and asks.generateName == asked.generateName
         and asks.annotations.get(MACHINE_ID) == asked.annotations.get(MACHINE_ID)
         and later.spec.username == request.spec.username
-        and later.spec.signerName == SIGNER
+        and later.spec.signerName == KUBELET_SIGNER
     )
 
 

@@ -16,6 +16,7 @@ from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Secret
 from common.api.types.meta_v1 import ObjectMeta
+from common.api.wellknown import MASTERS
 from common.client.commands import Command, Create, Update
 from common.client.informer import Item
 from common.security.ca import CLIENT, CertificateError, Leaf, serial_of
@@ -46,7 +47,6 @@ from master.controllers.certificates.signingrequests import (
 )
 from master.controllers.lib.resources import SECRETS
 
-MASTERS = "system:masters"
 REFUSAL = Refusal(SIGNER, "KubeconfigRefused")
 LIFETIME = timedelta(days=90)
 LIFETIME_MAX = timedelta(days=3650)

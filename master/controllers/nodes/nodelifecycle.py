@@ -21,6 +21,7 @@ from common.api import conditions, times
 from common.api.resource import Resource
 from common.api.types.coordination_v1 import Lease
 from common.api.types.core_v1 import Node, NodeCondition, Pod, PodCondition, Taint
+from common.api.wellknown import NODE_LEASES, NOT_READY, UNREACHABLE, UNSCHEDULABLE
 from common.client.commands import Command, Event, Patch, Requeue
 from common.client.events import reference
 from common.client.informer import Item
@@ -28,9 +29,6 @@ from master.controllers.base import View
 from master.controllers.lib.resources import NODES, PODS
 from master.controllers.nodes.signsoflife import SignsOfLife
 
-NOT_READY = "node.kubernetes.io/not-ready"
-UNREACHABLE = "node.kubernetes.io/unreachable"
-UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 AWAY = frozenset({NOT_READY, UNREACHABLE})
 OURS = AWAY | {UNSCHEDULABLE}
 GRACE_SECONDS = 15.0
@@ -43,7 +41,6 @@ SILENT = "NodeStatusUnknown"
 SILENT_TEXT = "Kubelet stopped posting node status."
 
 LEASES = "leases.coordination.k8s.io"
-LEASE_NAMESPACE = "kube-node-lease"
 Wanted = list[tuple[str, str]]
 """(key, effect) of taints."""
 
@@ -81,7 +78,7 @@ class NodeLifecycleController:
 
     def _renewed(self, old: Item | None, new: Item | None) -> list[str]:
         """The node of a Lease that has been renewed."""
-        if old is None or new is None or new.namespace != LEASE_NAMESPACE:
+        if old is None or new is None or new.namespace != NODE_LEASES:
             return []
         if new.decode(Lease).spec.renewTime == old.decode(Lease).spec.renewTime:
             return []

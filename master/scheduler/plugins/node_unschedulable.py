@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from common.api.taints import tolerates
+from common.api.wellknown import UNSCHEDULABLE
 from master.scheduler.columns import Columns
 from master.scheduler.framework import ClusterEvent, Rejections
 from master.scheduler.pod import PodClass
 
-TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
+TAINT = (UNSCHEDULABLE, "", "NoSchedule")
 
 
 class NodeUnschedulable:

@@ -13,6 +13,7 @@ import numpy as np
 
 from common.api.labels import Selector
 from common.api.types.core_v1 import TopologySpreadConstraint
+from common.api.wellknown import HOSTNAME
 from master.scheduler import affinity
 from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent, Rejections
@@ -20,7 +21,6 @@ from master.scheduler.pod import PodClass
 from master.scheduler.tolerations import untolerated
 from master.scheduler.topology import domains
 
-HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 NOT_MATCHED = "node(s) didn't match pod topology spread constraints"
 

@@ -21,6 +21,7 @@ from common.api.types.core_v1 import (
     NodeSystemInfo,
 )
 from common.api.types.meta_v1 import ObjectMeta
+from common.api.wellknown import ARCH, HOSTNAME, OS
 from node import version
 from node.runtime.base import ID_SCHEME, ImageStatus
 
@@ -73,9 +74,9 @@ def node(machine: Machine, status: NodeStatus, pod_cidr: str) -> Node:
     """The whole object, for registration; `pod_cidr` is what its pods have, empty at first."""
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
     labels = {
-        "kubernetes.io/hostname": machine.name,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": architecture,
+        HOSTNAME: machine.name,
+        OS: "linux",
+        ARCH: architecture,
         "beta.kubernetes.io/os": "linux",
         "beta.kubernetes.io/arch": architecture,
     }

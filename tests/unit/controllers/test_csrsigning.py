@@ -11,6 +11,7 @@ import pytest
 from common.api.codec import json as codec
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Node, Secret
+from common.api.wellknown import KUBELET_SIGNER
 from common.client.commands import Update
 from common.client.informer import Item
 from common.runtime.clock import SystemClock
@@ -25,7 +26,7 @@ from common.security.csr import (
     make_request,
 )
 from common.security.tokens import NAME_PREFIX, NAMESPACE, USES
-from master.controllers.certificates.csrsigning import SIGNER, CertificateSigningController
+from master.controllers.certificates.csrsigning import CertificateSigningController
 from tests.unit.controllers.sim import Cluster
 
 AUTHORITY = CertificateAuthority.create("test", SystemClock())
@@ -80,7 +81,7 @@ class World(Cluster):
             },
             "spec": {
                 "request": base64.b64encode(pem).decode(),
-                "signerName": SIGNER,
+                "signerName": KUBELET_SIGNER,
                 "usages": ["client auth"],
                 "username": user,
                 "groups": groups,

@@ -8,12 +8,13 @@ import pytest
 
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Secret
+from common.api.wellknown import MASTERS
 from common.client.commands import Update
 from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority, serial_of
 from common.security.csr import make_key, make_request
 from common.security.kubeconfigs import NAME_PREFIX, NAMESPACE, SERIAL, SIGNER
-from master.controllers.certificates.kubeconfigs import MASTERS, KubeconfigController
+from master.controllers.certificates.kubeconfigs import KubeconfigController
 from tests.unit.controllers.sim import Cluster
 
 AUTHORITY = CertificateAuthority.create("test", SystemClock())

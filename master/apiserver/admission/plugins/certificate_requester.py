@@ -12,10 +12,10 @@ from typing import Any
 from common.api import errors
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
+from common.api.wellknown import BOOTSTRAPPERS, KUBELET_SIGNER, NODES_GROUP
 from common.runtime.clock import Clock
 from common.runtime.ratelimit import TokenBucket
-from common.security.csr import ASKED_BY, NODES_GROUP
-from master.apiserver.auth.authenticator import BOOTSTRAPPERS
+from common.security.csr import ASKED_BY
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 
@@ -23,7 +23,6 @@ BURST = 50.0
 PER_SECOND = 0.2
 """Requests that a token or a node may make: each is kept for a day, with up to 16 KiB."""
 USERS_MAX = 1024
-KUBELET_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 
 
 class CertificateRequester:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from common.api.types.core_v1 import Pod, Toleration
+from common.api.wellknown import NOT_READY, UNREACHABLE
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 
 SECONDS = 300
-_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_TAINTS = (NOT_READY, UNREACHABLE)
 
 
 async def default_tolerations(ctx: Context, target: Target, new: Any, old: Any) -> None:

@@ -21,9 +21,9 @@ from common.api.types.rbac_v1 import (
     RoleBinding,
     RoleRef,
 )
+from common.api.wellknown import MASTERS
 from common.security.identity import Identity
 from master.apiserver.auth.attributes import Attributes
-from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.rbac import GROUP, parts_of, uncovered
 from master.apiserver.request.context import Context

@@ -10,6 +10,7 @@ from typing import Any
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.types.core_v1 import LocalObjectReference, Pod, ServiceAccount
+from common.api.wellknown import MIRROR_POD
 from common.runtime.rng import Rng
 from master.apiserver.admission import tokenvolume
 from master.apiserver.registry.freshness import fresh
@@ -18,7 +19,6 @@ from master.apiserver.request.target import Target
 from master.storage.watchcache import WatchCache
 
 DEFAULT = "default"
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
 
 class PodServiceAccount:
@@ -35,7 +35,7 @@ class PodServiceAccount:
         """
         if old is not None or not isinstance(new, Pod):
             return
-        if MIRROR_ANNOTATION in new.metadata.annotations:
+        if MIRROR_POD in new.metadata.annotations:
             return
         spec = new.spec
         spec.serviceAccountName = spec.serviceAccountName or DEFAULT

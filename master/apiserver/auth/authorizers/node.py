@@ -12,7 +12,7 @@ import msgspec
 from common.api.codec import json as codec
 from common.api.podreferences import Reference, references
 from common.api.types.core_v1 import Pod
-from common.security.csr import NODE_USER_PREFIX, NODES_GROUP
+from common.api.wellknown import NODE_LEASES, NODE_USER_PREFIX, NODES_GROUP
 from common.security.identity import Identity
 from master.apiserver.auth.attributes import Attributes
 from master.storage.entry import Entry
@@ -49,7 +49,7 @@ class NodeAuthorizer:
             case "certificates.k8s.io", "certificatesigningrequests":
                 return not sub and verb in ("create", "get")
             case "coordination.k8s.io", "leases":
-                own = wanted.namespace == "kube-node-lease" and wanted.name == node
+                own = wanted.namespace == NODE_LEASES and wanted.name == node
                 return own and verb in ("get", "create", "update", "patch")
             case "", "secrets" | "configmaps":
                 return verb == "get" and self._is_used(node, wanted)

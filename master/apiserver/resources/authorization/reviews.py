@@ -25,9 +25,9 @@ from common.api.types.authorization_v1 import (
     SubjectAccessReviewStatus,
     SubjectRulesReviewStatus,
 )
+from common.api.wellknown import MASTERS
 from common.security.identity import Identity
 from master.apiserver.auth.attributes import Attributes
-from master.apiserver.auth.authenticator import MASTERS
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.registry.computed import Review

@@ -23,6 +23,7 @@ from common.api.types.core_v1 import (
     TypedLocalObjectReference,
     TypedObjectReference,
 )
+from common.api.wellknown import PV_PROTECTION, PVC_PROTECTION
 from common.runtime.clock import Clock
 from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Settings, Strategy
@@ -38,8 +39,6 @@ _SHORT_MODES = {
     "ReadWriteOncePod": "RWOP",
 }
 
-CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
-VOLUME_PROTECTION = "kubernetes.io/pv-protection"
 BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 SNAPSHOTS = "snapshot.storage.k8s.io"
 _ACCESS = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
@@ -87,7 +86,7 @@ class PersistentVolumeClaimStrategy(Strategy):
     def prepare_create(self, obj: PersistentVolumeClaim) -> None:
         """Protected from the beginning; a source of data that is none is left out."""
         super().prepare_create(obj)
-        protect(obj, CLAIM_PROTECTION)
+        protect(obj, PVC_PROTECTION)
         source = obj.spec.dataSource
         if obj.spec.dataSourceRef is None and source is not None and not _is_source(source):
             obj.spec.dataSource = None
@@ -233,7 +232,7 @@ class PersistentVolumeStrategy(Strategy):
     def prepare_create(self, obj: PersistentVolume) -> None:
         """Protected from the beginning."""
         super().prepare_create(obj)
-        protect(obj, VOLUME_PROTECTION)
+        protect(obj, PV_PROTECTION)
         obj.status.lastPhaseTransitionTime = times.to_time(self._clock.now())
 
     def prepare_status_update(self, new: PersistentVolume, old: PersistentVolume) -> None:

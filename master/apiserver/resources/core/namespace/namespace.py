@@ -8,6 +8,7 @@ from common.api import errors, names
 from common.api.errors import FieldError
 from common.api.fields import fields
 from common.api.types.core_v1 import Namespace, NamespaceStatus
+from common.api.wellknown import SYSTEM_NAMESPACES
 from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 
@@ -15,7 +16,6 @@ FIELDS = fields("status.phase")
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
-IMMORTAL = ("default", "kube-node-lease", "kube-public", "kube-system")
 """Kubernetes lets the leases' namespace go, and makes it again; ours is made at the start only."""
 
 
@@ -41,7 +41,7 @@ class NamespaceStrategy(Strategy):
     def check_delete(self, obj: Namespace) -> None:
         """The cluster itself lives in some namespaces; emptied, they could not be filled again."""
         name = obj.metadata.name
-        if name in IMMORTAL:
+        if name in SYSTEM_NAMESPACES:
             why = "this namespace may not be deleted"
             raise errors.forbidden_request(self.resource, name, why)
 

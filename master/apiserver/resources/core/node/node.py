@@ -14,6 +14,7 @@ from common.api.fields import Field
 from common.api.resource import Resource
 from common.api.types import Quantity
 from common.api.types.core_v1 import Node, NodeStatus, Taint
+from common.api.wellknown import NOT_READY
 from common.runtime.clock import Clock
 from common.security.csr import NEXT_CERTIFICATE, NODE_CERTIFICATE
 from master.apiserver.auth.trust import REJOIN
@@ -31,7 +32,6 @@ FIELDS = {"spec.unschedulable": Field("false")}
 POOL = "podcidrs"
 CERTIFICATES = "nodecertificates"
 _SERIAL = re.compile("[0-9a-f]{1,40}")
-NOT_READY = "node.kubernetes.io/not-ready"
 NODE_PREFIX_LENGTH = 24
 FULL_SECONDS = 10.0
 TAINTS_MAX = 128

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from common.api import errors
 from common.api.types.authentication_v1 import TokenRequestSpec
 from common.api.types.core_v1 import NodeStatus, Pod, PodStatus
+from common.api.wellknown import ARCH, HOSTNAME, OS
 
 _RESERVED = ("kubernetes.io", "k8s.io")
 _OWN_NAMESPACES = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _OWN = frozenset(
     {
-        "kubernetes.io/hostname",
-        "kubernetes.io/arch",
-        "kubernetes.io/os",
+        HOSTNAME,
+        ARCH,
+        OS,
         "beta.kubernetes.io/arch",
         "beta.kubernetes.io/instance-type",
         "beta.kubernetes.io/os",

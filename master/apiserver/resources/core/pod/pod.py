@@ -10,6 +10,7 @@ from common.api import errors
 from common.api.errors import FieldError
 from common.api.fields import Field, fields
 from common.api.types.core_v1 import HostIP, Pod, PodCondition, PodIP, PodStatus
+from common.api.wellknown import MIRROR_POD
 from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.resources.core.pod import poddefaults, podwarnings
@@ -32,7 +33,6 @@ FIELDS = fields(
 ) | {"spec.hostNetwork": Field("false"), "status.podIPs": Field(paths=("status.podIP",))}
 
 FINISHED = ("Succeeded", "Failed")
-MIRROR = "kubernetes.io/config.mirror"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _INT32 = re.compile("0|-?[1-9][0-9]{0,9}")
 
@@ -100,9 +100,9 @@ class PodStrategy(Strategy):
     def validate_update(self, new: Pod, old: Pod) -> list[FieldError]:
         """Little of a pod can change while it runs."""
         found = []
-        if new.metadata.annotations.get(MIRROR) != old.metadata.annotations.get(MIRROR):
+        if new.metadata.annotations.get(MIRROR_POD) != old.metadata.annotations.get(MIRROR_POD):
             text = "may not remove or update mirror pod annotation"
-            found.append(errors.forbidden(f"metadata.annotations[{MIRROR}]", text))
+            found.append(errors.forbidden(f"metadata.annotations[{MIRROR_POD}]", text))
         return found + list(validate_pod_update(new, old))
 
     def validate_status_update(self, new: Pod, old: Pod) -> list[FieldError]:
@@ -132,9 +132,11 @@ def _address_problems(name: str, first: str, given: Sequence[PodIP | HostIP]) ->
 
 def _annotation_problems(obj: Pod) -> list[FieldError]:
     annotations, found = obj.metadata.annotations, []
-    if MIRROR in annotations and not obj.spec.nodeName:
+    if MIRROR_POD in annotations and not obj.spec.nodeName:
         text = "must set spec.nodeName if mirror pod annotation is set"
-        found.append(errors.invalid(f"metadata.annotations[{MIRROR}]", annotations[MIRROR], text))
+        found.append(
+            errors.invalid(f"metadata.annotations[{MIRROR_POD}]", annotations[MIRROR_POD], text)
+        )
     cost = annotations.get(DELETION_COST, "0")
     if not _INT32.fullmatch(cost) or not -INT32_MAX - 1 <= int(cost) <= INT32_MAX:
         text = "must be a 32bit integer"
