@@ -95,7 +95,7 @@ async def run(config: MasterConfig, notifier: Notifier) -> None:
         if count := await store.seal_everything():
             log.info("Secrets were sealed with the current key", extra={"count": count})
         cache = WatchCache(store, clock)
-        health = EtcdHealth(client, etcd.marker_key, clock, etcd.hindrance)
+        health = EtcdHealth(client, etcd.marker_key, clock, etcd.possible_cause)
         maintenance = etcd.maintenance()
         upkeep = Upkeep(client, maintenance, etcd.is_alone, clock)
         following = Parts(

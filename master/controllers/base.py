@@ -187,7 +187,7 @@ class ControllerRunner:
         self._clock = clock
         self._rng = rng
         self._failures: dict[str, Failure] = {}
-        self._resting: dict[str, float] = {}
+        self._throttled_until: dict[str, float] = {}
         self._view = View(Listers(informers), self._failures)
         self._queue = WorkQueue(clock)
         self._own = OwnWrites(informers)
@@ -242,12 +242,12 @@ class ControllerRunner:
     async def _round(self, key: str) -> None:
         """Decide and do; the first command that is refused ends the round."""
         start = self._clock.monotonic()
-        if (rest := self._resting.pop(key, start) - start) > 0:
-            self._resting[key] = start + rest
+        if (rest := self._throttled_until.pop(key, start) - start) > 0:
+            self._throttled_until[key] = start + rest
             self._queue.add_after(key, rest)
             return
         commands = self._controller.reconcile(key, self._view, self._clock.now())
-        self._take_rest(key, start)
+        self._throttle(key, start)
         created = ""
         for command in commands:
             try:
@@ -258,14 +258,14 @@ class ControllerRunner:
         self._failures.pop(key, None)
         self._queue.forget(key)
 
-    def _take_rest(self, key: str, start: float) -> None:
+    def _throttle(self, key: str, start: float) -> None:
         """A key whose decision took long waits before its next, however often it is asked for.
 
         Else a service with thousands of pods that come one by one would take all the time there is.
         """
         end = self._clock.monotonic()
         if end - start > LONG_SECONDS:
-            self._resting[key] = end + REST_FACTOR * (end - start)
+            self._throttled_until[key] = end + REST_FACTOR * (end - start)
 
     def _retry(self, key: str, command: Command, error: StatusError) -> None:
         """Conflicts are normal: look again, a little later. A refusal is told to the reconcile."""

@@ -196,7 +196,7 @@ def _orphan(it: _Object, meta: ObjectMeta, view: View) -> list[Command]:
     """Take the object out of its dependents' owners; then let it go."""
     dependents = list(_dependents(view, it.item.uid))
     if not dependents:
-        return [_let_go(it, meta, ORPHAN)]
+        return [_remove_finalizer(it, meta, ORPHAN)]
     commands: list[Command] = []
     for dependent in dependents:
         refs = dependent.item.decode(PartialObjectMetadata).metadata.ownerReferences
@@ -212,10 +212,10 @@ def _foreground(it: _Object, meta: ObjectMeta, view: View) -> list[Command]:
         refs = dependent.item.decode(PartialObjectMetadata).metadata.ownerReferences
         if any(ref.uid == it.item.uid and ref.blockOwnerDeletion for ref in refs):
             return []
-    return [_let_go(it, meta, FOREGROUND)]
+    return [_remove_finalizer(it, meta, FOREGROUND)]
 
 
-def _let_go(it: _Object, meta: ObjectMeta, finalizer: str) -> Command:
+def _remove_finalizer(it: _Object, meta: ObjectMeta, finalizer: str) -> Command:
     """Remove a finalizer from exactly the object that was seen."""
     left = [name for name in meta.finalizers if name != finalizer]
     return Patch(

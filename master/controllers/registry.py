@@ -80,8 +80,8 @@ def controllers(facts: ClusterFacts, signer: Signer, signs: SignsOfLife) -> list
 
 def names() -> list[str]:
     """What the controllers are called where they are switched off."""
-    nowhere = ClusterFacts(ca_pem=_unasked, address="", port=0, service_address="")
-    signs = SignsOfLife(_unasked, (), _unasked)
+    nowhere = ClusterFacts(ca_pem=_not_needed, address="", port=0, service_address="")
+    signs = SignsOfLife(_not_needed, (), _not_needed)
     return [one.name for one in controllers(nowhere, _Nobody(), signs)]
 
 
@@ -89,11 +89,11 @@ class _Nobody:
     """A signer that signs nothing."""
 
     def sign_node(self, request_pem: bytes, node: str) -> NoReturn:
-        _unasked()
+        _not_needed()
 
     def sign_client(self, request_pem: bytes, leaf: Leaf) -> NoReturn:
-        _unasked()
+        _not_needed()
 
 
-def _unasked(*_: object) -> NoReturn:
+def _not_needed(*_: object) -> NoReturn:
     raise AssertionError("only the names were wanted")

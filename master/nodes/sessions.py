@@ -97,7 +97,7 @@ class NodeSessions:
                 if frame is None:
                     raise errors.unavailable(f"the stream from node {node} has ended")
                 if len(frame.data) > FRAME_MAX_BYTES:
-                    raise _misbehaved(node, f"a frame of {len(frame.data)} bytes")
+                    raise _protocol_error(node, f"a frame of {len(frame.data)} bytes")
                 if frame.data:
                     yield frame.data
                 if frame.end:
@@ -164,11 +164,11 @@ def _status_error(node: str, data: bytes) -> errors.StatusError:
     try:
         status = msgspec.json.decode(data[:ERROR_MAX_BYTES], type=_Status)
     except (msgspec.DecodeError, ValueError) as error:
-        return _misbehaved(node, f"an error that is no Status: {error}")
+        return _protocol_error(node, f"an error that is no Status: {error}")
     if status.code not in ERROR_CODES:
-        return _misbehaved(node, f"an error of code {status.code}")
+        return _protocol_error(node, f"an error of code {status.code}")
     return errors.StatusError(status.code, status.reason[:64], status.message)
 
 
-def _misbehaved(node: str, what: str) -> errors.StatusError:
+def _protocol_error(node: str, what: str) -> errors.StatusError:
     return errors.StatusError(502, "InternalError", f"node {node} has sent {what}")

@@ -88,7 +88,7 @@ class Meetings:
             found = self._terms[pod] = terms_of(pod)
         return found
 
-    def terms_in_hand(self, pod: PodClass) -> Terms:
+    def terms_to_place(self, pod: PodClass) -> Terms:
         """The terms of a pod that is to be placed."""
         return self._known(pod).terms
 

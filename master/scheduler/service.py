@@ -267,12 +267,12 @@ class Scheduler:
                 self._make_room(old.key, now)
             self._wake()
             return
-        if old is not None and new.node and _same_to_us(old, new):
+        if old is not None and new.node and _takes_the_same(old, new):
             return
         pod = pod_info(new)
         if pod.node:
             self._dequeue(pod.key)
-            self._take_room(pod, now)
+            self._reserve(pod, now)
         elif self._binding.get(pod.key) == pod.uid:
             return
         else:
@@ -282,7 +282,7 @@ class Scheduler:
                 lane.queue.add(pod, now)
         self._wake()
 
-    def _take_room(self, pod: PodInfo, now: float) -> None:
+    def _reserve(self, pod: PodInfo, now: float) -> None:
         """A placed pod: it has room until it has ended."""
         if pod.finished:
             self._make_room(pod.key, now)
@@ -313,7 +313,7 @@ class Scheduler:
             lane.moved.set()
 
 
-def _same_to_us(old: Item, new: Item) -> bool:
+def _takes_the_same(old: Item, new: Item) -> bool:
     """Whether a placed pod takes the same room as before."""
     return (old.uid, old.node, old.deleting, old.phase, old.labels) == (
         new.uid,

@@ -111,7 +111,7 @@ class EmbeddedEtcd:
 
     def store(self, client: EtcdClient) -> EtcdStore:
         """The Store in it."""
-        return EtcdStore(client, self._clock, hindrance=self.hindrance)
+        return EtcdStore(client, self._clock, possible_cause=self.possible_cause)
 
     def maintenance(self) -> Maintenance:
         """What is done to its one member; the caller closes it."""
@@ -126,7 +126,7 @@ class EmbeddedEtcd:
         """Whether nobody else uses it."""
         return True
 
-    def hindrance(self) -> str:
+    def possible_cause(self) -> str:
         """What may be in its way; '' for nothing."""
         free = shutil.disk_usage(self._directory).free
         if free >= FREE_LEAST_BYTES:
@@ -230,7 +230,7 @@ class EmbeddedEtcd:
             lived_seconds = self._clock.monotonic() - started
             failures = 1 if lived_seconds >= _HEALTHY_SECONDS else failures + 1
             extra = {"outcome": outcome, "lived_seconds": lived_seconds}
-            log.error("etcd ended", extra=extra | {"hindrance": self.hindrance() or None})
+            log.error("etcd ended", extra=extra | {"possible_cause": self.possible_cause() or None})
             await self._clock.sleep(_RESTART.delay_seconds(failures))
 
     async def _run_once(self) -> str:
@@ -255,7 +255,7 @@ class EmbeddedEtcd:
                     return
             except EtcdError as error:
                 if self._clock.monotonic() >= deadline:
-                    why = "; ".join(filter(None, (str(error), self.hindrance())))
+                    why = "; ".join(filter(None, (str(error), self.possible_cause())))
                     raise EmbeddedEtcdError(f"etcd does not answer: {why}") from error
             await self._clock.sleep(_POLL_SECONDS)
 

@@ -69,8 +69,8 @@ class EtcdStore:
     """A Store on an etcd cluster, below a prefix of it that nobody else writes to.
 
     With `shared`, others may write elsewhere in that cluster, which raises its revision, too:
-    each write then changes one more key, whose revision is the store's. `hindrance` says what may
-    be in etcd's way; errors tell it.
+    each write then changes one more key, whose revision is the store's. `possible_cause` says what
+    may be in etcd's way; errors tell it.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class EtcdStore:
         *,
         prefix: str = ROOT,
         shared: bool = False,
-        hindrance: Callable[[], str] = str,
+        possible_cause: Callable[[], str] = str,
     ) -> None:
         self._client = client
-        self._hindrance = hindrance
+        self._possible_cause = possible_cause
         self._uncounted = 0
         """The revision of the last write that the counter was too much for."""
         self._names = Names(prefix)
@@ -231,8 +231,8 @@ class EtcdStore:
         kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
         if kind is NoSpace:
             return NoSpace(f"etcd is full: only reads and deletes are possible ({error})")
-        hindrance = self._hindrance() if kind in (Unavailable, OutcomeUnknown) else ""
-        return kind("; ".join(filter(None, (str(error), hindrance))))
+        possible_cause = self._possible_cause() if kind in (Unavailable, OutcomeUnknown) else ""
+        return kind("; ".join(filter(None, (str(error), possible_cause))))
 
 
 class Names:

@@ -83,7 +83,7 @@ class ExternalEtcd:
             return False
         return everything.count == ours.count
 
-    def hindrance(self) -> str:
+    def possible_cause(self) -> str:
         """Nothing that could be seen from here."""
         return ""
 

@@ -22,16 +22,16 @@ CORRUPT = "its members have different data: restore it from a backup"
 class EtcdHealth:
     """Asks etcd every two seconds, through its quorum, by reading `key`.
 
-    `hindrance` says what may be in etcd's way, such as a full disk; '' for nothing.
+    `possible_cause` says what may be in etcd's way, such as a full disk; '' for nothing.
     """
 
     def __init__(
-        self, client: EtcdClient, key: bytes, clock: Clock, hindrance: Callable[[], str]
+        self, client: EtcdClient, key: bytes, clock: Clock, possible_cause: Callable[[], str]
     ) -> None:
         self._client = client
         self._key = key
         self._clock = clock
-        self._hindrance = hindrance
+        self._possible_cause = possible_cause
         self._answered = clock.monotonic()
         self._cause = ""
         self._is_silent = False
@@ -49,7 +49,7 @@ class EtcdHealth:
         seconds = self._clock.monotonic() - self._answered
         if seconds < SILENT_SECONDS:
             return ""
-        causes = "; ".join(filter(None, (self._cause, self._hindrance())))
+        causes = "; ".join(filter(None, (self._cause, self._possible_cause())))
         return f"it has not answered for {seconds:.0f} s" + (f": {causes}" if causes else "")
 
     def trouble(self) -> str:

@@ -52,7 +52,14 @@ from master.storage.store import Store
 from master.storage.watchcache import WatchCache
 from master.wiring import components
 from master.wiring.nodes import hub, informers, rotation
-from master.wiring.parts import Recorders, controllers, housekeeping, renewals, scheduler
+from master.wiring.parts import (
+    Recorders,
+    controllers,
+    housekeeping,
+    informing,
+    renewals,
+    scheduler,
+)
 from master.wiring.registry import Reported, Tokens, pipeline, registry
 from protos import node_v1_pb2
 
@@ -122,10 +129,7 @@ def build(
     running += controllers(config, pki, client_of, known, nodes_hub, recorder, clock=clock, rng=rng)
     if not config.disable_scheduler:
         running.append(scheduler(config, client_of, known, recorder, clock))
-    for name, informer in known.items():
-        running.append(Part(f"informer {name}", informer.run, essential=True))
-    running.append(Part("informers of later resources", known.run_later, essential=True))
-    running.append(Part("network of nodes", nodes_hub.tell_network))
+    running += [*informing(known), Part("network of nodes", nodes_hub.tell_network)]
     running += recorder.parts()
     parts = Parts(running, clock)
     access, unread = Access(chain), Unread(UNREAD_MAX_BYTES, clock)

@@ -73,6 +73,12 @@ def renewals(certificates: Iterable[Renewable], clock: Clock) -> list[Part]:
     ]
 
 
+def informing(informers: Informers) -> list[Part]:
+    """A part for each informer that there is, and one for those that come later."""
+    first = [Part(f"informer {name}", one.run, essential=True) for name, one in informers.items()]
+    return [*first, Part("informers of later resources", informers.run_later, essential=True)]
+
+
 def scheduler(
     config: MasterConfig,
     client_of: ClientOf,

@@ -57,7 +57,7 @@ class Authenticator:
         if identity is None:
             if certificate is None and _token(authorization):
                 self._count_failure(source)
-                self._refuse_guessers(source)
+                self._limit_failures(source)
             raise errors.unauthorized()
         return identity
 
@@ -82,7 +82,7 @@ class Authenticator:
             return None
         return Identity(f"system:bootstrap:{token_id}", (BOOTSTRAPPERS,))
 
-    def _refuse_guessers(self, source: str) -> None:
+    def _limit_failures(self, source: str) -> None:
         count, since = self._failures.get(source, (0, 0.0))
         left = since + FAILURES_WINDOW_SECONDS - self._clock.monotonic()
         if count >= FAILURES_MAX and left > 0:

@@ -80,7 +80,7 @@ class Doorman:
         self.log.warning(
             "an unknown client's connection was closed", source=oldest.source, strangers=len(crowd)
         )
-        self._no_stranger(oldest)
+        self._forget_stranger(oldest)
         oldest.abort()
 
     def knows(self, connection: Connection, user: str) -> bool:
@@ -92,10 +92,10 @@ class Doorman:
             self.log.warning("a connection was refused", user=user, connections=OF_A_USER_MAX)
             return False
         self._of_users[user] += 1
-        self._no_stranger(connection)
+        self._forget_stranger(connection)
         return True
 
-    def _no_stranger(self, connection: Connection) -> None:
+    def _forget_stranger(self, connection: Connection) -> None:
         crowd = self._strangers.get(connection.source)
         if crowd is not None and connection in crowd:
             del crowd[connection]
@@ -105,7 +105,7 @@ class Doorman:
 
     def leave(self, connection: Connection) -> None:
         """A connection that was taken is closed."""
-        self._no_stranger(connection)
+        self._forget_stranger(connection)
         self._count -= 1
         if connection.user is not None:
             self._of_users[connection.user] -= 1

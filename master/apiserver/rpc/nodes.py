@@ -113,7 +113,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
             asyncio.create_task(self._feed(stream)),
             asyncio.create_task(stream.replaced.wait()),
             asyncio.create_task(self._expired(identity)),
-            asyncio.create_task(self._settle(stream)),
+            asyncio.create_task(self._retire_former_certificate(stream)),
         ]
         self._sessions.node_connected(name, stream.outbox)
         ending = asyncio.create_task(_end_with_the_first(tasks, stream))
@@ -205,10 +205,10 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         while not self._trust.problem(identity):
             await self._clock.sleep(TRUST_SECONDS)
 
-    async def _settle(self, stream: NodeStream) -> None:
+    async def _retire_former_certificate(self, stream: NodeStream) -> None:
         """End the former certificate of a node, once its kube-proxy has had time to notice."""
         await self._clock.sleep(OVERLAP_SECONDS)
-        await self._patiently(self._reports.take_over, stream, stream.node)
+        await self._write_with_retries(self._reports.take_over, stream, stream.node)
         await stream.replaced.wait()
 
     async def _shut_out(self, name: str) -> None:
@@ -305,16 +305,18 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         match report.WhichOneof("message"):
             case "node":
                 write = self._reports.node_status
-                await self._patiently(write, stream, stream.node, report.node.status)
+                await self._write_with_retries(write, stream, stream.node, report.node.status)
             case "gone":
-                await self._patiently(self._reports.pod_gone, stream, stream.node, report.gone)
+                await self._write_with_retries(
+                    self._reports.pod_gone, stream, stream.node, report.gone
+                )
             case "pod":
                 pod = report.pod
-                await self._patiently(self._reports.pod_status, stream, stream.node, pod)
+                await self._write_with_retries(self._reports.pod_status, stream, stream.node, pod)
                 accepted = node_v1_pb2.Accepted(uid=pod.uid, sequence=pod.sequence)
                 await stream.outbox.put(ToNode(accepted=accepted))
 
-    async def _patiently(self, write: Any, stream: NodeStream, *arguments: Any) -> None:
+    async def _write_with_retries(self, write: Any, stream: NodeStream, *arguments: Any) -> None:
         """Carry out a write; wait while the store is away or busy, drop what is refused."""
         while True:
             try:

@@ -93,7 +93,7 @@ class NodeLifecycleController:
             self._signs.forget(old.name)
             self._settled.pop(old.key, None)
         elif _heartbeat(old) != _heartbeat(new):
-            self._signs.posted(new.name)
+            self._signs.status_heartbeat(new.name)
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """One thing at a time: the condition, then taints and pods; look again before too long."""

@@ -37,7 +37,7 @@ class SignsOfLife:
         """The node's Lease has been renewed."""
         self._written[node] = self._monotonic()
 
-    def posted(self, node: str) -> None:
+    def status_heartbeat(self, node: str) -> None:
         """A heartbeat in the node's status has changed."""
         if node not in self._streamed:
             self._written[node] = self._monotonic()

@@ -217,7 +217,7 @@ def _manage(
     too_many = min(len(active) - owner.replicas, BURST_REPLICAS)
     if too_many <= 0:
         return []
-    crowd = _crowd(owner, view)
+    crowd = _pods_by_node(owner, view)
     ranked = sorted(active, key=lambda pod: pods.deletion_order(pod, crowd, now))
     return [
         command
@@ -229,7 +229,7 @@ def _manage(
     ]
 
 
-def _crowd(owner: Owner, view: View) -> Counter[str]:
+def _pods_by_node(owner: Owner, view: View) -> Counter[str]:
     """Active pods of the same manager's manager (a Deployment) or of the owner, by node."""
     manager = next((o for o in owner.metadata.ownerReferences if o.controller), None)
     family = {owner.metadata.uid}

@@ -144,7 +144,7 @@ def _share(deployment: Deployment, replica_set: ReplicaSet, room: int, given: in
 def _fraction(deployment: Deployment, replica_set: ReplicaSet) -> int:
     if wanted(deployment) == 0:
         return -size(replica_set)
-    before = _noted(replica_set, MAXIMUM) or deployment.status.replicas
+    before = _annotated_pods(replica_set, MAXIMUM) or deployment.status.replicas
     if before <= 0:
         return 0
     exact = size(replica_set) * maximum(deployment) / before
@@ -172,11 +172,11 @@ def by_age(replica_set: ReplicaSet) -> tuple[str, str]:
 
 def was_scaled(deployment: Deployment, everything: Iterable[ReplicaSet]) -> bool:
     """Whether the Deployment wants another number than when its ReplicaSets were last sized."""
-    noted = [_noted(rs, DESIRED) for rs in everything if size(rs) > 0]
+    noted = [_annotated_pods(rs, DESIRED) for rs in everything if size(rs) > 0]
     return any(number not in (None, wanted(deployment)) for number in noted)
 
 
-def _noted(replica_set: ReplicaSet, key: str) -> int | None:
+def _annotated_pods(replica_set: ReplicaSet, key: str) -> int | None:
     """A number of pods in an annotation, which anybody may have written; None if it is none."""
     text = replica_set.metadata.annotations.get(key, "")
     number = integers.parse(text) if text.isdecimal() else None

@@ -47,7 +47,7 @@ class InterPodAffinity:
 
     def score(self, pod: PodClass, columns: Columns, feasible: Bools) -> Floats | None:
         """By the weights of preferred terms: of the pod's own, and of pods that are there."""
-        opinions = _opinions(pod, columns)
+        opinions = _preferred(pod, columns)
         if not opinions:
             return None
         raw: Floats = np.add.reduce(opinions)
@@ -80,7 +80,7 @@ def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
     """For each reason all nodes, once: there may be thousands of terms of pods that are there."""
     if not pod.attached and not columns.attached:
         return
-    own = columns.meetings.terms_in_hand(pod)
+    own = columns.meetings.terms_to_place(pod)
     near, apart, kept = (_Crowds(columns) for _ in range(3))
     for other, met in columns.met(pod):
         meant = set(_reaching(own, met.own, other.namespace, columns))
@@ -95,7 +95,7 @@ def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
             for number in _reaching(its, away, pod.namespace, columns):
                 kept.add(its.all[number].topology_key, other)
     if own.near:
-        yield NOT_NEAR, ~_is_near(pod, own, near, columns)
+        yield NOT_NEAR, ~_matches_affinity(pod, own, near, columns)
     for reason, crowds in ((TOO_NEAR, apart), (KEPT_AWAY, kept)):
         if found := crowds.domains():
             rejected = np.logical_or.reduce([weights > 0 for weights in found])
@@ -103,7 +103,7 @@ def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
                 yield reason, rejected
 
 
-def _is_near(pod: PodClass, own: Terms, near: _Crowds, columns: Columns) -> Bools:
+def _matches_affinity(pod: PodClass, own: Terms, near: _Crowds, columns: Columns) -> Bools:
     """The nodes in whose domains, by each of the terms, are pods that all of them mean.
 
     The first pod of a group that wants to be together may go anywhere.
@@ -121,11 +121,11 @@ def _is_near(pod: PodClass, own: Terms, near: _Crowds, columns: Columns) -> Bool
     return found
 
 
-def _opinions(pod: PodClass, columns: Columns) -> list[Floats]:
+def _preferred(pod: PodClass, columns: Columns) -> list[Floats]:
     """What the preferred terms, of the pod and of those that are there, say of nodes."""
     if not pod.attached and not columns.attached:
         return []
-    own, found = columns.meetings.terms_in_hand(pod), _Crowds(columns)
+    own, found = columns.meetings.terms_to_place(pod), _Crowds(columns)
     for other, met in columns.met(pod):
         wanted = met.own.intersection(own.preferred)
         for number in _reaching(own, wanted, other.namespace, columns):

@@ -79,9 +79,9 @@ class PodTopologySpread:
             counted = feasible
         if not wanted or not counted.any():
             return None
-        found = _crowding(wanted[0], columns, counted)
+        found = _weighted_pods(wanted[0], columns, counted)
         for constraint in wanted[1:]:
-            found += _crowding(constraint, columns, counted)
+            found += _weighted_pods(constraint, columns, counted)
         np.rint(found, out=found)
         seen = found if counted.all() else found[counted]
         low, high = float(seen.min()), float(seen.max())
@@ -173,7 +173,7 @@ def _by_default(pod: PodClass, columns: Columns) -> list[_Soft]:
     ]
 
 
-def _crowding(constraint: _Soft, columns: Columns, counted: Bools) -> Floats:
+def _weighted_pods(constraint: _Soft, columns: Columns, counted: Bools) -> Floats:
     """Pods in a node's domain, weighted so that many small domains count like few large ones."""
     key = constraint.topology_key
     skew = constraint.max_skew - 1

@@ -55,7 +55,7 @@ class RbacEscalation:
 
     def _check_role(self, user: Identity, resource: Resource, role: Role | ClusterRole) -> None:
         meta = role.metadata
-        if self._may(user, "escalate", resource.plural, meta.namespace, meta.name):
+        if self._allows(user, "escalate", resource.plural, meta.namespace, meta.name):
             return
         if isinstance(role, ClusterRole) and role.aggregationRule is not None:
             # Whatever is labelled later becomes a part of it.
@@ -73,7 +73,7 @@ class RbacEscalation:
         plural = PLURALS.get(ref.kind, "")
         if not plural:
             return  # validation says what is wrong with it
-        if self._may(user, "bind", plural, meta.namespace, ref.name):
+        if self._allows(user, "bind", plural, meta.namespace, ref.name):
             return
         rules = self._authorizer.policy.rules_of(ref, meta.namespace)
         if rules is None:
@@ -83,7 +83,7 @@ class RbacEscalation:
     def _missing(self, ref: RoleRef) -> StatusError:
         return errors.not_found(self._scheme.require(GROUP, "v1", PLURALS[ref.kind]), ref.name)
 
-    def _may(self, user: Identity, verb: str, plural: str, namespace: str, name: str) -> bool:
+    def _allows(self, user: Identity, verb: str, plural: str, namespace: str, name: str) -> bool:
         wanted = Attributes(verb, GROUP, plural, namespace=namespace, name=name)
         return self._authorizer.decide(user, wanted).allowed
 
