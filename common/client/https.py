@@ -56,12 +56,16 @@ class HttpsClient:
         try:
             connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
-            return answer.status, answer.read(ANSWER_MAX_BYTES)
+            found = answer.read(ANSWER_MAX_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             text = f"cannot reach {self._host}:{self._port}: {reason(error)}"
             raise ConnectionFailed(text) from error
         finally:
             connection.close()
+        if len(found) > ANSWER_MAX_BYTES:
+            text = f"{path}: the answer has more than {ANSWER_MAX_BYTES >> 20} MiB"
+            raise ConnectionFailed(text)
+        return answer.status, found
 
     def json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The decoded answer; raises StatusError when the server says no."""
