@@ -24,6 +24,7 @@ from master.apiserver.registry.registry import Registry
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import ListOptions
 from master.apiserver.request.target import Target
+from master.apiserver.registry.admission import Admission
 from master.apiserver.registry.catalogue import Catalogue
 from master.apiserver.registry.stored import Stored
 from master.apiserver.registry.strategy import Settings
@@ -43,8 +44,8 @@ async def main():
     cache = WatchCache(store, clock)
     running = asyncio.create_task(cache.run())
     await cache.wait_for(1, 5.0)
-    pipeline = Pipeline(store=store, cache=cache, catalogue=Catalogue(Scheme()), admission=[],
-                        clock=clock, rng=SystemRng())
+    pipeline = Pipeline(store=store, cache=cache, catalogue=Catalogue(Scheme()),
+                        admission=Admission(), clock=clock, rng=SystemRng())
     stored = Stored(pipeline, Reads(store, cache, pipeline.catalogue.fields_of))
     settings = Settings("10.42.0.0/16", "10.43.0.0/16", clock)
     for one in definitions(pipeline.scheme, settings, stored, handlers={}, subresources={}):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 from common.api.scheme import Scheme
 from common.runtime.clock import Clock
 from common.runtime.rng import SystemRng
+from master.apiserver.registry.admission import Admission
 from master.apiserver.registry.catalogue import Catalogue
 from master.apiserver.registry.handler import Handler
-from master.apiserver.registry.pipeline import Admit, Pipeline
+from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import Reads
 from master.apiserver.registry.registry import Registry
 from master.apiserver.registry.stored import Stored
@@ -28,13 +29,14 @@ from tests.fakes.roles import authorizer
 
 CLUSTER_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
+NO_ADMISSION = Admission()
 
 
 def pipeline(
     store: Store,
     cache: WatchCache,
     clock: Clock,
-    admission: Sequence[Admit] = (),
+    admission: Admission = NO_ADMISSION,
     *,
     cluster_cidr: str = CLUSTER_CIDR,
     service_cidr: str = SERVICE_CIDR,

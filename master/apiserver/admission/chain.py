@@ -1,4 +1,4 @@
-"""The admission steps in the order in which they run."""
+"""The admission steps, by phase and in the order in which they run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from master.apiserver.admission.plugins.priority import priority
 from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
 from master.apiserver.admission.plugins.service_account import PodServiceAccount
 from master.apiserver.auth.authorizer import Authorizer
-from master.apiserver.registry.pipeline import Admit
+from master.apiserver.registry.admission import Admission
 from master.storage.watchcache import WatchCache
 
 
@@ -28,17 +28,21 @@ def admission(
     authorizer: Authorizer,
     *,
     allow_external_ips: bool = False,
-) -> list[Admit]:
+) -> Admission:
     """Every step; what is missing altogether is said before what is wrong in detail."""
-    return [
-        NamespaceLifecycle(cache, scheme),
-        PodServiceAccount(cache, rng),
-        default_tolerations,
-        priority,
-        CertificateRequester(clock),
-        CertificateSigning(authorizer),
-        node_restriction,
-        EndpointAddresses(cache),
-        RbacEscalation(authorizer, scheme),
-        *([] if allow_external_ips else [deny_external_ips]),
-    ]
+    return Admission(
+        mutating=[
+            NamespaceLifecycle(cache, scheme),
+            node_restriction,
+            PodServiceAccount(cache, rng),
+            default_tolerations,
+            priority,
+            CertificateRequester(clock),
+        ],
+        validating=[
+            CertificateSigning(authorizer),
+            EndpointAddresses(cache),
+            RbacEscalation(authorizer, scheme),
+            *([] if allow_external_ips else [deny_external_ips]),
+        ],
+    )

@@ -89,8 +89,6 @@ class Catalogue:
     def __init__(self, scheme: Scheme) -> None:
         """The scheme follows the catalogue; at first it has the kinds of the generated code."""
         self.scheme = scheme
-        self.version = 0
-        """Another one after each change."""
         self._definitions: dict[tuple[str, str], ResourceDef] = {}
         self._followers: list[Callable[[Resource], None]] = []
 
@@ -114,7 +112,6 @@ class Catalogue:
         self._followers.append(follower)
 
     def _changed(self, resource: Resource) -> None:
-        self.version += 1
         for follower in self._followers:
             follower(resource)
 

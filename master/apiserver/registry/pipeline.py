@@ -1,4 +1,8 @@
-"""The write pipeline of every kind: default, admit, validate, store; and deletion.
+"""The write pipeline of every kind, and deletion.
+
+An object is defaulted, changed by mutating admission and defaulted again, so that what admission
+adds is complete, too; then its strategy prepares it, by which nobody can set what only the server
+sets; then it is validated, by its strategy and by validating admission, and stored.
 
 One request is one transaction on one object. Conflicting writers are told 409 when they named a
 resourceVersion; otherwise the pipeline applies their change again to what is there now.
@@ -7,7 +11,7 @@ resourceVersion; otherwise the pipeline applies their change again to what is th
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -24,6 +28,7 @@ from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from master.apiserver.registry import deletion, door
+from master.apiserver.registry.admission import Admission
 from master.apiserver.registry.catalogue import Catalogue
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.heavy import Heavy
@@ -54,11 +59,6 @@ FOR_THE_PIPELINE = (
 )
 """Refusals of a transaction that the pipeline acts on; others end the request."""
 
-Admit = Callable[[Context, Target, Any, Any], Awaitable[None]]
-"""An admission step: (context, target, new object, old or None); may change the new one.
-
-It is asked about objects and their status, by the target's subresource.
-"""
 Change = Callable[[Any], Any]
 """Takes a fresh Struct of the current object, answers the Struct that it should become."""
 
@@ -72,7 +72,7 @@ class Pipeline:
         store: Store,
         cache: WatchCache,
         catalogue: Catalogue,
-        admission: Sequence[Admit],
+        admission: Admission,
         clock: Clock,
         rng: Rng,
         offload: Offload | None = None,
@@ -132,14 +132,16 @@ class Pipeline:
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         generated = not meta.name and bool(meta.generateName)
         self._initialise(meta)
-        await self.heavy(ctx.weight, _prepare_create, strategy, obj)
         for attempt in range(8):
             if generated:
                 meta.name = names.generated(meta.generateName, self.rng.suffix())
-                strategy.default(obj)  # what follows from the name
             if attempt == 0:
-                await self._admit(ctx, target, obj, None)
+                await self._mutate(ctx, target, obj, None, ctx.weight)
+                await self.heavy(ctx.weight, strategy.prepare_create, obj)
+            else:
+                strategy.default(obj)  # what follows from the name
             await self.heavy(ctx.weight, _check, strategy, obj)
+            await self._admission.validate(ctx, target, obj, None)
             try:
                 return await self._store_new(ctx, strategy, obj)
             except storage.KeyExists as error:
@@ -165,9 +167,12 @@ class Pipeline:
         meta.generation = 0
         meta.managedFields = ()
 
-    async def _admit(self, ctx: Context, target: Target, new: Any, old: Any) -> None:
-        for step in self._admission:
-            await step(ctx, target, new, old)
+    async def _mutate(self, ctx: Context, target: Target, new: Any, old: Any, weight: int) -> None:
+        """Complete what the writer sent; admission sees it so, and what it adds is completed."""
+        strategy = self.strategy(target.resource)
+        await self.heavy(weight, strategy.default, new)
+        await self._admission.mutate(ctx, target, new, old)
+        await self.heavy(weight, strategy.default, new)
 
     async def _store_new(self, ctx: Context, strategy: Strategy, obj: Any) -> bytes:
         """Write a new object, with a free value for each thing that it allocates."""
@@ -197,7 +202,8 @@ class Pipeline:
                 self._choose_another(strategy, obj, error, asked, taken)
             except storage.GuardFailed:
                 await fresh(self.cache)
-                await self._admit(ctx, Target(resource, meta.namespace, meta.name), obj, None)
+                target = Target(resource, meta.namespace, meta.name)
+                await self._admission.mutate(ctx, target, obj, None)  # says what is wrong with it
 
     def _choose_another(
         self,
@@ -230,6 +236,9 @@ class Pipeline:
         `change` may set metadata.resourceVersion: then that must be the current one.
         """
         resource, name = target.resource, target.name
+        # What the cache has may be old. It is safe to begin with: etcd stores a change only of the
+        # revision that it was made from, and an answer that depends on the object's state (a
+        # refusal, or that nothing changes) is given of the state that etcd has now.
         entry = self.cache.get(self.key(target))
         current = (
             KeyValue(entry.key, unsplice(entry.data, entry.revision), 0, entry.revision)
@@ -364,15 +373,17 @@ class Pipeline:
             )
         found = validate_metadata_update(new.metadata, old.metadata)
         if target.subresource == "status":
+            await self._admission.mutate(ctx, target, new, old)
             await self.heavy(weight, strategy.prepare_status_update, new, old)
-            await self._admit(ctx, target, new, old)
             found += await self.heavy(weight, _status_problems, strategy, new, old)
         elif target.subresource == "":
-            await self.heavy(weight, _prepare_update, strategy, new, old)
-            await self._admit(ctx, target, new, old)
+            await self._mutate(ctx, target, new, old, weight)
+            await self.heavy(weight, strategy.prepare_update, new, old)
             found += await self.heavy(weight, _update_problems, strategy, new, old)
         if found:
             raise errors.invalid_object(resource.group, resource.kind, name, found)
+        if target.subresource in ("", "status"):
+            await self._admission.validate(ctx, target, new, old)
 
     async def delete(
         self, ctx: Context, target: Target, options: DeleteOptions
@@ -420,16 +431,6 @@ class Pipeline:
                 release=[allocation.key for allocation in strategy.released(held)],
             )
         return splice(encode(obj), current.revision)
-
-
-def _prepare_create(strategy: Strategy, obj: Any) -> None:
-    strategy.prepare_create(obj)
-    strategy.default(obj)
-
-
-def _prepare_update(strategy: Strategy, new: Any, old: Any) -> None:
-    strategy.prepare_update(new, old)
-    strategy.default(new)
 
 
 def _changed(current: KeyValue, cls: type[Any], change: Change) -> tuple[Any, Any, Foreign | None]:

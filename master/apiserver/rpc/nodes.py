@@ -364,7 +364,7 @@ async def _end_with_the_first(tasks: list[asyncio.Task[Any]], stream: NodeStream
     """End a stream as soon as one of its tasks has ended; say so when that was a mistake."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
-        if (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a node's stream failed", extra={"object": stream.node}, exc_info=error)
     await stream.outbox.put(None)
 

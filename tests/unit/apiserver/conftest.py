@@ -40,8 +40,8 @@ class Writer:
         """The object after preparation and defaults."""
         strategy = STRATEGIES[resource]
         obj: Any = self.decode(resource, plain)
-        strategy.prepare_create(obj)
         strategy.default(obj)
+        strategy.prepare_create(obj)
         return obj
 
     def decode(self, resource: str, plain: dict[str, Any]) -> Any:
@@ -60,8 +60,8 @@ class Writer:
         """The object that an update makes of `old`."""
         strategy = STRATEGIES[resource]
         changed = self.decode(resource, new)
-        strategy.prepare_update(changed, self.create(resource, old))
         strategy.default(changed)
+        strategy.prepare_update(changed, self.create(resource, old))
         return changed
 
     def update_problems(self, resource: str, new: dict[str, Any], old: dict[str, Any]) -> list[str]:

@@ -79,17 +79,23 @@ class PersistentVolumeClaimStrategy(Strategy):
     delete_answers_object = True
 
     def default(self, obj: PersistentVolumeClaim) -> None:
-        """Pending; files rather than a block device; one source of data said in both ways."""
-        obj.status.phase = obj.status.phase or "Pending"
+        """Files rather than a block device."""
         default_claim_spec(obj.spec)
 
     def prepare_create(self, obj: PersistentVolumeClaim) -> None:
-        """Protected from the beginning; a source of data that is none is left out."""
+        """Pending and protected; a source of data that is none is left out."""
         super().prepare_create(obj)
+        obj.status.phase = "Pending"
         protect(obj, PVC_PROTECTION)
         source = obj.spec.dataSource
         if obj.spec.dataSourceRef is None and source is not None and not _is_source(source):
             obj.spec.dataSource = None
+        _name_source_twice(obj.spec)
+
+    def prepare_update(self, new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> None:
+        """A writer may leave out one of the two fields for the source of data."""
+        super().prepare_update(new, old)
+        _name_source_twice(new.spec)
 
     def validate(self, obj: PersistentVolumeClaim) -> list[FieldError]:
         """The rules of the spec."""
@@ -145,6 +151,10 @@ def _is_source(source: TypedLocalObjectReference) -> bool:
 def default_claim_spec(spec: PersistentVolumeClaimSpec) -> None:
     """Defaults of a claim and of its templates."""
     spec.volumeMode = "Filesystem" if spec.volumeMode is None else spec.volumeMode
+
+
+def _name_source_twice(spec: PersistentVolumeClaimSpec) -> None:
+    """The fields dataSource and dataSourceRef say the same (KEP-1495)."""
     source, ref = spec.dataSource, spec.dataSourceRef
     if source is not None and ref is None:
         spec.dataSourceRef = TypedObjectReference(
@@ -221,17 +231,17 @@ class PersistentVolumeStrategy(Strategy):
         return cls(resource, clock=settings.clock)
 
     def default(self, obj: PersistentVolume) -> None:
-        """Pending; kept when its claim goes; files rather than a block device."""
+        """Kept when its claim goes; files rather than a block device."""
         spec = obj.spec
-        obj.status.phase = obj.status.phase or "Pending"
         spec.persistentVolumeReclaimPolicy = spec.persistentVolumeReclaimPolicy or "Retain"
         spec.volumeMode = "Filesystem" if spec.volumeMode is None else spec.volumeMode
         if spec.hostPath is not None and spec.hostPath.type is None:
             spec.hostPath.type = ""
 
     def prepare_create(self, obj: PersistentVolume) -> None:
-        """Protected from the beginning."""
+        """Pending and protected."""
         super().prepare_create(obj)
+        obj.status.phase = "Pending"
         protect(obj, PV_PROTECTION)
         obj.status.lastPhaseTransitionTime = times.to_time(self._clock.now())
 

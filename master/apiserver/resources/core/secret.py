@@ -38,11 +38,6 @@ class SecretStrategy(Strategy):
             obj.data = {**obj.data, **written}
             obj.stringData = {}
 
-    def prepare_update(self, new: Secret, old: Secret) -> None:
-        """An update that names no type means the old one."""
-        new.type = new.type or old.type
-        super().prepare_update(new, old)
-
     def validate(self, obj: Secret) -> list[FieldError]:
         """Keys that can be files, a mebibyte in all, what the type asks for."""
         found = errors.first(

@@ -40,11 +40,6 @@ class WorkloadStrategy(Strategy):
     rules: ClassVar[Callable[[Any], Findings]]
     """What is wrong with a spec."""
 
-    def prepare_update(self, new: Any, old: Any) -> None:
-        """Defaults first: what a client leaves out again is no change of the spec."""
-        self.default(new)
-        super().prepare_update(new, old)
-
     def validate(self, obj: Any) -> list[FieldError]:
         """The rules of the spec."""
         return errors.first(type(self).rules(obj.spec))

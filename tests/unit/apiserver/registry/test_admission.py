@@ -283,8 +283,9 @@ async def test_other_kinds_pass(store: MemoryStore, cache: WatchCache, writer: W
     made = writer.create("configmaps", {"metadata": {"name": "a"}})
     made.metadata.namespace = "n"
     before = codec.encode(made)
-    for step in admission(cache, SCHEME, FakeClock(), SeededRng(), authorizer()):
-        await step(CONTEXT, Target(STRATEGIES["configmaps"].resource, "n"), made, None)
+    steps = admission(cache, SCHEME, FakeClock(), SeededRng(), authorizer())
+    for phase in (steps.mutate, steps.validate):
+        await phase(CONTEXT, Target(STRATEGIES["configmaps"].resource, "n"), made, None)
     assert codec.encode(made) == before
 
 
@@ -366,6 +367,7 @@ async def test_external_ips_are_taken_where_they_are_allowed(pipeline: Pipeline)
     allowed = admission(
         pipeline.cache, SCHEME, FakeClock(), SeededRng(), authorizer(), allow_external_ips=True
     )
-    assert deny_external_ips in steps
-    assert deny_external_ips not in allowed
-    assert len(allowed) == len(steps) - 1
+    assert deny_external_ips in steps.validating
+    assert deny_external_ips not in allowed.validating
+    assert len(allowed.validating) == len(steps.validating) - 1
+    assert len(allowed.mutating) == len(steps.mutating)

@@ -197,7 +197,7 @@ async def test_nothing_is_created_once_its_namespace_is_on_its_way_out(
     """Not even by a request that was admitted before: nobody would empty the namespace again."""
     await pipeline.create(CONTEXT, Target(NAMESPACES), Namespace(metadata=ObjectMeta(name="m")))
     await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
-    admit = pipeline._admit
+    admit = pipeline._mutate
 
     async def late(*arguments: Any) -> None:
         await admit(*arguments)
@@ -206,7 +206,7 @@ async def test_nothing_is_created_once_its_namespace_is_on_its_way_out(
             await pipeline.delete(CONTEXT, Target(NAMESPACES, "", "m"), DeleteOptions())
 
     deleted: list[bool] = []
-    monkeypatch.setattr(pipeline, "_admit", late)
+    monkeypatch.setattr(pipeline, "_mutate", late)
     account = ServiceAccount(metadata=ObjectMeta(name="a"))
     with pytest.raises(errors.StatusError) as raised:
         await pipeline.create(CONTEXT, Target(ACCOUNTS, "m"), account)

@@ -121,10 +121,11 @@ def test_messages_do_not_repeat_secrets(writer: Writer, content: bytes) -> None:
 
 def test_the_type_of_a_secret_stays(writer: Writer) -> None:
     old = named(type="example.com/own")
-    assert writer.update("secrets", named(), old).type == "example.com/own"
-    assert writer.update_problems("secrets", named(type="Opaque"), old) == [
-        'type: Invalid value: "Opaque": field is immutable'
-    ]
+    assert writer.update_problems("secrets", named(type="example.com/own"), old) == []
+    for body in (named(type="Opaque"), named()):
+        assert writer.update_problems("secrets", body, old) == [
+            'type: Invalid value: "Opaque": field is immutable'
+        ]
 
 
 def test_service_defaults(writer: Writer) -> None:

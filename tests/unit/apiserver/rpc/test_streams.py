@@ -12,7 +12,7 @@ from common.api.errors import StatusError
 from common.api.scheme import SCHEME
 from common.client.informer import Lister
 from common.security.identity import Identity
-from master.apiserver.rpc.nodes import NodeService
+from master.apiserver.rpc.nodes import NodeService, _end_with_the_first
 from master.nodes.hub import Cidrs, NodeHub, NodeStream
 from protos import node_v1_pb2
 from tests.fakes.clock import FakeClock
@@ -173,3 +173,15 @@ async def test_a_report_that_waits_for_the_store_is_dropped_with_its_stream(setu
         await asyncio.sleep(0)
     writing.cancel()
     assert setup.reports.stored in ([], ["a"]), "the one on its way may end, no other begins"
+
+
+async def test_a_stream_ends_with_a_part_of_it_that_is_cancelled(setup: Setup) -> None:
+    """Its node is told so and comes again; it would wait for ever otherwise."""
+    stream = setup.hub.open("n1", NODE)
+    forever = asyncio.Event()
+    tasks = [asyncio.create_task(forever.wait()) for _ in range(2)]
+    ending = asyncio.create_task(_end_with_the_first(tasks, stream))
+    tasks[0].cancel()
+    assert await stream.outbox.get() is None
+    await ending
+    tasks[1].cancel()

@@ -44,24 +44,25 @@ class PodStrategy(Strategy):
     generation: ClassVar[bool] = True
 
     def default(self, obj: Pod) -> None:
-        """Fill in the spec; the QoS class follows from it, once and for all."""
+        """Fill in the spec."""
         poddefaults.default_pod(obj)
-        obj.status.qosClass = obj.status.qosClass or poddefaults.qos_class(obj.spec)
 
     def prepare_create(self, obj: Pod) -> None:
-        """Pending. Raises StatusError 422 for ephemeral containers, which only come later."""
+        """Pending; the QoS class follows from the spec, once and for all.
+
+        Raises StatusError 422 for ephemeral containers, which only come later.
+        """
         if obj.spec.ephemeralContainers:
             finding = errors.forbidden("spec.ephemeralContainers", "cannot be set on create")
             raise errors.invalid_object("", "Pod", obj.metadata.name, [finding])
         super().prepare_create(obj)
-        obj.status = PodStatus(phase="Pending")
+        obj.status = PodStatus(phase="Pending", qosClass=poddefaults.qos_class(obj.spec))
         if obj.spec.schedulingGates:
             obj.status.conditions = (_gated(),)
 
     def prepare_update(self, new: Pod, old: Pod) -> None:
         """Status and ephemeral containers have paths of their own."""
         new.spec.ephemeralContainers = old.spec.ephemeralContainers
-        self.default(new)
         super().prepare_update(new, old)
 
     def prepare_status_update(self, new: Pod, old: Pod) -> None:

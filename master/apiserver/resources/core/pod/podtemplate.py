@@ -26,11 +26,6 @@ class PodTemplateStrategy(Strategy):
         """The defaults of pods."""
         default_template(obj.template)
 
-    def prepare_update(self, new: PodTemplate, old: PodTemplate) -> None:
-        """Defaults first: what a client leaves out again is no change."""
-        self.default(new)
-        super().prepare_update(new, old)
-
     def warnings(self, obj: PodTemplate, old: PodTemplate | None = None) -> list[str]:
         """Those for pods; again when the template has changed."""
         if old is not None and obj.metadata.generation == old.metadata.generation:

@@ -76,6 +76,7 @@ class ServiceStrategy(Strategy):
         super().prepare_create(obj)
         if obj.spec.clusterIP and not obj.spec.clusterIPs:
             obj.spec.clusterIPs = (obj.spec.clusterIP,)
+        _default_families(obj.spec)
 
     def prepare_update(self, new: Service, old: Service) -> None:
         """Keep allocated values that a writer left out, drop those without a use any more."""
@@ -83,9 +84,10 @@ class ServiceStrategy(Strategy):
         _follow(new.spec, old.spec)
         _keep_allocated(new.spec, old.spec)
         _drop_unused(new, old)
+        _default_families(new.spec)
 
     def default(self, obj: Service) -> None:
-        """ClusterIP, TCP, no affinity, one family of addresses."""
+        """ClusterIP, TCP, no affinity."""
         spec = obj.spec
         spec.type = spec.type or "ClusterIP"
         _default_affinity(spec)
@@ -99,8 +101,6 @@ class ServiceStrategy(Strategy):
             spec.internalTrafficPolicy = "Cluster"
         if spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is None:
             spec.allocateLoadBalancerNodePorts = True
-        if spec.type != "ExternalName":
-            _default_families(spec)
 
     def validate(self, obj: Service) -> list[FieldError]:
         """The rules of the spec, and that explicit values can be had here."""
@@ -257,6 +257,8 @@ def _default_affinity(spec: ServiceSpec) -> None:
 
 def _default_families(spec: ServiceSpec) -> None:
     """IPv4 alone; a headless service without a selector may name addresses of both families."""
+    if spec.type == "ExternalName":
+        return
     both = is_headless(spec) and not spec.selector
     if spec.ipFamilyPolicy is None:
         spec.ipFamilyPolicy = "RequireDualStack" if both else "SingleStack"
