@@ -22,9 +22,9 @@ from node.kubelet.kubelet import Kubelet
 from node.kubelet.machine.node_status import Machine
 from node.kubelet.machine.stats import Stats
 from node.kubelet.node_logs import LogServer
-from node.kubelet.pod.env import HostFacts
 from node.kubelet.pod.memory import MESSAGE_MAX
-from node.kubelet.pod.sandboxes import NodeFiles, resolver_for_pods
+from node.kubelet.spec.env import HostFacts
+from node.kubelet.spec.sandboxes import NodeFiles, resolver_for_pods
 from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool

@@ -14,7 +14,7 @@ from common.api import errors
 from common.api.codec import yaml
 from common.api.errors import StatusError
 from common.cli.connection import add_namespace, client
-from common.cli.token import duration
+from common.cli.credentials.token import duration
 from common.client import apply as applying
 from common.client.grpc import GrpcClient
 from common.runtime.reasons import reason

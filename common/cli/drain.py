@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.cli.connection import client
-from common.cli.token import duration
+from common.cli.credentials.token import duration
 from common.client.grpc import GrpcClient
 
 POLL_SECONDS = 0.5

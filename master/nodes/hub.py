@@ -13,8 +13,8 @@ from common.api.podreferences import Reference
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node
 from common.client.informer import Item, Lister
+from common.limits.ratelimit import TokenBucket
 from common.runtime.clock import Clock
-from common.runtime.ratelimit import TokenBucket
 from common.security.identity import Identity
 from master.apiserver.auth.authorizer import Problem
 from master.apiserver.request.audit import Caller

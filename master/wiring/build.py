@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 
 from common.client.informer import Informer
+from common.limits.unread import Unread
 from common.runtime.clock import Clock
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
-from common.runtime.unread import Unread
 from master.apiserver.auth.accounttokens import TokenKey
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer, Problem

@@ -15,19 +15,20 @@ from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
 from node.kubelet.effects.executor import Executor, Situation, Tools
 from node.kubelet.effects.processes import Stop
-from node.kubelet.pod import containers, lifecycle, outcomes, planner, probing, steps, supported
-from node.kubelet.pod.env import Config
+from node.kubelet.pod import lifecycle, outcomes, planner, probing, steps
 from node.kubelet.pod.fold import fold
 from node.kubelet.pod.memory import UNKNOWN_VERSION, Moment, Observed, PodMemory
 from node.kubelet.pod.outcomes import Outcome
 from node.kubelet.pod.status import (
-    Findings,
     ended_with_machine,
     is_overwritten,
     new_crash_loops,
     pod_status,
 )
 from node.kubelet.probes.prober import Prober
+from node.kubelet.spec import containers, supported
+from node.kubelet.spec.env import Config
+from node.kubelet.spec.supported import Findings
 from node.kubelet.volumes import volumes
 from node.runtime.base import ID_SCHEME, ContainerStatus, RuntimeFailure, SandboxStatus
 from protos import node_v1_pb2

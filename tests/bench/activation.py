@@ -30,8 +30,8 @@ from node.kubeproxy.table import NodeFacts, Table
 from tests.bench.measure import Row, percentile
 from tests.bench.processes import running_master
 from tests.bench.store import BASE_PORT, etcd_of, put_service, put_slice, write
-from tests.fakes.master import RunningMaster
 from tests.fakes.sandbox import own_machine
+from tests.servers.master import RunningMaster
 
 NODES = 3
 SERVICES = 100

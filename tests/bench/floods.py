@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 from common.client.https import HttpsClient, KubeConfig
 from tests.bench.measure import Row, percentile
-from tests.fakes.master import ROOT, RunningMaster
 from tests.integration.security.test_rbac import bound, created
 from tests.integration.security.test_revocation import kubeconfig
+from tests.servers.master import ROOT, RunningMaster
 
 SPACE = "flood"
 
@@ -40,7 +40,7 @@ def _measured(master: RunningMaster, directory: Path, seconds: float) -> Iterato
     for group, role in (("flooders", "edit"), ("viewers", "view")):
         bound(master, group, role, {"kind": "Group", "name": group}, SPACE)
     quiet = _waits(other.client(), lambda count: count < 500)
-    command = [sys.executable, "-m", "tests.fakes.flooding_user"]
+    command = [sys.executable, "-m", "tests.fakes.hostile.flooding_user"]
     command += [str(directory / "flooder.kubeconfig"), SPACE, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as flood:
         flooded = _waits(other.client(), lambda _: flood.poll() is None)

@@ -27,9 +27,9 @@ from node.session.join import Machine, join
 from tests.bench.cluster import figures
 from tests.bench.measure import Row, percentile
 from tests.e2e.cluster import IMAGE, ROOT, Cluster, deployment, kubectls, until
-from tests.fakes.hostile_grpc import UnendingCalls, anybody
-from tests.fakes.hostile_node import HostileNode
-from tests.fakes.hostile_pod import FILLS, FLOODS, FORKS, NESTS
+from tests.fakes.hostile.grpc_client import UnendingCalls, anybody
+from tests.fakes.hostile.node import HostileNode
+from tests.fakes.hostile.pod import FILLS, FLOODS, FORKS, NESTS
 
 SECONDS = 600.0
 SETTLE_SECONDS = 60.0
@@ -155,7 +155,7 @@ async def _harm(cluster: Cluster, joined: Path, watching: _Watching, seconds: fl
 def _clients(cluster: Cluster, seconds: float, bearer: str) -> Iterator[None]:
     """A stranger, or the holder of a token. A machine of its own would not take our CPU time."""
     target = f"{cluster.lan}.10:6443"
-    command = ["nice", "-n", "15", sys.executable, "-m", "tests.fakes.hostile_client", target]
+    command = ["nice", "-n", "15", sys.executable, "-m", "tests.fakes.hostile.client", target]
     made = subprocess.Popen(
         [*command, str(seconds), *([bearer] if bearer else [])],
         cwd=ROOT,

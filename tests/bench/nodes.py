@@ -25,7 +25,7 @@ from protos import node_v1_pb2
 from tests.bench.measure import Row
 from tests.bench.processes import cpu_seconds, pid_of, rss_mib, running_master
 from tests.bench.store import etcd_of
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 NODES = 200
 SETTINGS = "cluster-cidr: 10.128.0.0/12\n"

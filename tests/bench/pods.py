@@ -33,8 +33,8 @@ from protos import node_v1_pb2
 from tests.bench.measure import Row, percentile
 from tests.bench.nodes import handlers, until
 from tests.bench.processes import cpu_seconds, pid_of, running_master
-from tests.fakes.master import RunningMaster
 from tests.integration.security.test_rbac import bound
+from tests.servers.master import RunningMaster
 
 NODES = 100
 PODS = 1_000

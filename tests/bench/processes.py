@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 
 def cpu_seconds(pid: int) -> float:

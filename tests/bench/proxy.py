@@ -36,8 +36,8 @@ from tests.bench.store import (
     put_slice,
     write,
 )
-from tests.fakes.master import ROOT, RunningMaster
 from tests.fakes.sandbox import enter_own_machine
+from tests.servers.master import ROOT, RunningMaster
 
 SIZES = ((0, ""), (1_000, "60 MiB"), (5_000, ""))
 STORM_SERVICES = 1_000

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.bench.measure import Row
 from tests.bench.processes import running_master
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 DEFAULT = "/api/v1/namespaces/default"
 SERVICES, CONFIG_MAPS, PODS = f"{DEFAULT}/services", f"{DEFAULT}/configmaps", f"{DEFAULT}/pods"

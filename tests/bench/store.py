@@ -12,7 +12,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from master.storage.embedded import SERVER_NAME
 from node.kubeproxy.proxy import SERVICES, SLICES
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 ENDPOINTS = 10
 PUTS_AT_ONCE = 100

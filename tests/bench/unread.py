@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from tests.bench.measure import Row
 from tests.bench.processes import pid_of, rss_mib, running_master
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 WATCHERS = 1_500
 CHANGES = 12

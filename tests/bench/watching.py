@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from tests.bench.measure import Row, percentile
 from tests.bench.processes import cpu_seconds, pid_of, rss_mib, running_master
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 WATCHERS = 1_000
 CHANGES = 30

@@ -14,7 +14,14 @@ PAGE = ROOT / "docs/adding-a-controller.md"
 
 def test_the_page_works(tmp_path: Path) -> None:
     """The controller and its test run, and no other test of controllers minds the new one."""
-    for room in ("protos", "common", "master", "tests/unit/controllers", "tests/fakes"):
+    for room in (
+        "protos",
+        "common",
+        "master",
+        "tests/unit/controllers",
+        "tests/fakes",
+        "tests/servers",
+    ):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / room, tmp_path / room, ignore=ignored)
     for file in ("setup.cfg", "tests/__init__.py", "tests/unit/__init__.py", "tests/conftest.py"):

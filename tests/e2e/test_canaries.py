@@ -13,7 +13,7 @@ import pytest
 
 from common.systemd.levels import SIGNALS
 from tests.e2e.cluster import Cluster, pod, until
-from tests.fakes.canaries import Canaries, files_below, open_to_others
+from tests.fakes.hostile.canaries import Canaries, files_below, open_to_others
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 FILE, ENV, PULL = b"canary-of-a-volume", b"canary-of-a-variable", b"canary-of-a-registry"

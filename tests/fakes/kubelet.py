@@ -15,7 +15,7 @@ from node.kubelet.effects.processes import Stop
 from node.kubelet.kubelet import Kubelet
 from node.kubelet.machine.node_status import Machine, capacity
 from node.kubelet.machine.stats import Stats
-from node.kubelet.pod.sandboxes import NodeFiles
+from node.kubelet.spec.sandboxes import NodeFiles
 from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod.env import HostFacts
 from node.kubelet.pod.memory import Observed
+from node.kubelet.spec.env import HostFacts
 from node.runtime.base import ContainerStatus, SandboxStatus, State
 
 UID = "6a5e7c1e-0000-4000-8000-000000000001"

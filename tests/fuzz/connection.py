@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 ANSWER_SECONDS = 60.0
 

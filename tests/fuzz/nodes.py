@@ -21,13 +21,13 @@ from common.client.grpc import GrpcClient, channel
 from master.apiserver.rpc.gateway import PREFIXES
 from protos import node_v1_pb2
 from protos.cluster_v1_pb2 import LogsRequest
-from tests.fakes.good_node import hold, is_ready
-from tests.fakes.master import RunningMaster
+from tests.fakes.hostile.good_node import hold, is_ready
 from tests.fuzz.connection import Connection
 from tests.fuzz.grammar import Grammar, seed_of
 from tests.fuzz.messages import Hints, Messages
 from tests.fuzz.report import Report, watched
 from tests.fuzz.rpc import CUT_SHORT, is_explained
+from tests.servers.master import RunningMaster
 
 SERVICE = "/wherry.node.v1.NodeService/"
 KV, WATCH = "/etcdserverpb.KV/", "/etcdserverpb.Watch/Watch"

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fakes.master import ROOT, RunningMaster
 from tests.fuzz.report import Report, watched
+from tests.servers.master import ROOT, RunningMaster
 
 CHECKS = ("not_a_server_error", "content_type_conformance", "response_schema_conformance")
 SHOWN = 6000

@@ -12,8 +12,8 @@ from typing import Any
 
 from tests.bench.processes import pid_of, rss_mib
 from tests.bench.stalls import stalls
-from tests.fakes.master import RunningMaster
 from tests.fuzz.connection import Connection
+from tests.servers.master import RunningMaster
 
 LIVEZ_SECONDS = 0.02
 

@@ -13,10 +13,10 @@ from urllib.parse import quote
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from master.apiserver.rest.openapi.operations import path_of
-from tests.fakes.master import RunningMaster
 from tests.fuzz.connection import Connection
 from tests.fuzz.grammar import WORDS, Grammar
 from tests.fuzz.report import Report, watched
+from tests.servers.master import RunningMaster
 
 METHODS = ("GET", "GET", "POST", "POST", "PUT", "PATCH", "PATCH", "DELETE", "HEAD", "OPTIONS", "X")
 BODIES = (

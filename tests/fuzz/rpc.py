@@ -20,10 +20,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 from common.api.scheme import SCHEME
 from common.client.grpc import STATUS_KEY, Settings, channel
 from protos import cluster_v1_pb2 as pb
-from tests.fakes.master import RunningMaster
 from tests.fuzz.grammar import Grammar
 from tests.fuzz.messages import Hints, Messages
 from tests.fuzz.report import Report, watched
+from tests.servers.master import RunningMaster
 
 CLUSTER = "/wherry.v1.Cluster/"
 UNARY = ("Get", "List", "Create", "Update", "Patch", "Delete")

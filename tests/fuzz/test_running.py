@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.master import RunningMaster
 from tests.fuzz import nodes, rest, rpc
 from tests.fuzz.report import Report
 from tests.integration.security.test_stalls import CPU_MS_MAX
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 SEED = 20_261_129

@@ -17,8 +17,8 @@ from node.session.credentials import Held
 from node.session.renewal import Renewal, by_process
 from node.session.sessions import Sessions
 from protos import node_v1_pb2
-from tests.fakes.master import RunningMaster
 from tests.integration.security.test_access import wherry
+from tests.servers.master import RunningMaster
 
 WAIT_SECONDS = 30.0
 

@@ -15,11 +15,11 @@ import pytest
 from common.api import times
 from common.client.https import ConnectionFailed, HttpsClient, KubeConfig
 from tests.component.kubelet.test_process import Kubelet
-from tests.fakes import good_node
-from tests.fakes.master import RunningMaster
-from tests.fakes.wallclock import WallClock
+from tests.fakes.hostile import good_node
 from tests.integration.machine import WAIT_SECONDS, Machine
 from tests.integration.security.test_access import wherry
+from tests.servers.master import RunningMaster
+from tests.servers.wallclock import WallClock
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(240)]
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -19,9 +19,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common.api.errors import StatusError
 from common.client.grpc import GrpcClient, channel
 from common.client.https import ConnectionFailed
-from tests.fakes import good_node
-from tests.fakes.master import RunningMaster
+from tests.fakes.hostile import good_node
 from tests.integration.machine import Machine
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 STOP_SECONDS = 10.0

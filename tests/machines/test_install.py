@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.canaries import Canaries, watching_processes
+from tests.fakes.hostile.canaries import Canaries, watching_processes
 from tests.machines.machines import TRACES, Machines
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]

@@ -18,9 +18,9 @@ import msgspec
 
 from common.api import times
 from common.api.errors import StatusError
+from common.limits.ratelimit import TokenBucket
+from common.limits.sparing import SparingLog
 from common.runtime.clock import Clock
-from common.runtime.ratelimit import TokenBucket
-from common.runtime.sparing import SparingLog
 from common.security.identity import Identity
 from master.apiserver.request.target import Target
 

@@ -19,8 +19,8 @@ from aiohttp.web_protocol import _ErrInfo
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.wellknown import MASTERS
-from common.runtime.sparing import SparingLog
-from common.runtime.unread import Holding, Unread
+from common.limits.sparing import SparingLog
+from common.limits.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver.rest import outflow
 

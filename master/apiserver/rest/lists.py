@@ -13,9 +13,9 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.codec import protobuf, yaml
 from common.api.resource import Resource
-from common.runtime.budget import BudgetExceeded, MemoryBudget
+from common.limits.budget import BudgetExceeded, MemoryBudget
+from common.limits.unread import Holding
 from common.runtime.offload import Offload
-from common.runtime.unread import Holding
 from master.apiserver import tables
 from master.apiserver.registry.handler import ObjectPage, Shown
 from master.apiserver.registry.heavy import Heavy

@@ -2,7 +2,7 @@
 
 An answer that is sent whole lies in the connection's buffer until it is read, a copy for each
 client. Here a client that does not read holds two pieces and references to bytes that the watch
-cache has anyway, or had until the objects changed: these are counted (`common.runtime.unread`). One
+cache has anyway, or had until the objects changed: these are counted (`common.limits.unread`). One
 that reads nothing for a while is cut off.
 """
 
@@ -14,7 +14,7 @@ from contextlib import nullcontext
 
 from aiohttp import web
 
-from common.runtime.unread import Holding
+from common.limits.unread import Holding
 
 PIECE_BYTES = 32 << 10
 STALL_SECONDS = 60.0
@@ -22,7 +22,7 @@ STALL_SECONDS = 60.0
 PAUSE_SECONDS = 600.0
 """So is one of a stream that people read, who may have paused it."""
 UNREAD_MAX_BYTES = 256 << 20
-"""What all clients together may leave unread of objects; see `common.runtime.unread`."""
+"""What all clients together may leave unread of objects; see `common.limits.unread`."""
 
 
 async def write(

@@ -15,10 +15,10 @@ from common.api.codec import json as codec
 from common.api.resource import Resource
 from common.api.scheme import Scheme
 from common.api.wellknown import MASTERS
-from common.runtime.budget import BudgetExceeded, MemoryBudget
+from common.limits.budget import BudgetExceeded, MemoryBudget
+from common.limits.unread import Holding, Unread
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
-from common.runtime.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver import tables
 from master.apiserver.registry.handler import ObjectPage, Shown

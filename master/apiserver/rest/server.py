@@ -15,9 +15,9 @@ from aiohttp import web
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
+from common.limits.sparing import SparingLog
+from common.limits.unread import Unread
 from common.runtime.clock import Clock
-from common.runtime.sparing import SparingLog
-from common.runtime.unread import Unread
 from master.apiserver.request import mediatypes
 from master.apiserver.request.audit import Caller
 from master.apiserver.request.chain import Chain

@@ -15,8 +15,8 @@ from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
 from common.api.resource import Resource
+from common.limits.unread import Unread
 from common.runtime.clock import Clock
-from common.runtime.unread import Unread
 from master.apiserver import tables
 from master.apiserver.registry.handler import Shown
 from master.apiserver.registry.reads import Event

@@ -12,8 +12,8 @@ import grpc
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
+from common.limits.sparing import SparingLog
 from common.runtime.clock import SystemClock
-from common.runtime.sparing import SparingLog
 from master.apiserver.auth.live import ending
 
 log = logging.getLogger(__name__)

@@ -19,14 +19,15 @@ from common.runtime.rng import Rng
 from node.files.removal import remove_tree
 from node.kubelet.effects import hook_runner, termination
 from node.kubelet.effects.processes import Processes
-from node.kubelet.pod import eviction, hooks, outcomes, pullsecrets, steps
-from node.kubelet.pod.containers import Surroundings, container_spec, log_path
-from node.kubelet.pod.env import Config, HostFacts
+from node.kubelet.pod import eviction, hooks, outcomes, steps
 from node.kubelet.pod.outcomes import Outcome
-from node.kubelet.pod.pullsecrets import Login
-from node.kubelet.pod.sandboxes import NodeFiles, sandbox_spec
 from node.kubelet.pod.steps import Step
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec import pullsecrets
+from node.kubelet.spec.containers import Surroundings, container_spec, log_path
+from node.kubelet.spec.env import Config, HostFacts
+from node.kubelet.spec.pullsecrets import Login
+from node.kubelet.spec.sandboxes import NodeFiles, sandbox_spec
+from node.kubelet.spec.texts import ConfigError
 from node.kubelet.volumes.tokens import Tokens
 from node.kubelet.volumes.volumes import Volumes
 from node.network.ipam import AddressPool, NoAddress

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.api.types.core_v1 import Container, LifecycleHandler
 from common.runtime.clock import Clock
-from node.kubelet.pod.handlers import UnknownPort, http_request
+from node.kubelet.spec.handlers import UnknownPort, http_request
 from node.probes.base import CheckFailed, Checks, HttpRequest, PlainHttp
 from node.runtime.base import ExecFailed, Runtime
 

@@ -6,7 +6,6 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -33,23 +32,13 @@ from node.kubelet.pod.planner import (
     restart_wait_seconds,
     restarts,
 )
+from node.kubelet.spec.supported import Findings
 from node.runtime.base import ID_SCHEME, ContainerStatus, uri
 
 MESSAGES_MAX_BYTES = 12 << 10
 """Of the termination messages of all containers of a pod: each may use an equal share."""
 LOST_REASON = "Unknown"
 """Of a container that a reboot has ended: containerd reports it so, with exit code 255."""
-
-
-class Findings(NamedTuple):
-    """Fields that this kubelet does not support: of the pod, and by container."""
-
-    pod: str = ""
-    containers: tuple[tuple[str, str], ...] = ()
-
-    def of(self, container: str) -> str:
-        """Why a container cannot run, or the empty string."""
-        return self.pod or dict(self.containers).get(container, "")
 
 
 def pod_status(

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from common.api.types.core_v1 import Container, Pod, Probe
 from node.kubelet.effects.executor import Tools
 from node.kubelet.pod import probing
-from node.kubelet.pod.env import expand
-from node.kubelet.pod.handlers import UnknownPort, http_request, port_of
 from node.kubelet.pod.memory import PodMemory, ProbeKey
 from node.kubelet.pod.outcomes import ProbeAnswered
 from node.kubelet.pod.probing import Target
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec.env import expand
+from node.kubelet.spec.handlers import UnknownPort, http_request, port_of
+from node.kubelet.spec.texts import ConfigError
 from node.probes.base import CheckFailed
 from node.runtime.base import ExecTimedOut, RuntimeFailure
 

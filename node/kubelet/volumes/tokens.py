@@ -20,8 +20,8 @@ from common.api.types.authentication_v1 import (
 from common.api.types.core_v1 import Pod, ServiceAccountTokenProjection
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
-from node.kubelet.pod.env import TokenKey
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec.env import TokenKey
+from node.kubelet.spec.texts import ConfigError
 from node.session.tokens import NoToken
 
 log = logging.getLogger(__name__)

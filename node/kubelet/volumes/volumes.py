@@ -32,9 +32,9 @@ from common.api.types.core_v1 import (
 from node.files.mounts import mount_tmpfs
 from node.files.removal import remove_tree
 from node.files.usage import used_bytes
-from node.kubelet.pod import env, texts
-from node.kubelet.pod.env import Config, HostFacts
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec import env, texts
+from node.kubelet.spec.env import Config, HostFacts
+from node.kubelet.spec.texts import ConfigError
 from node.kubelet.volumes import tokens
 
 DEFAULT_MODE = 0o644

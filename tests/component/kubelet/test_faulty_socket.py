@@ -4,7 +4,7 @@ import asyncio
 import socket
 from pathlib import Path
 
-from tests.fakes.faulty_socket import FaultySocket
+from tests.fakes.hostile.faulty_socket import FaultySocket
 
 
 async def test_a_connection_taken_just_before_a_change_is_cut(tmp_path: Path) -> None:

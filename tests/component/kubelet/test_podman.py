@@ -21,8 +21,8 @@ from node.probes.network import NetworkChecks
 from node.runtime.base import ContainerStatus
 from node.runtime.podman import PodmanRuntime
 from tests.fakes.kubelet import NODE_FILES, FakeNode, end
-from tests.fakes.podman import TEST_IMAGE, Podman, podman
 from tests.fakes.pods import UID, container, pod
+from tests.servers.podman import TEST_IMAGE, Podman, podman
 
 __all__ = ["podman"]
 

@@ -13,10 +13,10 @@ from common.api.types.core_v1 import NodeCondition, NodeStatus
 from node.kubelet import kubelet as kubelet_module
 from node.runtime.podman import PodmanRuntime
 from tests.component.kubelet.test_podman import RealNode, ready, restarted, shell
-from tests.fakes.faulty_socket import FaultySocket, Mode
+from tests.fakes.hostile.faulty_socket import FaultySocket, Mode
 from tests.fakes.kubelet import end
-from tests.fakes.podman import Podman, podman
 from tests.fakes.pods import UID
+from tests.servers.podman import Podman, podman
 
 __all__ = ["podman"]
 

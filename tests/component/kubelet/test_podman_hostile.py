@@ -14,9 +14,9 @@ from node.kubelet.streams.logs import LogQuery
 from node.runtime.podman_json import LOG_MAX_BYTES
 from protos import node_v1_pb2
 from tests.component.kubelet.test_podman import WAIT_SECONDS, RealNode, log_of, node
-from tests.fakes import hostile_pod
-from tests.fakes.podman import TEST_IMAGE, podman
+from tests.fakes.hostile import pod as hostile_pod
 from tests.fakes.pods import UID, container, pod
+from tests.servers.podman import TEST_IMAGE, podman
 
 __all__ = ["node", "podman"]
 

@@ -10,8 +10,8 @@ import pytest
 from common.api.types.core_v1 import Pod, PodStatus
 from tests.component.kubelet.test_podman import RealNode, ready, restarted
 from tests.fakes.kubelet import end
-from tests.fakes.podman import TEST_IMAGE, Podman, podman
 from tests.fakes.pods import UID, container, pod
+from tests.servers.podman import TEST_IMAGE, Podman, podman
 
 __all__ = ["podman"]
 

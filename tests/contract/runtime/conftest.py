@@ -12,7 +12,7 @@ from common.runtime.offload import Offload
 from node.runtime.base import ContainerSpec, ContainerStatus, Runtime
 from node.runtime.fake import FakeRuntime, Program
 from node.runtime.podman import PodmanRuntime
-from tests.fakes.podman import TEST_IMAGE, Podman, podman, running_podman
+from tests.servers.podman import TEST_IMAGE, Podman, podman, running_podman
 
 __all__ = ["podman"]
 

@@ -16,7 +16,7 @@ from tests.contract.runtime.conftest import EXEC_FAILS as FAILS
 from tests.contract.runtime.conftest import EXEC_HANGS as HANGS
 from tests.contract.runtime.conftest import EXEC_TRUE as TRUE
 from tests.contract.runtime.conftest import a_spec, podman_driver
-from tests.fakes.podman import Podman, running_podman
+from tests.servers.podman import Podman, running_podman
 
 
 async def started(runtime: Runtime) -> str:

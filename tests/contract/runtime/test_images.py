@@ -5,7 +5,7 @@ import pytest
 from node.runtime import base
 from node.runtime.base import Runtime
 from tests.contract.runtime.conftest import a_spec
-from tests.fakes.podman import TEST_IMAGE
+from tests.servers.podman import TEST_IMAGE
 
 NOWHERE = "127.0.0.1:1/no/image:1"
 

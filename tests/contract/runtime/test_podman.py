@@ -13,8 +13,8 @@ from node.runtime import base, podman_json
 from node.runtime.base import ImageNotFound, Mount
 from node.runtime.podman import PodmanRuntime
 from tests.contract.runtime.conftest import a_spec, eventually, podman_driver
-from tests.fakes import hostile_pod
-from tests.fakes.podman import TEST_IMAGE, Podman
+from tests.fakes.hostile import pod as hostile_pod
+from tests.servers.podman import TEST_IMAGE, Podman
 
 pytestmark = pytest.mark.podman
 _WAIT_SECONDS = 20.0

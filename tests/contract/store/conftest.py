@@ -14,8 +14,8 @@ from master.storage.external import ExternalEtcd
 from master.storage.memory import MemoryStore
 from master.storage.sealed import SealedStore
 from master.storage.store import Store
-from tests.fakes.etcd import etcd, etcd_store, running_etcd
-from tests.fakes.etcdcluster import Cluster, running_cluster
+from tests.servers.etcd import etcd, etcd_store, running_etcd
+from tests.servers.etcdcluster import Cluster, running_cluster
 
 __all__ = ["etcd", "etcd_store"]
 

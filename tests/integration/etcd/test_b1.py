@@ -13,7 +13,6 @@ from master.storage.embedded import EmbeddedEtcd
 from master.storage.etcd import EtcdStore
 from master.storage.store import Change
 from master.storage.watchcache import WatchCache
-from tests.fakes.etcd import running_etcd
 from tests.integration.etcd.load import (
     WRITERS,
     Load,
@@ -22,6 +21,7 @@ from tests.integration.etcd.load import (
     record,
     write_end,
 )
+from tests.servers.etcd import running_etcd
 
 pytestmark = pytest.mark.etcd
 

@@ -8,7 +8,7 @@ from common.etcd.client import EtcdClient
 from common.etcd.errors import Compacted, LeaseNotFound
 from common.etcd.types import Compare, Delete, Get, Put
 from master.storage.embedded import EmbeddedEtcd
-from tests.fakes.etcd import etcd
+from tests.servers.etcd import etcd
 
 __all__ = ["etcd"]
 

@@ -26,7 +26,7 @@ from master.storage.embedded import SERVER_NAME, EmbeddedEtcd, EmbeddedEtcdError
 from master.storage.etcd import EtcdStore
 from master.storage.marker import ForeignData
 from master.storage.store import StoreError
-from tests.fakes.etcd import etcd, require_etcd, running_etcd
+from tests.servers.etcd import etcd, require_etcd, running_etcd
 
 __all__ = ["etcd"]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.etcd import etcd
 from tests.integration.etcd.test_gateway import Served, delete, put, served, value
+from tests.servers.etcd import etcd
 
 __all__ = ["etcd", "served"]
 

@@ -23,8 +23,8 @@ from master.storage.embedded import EmbeddedEtcd
 from master.storage.etcd import EtcdStore
 from master.storage.keys import registry_key
 from master.storage.watchcache import WatchCache
-from tests.fakes.etcd import etcd
 from tests.fakes.roles import authorizer
+from tests.servers.etcd import etcd
 
 __all__ = ["etcd"]
 

@@ -27,8 +27,6 @@ from master.storage.external import ExternalEtcd
 from master.storage.store import Change
 from master.storage.upkeep import Upkeep
 from master.storage.watchcache import WatchCache
-from tests.fakes.etcdcluster import Cluster, Member, running_cluster
-from tests.fakes.master import RunningMaster
 from tests.integration.etcd.load import (
     WRITERS,
     Load,
@@ -37,6 +35,8 @@ from tests.integration.etcd.load import (
     record,
     write_end,
 )
+from tests.servers.etcdcluster import Cluster, Member, running_cluster
+from tests.servers.master import RunningMaster
 
 pytestmark = pytest.mark.etcd
 REFUSED_SECONDS = 5.0

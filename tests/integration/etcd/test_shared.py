@@ -16,8 +16,8 @@ from common.systemd.exits import CONFIGURATION
 from master.storage.external import ExternalEtcd, ExternalEtcdError
 from master.storage.marker import ForeignData
 from master.storage.watchcache import WatchCache
-from tests.fakes.etcdcluster import Cluster, running_cluster
-from tests.fakes.master import RunningMaster
+from tests.servers.etcdcluster import Cluster, running_cluster
+from tests.servers.master import RunningMaster
 
 pytestmark = pytest.mark.etcd
 POD = "/wherry/registry/pods/default/web"

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from common.client.https import ConnectionFailed, HttpsClient, client_context, unverified_context
-from tests.fakes.etcdcluster import running_cluster
-from tests.fakes.master import RunningMaster
+from tests.servers.etcdcluster import running_cluster
+from tests.servers.master import RunningMaster
 
 pytestmark = pytest.mark.etcd
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -17,10 +17,10 @@ import pytest
 from common.client.grpc import GrpcClient, channel
 from master.apiserver.rpc.door import HEARING_OF_A_CALLER_MAX
 from master.apiserver.rpc.tools import HEALTH_WATCHERS_MAX
-from tests.fakes.hostile_client import watch_health
-from tests.fakes.hostile_grpc import UnendingCalls, anybody
-from tests.fakes.master import ROOT, RunningMaster
+from tests.fakes.hostile.client import watch_health
+from tests.fakes.hostile.grpc_client import UnendingCalls, anybody
 from tests.integration.hostile.test_node import LOG_MAX_BYTES
+from tests.servers.master import ROOT, RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 SECONDS = 8.0
@@ -40,7 +40,7 @@ def token(master: RunningMaster) -> str:
 def test_hostile_clients_harm_nobody(master: RunningMaster, who: str) -> None:
     """E7, F1, F2: with a tenth of a second for most answers, and never more than a few."""
     target = f"127.0.0.1:{master.port}"
-    command = [sys.executable, "-m", "tests.fakes.hostile_client", target, str(SECONDS)]
+    command = [sys.executable, "-m", "tests.fakes.hostile.client", target, str(SECONDS)]
     if who == "a join token":
         command.append(token(master))
     assert master.process is not None

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.fakes.master import ROOT, RunningMaster
 from tests.integration.security.test_rbac import bound, created
 from tests.integration.security.test_revocation import kubeconfig
+from tests.servers.master import ROOT, RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 GROWTH_MAX_BYTES = 300 << 20
@@ -31,7 +31,7 @@ def test_a_flood_by_one_user_leaves_others_served(
     assert master.process is not None
     process = psutil.Process(master.process.pid)
     before, served = process.memory_info().rss, 0
-    command = [sys.executable, "-m", "tests.fakes.flooding_user"]
+    command = [sys.executable, "-m", "tests.fakes.hostile.flooding_user"]
     command += [str(tmp_path / f"{user}.kubeconfig"), space, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as flood:
         while flood.poll() is None:

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from common.client.grpc import channel
-from tests.fakes.good_node import hold, is_ready
-from tests.fakes.hostile_node import HostileNode
-from tests.fakes.master import RunningMaster
+from tests.fakes.hostile.good_node import hold, is_ready
+from tests.fakes.hostile.node import HostileNode
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 ROUNDS = 1

@@ -22,9 +22,9 @@ from node.kubeproxy.table import Table
 from node.session.control import ControlStream
 from node.session.credentials import Credentials, Held
 from tests.bench.nodes import LEASES, handlers
-from tests.fakes.master import RunningMaster
 from tests.integration.security.test_rbac import RBAC, created
 from tests.integration.security.test_revocation import kubeconfig
+from tests.servers.master import RunningMaster
 from tests.unit.kubeproxy.objects import FACTS
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]

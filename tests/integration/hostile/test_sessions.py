@@ -13,8 +13,8 @@ import pytest
 
 from common.security.identity import identity_from_pem
 from protos.node_v1_pb2 import SessionFrame
-from tests.fakes.master import RunningMaster
 from tests.integration.security.test_revocation import Node, asked, ended, running_pod
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 SESSION = "/wherry.node.v1.NodeService/Session"

@@ -18,7 +18,7 @@ import pytest
 
 from common.client.grpc import GrpcClient, channel
 from protos import cluster_v1_pb2 as pb
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 PATH = "/api/v1/namespaces/default/configmaps"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fakes.master import ROOT, RunningMaster
+from tests.servers.master import ROOT, RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(240)]
 EXAMPLES = ROOT / "deploy/examples/schedulers"

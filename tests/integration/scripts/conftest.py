@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from common.client.grpc import GrpcClient, channel
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 
 @pytest_asyncio.fixture(params=["certificate", "token"])

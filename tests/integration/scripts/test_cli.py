@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.fakes.master import ROOT, RunningMaster
+from tests.servers.master import ROOT, RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,7 +13,7 @@ from common.api.errors import StatusError
 from common.client.grpc import GrpcClient, channel, object_name, status_error
 from common.client.https import KubeConfig
 from protos import cluster_v1_pb2 as pb
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.fakes.master import ROOT, RunningMaster
+from tests.servers.master import ROOT, RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(240)]
 EXAMPLES = ROOT / "deploy/examples/grpc"

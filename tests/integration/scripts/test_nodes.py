@@ -16,7 +16,7 @@ from common.client.grpc import GrpcClient, channel
 from protos import cluster_v1_pb2 as pb
 from protos import node_v1_pb2
 from protos.node_v1_pb2_grpc import NodeServiceStub
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 PODS = "/api/v1/namespaces/default/pods"

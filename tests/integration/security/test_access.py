@@ -26,7 +26,7 @@ from master.apiserver.rest.openapi.operations import path_of
 from node.session import join
 from node.session.credentials import load
 from protos import node_v1_pb2, node_v1_pb2_grpc
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 # A refused handshake is tried again until the call has no time left.

@@ -26,8 +26,8 @@ from master.apiserver.auth.accounttokens import ISSUER
 from node.kubelet.volumes.tokens import request
 from node.session.tokens import NoToken, ask
 from tests.e2e.cluster import kubectls
-from tests.fakes.master import RunningMaster
 from tests.integration.machine import Machine
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 PODS = SCHEME.require("", "v1", "pods")

@@ -14,7 +14,7 @@ import pytest
 
 from common.security.csr import make_key, make_request
 from protos import openapi_v2_pb2 as v2
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 SPACE = "/api/v1/namespaces/default"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"

@@ -15,10 +15,10 @@ from common.api.scheme import SCHEME
 from common.client.https import KubeConfig
 from common.systemd.levels import SIGNALS
 from master.apiserver.rest.openapi.operations import path_of
-from tests.fakes.canaries import Canaries, files_below, open_to_others, processes_below
-from tests.fakes.master import RunningMaster
+from tests.fakes.hostile.canaries import Canaries, files_below, open_to_others, processes_below
 from tests.integration.machine import Machine
 from tests.integration.security.test_access import wherry
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 SECRETS = "/api/v1/namespaces/default/secrets"

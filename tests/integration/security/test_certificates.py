@@ -30,7 +30,7 @@ from protos import cluster_v1_pb2 as pb
 from protos import node_v1_pb2, node_v1_pb2_grpc
 from protos.cluster_v1_pb2_grpc import ClusterStub
 from tests.fakes.clock import FakeClock
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 MASTERS = ("system:masters",)

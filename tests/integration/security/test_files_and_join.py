@@ -19,8 +19,8 @@ from common.security.ca import CertificateAuthority, pin
 from common.security.tokens import new_token
 from node.session import join
 from node.session.credentials import IDENTITY_FILE
-from tests.fakes.master import RunningMaster
 from tests.integration.security.test_access import wherry
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 

@@ -14,13 +14,13 @@ from kubernetes.config import incluster_config as in_cluster
 
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod
-from node.kubelet.pod.env import Config
+from node.kubelet.spec.env import Config
 from node.kubelet.volumes import tokens
 from node.kubelet.volumes.volumes import Volumes
-from tests.fakes.master import RunningMaster
 from tests.fakes.pods import HOST
 from tests.integration.security.test_account_tokens import DEFAULT, account, created, delete, pod
 from tests.integration.security.test_answers import until
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 DIES_WITHIN_SECONDS = 10.0

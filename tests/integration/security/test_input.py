@@ -14,7 +14,7 @@ import pytest
 
 from common.api.scheme import SCHEME
 from master.apiserver.rest.openapi.operations import path_of
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 MAPS = "/api/v1/namespaces/default/configmaps"

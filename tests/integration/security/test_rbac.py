@@ -20,9 +20,9 @@ import pytest
 
 from common.client.https import KubeConfig
 from tests.e2e.cluster import kubectls
-from tests.fakes.master import RunningMaster
 from tests.integration.security.test_access import wherry
 from tests.integration.security.test_revocation import kubeconfig, refused
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

@@ -23,9 +23,9 @@ from common.client.https import KubeConfig
 from common.security.ca import KeyPair
 from common.security.validity import validity
 from protos import node_v1_pb2, node_v1_pb2_grpc
-from tests.fakes.master import RunningMaster
 from tests.integration.security.test_access import wherry
 from tests.integration.security.test_answers import until
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 ENDS_WITHIN_SECONDS = 5.0

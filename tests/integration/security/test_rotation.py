@@ -24,9 +24,9 @@ from common.security.ca import KeyPair, key_id, serial_of
 from common.security.identity import identity_from_pem
 from common.security.kubeconfigs import EXPIRES, NAME_PREFIX, NAMESPACE
 from node.kubeproxy.credentials import Follower, tls
-from tests.fakes.master import RunningMaster
 from tests.integration.machine import Machine
 from tests.integration.security.test_access import wherry
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]
 PODS = "/api/v1/namespaces/default/pods"

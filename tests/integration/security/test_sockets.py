@@ -7,7 +7,7 @@ import socket
 import psutil
 import pytest
 
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.stalls import requests, stalls
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 CPU_MS_MAX = 100

@@ -32,7 +32,7 @@ from node.session.credentials import Credentials, Held
 from protos import cluster_v1_pb2 as pb
 from protos import node_v1_pb2
 from protos.cluster_v1_pb2_grpc import ClusterStub
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]
 WEAK = (

@@ -13,7 +13,7 @@ import pytest
 
 from node.files import removal
 from node.files.removal import remove_tree
-from tests.fakes import hostile_pod
+from tests.fakes.hostile import pod as hostile_pod
 
 
 def open_files() -> int:

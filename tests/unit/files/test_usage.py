@@ -10,7 +10,7 @@ import pytest
 from node.files import usage
 from node.files.removal import remove_tree
 from node.files.usage import used_bytes
-from tests.fakes import hostile_pod
+from tests.fakes.hostile import pod as hostile_pod
 
 MIB = 1 << 20
 

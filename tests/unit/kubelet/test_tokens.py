@@ -9,7 +9,7 @@ import pytest
 from common.api.codec import json as codec
 from common.api.types.authentication_v1 import TokenRequest
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec.texts import ConfigError
 from node.kubelet.volumes.tokens import JITTER_SECONDS, RETRY_SECONDS, Tokens, owner
 from node.session.tokens import NoToken
 from tests.fakes.clock import FakeClock

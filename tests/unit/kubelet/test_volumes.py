@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import ConfigMap, Pod, PodSecurityContext, Secret
-from node.kubelet.pod.env import Config
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec.env import Config
+from node.kubelet.spec.texts import ConfigError
 from node.kubelet.volumes import volumes
 from node.kubelet.volumes.volumes import File, Volumes, publish
-from tests.fakes import hostile_pod
+from tests.fakes.hostile import pod as hostile_pod
 from tests.fakes.pods import HOST, UID, container, pod
 
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from common.runtime.budget import BudgetExceeded, MemoryBudget
+from common.limits.budget import BudgetExceeded, MemoryBudget
 
 
 async def test_whoever_fits_need_not_wait() -> None:

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from common.runtime.budget import BudgetExceeded
-from common.runtime.unread import STALLED_SECONDS, TURN_SECONDS, Holding, Unread
+from common.limits.budget import BudgetExceeded
+from common.limits.unread import STALLED_SECONDS, TURN_SECONDS, Holding, Unread
 from tests.fakes.clock import FakeClock
 
 

@@ -13,8 +13,8 @@ from common.api import errors
 from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.wellknown import BOOTSTRAPPERS, KUBELET_SIGNER, NODES_GROUP
+from common.limits.ratelimit import TokenBucket
 from common.runtime.clock import Clock
-from common.runtime.ratelimit import TokenBucket
 from common.security.csr import ASKED_BY
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target

@@ -8,7 +8,7 @@ from common.api.types import Quantity
 from common.api.types.core_v1 import LimitRange, LimitRangeItem
 from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
-from master.apiserver.resources.core.pod.containerresources import (
+from master.apiserver.resources.core.pod.container.resources import (
     is_overcommittable,
     validate_container_resource_name,
     validate_resource_name,

@@ -16,7 +16,7 @@ from common.api.types.core_v1 import (
 )
 from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Strategy
-from master.apiserver.resources.core.pod.containerresources import (
+from master.apiserver.resources.core.pod.container.resources import (
     HUGE_PAGES,
     STANDARD_RESOURCES,
     validate_amount,

@@ -45,7 +45,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.rng import SeededRng
 from tests.fakes.roles import authorizer
 from tests.unit.apiserver.conftest import STRATEGIES, Writer
-from tests.unit.apiserver.resources.test_pod_defaults import pod
+from tests.unit.apiserver.resources.core.test_pod_defaults import pod
 
 CONTEXT = Context(user=Identity("user", ()))
 PODS = STRATEGIES["pods"].resource

@@ -24,7 +24,7 @@ from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.pod.binding import BindingSubresource
 from master.storage.store import Unavailable
 from tests.fakes import registry as fakes
-from tests.unit.apiserver.resources.test_pod_defaults import container, pod
+from tests.unit.apiserver.resources.core.test_pod_defaults import container, pod
 
 CONTEXT = Context(user=Identity("user", ()))
 

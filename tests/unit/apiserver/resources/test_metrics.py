@@ -19,7 +19,7 @@ from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetri
 from protos.node_v1_pb2 import NodeUsage
 from tests.fakes import registry as fakes
 from tests.unit.apiserver.registry.test_pipeline_pods import create
-from tests.unit.apiserver.resources.test_pod_defaults import pod
+from tests.unit.apiserver.resources.core.test_pod_defaults import pod
 
 PODS = SCHEME.resource("metrics.k8s.io", "v1beta1", "pods")
 

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from common.api.errors import StatusError
+from common.limits.sparing import SparingLog
 from common.runtime.clock import SystemClock
-from common.runtime.sparing import SparingLog
 from common.security.identity import Identity
 from master.apiserver.rest import connections
 from master.apiserver.rest.connections import Connection, Doorman, connections_of

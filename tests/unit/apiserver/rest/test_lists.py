@@ -18,10 +18,10 @@ from aiohttp import web
 from common.api.codec import json as codec
 from common.api.codec import protobuf
 from common.api.scheme import SCHEME
-from common.runtime import unread
+from common.limits import unread
+from common.limits.unread import Unread
 from common.runtime.clock import SystemClock
 from common.runtime.offload import Offload
-from common.runtime.unread import Unread
 from master.apiserver.registry.handler import Shown
 from master.apiserver.registry.registry import ObjectPage
 from master.apiserver.resources.core import configmap

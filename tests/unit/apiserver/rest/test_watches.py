@@ -18,8 +18,8 @@ import pytest
 from aiohttp import web
 
 from common.api.scheme import SCHEME
+from common.limits.unread import Unread
 from common.runtime.clock import SystemClock
-from common.runtime.unread import Unread
 from master.apiserver.rest import requestinfo, watches
 from master.apiserver.rest.outflow import UNREAD_MAX_BYTES
 from master.storage.keys import registry_key

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import Container
-from node.kubelet.pod.containers import Surroundings, container_spec
-from node.kubelet.pod.env import Config
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec.containers import Surroundings, container_spec
+from node.kubelet.spec.env import Config
+from node.kubelet.spec.texts import ConfigError
 from node.runtime.base import ContainerSpec
 from tests.fakes.pods import HOST, UID, container, pod, sandbox
 

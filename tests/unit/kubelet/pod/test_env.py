@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import ConfigMap, Container, Secret
-from node.kubelet.pod.env import Config, environment, expand
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec.env import Config, environment, expand
+from node.kubelet.spec.texts import ConfigError
 from tests.fakes.pods import HOST, UID, container, pod
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.api.types.core_v1 import Container, Pod, Probe
-from node.kubelet.pod import handlers, probing
+from node.kubelet.pod import probing
 from node.kubelet.pod.memory import Moment, PodMemory, ProbeKey, ProbeKind, ProbeState, Stop
+from node.kubelet.spec import handlers
 from tests.fakes.pods import container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)

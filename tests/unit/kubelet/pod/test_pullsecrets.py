@@ -9,8 +9,8 @@ import pytest
 
 from common.api.types.core_v1 import LocalObjectReference, Pod, PodSpec, Secret
 from common.api.types.meta_v1 import ObjectMeta
-from node.kubelet.pod.env import Config
-from node.kubelet.pod.pullsecrets import Login, credentials
+from node.kubelet.spec.env import Config
+from node.kubelet.spec.pullsecrets import Login, credentials
 
 POD = Pod(spec=PodSpec(imagePullSecrets=(LocalObjectReference(name="s"),)))
 AUTH = base64.b64encode(b"ann:pa:ss").decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.kubelet.pod.sandboxes import NodeFiles, resolver_for_pods, sandbox_spec
+from node.kubelet.spec.sandboxes import NodeFiles, resolver_for_pods, sandbox_spec
 from tests.fakes.pods import pod
 
 ADDRESS = "10.42.1.2"

@@ -8,7 +8,8 @@ import pytest
 from common.api import conditions
 from common.api.types.core_v1 import Pod, PodStatus
 from node.kubelet.pod.memory import Moment, Observed, PodMemory, StartFailure
-from node.kubelet.pod.status import Findings, ended_with_machine, pod_status
+from node.kubelet.pod.status import ended_with_machine, pod_status
+from node.kubelet.spec.supported import Findings
 from tests.fakes.pods import HOST, IMAGE, UID, container, observed, pod, ran
 
 NOW = datetime(2030, 1, 1, 0, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from common.api.types.core_v1 import Container, Pod, PodSpec, SecurityContext
 from master.apiserver.resources.core.pod.poddefaults import default_pod
-from node.kubelet.pod import supported
+from node.kubelet.spec import supported
 from tests.fakes.pods import container, pod
 
 

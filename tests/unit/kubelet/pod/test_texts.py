@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from node.kubelet.pod import texts
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec import texts
+from node.kubelet.spec.texts import ConfigError
 from tests.unit.kubelet.pod.test_containers import made
 
 BIG = "x" * texts.ARGUMENT_MAX_BYTES

@@ -22,7 +22,7 @@ from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Settings, Strategy
 from master.apiserver.resources.core.node.nodeaddresses import validate_addresses
 from master.apiserver.resources.core.node.nodecells import cells_of
-from master.apiserver.resources.core.pod.containerresources import validate_amount
+from master.apiserver.resources.core.pod.container.resources import validate_amount
 from master.apiserver.resources.lib.checks import Findings, few, one_of
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation

@@ -7,8 +7,8 @@ import re
 from common.api import errors, names
 from common.api.types.core_v1 import PodDNSConfig, PodSecurityContext, PodSpec, PodTemplateSpec
 from master.apiserver.registry.strategy import validate_annotations, validate_labels
-from master.apiserver.resources.core.pod.container import validate_containers
-from master.apiserver.resources.core.pod.containerresources import (
+from master.apiserver.resources.core.pod.container.container import validate_containers
+from master.apiserver.resources.core.pod.container.resources import (
     validate_amount,
     validate_resources,
 )

@@ -14,7 +14,7 @@ from common.api.types.core_v1 import (
     Volume,
     VolumeProjection,
 )
-from master.apiserver.resources.core.pod.containerenv import field_ref, resource_field_ref
+from master.apiserver.resources.core.pod.container.env import field_ref, resource_field_ref
 from master.apiserver.resources.lib.checks import Findings, named, one_of
 
 FILE_FIELDS = (

@@ -19,7 +19,7 @@ from master.apiserver.request.options import DeleteOptions
 from master.apiserver.request.target import Target
 from master.storage.keys import registry_key
 from tests.fakes.chain import calling, reports
-from tests.unit.apiserver.resources.test_service import service
+from tests.unit.apiserver.resources.core.test_service import service
 
 FOUND = SCHEME.resource("", "v1", "services")
 assert FOUND is not None

@@ -27,8 +27,8 @@ from common.etcd.client import prefix_end
 from common.runtime.clock import SystemClock
 from common.runtime.process import bound_to_parent
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
-from tests.fakes.etcd import require_etcd
-from tests.fakes.master import free_ports
+from tests.servers.etcd import require_etcd
+from tests.servers.master import free_ports
 
 HOST = "127.0.0.1"
 MEMORY = Path("/dev/shm")

@@ -6,7 +6,7 @@ The check is generic: what is not known here, and is set to other than its zero,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,6 @@ from common.api.types.core_v1 import (
     SecurityContext,
     Volume,
 )
-from node.kubelet.pod.status import Findings
 
 POD = frozenset(
     {
@@ -117,6 +116,17 @@ VOLUME = frozenset(
 )
 MOUNT = frozenset({"name", "readOnly", "mountPath", "mountPropagation"})
 PROJECTIONS = frozenset({"configMap", "secret", "downwardAPI", "serviceAccountToken"})
+
+
+class Findings(NamedTuple):
+    """Fields that this kubelet does not support: of the pod, and by container."""
+
+    pod: str = ""
+    containers: tuple[tuple[str, str], ...] = ()
+
+    def of(self, container: str) -> str:
+        """Why a container cannot run, or the empty string."""
+        return self.pod or dict(self.containers).get(container, "")
 
 
 def findings(pod: Pod, *, selinux: bool = False) -> Findings:

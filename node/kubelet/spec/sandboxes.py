@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod.env import hostname
+from node.kubelet.spec.env import hostname
 from node.runtime.base import SandboxSpec
 
 MAX_NAMESERVERS = 3

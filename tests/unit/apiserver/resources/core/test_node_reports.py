@@ -25,7 +25,7 @@ from tests.fakes.chain import calling, chain, reports
 from tests.fakes.clock import FakeClock
 from tests.fakes.roles import authorizer
 from tests.unit.apiserver.registry.test_pipeline_pods import PODS
-from tests.unit.apiserver.resources.test_pod_defaults import pod
+from tests.unit.apiserver.resources.core.test_pod_defaults import pod
 
 NODE = Identity("system:node:n1", ("system:nodes",))
 ADMIN = Identity("admin", ("system:masters",))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from common.api import times
-from common.cli.kubeconfig import SECRETS, text_of
+from common.cli.credentials.kubeconfig import SECRETS, text_of
 from common.client.https import ADMIN_KUBECONFIG, HttpsClient, KubeConfig, chosen
 from common.runtime.clock import Clock
 from common.runtime.reasons import reason

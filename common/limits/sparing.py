@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from common.limits.ratelimit import TokenBucket
 from common.runtime.clock import Clock
-from common.runtime.ratelimit import TokenBucket
 
 VALUE_MAX = 256
 

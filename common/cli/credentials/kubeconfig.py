@@ -15,7 +15,7 @@ from typing import Any
 from common.api import names, times
 from common.api.errors import StatusError
 from common.api.wellknown import MASTERS
-from common.cli.token import duration
+from common.cli.credentials.token import duration
 from common.client.https import ConnectionFailed, HttpsClient, chosen
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock

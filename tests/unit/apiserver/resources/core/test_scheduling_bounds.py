@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.apiserver.conftest import Writer
-from tests.unit.apiserver.resources.test_pod_defaults import pod
+from tests.unit.apiserver.resources.core.test_pod_defaults import pod
 
 HARD = "requiredDuringSchedulingIgnoredDuringExecution"
 SOFT = "preferredDuringSchedulingIgnoredDuringExecution"

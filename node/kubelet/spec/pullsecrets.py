@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod.env import Config
+from node.kubelet.spec.env import Config
 from node.runtime.reference import DOCKER_HUB, split
 
 _HUB_NAMES = {"docker.io", "index.docker.io", "https://index.docker.io/v1/"}

@@ -10,7 +10,7 @@ import grpc.aio
 
 from protos import node_v1_pb2
 from protos.node_v1_pb2_grpc import NodeServiceStub
-from tests.fakes.master import RunningMaster
+from tests.servers.master import RunningMaster
 
 FromNode = node_v1_pb2.FromNode
 

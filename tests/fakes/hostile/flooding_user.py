@@ -1,7 +1,7 @@
 """A user with a role in one namespace who floods: creates, lists, watches, and reads nothing.
 
-`python -m tests.fakes.flooding_user KUBECONFIG NAMESPACE SECONDS` is one, in a process of its own;
-it prints how many answers of each kind it got, as JSON.
+`python -m tests.fakes.hostile.flooding_user KUBECONFIG NAMESPACE SECONDS` is one, in a process of
+its own; it prints how many answers of each kind it got, as JSON.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from common.runtime.budget import BudgetExceeded
+from common.limits.budget import BudgetExceeded
+from common.limits.sparing import SparingLog
 from common.runtime.clock import Clock
-from common.runtime.sparing import SparingLog
 
 STALLED_SECONDS = 1.0
 """A reader that has taken nothing for so long may be cut off for the sake of others."""

@@ -16,9 +16,9 @@ from common.api.types.core_v1 import (
     Volume,
     VolumeMount,
 )
-from node.kubelet.pod import texts
-from node.kubelet.pod.env import Config, HostFacts, environment, expand
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec import texts
+from node.kubelet.spec.env import Config, HostFacts, environment, expand
+from node.kubelet.spec.texts import ConfigError
 from node.runtime.base import ContainerSpec, ContainerStatus, Mount, SandboxStatus
 
 MIN_SHARES = 2

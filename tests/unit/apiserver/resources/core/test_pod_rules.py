@@ -10,7 +10,7 @@ import pytest
 from common.api import errors
 from master.apiserver.resources.core.pod.podupdate import validate_pod_update
 from tests.unit.apiserver.conftest import Writer
-from tests.unit.apiserver.resources.test_pod_defaults import container, pod
+from tests.unit.apiserver.resources.core.test_pod_defaults import container, pod
 
 C = "spec.containers[0]"
 NEGATIVE = "must be greater than or equal to 0"

@@ -14,9 +14,9 @@ from common.api.types.core_v1 import (
     VolumeDevice,
     VolumeMount,
 )
-from master.apiserver.resources.core.pod.containerenv import validate_env, validate_env_from
-from master.apiserver.resources.core.pod.containerprobes import PROBES, validate_probes
-from master.apiserver.resources.core.pod.containerresources import validate_resources
+from master.apiserver.resources.core.pod.container.env import validate_env, validate_env_from
+from master.apiserver.resources.core.pod.container.probes import PROBES, validate_probes
+from master.apiserver.resources.core.pod.container.resources import validate_resources
 from master.apiserver.resources.core.pod.podvolumes import no_backsteps, relative_path, seccomp
 from master.apiserver.resources.lib.checks import (
     INT32_MAX,

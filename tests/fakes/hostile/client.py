@@ -1,6 +1,6 @@
 """Strangers on the network, and holders of a join token, who do what they can to harm the master.
 
-`python -m tests.fakes.hostile_client ADDRESS:PORT SECONDS [BEARER]` is one of them, in a process of
+`python -m tests.fakes.hostile.client ADDRESS:PORT SECONDS [BEARER]` is one of them, in a process of
 its own: it prints how many requests it has sent.
 """
 
@@ -18,7 +18,7 @@ import sys
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.fakes.hostile_grpc import anybody
+from tests.fakes.hostile.grpc_client import anybody
 
 CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

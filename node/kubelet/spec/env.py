@@ -22,8 +22,8 @@ from common.api.types.core_v1 import (
     Service,
     ServicePort,
 )
-from node.kubelet.pod import texts
-from node.kubelet.pod.texts import ConfigError
+from node.kubelet.spec import texts
+from node.kubelet.spec.texts import ConfigError
 
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 _ENV_NAME = re.compile(r"[ -<>-~]+")

@@ -1,0 +1,1 @@
+"""Rules for the containers of a pod, of every sort."""
