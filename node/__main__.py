@@ -68,11 +68,11 @@ def _main() -> None:
         journal.configure(NAME, encoding=config.log_format)
         machine = make_machine(config)
         directory = Path(config.data_dir) / wiring.PKI
-        found = credentials.load(directory)
-        if found is None:
+        held = credentials.load(directory)
+        if held is None:
             _join(config, directory, machine)
         else:
-            uvloop.run(run(config, machine, found, Notifier.take()))
+            uvloop.run(run(config, machine, held, Notifier.take()))
     except (configuration.NoRoute, AddressChanged) as error:
         exits.give_up(NAME, error)
     except (ConfigError, InsecurePath, ValueError) as error:

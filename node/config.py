@@ -20,8 +20,8 @@ FORMER = Path("/var/lib/wherry/node-pki")
 
 
 def _node_name(text: str) -> str:
-    found = names.dns_subdomain(text)
-    return f"{text!r}: {found[0]}" if found else ""
+    problems = names.dns_subdomain(text)
+    return f"{text!r}: {problems[0]}" if problems else ""
 
 
 NodeName = Annotated[str, Form(_node_name)]

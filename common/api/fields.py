@@ -50,18 +50,18 @@ def parse(text: str, offered: Fields) -> tuple[FieldRequirement, ...]:
     if len(text) > labels.TEXT_MAX_CHARACTERS:
         limit = labels.TEXT_MAX_CHARACTERS
         raise InvalidFieldSelector(f"the selector is longer than {limit} characters")
-    found: dict[FieldRequirement, None] = {}
+    requirements: dict[FieldRequirement, None] = {}
     for term in _terms(text):
         parts = _TERM.fullmatch(term)
         if parts is None:
             raise InvalidFieldSelector(f"invalid selector: '{text}'; can't understand '{term}'")
         name, operator, value = parts.groups()
         _check_known(name, offered)
-        found[FieldRequirement(name, _unescaped(value), operator != "!=")] = None
-    if len(found) > labels.REQUIREMENTS_MAX:
+        requirements[FieldRequirement(name, _unescaped(value), operator != "!=")] = None
+    if len(requirements) > labels.REQUIREMENTS_MAX:
         limit = labels.REQUIREMENTS_MAX
         raise InvalidFieldSelector(f"the selector has more than {limit} requirements")
-    return tuple(found)
+    return tuple(requirements)
 
 
 _TERM = re.compile("(.*?)(!=|==|=)(.*)", re.DOTALL)
@@ -71,7 +71,7 @@ _BAD_ESCAPE = re.compile(r"\\(?:[^\\,=]|$)", re.DOTALL)
 
 def _terms(text: str) -> list[str]:
     """The terms between commas that are not escaped, without empty ones."""
-    cuts = [found.start() for found in re.finditer(r"\\.|,", text) if found[0] == ","]
+    cuts = [match.start() for match in re.finditer(r"\\.|,", text) if match[0] == ","]
     starts = [0, *(cut + 1 for cut in cuts)]
     terms = [text[start:end] for start, end in zip(starts, [*cuts, len(text)], strict=True)]
     return [term for term in terms if term]
@@ -122,9 +122,9 @@ def values(plain: Mapping[str, Any], offered: Fields, wanted: tuple[str, ...]) -
 
 def _value(plain: Mapping[str, Any], name: str, field: Field) -> str:
     for path in field.paths or (name,):
-        found = _at(plain, path)
-        if found not in (None, ""):
-            return ("true" if found else "false") if isinstance(found, bool) else str(found)
+        value = _at(plain, path)
+        if value not in (None, ""):
+            return ("true" if value else "false") if isinstance(value, bool) else str(value)
     return field.absent
 
 

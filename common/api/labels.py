@@ -130,16 +130,16 @@ def parse(text: str) -> Selector:
 
 
 def _tokens(text: str) -> Tokens:
-    found: Tokens = deque()
+    tokens: Tokens = deque()
     position = 0
     text = text.strip()
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None:
             raise InvalidSelector(f"unable to parse requirement: {text[position:]!r}")
-        found.append(token[1])
+        tokens.append(token[1])
         position = token.end()
-    return found
+    return tokens
 
 
 def _requirement(tokens: Tokens) -> Requirement:

@@ -46,16 +46,16 @@ def _too_long(limit: int) -> str:
 
 def dns_label(text: str) -> list[str]:
     """What is wrong with `text` as an RFC 1123 label (namespaces, containers, volumes)."""
-    found = [_too_long(63)] if len(text) > 63 else []
+    problems = [_too_long(63)] if len(text) > 63 else []
     if _LABEL.fullmatch(text):
-        return found
-    return [*found, "must not contain dots" if _SUBDOMAIN.fullmatch(text) else DNS_LABEL]
+        return problems
+    return [*problems, "must not contain dots" if _SUBDOMAIN.fullmatch(text) else DNS_LABEL]
 
 
 def dns_subdomain(text: str) -> list[str]:
     """What is wrong with `text` as an RFC 1123 subdomain (most objects' names)."""
-    found = [_too_long(SUBDOMAIN_MAX)] if len(text) > SUBDOMAIN_MAX else []
-    return found if _SUBDOMAIN.fullmatch(text) else [*found, DNS_SUBDOMAIN]
+    problems = [_too_long(SUBDOMAIN_MAX)] if len(text) > SUBDOMAIN_MAX else []
+    return problems if _SUBDOMAIN.fullmatch(text) else [*problems, DNS_SUBDOMAIN]
 
 
 def path_segment(text: str) -> list[str]:
@@ -65,15 +65,15 @@ def path_segment(text: str) -> list[str]:
     """
     if text in (".", ".."):
         return [f"may not be '{text}'"]
-    found = [f"may not contain '{sign}'" for sign in ("/", "%") if sign in text]
+    problems = [f"may not contain '{sign}'" for sign in ("/", "%") if sign in text]
     if len(text.encode(errors="replace")) > SUBDOMAIN_MAX:
-        found.append(_too_long(SUBDOMAIN_MAX))
-    return found if text.isprintable() else [*found, "must be printable"]
+        problems.append(_too_long(SUBDOMAIN_MAX))
+    return problems if text.isprintable() else [*problems, "must be printable"]
 
 
 def qualified_name(text: str) -> list[str]:
     """What is wrong with `text` as a label or annotation key: `[prefix/]name`."""
-    found: list[str] = []
+    problems: list[str] = []
     parts = text.split("/")
     if len(parts) > 2:
         return [
@@ -82,41 +82,41 @@ def qualified_name(text: str) -> list[str]:
         ]
     if len(parts) == 2:
         if not parts[0]:
-            found.append("prefix part must be non-empty")
+            problems.append("prefix part must be non-empty")
         else:
-            found += [f"prefix part {text}" for text in dns_subdomain(parts[0])]
+            problems += [f"prefix part {text}" for text in dns_subdomain(parts[0])]
     name = parts[-1]
     if not name:
-        found.append("name part must be non-empty")
+        problems.append("name part must be non-empty")
     elif len(name) > 63:
-        found.append(f"name part {_too_long(63)}")
+        problems.append(f"name part {_too_long(63)}")
     if not _QUALIFIED.fullmatch(name):
-        found.append(f"name part {_QUALIFIED_TEXT}")
-    return found
+        problems.append(f"name part {_QUALIFIED_TEXT}")
+    return problems
 
 
 def label_value(text: str) -> list[str]:
     """What is wrong with `text` as the value of a label."""
-    found = [_too_long(63)] if len(text) > 63 else []
+    problems = [_too_long(63)] if len(text) > 63 else []
     if text and not _QUALIFIED.fullmatch(text):
-        found.append(_LABEL_VALUE_TEXT)
-    return found
+        problems.append(_LABEL_VALUE_TEXT)
+    return problems
 
 
 def config_map_key(text: str) -> list[str]:
     """What is wrong with `text` as a key of a ConfigMap or Secret."""
-    found = [_too_long(253)] if len(text) > 253 else []
+    problems = [_too_long(253)] if len(text) > 253 else []
     if not _CONFIG_KEY.fullmatch(text):
-        found.append(
+        problems.append(
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "
             "'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is "
             "'[-._a-zA-Z0-9]+')"
         )
     if text in (".", ".."):
-        found.append(f"must not be '{text}'")
+        problems.append(f"must not be '{text}'")
     elif text.startswith(".."):
-        found.append("must not start with '..'")
-    return found
+        problems.append("must not start with '..'")
+    return problems
 
 
 def env_var_name(text: str) -> list[str]:
@@ -133,18 +133,18 @@ def env_var_name(text: str) -> list[str]:
 
 def port_name(text: str) -> list[str]:
     """What is wrong with `text` as the name of a port (RFC 6335)."""
-    found: list[str] = []
+    problems: list[str] = []
     if len(text) > 15:
-        found.append("must be no more than 15 characters")
+        problems.append("must be no more than 15 characters")
     if not _PORT_NAME.fullmatch(text):
-        found.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+        problems.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not re.search("[a-z]", text):
-        found.append("must contain at least one letter (a-z)")
+        problems.append("must contain at least one letter (a-z)")
     if "--" in text:
-        found.append("must not contain consecutive hyphens")
+        problems.append("must not contain consecutive hyphens")
     if text[:1] == "-" or text[-1:] == "-":
-        found.append("must not begin or end with a hyphen")
-    return found
+        problems.append("must not begin or end with a hyphen")
+    return problems
 
 
 def generated(base: str, suffix: str) -> str:

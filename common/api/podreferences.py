@@ -21,12 +21,12 @@ class Reference(NamedTuple):
 def references(pod: Pod) -> set[Reference]:
     """Every ConfigMap and Secret that a pod names."""
     spec, namespace = pod.spec, pod.metadata.namespace
-    found: set[tuple[str, str]] = {(SECRETS, s.name) for s in spec.imagePullSecrets}
+    names: set[tuple[str, str]] = {(SECRETS, s.name) for s in spec.imagePullSecrets}
     for volume in spec.volumes:
-        found |= _of_volume(volume)
+        names |= _of_volume(volume)
     for container in _containers(spec):
-        found |= _of_container(container)
-    return {Reference(resource, namespace, name) for resource, name in found if name}
+        names |= _of_container(container)
+    return {Reference(resource, namespace, name) for resource, name in names if name}
 
 
 def _containers(spec: PodSpec) -> list[Container | EphemeralContainer]:
@@ -34,30 +34,30 @@ def _containers(spec: PodSpec) -> list[Container | EphemeralContainer]:
 
 
 def _of_volume(volume: Volume) -> set[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
+    names: set[tuple[str, str]] = set()
     if volume.configMap:
-        found.add((CONFIG_MAPS, volume.configMap.name))
+        names.add((CONFIG_MAPS, volume.configMap.name))
     if volume.secret:
-        found.add((SECRETS, volume.secret.secretName))
+        names.add((SECRETS, volume.secret.secretName))
     for source in volume.projected.sources if volume.projected else ():
         if source.configMap:
-            found.add((CONFIG_MAPS, source.configMap.name))
+            names.add((CONFIG_MAPS, source.configMap.name))
         if source.secret:
-            found.add((SECRETS, source.secret.name))
-    return found
+            names.add((SECRETS, source.secret.name))
+    return names
 
 
 def _of_container(container: Container | EphemeralContainer) -> set[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
+    names: set[tuple[str, str]] = set()
     for source in container.envFrom:
         if source.configMapRef:
-            found.add((CONFIG_MAPS, source.configMapRef.name))
+            names.add((CONFIG_MAPS, source.configMapRef.name))
         if source.secretRef:
-            found.add((SECRETS, source.secretRef.name))
+            names.add((SECRETS, source.secretRef.name))
     for variable in container.env:
         origin = variable.valueFrom
         if origin and origin.configMapKeyRef:
-            found.add((CONFIG_MAPS, origin.configMapKeyRef.name))
+            names.add((CONFIG_MAPS, origin.configMapKeyRef.name))
         if origin and origin.secretKeyRef:
-            found.add((SECRETS, origin.secretKeyRef.name))
-    return found
+            names.add((SECRETS, origin.secretKeyRef.name))
+    return names

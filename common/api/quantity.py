@@ -38,10 +38,10 @@ class InvalidQuantity(ValueError):
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> tuple[Decimal, str]:
     """(exact value, format) where format is `binary`, `decimal` or `exponent`."""
-    found = _PATTERN.fullmatch(text) if 0 < len(text) <= 100 else None
-    if found is None:
+    match = _PATTERN.fullmatch(text) if 0 < len(text) <= 100 else None
+    if match is None:
         raise InvalidQuantity(_BAD_SUFFIX if text and _FORM.fullmatch(text[:100]) else INVALID)
-    sign, digits, suffix = found[1], found[2], found[3] or ""
+    sign, digits, suffix = match[1], match[2], match[3] or ""
     number = Decimal(f"0{digits}")
     if suffix in _BINARY:
         number = _EXACT.multiply(number, Decimal(1024 ** _BINARY[suffix]))

@@ -64,10 +64,10 @@ class Scheme:
 
     def require(self, group: str, version: str, plural: str) -> Resource:
         """A resource that the program itself names; raises LookupError when nobody serves it."""
-        found = self.resource(group, version, plural)
-        if found is None:
+        resource = self.resource(group, version, plural)
+        if resource is None:
             raise LookupError(f"no resource {plural} in {group or 'core'}/{version}")
-        return found
+        return resource
 
     def resource_of(self, api_version: str, kind: str) -> Resource | None:
         """The resource that serves a kind, or None."""
@@ -92,12 +92,12 @@ class Scheme:
 
     def groups(self) -> list[tuple[str, list[str]]]:
         """Every group with its versions, the preferred first; the core group is ''."""
-        found: dict[str, list[str]] = {}
+        by_group: dict[str, list[str]] = {}
         for resource in self.resources():
-            versions = found.setdefault(resource.group, [])
+            versions = by_group.setdefault(resource.group, [])
             if resource.version not in versions:
                 versions.append(resource.version)
-        return list(found.items())
+        return list(by_group.items())
 
     def struct(self, api_version: str, name: str) -> type[msgspec.Struct]:
         """The Struct of a kind; raises KeyError when the kind is not known."""
@@ -105,8 +105,8 @@ class Scheme:
             return self._structs[api_version, name]
         kind = self._kinds[(api_version, name)]
         module = importlib.import_module(f"common.api.types.{kind.module}")
-        found: Any = getattr(module, name)
-        return found  # type: ignore[no-any-return]
+        struct_class: Any = getattr(module, name)
+        return struct_class  # type: ignore[no-any-return]
 
     def struct_of(self, resource: Resource) -> type[msgspec.Struct]:
         """The Struct of a resource's kind."""

@@ -24,15 +24,15 @@ class InvalidTime(ValueError):
 
 def parse(text: str) -> datetime:
     """An aware time in UTC, to the microsecond; raises InvalidTime."""
-    found = _PATTERN.fullmatch(text)
+    match = _PATTERN.fullmatch(text)
     shown = text[:100]
-    if found is None:
+    if match is None:
         raise InvalidTime(f'parsing time "{shown}" as "2006-01-02T15:04:05Z07:00": cannot parse')
-    micro = int(((found[7] or ".0")[1:] + "000000")[:6])
+    micro = int(((match[7] or ".0")[1:] + "000000")[:6])
     try:
-        year, month, day, hour, minute, second = (int(found[i]) for i in range(1, 7))
+        year, month, day, hour, minute, second = (int(match[i]) for i in range(1, 7))
         moment = datetime(year, month, day, hour, minute, second, micro, tzinfo=UTC)
-        return moment - _offset(found[8])
+        return moment - _offset(match[8])
     except (ValueError, OverflowError) as error:
         raise InvalidTime(f'parsing time "{shown}": {error}') from error
 

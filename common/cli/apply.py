@@ -41,10 +41,10 @@ def run(arguments: argparse.Namespace, **_: object) -> None:
         data = sys.stdin.buffer.read() if from_stdin else Path(arguments.filename).read_bytes()
     except OSError as error:
         raise SystemExit(f"wherry: cannot read {arguments.filename}: {reason(error)}") from error
-    found = [plain for document in yaml.decode_all(data) for plain in manifests(document)]
-    if not found:
+    objects = [plain for document in yaml.decode_all(data) for plain in manifests(document)]
+    if not objects:
         raise SystemExit(f"wherry: no objects in {arguments.filename}")
-    asyncio.run(_run(arguments, found))
+    asyncio.run(_run(arguments, objects))
 
 
 def manifests(document: Any) -> Iterator[Any]:

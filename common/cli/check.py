@@ -35,9 +35,9 @@ def _url(text: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Print what is found; exit with 1 when something must be mended."""
     facts = probe.facts(arguments.role, arguments.server or "", SystemClock())
-    found = [*rules.check(arguments.role, facts), *rules.missing(facts)]
-    for finding in found:
+    findings = [*rules.check(arguments.role, facts), *rules.missing(facts)]
+    for finding in findings:
         print(finding)
-    if any(finding.is_grave for finding in found):
+    if any(finding.is_grave for finding in findings):
         raise SystemExit(1)
     print(f"this machine can be a {arguments.role}")

@@ -97,15 +97,15 @@ def name_of(pod: Mapping[str, Any]) -> str:
 
 async def _drain(arguments: argparse.Namespace) -> None:
     async with client(arguments) as api:
-        found = sort(await _pods(api, arguments.node))
-        if found.bare and not arguments.force:
-            names = ", ".join(map(name_of, found.bare))
+        sorted_pods = sort(await _pods(api, arguments.node))
+        if sorted_pods.bare and not arguments.force:
+            names = ", ".join(map(name_of, sorted_pods.bare))
             raise SystemExit(
                 f"wherry: no controller would make these pods of {arguments.node} again: {names};"
                 " --force deletes them"
             )
         await _cordon(api, arguments.node, unschedulable=True)
-        for pod in found.kept:
+        for pod in sorted_pods.kept:
             print(f"pod {name_of(pod)} stays: it is a DaemonSet's", flush=True)
         try:
             async with asyncio.timeout(arguments.timeout.total_seconds()):
@@ -137,8 +137,8 @@ class Eviction:
     async def run(self) -> None:
         """Until no pod is left that has to go. Raises StatusError."""
         while True:
-            found = sort(await _pods(self._api, self._node))
-            pods = (*found.moved, *found.bare)
+            sorted_pods = sort(await _pods(self._api, self._node))
+            pods = (*sorted_pods.moved, *sorted_pods.bare)
             here = {pod["metadata"]["uid"] for pod in pods}
             for pod in pods:
                 if pod["metadata"]["uid"] not in self._going:

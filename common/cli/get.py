@@ -74,12 +74,12 @@ async def _run(arguments: argparse.Namespace, kinds: Sequence[str]) -> None:
         if arguments.output in ("", "wide"):
             await _tables(api, resources, arguments)
             return
-        found: list[tuple[Resource, dict[str, Any]]] = []
+        rows: list[tuple[Resource, dict[str, Any]]] = []
         for resource in resources:
             space = _namespace(resource, arguments)
-            found += [(resource, one) for one in await _objects(api, resource, space, arguments)]
-        if found or arguments.output != "name":
-            print(rendered(found, arguments))
+            rows += [(resource, one) for one in await _objects(api, resource, space, arguments)]
+        if rows or arguments.output != "name":
+            print(rendered(rows, arguments))
 
 
 def _namespace(resource: Resource, arguments: argparse.Namespace) -> str:
@@ -124,8 +124,8 @@ async def _objects(
     """The objects, as plain values."""
     if arguments.name:
         return [codec.decode_plain(await api.get(resource, namespace, arguments.name))]
-    found = await api.list(resource, namespace, label_selector=arguments.selector)
-    return [codec.decode_plain(data) for data in found.items]
+    page = await api.list(resource, namespace, label_selector=arguments.selector)
+    return [codec.decode_plain(data) for data in page.items]
 
 
 def kind_name(resource: Resource) -> str:

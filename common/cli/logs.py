@@ -65,8 +65,8 @@ async def _run(arguments: argparse.Namespace, name: str) -> None:
             return
         pods = api.resource("pods")
         selector = arguments.selector
-        found = await api.list(pods, arguments.namespace, label_selector=selector)
-        names = [codec.decode_plain(data)["metadata"]["name"] for data in found.items]
+        page = await api.list(pods, arguments.namespace, label_selector=selector)
+        names = [codec.decode_plain(data)["metadata"]["name"] for data in page.items]
         if not names:
             print(f"No pods found in {arguments.namespace} namespace.", file=sys.stderr)
         if arguments.follow:

@@ -47,11 +47,11 @@ def add_parser(verbs: Any) -> None:
 
 def run_table(arguments: argparse.Namespace) -> None:
     """Print a line for each port of each service, and what is not used."""
-    found = ask(arguments.socket, {"ask": "table"})
+    table = ask(arguments.socket, {"ask": "table"})
     rows: list[tuple[str, ...]] = [
         ("SERVICE", "ADDRESS", "NODE PORT", "AFFINITY", "ENDPOINTS (* on this node)")
     ]
-    for port in found["ports"]:
+    for port in table["ports"]:
         affinity = port["affinity_seconds"]
         rows.append(
             (
@@ -64,7 +64,7 @@ def run_table(arguments: argparse.Namespace) -> None:
         )
     for line in _aligned(rows):
         print(line)
-    for one in found["refused"]:
+    for one in table["refused"]:
         print(f"not used: endpoint {one['address']} of {one['service']}: {one['reason']}")
 
 
@@ -81,12 +81,12 @@ def run_trace(arguments: argparse.Namespace) -> None:
         "port": int(port),
         "protocol": protocol,
     }
-    found = ask(arguments.socket, question)
-    fate = f"{FATES[found['fate']]} {' or '.join(found['endpoints'])}".rstrip()
+    answer = ask(arguments.socket, question)
+    fate = f"{FATES[answer['fate']]} {' or '.join(answer['endpoints'])}".rstrip()
     print(f"{arguments.client} -> {arguments.destination}/{protocol} {fate}")
-    for why in found["why"]:
+    for why in answer["why"]:
         print(f"  because {why}")
-    if found["masqueraded"]:
+    if answer["masqueraded"]:
         print("  the endpoint sees an address of this node as its client")
 
 
@@ -101,12 +101,12 @@ def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         sys.exit(f"wherry: cannot ask kube-proxy at {path}: {reason(error)}")
     try:
-        found: dict[str, Any] = json.loads(answer)
+        reply: dict[str, Any] = json.loads(answer)
     except ValueError:
         sys.exit(f"wherry: kube-proxy at {path} gave no whole answer")
-    if "error" in found:
-        sys.exit(f"wherry: {found['error']}")
-    return found
+    if "error" in reply:
+        sys.exit(f"wherry: {reply['error']}")
+    return reply
 
 
 def _endpoints(port: dict[str, Any]) -> Iterator[str]:

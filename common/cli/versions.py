@@ -38,9 +38,9 @@ def lines(master: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> Iter
     yield f"master {own} (Kubernetes {kubernetes})"
     for node in nodes:
         info = node.get("status", {}).get("nodeInfo", {})
-        found, its = _parts(str(info.get("kubeletVersion", "")))
+        kubelet, its = _parts(str(info.get("kubeletVersion", "")))
         name, other = node["metadata"]["name"], "" if its == own else ", unlike the master"
-        yield f"node {name} {its or found or 'unknown'}{other}"
+        yield f"node {name} {its or kubelet or 'unknown'}{other}"
 
 
 def _parts(text: str) -> tuple[str, str]:

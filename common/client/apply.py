@@ -30,10 +30,10 @@ def resource_of(plain: Any) -> Resource:
     if not isinstance(plain, dict):
         raise errors.bad_request("a manifest must be an object")
     version, kind = str(plain.get("apiVersion", "")), str(plain.get("kind", ""))
-    found = SCHEME.resource_of(version, kind)
-    if found is None:
+    resource = SCHEME.resource_of(version, kind)
+    if resource is None:
         raise errors.bad_request(f'no matches for kind "{kind}" in version "{version}"')
-    return found
+    return resource
 
 
 async def apply(
@@ -145,8 +145,8 @@ _ORDINARY = frozenset({"ContainerCreating", "PodInitializing"})
 def _obstacles(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     status = pod.get("status") or {}
     scheduled = _condition(status, "PodScheduled")
-    found = [scheduled] if scheduled.get("status") == "False" else []
-    return found + [one for one in _waiting(status) if one["reason"] not in _ORDINARY]
+    conditions = [scheduled] if scheduled.get("status") == "False" else []
+    return conditions + [one for one in _waiting(status) if one["reason"] not in _ORDINARY]
 
 
 async def follow_troubles(client: GrpcClient, plain: Mapping[str, Any]) -> AsyncIterator[str]:
@@ -231,5 +231,5 @@ _WORKLOADS = {
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """The condition of that type, empty when there is none."""
-    found = (c for c in status.get("conditions") or () if c.get("type") == kind)
-    return next(found, {})
+    conditions = (c for c in status.get("conditions") or () if c.get("type") == kind)
+    return next(conditions, {})

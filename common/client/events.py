@@ -109,7 +109,7 @@ class Correlator:
 
 def reference(api_version: str, kind: str, metadata: meta_v1.ObjectMeta) -> dict[str, str]:
     """What an Event says of the object that it is about."""
-    found = {
+    fields = {
         "apiVersion": api_version,
         "kind": kind,
         "namespace": metadata.namespace,
@@ -117,7 +117,7 @@ def reference(api_version: str, kind: str, metadata: meta_v1.ObjectMeta) -> dict
         "uid": metadata.uid,
         "resourceVersion": metadata.resourceVersion,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _extra(made: Recorded, error: Exception) -> dict[str, str]:

@@ -118,11 +118,11 @@ def status_error(error: grpc.aio.AioRpcError) -> StatusError:
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_KEY and isinstance(value, bytes):
             plain = codec.decode_plain(value)
-            found = StatusError(
+            refusal = StatusError(
                 plain["code"], plain["reason"], plain["message"], details=plain.get("details")
             )
-            found.metadata = plain.get("metadata", {})
-            return found
+            refusal.metadata = plain.get("metadata", {})
+            return refusal
     code, reason = _REASONS.get(error.code(), (500, "InternalError"))
     return StatusError(code, reason, error.details() or error.code().name)
 
@@ -159,10 +159,10 @@ class GrpcClient:
     @staticmethod
     def resource(word: str) -> Resource:
         """The resource that `word` means: plural, singular, short name; raises StatusError 404."""
-        found = SCHEME.find(word)
-        if found is None:
+        resources = SCHEME.find(word)
+        if resources is None:
             raise StatusError(404, "NotFound", f'the server has no resource type "{word}"')
-        return found
+        return resources
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The most recent state of an object."""
@@ -188,8 +188,8 @@ class GrpcClient:
                 label_selector=label_selector,
                 field_selector=field_selector,
             )
-            found = await self.stub.List(request)
-            return ObjectList(list(found.items), int(found.resource_version))
+            reply = await self.stub.List(request)
+            return ObjectList(list(reply.items), int(reply.resource_version))
 
     async def table(
         self, resource: Resource, namespace: str, name: str = "", *, label_selector: str = ""

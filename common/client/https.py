@@ -56,16 +56,16 @@ class HttpsClient:
         try:
             connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
-            found = answer.read(ANSWER_MAX_BYTES + 1)
+            content = answer.read(ANSWER_MAX_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             text = f"cannot reach {self._host}:{self._port}: {reason(error)}"
             raise ConnectionFailed(text) from error
         finally:
             connection.close()
-        if len(found) > ANSWER_MAX_BYTES:
+        if len(content) > ANSWER_MAX_BYTES:
             text = f"{path}: the answer has more than {ANSWER_MAX_BYTES >> 20} MiB"
             raise ConnectionFailed(text)
-        return answer.status, found
+        return answer.status, content
 
     def json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The decoded answer; raises StatusError when the server says no."""
@@ -140,10 +140,10 @@ class KubeConfig:
         return ConnectionFailed(f"cannot use kubeconfig {self._path}: {why}")
 
     def _text(self, values: dict[str, Any], key: str) -> str:
-        found = values.get(key)
-        if not isinstance(found, str) or not found:
+        text = values.get(key)
+        if not isinstance(text, str) or not text:
             raise self._unusable(f"it has no {key}")
-        return found
+        return text
 
     def _decoded(self, values: dict[str, Any], key: str) -> bytes:
         try:
@@ -156,8 +156,8 @@ class KubeConfig:
         entries = document.get(key)
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, dict) and entry.get("name") == name:
-                found = entry.get(what)
-                return found if isinstance(found, dict) else {}
+                named = entry.get(what)
+                return named if isinstance(named, dict) else {}
         raise self._unusable(f"it has no {what} {name!r}")
 
     @property
@@ -217,7 +217,7 @@ def _ports(extensions: list[Any]) -> dict[str, int]:
     """The ports of gRPC by credentials; whatever is no port is passed over."""
     for entry in extensions:
         if isinstance(entry, dict) and entry.get("name") == PORTS_EXTENSION:
-            found = entry.get("extension")
-            items = found.items() if isinstance(found, dict) else ()
+            extension = entry.get("extension")
+            items = extension.items() if isinstance(extension, dict) else ()
             return {k: v for k, v in items if type(v) is int and 0 < v < 1 << 16}
     return {}

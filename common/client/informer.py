@@ -155,15 +155,15 @@ class Lister:
 
     def list(self, namespace: str = "", selector: Selector = labels.EVERYTHING) -> Items:
         """Objects of a namespace (all when empty) whose labels match, by key."""
-        found = self._namespaces.get(namespace, {}) if namespace else self._items
+        items = self._namespaces.get(namespace, {}) if namespace else self._items
         if not selector.requirements:
-            return [found[key] for key in sorted(found)]
-        return [found[key] for key in sorted(found) if selector.matches(found[key].labels)]
+            return [items[key] for key in sorted(items)]
+        return [items[key] for key in sorted(items) if selector.matches(items[key].labels)]
 
     def owned_by(self, uid: str) -> Items:
         """Objects that name `uid` among their owners, by key."""
-        found = self._owned.get(uid, {})
-        return [found[key] for key in sorted(found)]
+        items = self._owned.get(uid, {})
+        return [items[key] for key in sorted(items)]
 
     def put(self, new: Item) -> Item | None:
         """Add or replace an object; answers what was there before."""
@@ -251,9 +251,9 @@ class Informer:
 
     async def _list(self) -> None:
         resource = self.lister.resource
-        found = await self._client.list(resource, resource_version="0")
-        readable = (new for data in found.items if (new := self._read(data)) is not None)
-        changes = self.lister.replace(readable, found.revision)
+        page = await self._client.list(resource, resource_version="0")
+        readable = (new for data in page.items if (new := self._read(data)) is not None)
+        changes = self.lister.replace(readable, page.revision)
         self._moved.set()
         for old, new in changes:
             self._tell(old, new)

@@ -47,11 +47,11 @@ def guarded(call: Callable[[], None], before: str = "") -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        found = _first(error)
-        if isinstance(found, BrokenPipeError):  # whoever reads, like `head`, has seen enough
+        first = _first(error)
+        if isinstance(first, BrokenPipeError):  # whoever reads, like `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(PIPE_CLOSED)
-        text = _explained(found)
+        text = _explained(first)
         if text is None:
             raise
         sys.exit(f"{before}{text}")

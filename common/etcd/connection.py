@@ -83,14 +83,14 @@ class Connection:
         """Whether the member serves: a read that finds nothing, yet goes through the quorum."""
         request = wire.range_request(b"\0", b"", limit=0, revision=0, count_only=True)
         try:
-            found = await self.call(
+            answer = await self.call(
                 lambda stubs: stubs.kv.Range, request, timeout_seconds=timeout_seconds
             )
         except Refused:
             return Answer()  # it has asked the quorum, and knows our rights
         except EtcdError as error:
             return Answer(problem=str(error))
-        return Answer(cluster_id=found.header.cluster_id)
+        return Answer(cluster_id=answer.header.cluster_id)
 
     async def _first_write(self, call: Any, request: Any) -> None:
         """Send the first message; gRPC never wakes a write whose call is cancelled as it opens."""

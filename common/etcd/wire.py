@@ -164,9 +164,9 @@ def status(response: Any) -> Status:
         database_bytes=response.dbSize,
         in_use_bytes=response.dbSizeInUse,
         alarms=tuple(
-            Alarm(int(found[1]), found[2])
+            Alarm(int(match[1]), match[2])
             for text in response.errors
-            if (found := _ALARM.search(text))
+            if (match := _ALARM.search(text))
         ),
     )
 

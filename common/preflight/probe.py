@@ -106,16 +106,16 @@ def _settings(file: Path) -> dict[str, str]:
     No YAML: a machine on which nothing is installed has no library for it.
     """
     drop_ins = sorted(file.with_name(f"{file.name}.d").glob("*.yaml"))
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     key = ""
     for line in "\n".join(_text(each) for each in (file, *drop_ins)).splitlines():
         text = re.sub(r"(^|\s)#.*", "", line).rstrip()
         if match := re.fullmatch(r"([a-z][a-z-]*):(?:\s+(\S.*))?", text):
             key = match[1]
-            found[key] = _plain(match[2] or "")
+            values[key] = _plain(match[2] or "")
         elif key and (match := re.fullmatch(r"\s*-\s+(\S+)", text)):
-            found[key] = ",".join(filter(None, (found[key], _plain(match[1]))))
-    return {name: value for name, value in found.items() if value and " " not in value}
+            values[key] = ",".join(filter(None, (values[key], _plain(match[1]))))
+    return {name: value for name, value in values.items() if value and " " not in value}
 
 
 def _plain(text: str) -> str:

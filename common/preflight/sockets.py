@@ -17,13 +17,13 @@ _UNIT = re.compile(r"/([^/]+\.service)(?:/|$)", re.MULTILINE)
 
 def processes(proc: Path = PROC) -> list[Process]:
     """Every process that has not ended meanwhile."""
-    found = []
+    holding = []
     for directory in proc.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             name = (directory / "comm").read_text("utf-8", "replace").strip()
             unit = unit_of((directory / "cgroup").read_text("utf-8", "replace"))
-            found.append(Process(pid=int(directory.name), name=name, unit=unit))
-    return found
+            holding.append(Process(pid=int(directory.name), name=name, unit=unit))
+    return holding
 
 
 def unit_of(cgroups: str) -> str:

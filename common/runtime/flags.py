@@ -29,8 +29,8 @@ def parse(
     if named is not None and not Path(named).exists():
         raise ConfigError(f"{named}: there is no such file")
     made = load(Path(named or file), cls)
-    found = {f.name: _value(f, given[f.name]) for f in fields if given[f.name] is not None}
-    return msgspec.structs.replace(made, **found)
+    chosen = {f.name: _value(f, given[f.name]) for f in fields if given[f.name] is not None}
+    return msgspec.structs.replace(made, **chosen)
 
 
 def _add_flag(parser: argparse.ArgumentParser, field: msgspec.structs.FieldInfo) -> None:

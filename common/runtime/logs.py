@@ -23,12 +23,12 @@ def configure(component: str, *, level: str = "INFO", encoding: Encoding = "text
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """What a record says beside its message: the `extra` fields, and what failed."""
-    found = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+    fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
     if record.exc_info:
-        found["exception"] = logging.Formatter().formatException(record.exc_info)
+        fields["exception"] = logging.Formatter().formatException(record.exc_info)
     if record.stack_info:
-        found["stack"] = record.stack_info
-    return found
+        fields["stack"] = record.stack_info
+    return fields
 
 
 class LineFormatter(logging.Formatter):

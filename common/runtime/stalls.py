@@ -100,11 +100,11 @@ def _now() -> float:
 
 def _place(frame: FrameType | None) -> str:
     """The innermost calls of ours, `file:line function`, the deepest first."""
-    found: list[str] = []
-    while frame is not None and len(found) < FRAMES:
+    lines: list[str] = []
+    while frame is not None and len(lines) < FRAMES:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
         at = max(file.rfind(ours) for ours in _OURS)
         if at >= 0:
-            found.append(f"{file[at + 1 :]}:{frame.f_lineno} {name}")
+            lines.append(f"{file[at + 1 :]}:{frame.f_lineno} {name}")
         frame = frame.f_back
-    return " < ".join(found)
+    return " < ".join(lines)

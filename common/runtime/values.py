@@ -71,10 +71,10 @@ _DURATION = re.compile("([0-9]{1,6})([smhd])")
 
 def seconds_of(text: str) -> int:
     """The seconds of `90s`, `30m`, `1h` or `2d`; raises ValueError for anything else."""
-    found = _DURATION.fullmatch(text)
-    if found is None:
+    match = _DURATION.fullmatch(text)
+    if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30m, 1h or 2d")
-    return int(found[1]) * _UNITS[found[2]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def duration(text: str, *, least: int, most: int) -> str:

@@ -176,22 +176,22 @@ def certificates_in(pem: bytes) -> list[bytes]:
     that it came in. Raises CertificateError.
     """
     try:
-        found = x509.load_pem_x509_certificates(pem)
+        certificates = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise CertificateError(f"not a certificate: {error}") from error
-    if len(found) > BUNDLE_MAX:
-        raise CertificateError(f"{len(found)} certificates, more than {BUNDLE_MAX}")
-    return [each.public_bytes(Encoding.PEM) for each in found]
+    if len(certificates) > BUNDLE_MAX:
+        raise CertificateError(f"{len(certificates)} certificates, more than {BUNDLE_MAX}")
+    return [each.public_bytes(Encoding.PEM) for each in certificates]
 
 
 def key_id(authority_pem: bytes) -> str:
     """The key id, in hex, of an authority. Raises CertificateError."""
     try:
         extensions = x509.load_pem_x509_certificate(authority_pem).extensions
-        found = extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        extension = extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except (ValueError, x509.ExtensionNotFound) as error:
         raise CertificateError(f"not an authority of ours: {error}") from error
-    return found.value.digest.hex()
+    return extension.value.digest.hex()
 
 
 def serial_of(certificate_pem: bytes) -> str:
@@ -210,10 +210,10 @@ def serial_text(certificate: x509.Certificate) -> str:
 def issuer_of(certificate: x509.Certificate) -> str:
     """The key id, in hex, of the authority that has signed it; '' when it does not say."""
     try:
-        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     except (ValueError, x509.ExtensionNotFound):
         return ""
-    return (found.value.key_identifier or b"").hex()
+    return (extension.value.key_identifier or b"").hex()
 
 
 def pin(ca_pem: bytes) -> str:

@@ -54,11 +54,11 @@ def make_private_directory(path: Path) -> None:
         if not path.parent.is_dir():
             make_private_directory(path.parent)
         path.mkdir(PRIVATE_DIRECTORY_MODE)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
         raise InsecurePath(f"{path} is not a directory of this user")
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
+    if info.st_mode & 0o077:
+        mode = stat.S_IMODE(info.st_mode)
         raise InsecurePath(f"{path} has mode {mode:04o}; others must have no access (0700)")
 
 

@@ -36,7 +36,7 @@ def validity(certificate_pem: bytes) -> Validity:
     Raises CertificateError.
     """
     try:
-        found = x509.load_pem_x509_certificate(certificate_pem)
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
     except ValueError as error:
         raise CertificateError(f"not a certificate: {error}") from error
-    return Validity(found.not_valid_before_utc + CLOCK_SKEW, found.not_valid_after_utc)
+    return Validity(certificate.not_valid_before_utc + CLOCK_SKEW, certificate.not_valid_after_utc)

@@ -26,10 +26,10 @@ _UNFIT = re.compile(r"[^A-Z0-9_]")
 def is_stderr(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether what this process writes to stderr goes to journald (systemd.exec(5))."""
     try:
-        found = os.fstat(sys.stderr.fileno())
+        info = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError):
         return False
-    return environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return environment.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
 
 
 def configure(component: str, *, encoding: logs.Encoding = "text") -> None:
@@ -83,7 +83,7 @@ class JournalHandler(logging.Handler):
             fields["missed"] = self._missed
         said = (f"{text_value(name)}={text_value(value)}" for name, value in fields.items())
         text = " ".join([printable(record.getMessage()), *said])
-        found: dict[str, Any] = {
+        record_fields: dict[str, Any] = {
             "MESSAGE": text,
             "PRIORITY": priority(record.levelno),
             "SYSLOG_IDENTIFIER": self._component,
@@ -91,8 +91,10 @@ class JournalHandler(logging.Handler):
             "WHERRY_COMPONENT": self._component,
             "WHERRY_LOGGER": record.name,
         }
-        found |= {f"WHERRY_{_UNFIT.sub('_', k.upper())}": value for k, value in fields.items()}
-        return b"".join(_field(name, str(value)) for name, value in found.items())
+        record_fields |= {
+            f"WHERRY_{_UNFIT.sub('_', k.upper())}": value for k, value in fields.items()
+        }
+        return b"".join(_field(name, str(value)) for name, value in record_fields.items())
 
 
 def _field(name: str, value: str) -> bytes:

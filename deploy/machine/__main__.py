@@ -151,10 +151,10 @@ def _checked(arguments: argparse.Namespace) -> Facts:
     given = {name: getattr(arguments, name.replace("-", "_"), "") for name in ETCD_OPTIONS}
     given = {name: value for name, value in given.items() if value}
     facts = probe.facts(role, arguments.server, SystemClock(), given)
-    found = rules.check(role, facts)
+    findings = rules.check(role, facts)
     if arguments.verb != "install":
-        sys.stderr.write("".join(f"{each}\n" for each in found if not each.is_grave))
-    grave = [each.text for each in found if each.is_grave]
+        sys.stderr.write("".join(f"{each}\n" for each in findings if not each.is_grave))
+    grave = [each.text for each in findings if each.is_grave]
     if grave:
         raise Refused("this machine is not ready; mend this first:\n" + "\n".join(grave))
     return facts
@@ -282,15 +282,15 @@ def remove(hands: Hands, *, purge: bool) -> None:
     if ledger.is_empty:
         raise Refused(f"nothing is installed here: {ledgers.FILE} does not exist")
     failed = _do_all(hands, undo.stopping(ledger, observe.found(hands, ledger)), say)
-    found, remains = observe.found(hands, ledger), observe.remains(hands)
-    failed += _do_all(hands, undo.removing(ledger, found, remains, purge=purge), say)
-    found = observe.found(hands, ledger)
-    left = undo.left(ledger, found, observe.remains(hands), purge=purge)
+    present, remains = observe.found(hands, ledger), observe.remains(hands)
+    failed += _do_all(hands, undo.removing(ledger, present, remains, purge=purge), say)
+    present = observe.found(hands, ledger)
+    left = undo.left(ledger, present, observe.remains(hands), purge=purge)
     if left or failed:
         raise StepFailed("\n".join(("something is left:", *failed, *left)))
     _forget(hands, ledger, purge=purge)
     say("gone: no unit, process, container, mount, link, route, rule or file of Wherry is left")
-    for line in undo.kept(ledger, found, purge=purge):
+    for line in undo.kept(ledger, present, purge=purge):
         say(f"kept: {line}")
 
 

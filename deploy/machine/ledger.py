@@ -84,14 +84,14 @@ def union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 def load(file: Path) -> Ledger:
     """The ledger, an empty one where there is none. Raises LedgerError."""
     try:
-        found = json.loads(file.read_text("utf-8"))
+        plain = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return Ledger()
     except (OSError, ValueError) as error:
         raise LedgerError(f"{file} cannot be read: {reason(error)}") from error
-    if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+    if not isinstance(plain, dict) or plain.pop("format", None) != FORMAT:
         raise LedgerError(f"{file} was written by another version: use its wherry-uninstall")
-    return _ledger(found)
+    return _ledger(plain)
 
 
 def _ledger(found: dict[str, Any]) -> Ledger:

@@ -48,8 +48,8 @@ class LocalClient:
         options = ListOptions(resource_version=resource_version)
         target = Target(resource, namespace)
         async with self._chain.call(self._caller, "list", target):
-            found = await self._registry.list(target, options)
-        return ObjectList(list(found.items), found.revision)
+            page = await self._registry.list(target, options)
+        return ObjectList(list(page.items), page.revision)
 
     async def watch(
         self, resource: Resource, namespace: str = "", *, resource_version: str

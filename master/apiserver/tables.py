@@ -68,12 +68,12 @@ _PATH = re.compile(r"\.([A-Za-z0-9]+)")
 
 def _at(plain: Any, column: Column) -> Any:
     """The member at a column's path; the zero value of the column's type when there is none."""
-    found: Any = plain
+    value: Any = plain
     for name in _PATH.findall(column.path):
-        found = found.get(name) if isinstance(found, dict) else None
-    if found is None:
+        value = value.get(name) if isinstance(value, dict) else None
+    if value is None:
         return {"integer": 0, "boolean": False, "date": None}.get(column.type, "")
-    return found
+    return value
 
 
 def table(

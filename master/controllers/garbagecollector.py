@@ -63,14 +63,14 @@ class GarbageCollector:
         self, view: View, resource: Resource, old: Item | None, new: Item | None
     ) -> Iterable[str]:
         """The object; its dependents when it goes; its owners when it no longer is theirs."""
-        found: set[str] = set()
+        keys: set[str] = set()
         if new is not None and (new.owners or new.deleting):
-            found.add(_Object(resource, new).key)
+            keys.add(_Object(resource, new).key)
         if old is not None and (new is None or new.deleting or new.uid != old.uid):
-            found |= {dependent.key for dependent in _dependents(view, old.uid)}
+            keys |= {dependent.key for dependent in _dependents(view, old.uid)}
         if old is not None and old.owners and (new is None or new.owners != old.owners):
-            found |= {owner.key for owner in _waiting_owners(view, old)}
-        return found
+            keys |= {owner.key for owner in _waiting_owners(view, old)}
+        return keys
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Decide about one object."""
@@ -103,9 +103,9 @@ def _waiting_owners(view: View, item: Item) -> Iterator[_Object]:
     for owner in item.owners:
         for reader in view:
             namespace = item.namespace if reader.resource.namespaced else ""
-            found = reader.get(namespace, owner.name)
-            if found is not None and found.uid == owner.uid and found.deleting:
-                yield _Object(reader.resource, found)
+            owner_item = reader.get(namespace, owner.name)
+            if owner_item is not None and owner_item.uid == owner.uid and owner_item.deleting:
+                yield _Object(reader.resource, owner_item)
 
 
 def _as_dependent(it: _Object, meta: ObjectMeta, view: View) -> list[Command]:
@@ -140,9 +140,9 @@ def _classify(it: _Object, meta: ObjectMeta, view: View) -> _Owners:
             continue
         resource = reader.resource
         namespace = it.item.namespace if resource.namespaced else ""
-        found = reader.get(namespace, ref.name)
-        if found is not None and found.uid == ref.uid:
-            finalizers = found.deleting and found.decode(PartialObjectMetadata).metadata.finalizers
+        item = reader.get(namespace, ref.name)
+        if item is not None and item.uid == ref.uid:
+            finalizers = item.deleting and item.decode(PartialObjectMetadata).metadata.finalizers
             waiting = finalizers and FOREGROUND in finalizers
             (owners.waiting if waiting else owners.solid).append(ref)
         elif resource.namespaced and _is_elsewhere(reader, ref, it.item.namespace):
@@ -157,8 +157,8 @@ def _classify(it: _Object, meta: ObjectMeta, view: View) -> _Owners:
 
 def _is_elsewhere(reader: Reader, ref: OwnerReference, namespace: str) -> bool:
     """Whether an owner is in another namespace than the object that names it."""
-    found = reader.by_uid(ref.uid)
-    return found is not None and found.name == ref.name and found.namespace != namespace
+    item = reader.by_uid(ref.uid)
+    return item is not None and item.name == ref.name and item.namespace != namespace
 
 
 def _invalid(it: _Object, meta: ObjectMeta, ref: OwnerReference) -> Command:

@@ -23,11 +23,11 @@ def services_of(pod: Pod, services: Lister) -> list[bytes]:
     are made of is sent, and nothing of a Service without an address: there may be thousands.
     """
     links = pod.spec.enableServiceLinks is not False
-    found = {item.name: item for item in services.list(pod.metadata.namespace) if links}
+    linked = {item.name: item for item in services.list(pod.metadata.namespace) if links}
     always = services.get("default", KUBERNETES)
     if always is not None:
-        found.setdefault(KUBERNETES, always)
-    whole = [codec.decode(item.data, Service) for _, item in sorted(found.items())]
+        linked.setdefault(KUBERNETES, always)
+    whole = [codec.decode(item.data, Service) for _, item in sorted(linked.items())]
     return [
         codec.encode(
             Service(
@@ -48,9 +48,9 @@ def assignment(
     wanted = references(pod)
     carried: dict[str, list[bytes]] = {CONFIG_MAPS: [], SECRETS: []}
     for resource, namespace, name in sorted(wanted):
-        found = (config_maps if resource == CONFIG_MAPS else secrets).get(namespace, name)
-        if found is not None:
-            carried[resource].append(found.data)
+        referenced = (config_maps if resource == CONFIG_MAPS else secrets).get(namespace, name)
+        if referenced is not None:
+            carried[resource].append(referenced.data)
     message = node_v1_pb2.PodAssignment(
         pod=item.data,
         config_maps=carried[CONFIG_MAPS],

@@ -32,12 +32,12 @@ def matches(term: NodeSelectorTerm, columns: Columns) -> Bools:
     """The nodes that fulfil all of a term; an empty term matches none."""
     if not term.matchExpressions and not term.matchFields:
         return np.zeros(columns.size, np.bool_)
-    found = np.ones(columns.size, np.bool_)
+    matching = np.ones(columns.size, np.bool_)
     for requirement in term.matchExpressions:
-        found &= _requirement(requirement, columns)
+        matching &= _requirement(requirement, columns)
     for requirement in term.matchFields:
-        found &= _field(requirement, columns)
-    return found
+        matching &= _field(requirement, columns)
+    return matching
 
 
 def _in(columns: Columns, key: str, values: tuple[str, ...]) -> Bools:
@@ -73,9 +73,9 @@ def _compared(requirement: NodeSelectorRequirement, columns: Columns) -> tuple[s
 
 def _field(requirement: NodeSelectorRequirement, columns: Columns) -> Bools:
     """`metadata.name` is the one field there is."""
-    found = np.zeros(columns.size, np.bool_)
+    matching = np.zeros(columns.size, np.bool_)
     for name in requirement.values:
         node = columns.nodes.get(name)
         if node is not None and requirement.key == "metadata.name":
-            found[node.row] = True
-    return found if requirement.operator == "In" else ~found
+            matching[node.row] = True
+    return matching if requirement.operator == "In" else ~matching

@@ -78,14 +78,14 @@ class NodePlugin(ABC):
 
     def filter(self, pod: PodClass, columns: Columns) -> Rejections:
         """Ask about every node."""
-        found: dict[str, Bools] = {}
+        rejected: dict[str, Bools] = {}
         if self.concerns(pod):
             for node in columns.nodes.values():
                 reason = self.reject(pod, node, columns)
                 if reason:
                     none = np.zeros(columns.size, np.bool_)
-                    found.setdefault(reason, none)[node.row] = True
-        return list(found.items())
+                    rejected.setdefault(reason, none)[node.row] = True
+        return list(rejected.items())
 
 
 def lower_is_better(raw: Floats, feasible: Bools) -> Floats:

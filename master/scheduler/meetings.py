@@ -70,12 +70,12 @@ class Meetings:
     def counting(self, pod: PodClass, classes: Mapping[LabelClass, int]) -> list[list[int]]:
         """For each of a pod's spread constraints the numbers of the classes that it counts."""
         known = self._known(pod)
-        found: list[list[int]] = [[] for _ in known.spread]
+        counts: list[list[int]] = [[] for _ in known.spread]
         for key, index in classes.items() if known.spread else ():
             by = known.counted.get(index)
             for number in self._count(known, key, index) if by is None else by:
-                found[number].append(index)
-        return found
+                counts[number].append(index)
+        return counts
 
     def spread(self, pod: PodClass) -> tuple[Spread, ...]:
         """The spread constraints of a pod that is to be placed."""
@@ -83,10 +83,10 @@ class Meetings:
 
     def terms(self, pod: PodClass) -> Terms:
         """The terms of a class of pods that is there, read once."""
-        found = self._terms.get(pod)
-        if found is None:
-            found = self._terms[pod] = terms_of(pod)
-        return found
+        terms = self._terms.get(pod)
+        if terms is None:
+            terms = self._terms[pod] = terms_of(pod)
+        return terms
 
     def terms_to_place(self, pod: PodClass) -> Terms:
         """The terms of a pod that is to be placed."""

@@ -328,11 +328,11 @@ def _node_events(old: NodeRow | None, new: NodeRow) -> list[ClusterEvent]:
     """What a node's change may cure."""
     if old is None:
         return [ClusterEvent.NODE_ADDED]
-    found = []
+    events = []
     if old.allocatable != new.allocatable:
-        found.append(ClusterEvent.NODE_ALLOCATABLE)
+        events.append(ClusterEvent.NODE_ALLOCATABLE)
     if old.labels != new.labels:
-        found.append(ClusterEvent.NODE_LABELS)
+        events.append(ClusterEvent.NODE_LABELS)
     if (old.taints, old.unschedulable) != (new.taints, new.unschedulable):
-        found.append(ClusterEvent.NODE_TAINTS)
-    return found
+        events.append(ClusterEvent.NODE_TAINTS)
+    return events

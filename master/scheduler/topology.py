@@ -10,12 +10,12 @@ from master.scheduler.columns import Bools, Columns, Floats
 def domains(topology_key: str, columns: Columns, weights: Floats | Bools) -> Floats:
     """The sum of `weights` over the nodes of each domain; 0 at 0, for nodes without the label."""
     size = len(columns.label_values(topology_key)) + 1
-    found = np.bincount(columns.label(topology_key), weights=weights, minlength=size)
-    found[0] = 0.0
-    return found.astype(np.float64, copy=False)
+    sums = np.bincount(columns.label(topology_key), weights=weights, minlength=size)
+    sums[0] = 0.0
+    return sums.astype(np.float64, copy=False)
 
 
 def of_domain(topology_key: str, columns: Columns, weights: Floats | Bools) -> Floats:
     """The same for each node: the sum over its domain."""
-    found: Floats = domains(topology_key, columns, weights)[columns.label(topology_key)]
-    return found
+    sums: Floats = domains(topology_key, columns, weights)[columns.label(topology_key)]
+    return sums

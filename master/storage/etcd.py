@@ -93,19 +93,19 @@ class EtcdStore:
     @_translated
     async def get(self, key: str) -> tuple[KeyValue | None, int]:
         """The key as of now and the store's revision."""
-        found = await self._client.range(self._names.stored(key))
-        items = map(self._names.key_value, found.items)
-        return next(items, None), found.revision
+        answer = await self._client.range(self._names.stored(key))
+        items = map(self._names.key_value, answer.items)
+        return next(items, None), answer.revision
 
     @_translated
     async def revision(self) -> int:
         """The store's revision: that of its last write, or of etcd, where nobody else writes."""
         if not self._counter:
             return (await self._client.range(b"\0", count_only=True)).revision
-        found = await self._client.range(self._counter)
-        if not found.items:
-            return found.revision
-        return max(found.items[0].mod_revision, self._uncounted)
+        answer = await self._client.range(self._counter)
+        if not answer.items:
+            return answer.revision
+        return max(answer.items[0].mod_revision, self._uncounted)
 
     @_translated
     async def list(
@@ -205,7 +205,7 @@ class EtcdStore:
         result = await self._transact(write, [operation, *write.side_effects()])
         if result.succeeded:
             return result.revision
-        raise write.refusal([found[0] if found else None for found in result.responses])
+        raise write.refusal([values[0] if values else None for values in result.responses])
 
     async def _transact(
         self, write: "_Write", effects: Sequence[types.Operation]

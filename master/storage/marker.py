@@ -44,8 +44,8 @@ def judge(file_text: str | None, key_uid: str | None, *, empty: bool) -> Verdict
         return Verdict.OURS if file_text == uid else Verdict.FINISH
     if key_uid is None and empty and file_text != uid:
         return Verdict.WRITE_KEY
-    found = f"the data of cluster {key_uid}" if key_uid else "no cluster's data"
-    raise ForeignData(f"etcd holds {found}, but this master belongs to cluster {uid}")
+    marked = f"the data of cluster {key_uid}" if key_uid else "no cluster's data"
+    raise ForeignData(f"etcd holds {marked}, but this master belongs to cluster {uid}")
 
 
 async def check_marker(
@@ -57,10 +57,10 @@ async def check_marker(
     """
     text = _read(file)
     key, below = f"{prefix}/{MARKER}".encode(), f"{prefix}/".encode()
-    found = await client.range(key)
+    answer = await client.range(key)
     start, end = (below, prefix_end(below)) if shared else (b"\0", b"\0")
     everything = await client.range(start, end, count_only=True)
-    key_uid = found.items[0].value.decode() if found.items else None
+    key_uid = answer.items[0].value.decode() if answer.items else None
     try:
         verdict = judge(text, key_uid, empty=everything.count == 0)
     except ForeignData as error:

@@ -59,8 +59,8 @@ class SealedStore:
 
     async def get(self, key: str) -> tuple[KeyValue | None, int]:
         """As the Store's."""
-        found, revision = await self._store.get(key)
-        return (self._open(found) if found is not None else None), revision
+        value, revision = await self._store.get(key)
+        return (self._open(value) if value is not None else None), revision
 
     async def list(
         self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0

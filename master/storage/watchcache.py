@@ -236,18 +236,18 @@ class WatchCache:
 
     async def _load(self) -> None:
         """List everything at one revision and tell subscribers what is different."""
-        found: dict[str, KeyValue] = {}
+        values: dict[str, KeyValue] = {}
         revision, last = 0, ""
         while True:
             page = await self._store.list(
                 REGISTRY, start_after=last, limit=_LIST_PAGE, revision=revision
             )
-            found.update((item.key, item) for item in page.items)
+            values.update((item.key, item) for item in page.items)
             revision = page.revision
             if not page.more:
                 break
             last = page.items[-1].key
-        events = self._apply(_differences(self._entries, found, revision))
+        events = self._apply(_differences(self._entries, values, revision))
         self._forget_history(revision)
         self._loaded_revision = revision
         self._publish(events, revision)

@@ -76,11 +76,11 @@ def rotation(
     def nodes() -> dict[str, NodeState]:
         streams = hub.streams
         names = [item.name for item in known["nodes"].lister.list()]
-        found = {name: NodeState(False) for name in names if not trust.is_shut_out(name)}
-        for name in found.keys() & streams.keys():
+        states = {name: NodeState(False) for name in names if not trust.is_shut_out(name)}
+        for name in states.keys() & streams.keys():
             stream = streams[name]
-            found[name] = NodeState(True, stream.identity.authority, stream.trusts)
-        return found
+            states[name] = NodeState(True, stream.identity.authority, stream.trusts)
+        return states
 
     def former_kubeconfigs() -> Iterator[str]:
         records = known["secrets"].lister.list(NAMESPACE)

@@ -98,7 +98,7 @@ def registry(
         **reviews(authorizer),
         "tokenreviews.authentication.k8s.io": TokenReviews(*tokens),
     }
-    found = definitions(
+    made = definitions(
         catalogue.scheme,
         settings,
         stored,
@@ -116,7 +116,7 @@ def registry(
             "token": TokenSubresource(written, tokens.accounts.key),
         },
     )
-    for definition in found:
+    for definition in made:
         catalogue.add(definition)
     return Registry(written)
 

@@ -120,9 +120,9 @@ class _Walk:
         """To the directory that the way down came through, or nowhere."""
         above = os.open("..", _DIRECTORY, dir_fd=self.descriptor)
         expected = self._above.pop()
-        found = os.fstat(above)
+        info = os.fstat(above)
         self._take(above)
-        if (found.st_ino, found.st_dev) != (expected, self._device):
+        if (info.st_ino, info.st_dev) != (expected, self._device):
             raise OSError(errno.EBUSY, "a directory was moved while it was removed")
 
     def _take(self, descriptor: int) -> None:

@@ -93,8 +93,8 @@ class Kubelet:
     def addresses(self) -> set[str]:
         """Pod addresses in use: of pods, and of sandboxes whose pods are not known yet."""
         sandboxes = [sandbox for _, sandbox in self._relisted.values()]
-        found = {sandbox.address for sandbox in sandboxes if sandbox is not None}
-        return found | {worker.memory.address for worker in self._workers.values()}
+        held = {sandbox.address for sandbox in sandboxes if sandbox is not None}
+        return held | {worker.memory.address for worker in self._workers.values()}
 
     def assignments(self) -> Mapping[str, node_v1_pb2.PodAssignment]:
         """The assignments by pod UID."""
@@ -218,11 +218,11 @@ class Kubelet:
         for status in containers:
             by_pod[status.pod_uid].append(status)
         of_pod = {sandbox.pod_uid: sandbox for sandbox in sandboxes}
-        found = {uid: Found(by_pod[uid], of_pod.get(uid)) for uid in {*by_pod, *of_pod}}
-        self._relisted, self._listed = found, True
+        pods = {uid: Found(by_pod[uid], of_pod.get(uid)) for uid in {*by_pod, *of_pod}}
+        self._relisted, self._listed = pods, True
         for uid, worker in list(self._workers.items()):
             if steps.get(uid) == worker.steps:
-                worker.observe(*found.get(uid, NOTHING))
+                worker.observe(*pods.get(uid, NOTHING))
         for uid in set(self._assigned) - set(self._workers):
             self._start(uid, self._assigned[uid])  # its former worker has failed
         if self._synced:
@@ -325,8 +325,8 @@ class Kubelet:
     def container(self, uid: str, container_id: str) -> ContainerStatus | None:
         """The present state of one container of a pod."""
         worker = self._workers.get(uid)
-        found = worker.observed.all() if worker else []
-        return next((s for s in found if s.id == container_id), None)
+        attempts = worker.observed.all() if worker else []
+        return next((s for s in attempts if s.id == container_id), None)
 
     def log_of(self, uid: str, container: str, *, previous: bool) -> ContainerStatus | None:
         """The attempt of a container whose log is meant, or None.

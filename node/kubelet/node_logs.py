@@ -40,8 +40,8 @@ class LogServer:
         attempt = status.id
 
         def running() -> bool:
-            found = self._kubelet.container(request.uid, attempt)
-            return found is not None and found.state == "running"
+            container = self._kubelet.container(request.uid, attempt)
+            return container is not None and container.state == "running"
 
         try:
             stream = logs.stream(

@@ -84,11 +84,11 @@ def wait_for_ranges(config: KubeProxyConfig, notifier: Notifier) -> KubeProxyCon
     file = Path(config.data_dir) / "network.json"
 
     def load() -> KubeProxyConfig | None:
-        found = _Ranges()
+        ranges = _Ranges()
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            found = msgspec.json.decode(file.read_bytes(), type=_Ranges)
-        cluster = config.cluster_cidr or found.cluster_cidr
-        services = config.service_cidr or found.service_cidr
+            ranges = msgspec.json.decode(file.read_bytes(), type=_Ranges)
+        cluster = config.cluster_cidr or ranges.cluster_cidr
+        services = config.service_cidr or ranges.service_cidr
         known = bool(cluster and services)
         made = msgspec.structs.replace(config, cluster_cidr=cluster, service_cidr=services)
         return made if known else None
@@ -99,19 +99,19 @@ def wait_for_ranges(config: KubeProxyConfig, notifier: Notifier) -> KubeProxyCon
 def _wait_for(load: Callable[[], T | None], what: str, notifier: Notifier) -> T:
     """What `load` answers when it does; systemd is told that it is being waited for."""
     told = False
-    while (found := load()) is None:
+    while (loaded := load()) is None:
         if not told:
             log.info(what)
             notifier.ready(what)
             told = True
         notifier.alive()
         time.sleep(POLL_SECONDS)
-    return found
+    return loaded
 
 
 def node_facts(config: KubeProxyConfig) -> NodeFacts:
     """What is true of this node; all of its addresses count as its own."""
-    found = {
+    cidrs = {
         address.address
         for addresses in psutil.net_if_addrs().values()
         for address in addresses
@@ -120,7 +120,7 @@ def node_facts(config: KubeProxyConfig) -> NodeFacts:
     given = {config.node_ip} if config.node_ip else set()
     return NodeFacts(
         name=config.node_name,
-        addresses=tuple(sorted(found | given)),
+        addresses=tuple(sorted(cidrs | given)),
         cluster_cidr=config.cluster_cidr,
         service_cidr=config.service_cidr,
     )

@@ -48,13 +48,13 @@ def route(table: Table, client: str, address: str, port: int, protocol: str) -> 
     places = _places(table, address, port, protocol)
     if not places:
         return _nobody(node, address, port, protocol)
-    found, kind = places[0]
-    if not found.endpoints:
-        why = f"service {found.title} has no endpoint that is ready"
-        return Answer("refused", (_matched(kind, found), why), found.title)
+    place, kind = places[0]
+    if not place.endpoints:
+        why = f"service {place.title} has no endpoint that is ready"
+        return Answer("refused", (_matched(kind, place), why), place.title)
     if kind == "cluster IP":
-        return _internal(found, source, node)
-    return _external(found, source, kind)
+        return _internal(place, source, node)
+    return _external(place, source, kind)
 
 
 def _places(table: Table, address: str, port: int, protocol: str) -> list[tuple[ServicePort, str]]:

@@ -61,11 +61,11 @@ class Ruleset:
 
     def stale(self, changes: Changes) -> list[Flow]:
         """UDP flows whose endpoint is no longer one: the kernel would send them on to it."""
-        found = []
+        flows = []
         for key, new in changes.items():
             old = self.pieces.get(key, _NOTHING)
-            found += sorted(old.flows - new.flows, key=_order)
-        return found
+            flows += sorted(old.flows - new.flows, key=_order)
+        return flows
 
     def leftovers(self, tracked: Iterable[Flow], node: NodeFacts) -> list[Flow]:
         """Of the UDP flows in the kernel, those to services that lead to no endpoint of theirs.
@@ -74,15 +74,15 @@ class Ruleset:
         service has any more are not known as ours.
         """
         wanted = {flow for piece in self.pieces.values() for flow in piece.flows}
-        places, found = {(flow.address, flow.port) for flow in wanted}, []
+        places, without = {(flow.address, flow.port) for flow in wanted}, []
         for flow in sorted(tracked, key=_order):
             names = {flow}
             if flow.address in node.addresses:
                 names.add(replace(flow, address=""))
             ours = any((name.address, name.port) in places for name in names)
             if ours and wanted.isdisjoint(names):
-                found.append(flow)
-        return found
+                without.append(flow)
+        return without
 
     def commit(self, changes: Changes) -> None:
         """The commands of `plan(changes)` were carried out."""

@@ -129,8 +129,8 @@ class Proxy:
 
     async def _list(self, prefix: Prefix, start: bytes, end: bytes) -> None:
         """Take everything in; what was read is not kept beside it."""
-        found = await self._client.range(start, end)
-        prefix.replace(found.items, found.revision)
+        answer = await self._client.range(start, end)
+        prefix.replace(answer.items, answer.revision)
         self._wake.set()
 
     async def _watch(self, prefix: Prefix, start: bytes, end: bytes) -> None:

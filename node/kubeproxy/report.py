@@ -93,9 +93,9 @@ def _trace(table: Table, asked: Question) -> dict[str, Any]:
             raise ValueError(f"{address!r} is not an IPv4 address")
     if asked.protocol not in ("tcp", "udp"):
         raise ValueError(f"protocol must be tcp or udp, not {asked.protocol!r}")
-    found = route(table, asked.client, asked.address, asked.port, asked.protocol)
-    made: dict[str, Any] = msgspec.to_builtins(found)
-    made["endpoints"] = [_words(endpoint) for endpoint in found.endpoints]
+    answer = route(table, asked.client, asked.address, asked.port, asked.protocol)
+    made: dict[str, Any] = msgspec.to_builtins(answer)
+    made["endpoints"] = [_words(endpoint) for endpoint in answer.endpoints]
     return made
 
 

@@ -143,12 +143,12 @@ class Table:
         data = self.services.get(key)
         if data is None or not is_served(service := read_service(data)):
             return []
-        found = []
+        merged = []
         for port in service.spec.ports:
             node_port_is_sound = port.nodePort == 0 or is_port(port.nodePort)
             if port.protocol in PROTOCOLS and is_port(port.port) and node_port_is_sound:
-                found.append(self._port(key, service.spec, port))
-        return found
+                merged.append(self._port(key, service.spec, port))
+        return merged
 
     def _port(self, key: str, spec: ServiceSpec, port: PortSpec) -> ServicePort:
         usable = [one for one in self._backends(key, port.name, port.protocol) if not one.reason]
@@ -173,15 +173,15 @@ class Table:
 
     def refused(self) -> list[Refused]:
         """Every endpoint that is not used because of its address."""
-        found = {}
+        refusals = {}
         for key in sorted(self._of_service):
             for made in self._slices_of(key):
                 for endpoint in made.endpoints:
                     for address in endpoint.addresses:
                         reason = self._problem(key, made, address)
                         if reason:
-                            found[key, address] = Refused(key, address, reason)
-        return list(found.values())
+                            refusals[key, address] = Refused(key, address, reason)
+        return list(refusals.values())
 
     def _slices_of(self, key: str) -> Iterator[EndpointSlice]:
         """The slices of a service, by name."""
@@ -190,7 +190,7 @@ class Table:
 
     def _backends(self, key: str, port_name: str, protocol: str) -> list[_Backend]:
         """The endpoints of one port, ready or still serving; each address and port once."""
-        found: dict[tuple[str, int], _Backend] = {}
+        backends: dict[tuple[str, int], _Backend] = {}
         for made in self._slices_of(key):
             numbers = [
                 port.port or 0
@@ -203,8 +203,8 @@ class Table:
                 backend = self._backend(key, made, endpoint, numbers[0])
                 if backend is not None:
                     place = (backend.endpoint.address, backend.endpoint.port)
-                    found[place] = backend.better_of(found.get(place))
-        return [found[place] for place in sorted(found)]
+                    backends[place] = backend.better_of(backends.get(place))
+        return [backends[place] for place in sorted(backends)]
 
     def _backend(
         self, key: str, made: EndpointSlice, endpoint: SliceEndpoint, number: int

@@ -82,16 +82,16 @@ class NetworkKeeper:
     def _log_refused(self, network: Network, pod_cidr: str) -> None:
         """Say once of each peer why it has no route."""
         node_ip = self._routes.node_ip
-        found = {
+        refused = {
             peer: problem
             for peer in network.peers
             if (problem := peer_problem(peer, network, node_ip, pod_cidr))
         }
-        for peer, problem in found.items():
+        for peer, problem in refused.items():
             if self._refused.get(peer) != problem:
                 addresses = f"{peer.pod_cidr!r} at {peer.address!r}"
                 log.warning("no route to a node's pods: %s", problem, extra={"object": addresses})
-        self._refused = found
+        self._refused = refused
 
 
 def _load(file: Path) -> Network:

@@ -68,14 +68,14 @@ def wanted_routes(network: Network, node_ip: str, device: str, pod_cidr: str) ->
     """
     if not network.cluster_cidr:
         return {}
-    found = {pod_cidr: Route(pod_cidr, UNREACHABLE)}
+    routes = {pod_cidr: Route(pod_cidr, UNREACHABLE)}
     for peer in network.peers:
         if peer.pod_cidr != pod_cidr and not peer_problem(peer, network, node_ip, pod_cidr):
-            found[peer.pod_cidr] = Route(peer.pod_cidr, f"via {peer.address}")
+            routes[peer.pod_cidr] = Route(peer.pod_cidr, f"via {peer.address}")
     if network.service_cidr and device:
         services = network.service_cidr
-        found[services] = Route(services, f"dev {device} src {node_ip}")
-    return found
+        routes[services] = Route(services, f"dev {device} src {node_ip}")
+    return routes
 
 
 def peer_problem(peer: Peer, network: Network, node_ip: str, pod_cidr: str) -> str:
@@ -209,7 +209,7 @@ def forward() -> None:
 
 def parse_routes(listed: str) -> dict[str, Route]:
     """Our routes from what `ip -j route` prints."""
-    found = {}
+    routes = {}
     for entry in json.loads(listed or "[]"):
         if entry.get("type") == UNREACHABLE:
             way = UNREACHABLE
@@ -217,8 +217,8 @@ def parse_routes(listed: str) -> dict[str, Route]:
             way = f"via {gateway}"
         else:
             way = f"dev {entry.get('dev')} src {entry.get('prefsrc')}"
-        found[entry["dst"]] = Route(entry["dst"], way)
-    return found
+        routes[entry["dst"]] = Route(entry["dst"], way)
+    return routes
 
 
 def device_of(address: str) -> str:

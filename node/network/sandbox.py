@@ -82,9 +82,9 @@ class NamespaceSandbox:
     async def create(self, spec: SandboxSpec) -> SandboxStatus:
         """Make a pod's sandbox; a whole one is answered, the rest of a former try is removed."""
         directory = self._root / spec.pod_uid
-        found = await self._offload(_read, directory)
-        if found is not None and found.ready:
-            return found
+        existing = await self._offload(_read, directory)
+        if existing is not None and existing.ready:
+            return existing
         await self.remove(spec.pod_uid)
         try:
             await self._offload(self._make_files, directory, spec)
@@ -165,8 +165,8 @@ class NamespaceSandbox:
         if not self._root.is_dir():
             return []
         mounted = points()
-        found = [_read(directory, mounted) for directory in sorted(self._root.iterdir())]
-        return [status for status in found if status is not None]
+        sandboxes = [_read(directory, mounted) for directory in sorted(self._root.iterdir())]
+        return [status for status in sandboxes if status is not None]
 
 
 def _read(directory: Path, mounted: frozenset[str] | None = None) -> SandboxStatus | None:

@@ -52,8 +52,8 @@ def take_head(text: bytes) -> tuple[Head, bytes] | None:
 
     Heads that announce another are passed over. Raises Malformed.
     """
-    while found := _END_OF_HEAD.search(text):
-        head, text = text[: found.end()], text[found.end() :]
+    while end := _END_OF_HEAD.search(text):
+        head, text = text[: end.end()], text[end.end() :]
         if not _INTERIM.match(head):
             return _parse(head), text
     if len(text) > HEAD_MAX_BYTES:

@@ -27,8 +27,8 @@ def was_oom_killed(container_id: str, path: str = KERNEL_LOG) -> bool:
 
 def _is_victim(record: str, container_id: str) -> bool:
     """The kernel's line: `oom-kill:constraint=...,task_memcg=/.../libpod-ID,task=...,pid=...`."""
-    _, found, rest = record.partition("oom-kill:")
-    return bool(found) and container_id in rest.partition("task_memcg=")[2].split(",", 1)[0]
+    _, marker, rest = record.partition("oom-kill:")
+    return bool(marker) and container_id in rest.partition("task_memcg=")[2].split(",", 1)[0]
 
 
 def _records(log: int) -> list[str]:

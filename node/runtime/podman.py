@@ -77,14 +77,14 @@ class PodmanRuntime:
     async def container_status(self, container_id: str) -> ContainerStatus | None:
         """One container of ours, or None when it is gone."""
         try:
-            found = await self._service.call("GET", f"/containers/{container_id}/json")
+            answer = await self._service.call("GET", f"/containers/{container_id}/json")
         except PodmanError as error:
             if error.is_missing:
                 return None
             raise base.RuntimeUnavailable(error.message) from error
-        if not podman_json.is_ours_inspected(found):
+        if not podman_json.is_ours_inspected(answer):
             raise base.NotOurs(f"container {container_id} was not made by Wherry")
-        status = podman_json.container_status(found)
+        status = podman_json.container_status(answer)
         if status.state != "exited" or status.exit_code == 0 or status.oom_killed:
             return status
         return replace(status, oom_killed=await self._offload(was_oom_killed, container_id))
@@ -97,21 +97,21 @@ class PodmanRuntime:
         spec = replace(spec, oom_score_adj=permitted_oom_score_adj(spec.oom_score_adj))
         body = podman_json.container_body(spec) | {"image": image}
         try:
-            found = await self._service.call("POST", "/containers/create", body=body)
+            answer = await self._service.call("POST", "/containers/create", body=body)
         except PodmanError as error:
             if "already in use" in error.message:
                 return await self._id_of(spec)
             if "image not known" in error.message or "no such image" in error.message.lower():
                 raise base.ImageNotFound(error.message) from error
             raise base.CreateFailed(error.message) from error
-        return str(found["Id"])
+        return str(answer["Id"])
 
     async def _id_of(self, spec: ContainerSpec) -> str:
         """The id of the container with a spec's name; it must be ours."""
-        found = await self._ask(f"/containers/{spec.runtime_name}/json")
-        if not podman_json.is_ours_inspected(found):
+        answer = await self._ask(f"/containers/{spec.runtime_name}/json")
+        if not podman_json.is_ours_inspected(answer):
             raise base.NotOurs(f"container {spec.runtime_name} was not made by Wherry")
-        return str(found["Id"])
+        return str(answer["Id"])
 
     async def start_container(self, container_id: str) -> None:
         """Start its process; Podman would start one that has ended once more."""
@@ -163,16 +163,16 @@ class PodmanRuntime:
         """The image, or None."""
         image = qualified(reference)
         try:
-            found = await self._service.call("GET", f"/images/{image}/json")
+            answer = await self._service.call("GET", f"/images/{image}/json")
         except PodmanError as error:
             if error.code == 404:
                 return None
             raise base.RuntimeUnavailable(error.message) from error
-        return podman_json.image_status(found)
+        return podman_json.image_status(answer)
 
     async def list_images(self) -> list[ImageStatus]:
         """Every image on this machine."""
-        return [podman_json.image_status(found) for found in await self._ask("/images/json") or ()]
+        return [podman_json.image_status(image) for image in await self._ask("/images/json") or ()]
 
     async def pull_image(
         self, reference: str, *, credentials: tuple[str, str] | None = None

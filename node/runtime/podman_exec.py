@@ -71,15 +71,15 @@ class PodmanExec:
         that nobody has asked by then, the end is unknown.
         """
         try:
-            found = await self._service.call_on_loop("GET", f"/exec/{session}/json")
+            answer = await self._service.call_on_loop("GET", f"/exec/{session}/json")
         except PodmanError as error:
             if "no such exec session" in error.message:
                 raise base.RuntimeUnavailable("Podman has forgotten how a command ended") from error
             raise
-        if found.get("Running"):
+        if answer.get("Running"):
             raise base.RuntimeUnavailable("Podman was restarted while a command ran")
         text = output.decode("utf-8", "replace")
-        code = int(found["ExitCode"])
+        code = int(answer["ExitCode"])
         if code in NOT_STARTED and "OCI runtime" in text:
             raise base.ExecFailed(text.strip())
         return ExecResult(code, text)
@@ -88,11 +88,11 @@ class PodmanExec:
         """Kill a command that takes too long; what cannot be asked about is left alone."""
         try:
             async with asyncio.timeout(INSPECT_SECONDS):
-                found = await self._service.call_on_loop("GET", f"/exec/{session}/json")
+                answer = await self._service.call_on_loop("GET", f"/exec/{session}/json")
         except (PodmanError, base.RuntimeUnavailable, TimeoutError):
             return
-        if found.get("Running") and found.get("Pid"):
-            kill_in_container(int(found["Pid"]), container_id)
+        if answer.get("Running") and answer.get("Pid"):
+            kill_in_container(int(answer["Pid"]), container_id)
 
 
 def kill_in_container(pid: int, container_id: str) -> None:

@@ -93,10 +93,10 @@ def _process(spec: ContainerSpec) -> dict[str, Any]:
         "user": spec.user,
         "groups": list(spec.groups),
     }
-    found = {name: value for name, value in fields.items() if value}
+    fields_set = {name: value for name, value in fields.items() if value}
     if spec.command:
-        found["command"] = list(spec.args)
-    return found
+        fields_set["command"] = list(spec.args)
+    return fields_set
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def text_of(certificate: bytes, key: bytes, renew: datetime, expires: datetime) 
 
 
 def _read(file: Path, text: bytes, ca: bytes, node_port: int) -> Credentials:
-    blocks = {found[1].rpartition(b" ")[2]: found[0] for found in _BLOCK.finditer(text)}
+    blocks = {block[1].rpartition(b" ")[2]: block[0] for block in _BLOCK.finditer(text)}
     if set(blocks) != {b"CERTIFICATE", b"KEY"}:
         raise ValueError(f"{file} does not hold a certificate and its key")
     times = {name: datetime.fromisoformat(at.decode()) for name, at in _LINE.findall(text)}

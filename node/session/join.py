@@ -176,12 +176,12 @@ def _authority(master: str, token: JoinToken) -> bytes:
 def _node_port(client: HttpsClient) -> int:
     """Where the master listens for nodes; the default for a master that does not say."""
     try:
-        found = client.json("GET", "/ports").get("certificates")
+        port = client.json("GET", "/ports").get("certificates")
     except StatusError as error:
         if error.code != 404:
             raise
         return NODE_PORT
-    return found if type(found) is int and 0 < found < 1 << 16 else NODE_PORT
+    return port if type(port) is int and 0 < port < 1 << 16 else NODE_PORT
 
 
 def _certificate(
@@ -205,8 +205,8 @@ def _certificate(
     made = client.json("POST", path, body)
     name = made["metadata"]["name"]
     for _ in range(POLLS):
-        found = client.json("GET", f"{path}/{name}")
-        status = found.get("status", {})
+        csr = client.json("GET", f"{path}/{name}")
+        status = csr.get("status", {})
         if status.get("certificate"):
             return base64.b64decode(status["certificate"])
         for condition in status.get("conditions", ()):

@@ -38,13 +38,13 @@ def _time(text: str) -> str | None:
     if len(text) == 20 and text[-1] == "Z":
         times.parse(text)
         return text if text != _ZERO else None
-    found = times.to_time(times.parse(text))
-    return found if found != _ZERO else None
+    time = times.to_time(times.parse(text))
+    return time if time != _ZERO else None
 
 
 def _micro_time(text: str) -> str | None:
-    found = times.to_micro_time(times.parse(text))
-    return found if found != _MICRO_ZERO else None
+    time = times.to_micro_time(times.parse(text))
+    return time if time != _MICRO_ZERO else None
 
 
 _SCALARS: dict[Any, Visitor] = {Quantity: _quantity, Time: _time, MicroTime: _micro_time}
@@ -54,8 +54,8 @@ _SCALARS: dict[Any, Visitor] = {Quantity: _quantity, Time: _time, MicroTime: _mi
 def _struct(cls: type[msgspec.Struct]) -> Visitor | None:
     """The visitor of just those attributes below which a quantity or time can be, if any."""
     hints = get_type_hints(cls, include_extras=True)
-    found = [(name, _visitor(hints[name])) for name in cls.__struct_fields__]
-    members = [(name, visit) for name, visit in found if visit is not None]
+    visited = [(name, _visitor(hints[name])) for name in cls.__struct_fields__]
+    members = [(name, visit) for name, visit in visited if visit is not None]
 
     def run(owner: Any) -> Any:
         for name, visit in members:

@@ -58,9 +58,9 @@ def _keep_items(new: Sequence[Any], stored: Sequence[Any], known: Sequence[Any])
     there = {identity: item for item in new if (identity := _identity(item))}
     for index, (item, what) in enumerate(zip(stored, known, strict=True)):
         is_same = index < len(new) and new[index] == what
-        found = new[index] if is_same else there.get(_identity(item))
-        if isinstance(found, dict):
-            _keep(found, item, what)
+        counterpart = new[index] if is_same else there.get(_identity(item))
+        if isinstance(counterpart, dict):
+            _keep(counterpart, item, what)
 
 
 def _identity(item: Any) -> tuple[Any, ...]:

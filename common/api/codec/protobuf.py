@@ -237,10 +237,10 @@ def write_object(plain: dict[str, Any], message: Any) -> None:
 @cache
 def _writers(descriptor: Any) -> dict[str, Callable[[Any, Any], None]]:
     """By JSON name, how a member is written; '' writes an inlined message."""
-    found: dict[str, Callable[[Any, Any], None]] = {}
+    writers: dict[str, Callable[[Any, Any], None]] = {}
     for field in descriptor.fields:
-        found["" if schema.option(field, "inline") else field.name] = _writer(field)
-    return found
+        writers["" if schema.option(field, "inline") else field.name] = _writer(field)
+    return writers
 
 
 def _writer(field: Any) -> Callable[[Any, Any], None]:

@@ -65,14 +65,14 @@ class _Repeating(dict[str, Any]):
 
 def duplicates(data: bytes) -> list[str]:
     """`duplicate field "data.a"` for the first keys that an object of the text has twice."""
-    found = False
+    has_duplicates = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal found
+        nonlocal has_duplicates
         made = dict(items)
         if len(made) == len(items):
             return made
-        found, counts = True, Counter(key for key, _ in items)
+        has_duplicates, counts = True, Counter(key for key, _ in items)
         repeating = _Repeating(made)
         repeating.repeated = tuple(key for key, times in counts.items() if times > 1)
         return repeating
@@ -81,7 +81,7 @@ def duplicates(data: bytes) -> list[str]:
     if len(data) > C_MAX_BYTES:
         decoder.scan_once = py_make_scanner(decoder)  # type: ignore[attr-defined]
     document = decoder.decode(data.decode(errors="surrogatepass"))
-    places = _repeated(document, None) if found else iter(())
+    places = _repeated(document, None) if has_duplicates else iter(())
     return [f'duplicate field "{_text(place)}"' for place in islice(places, FINDINGS_MAX)]
 
 
@@ -251,9 +251,9 @@ def _found(value: Any, *, number: bool) -> str:
 
 def _mismatch(value: Any, go: str, owner: str, path: str, root: Any) -> errors.StatusError:
     """400 in the words of Go's decoder."""
-    found = _found(value, number=go in ("int32", "int64", "float64"))
+    actual = _found(value, number=go in ("int32", "int64", "float64"))
     return _refused(
-        root, f"json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {go}"
+        root, f"json: cannot unmarshal {actual} into Go struct field {owner}.{path} of type {go}"
     )
 
 

@@ -48,8 +48,8 @@ def base64_text(value: Any) -> str:
 def _first_illegal(text: str) -> int:
     """Where Go's decoder stops: at a letter that is none, or in an incomplete group."""
     padding = len(text) - len(text.rstrip("="))
-    found = _ILLEGAL_BASE64.search(text, 0, len(text) - (padding if padding < 3 else 0))
-    return found.start() if found else max(0, (len(text) - 1) // 4 * 4)
+    match = _ILLEGAL_BASE64.search(text, 0, len(text) - (padding if padding < 3 else 0))
+    return match.start() if match else max(0, (len(text) - 1) // 4 * 4)
 
 
 def quantity_text(value: Any) -> str:
@@ -107,9 +107,9 @@ def yaml_scalar(text: str, tag: str | None, *, plain: bool) -> Any:
     value = _resolved(text)
     if kind == "float" and type(value) is int:
         value = float(value)
-    found = _KINDS[type(value)]
-    if kind in _KINDS.values() and kind != found:
-        raise ValueError(f"cannot decode !!{found} `{text[:100]}` as a !!{kind}")
+    wanted = _KINDS[type(value)]
+    if kind in _KINDS.values() and kind != wanted:
+        raise ValueError(f"cannot decode !!{wanted} `{text[:100]}` as a !!{kind}")
     return _as_json(value) if isinstance(value, float) else value
 
 
@@ -120,9 +120,9 @@ def _resolved(text: str) -> Any:
     if text[:1] not in "+-.0123456789":
         return text
     digits = text.replace("_", "")
-    found = _YAML_INT.fullmatch(digits) if text[0] != "." else None
-    if found:
-        sign, hexadecimal, binary, octal, decimal = found.groups()
+    match = _YAML_INT.fullmatch(digits) if text[0] != "." else None
+    if match:
+        sign, hexadecimal, binary, octal, decimal = match.groups()
         number = int(
             sign + (hexadecimal or binary or octal or decimal),
             16 if hexadecimal else 2 if binary else 8 if octal else 10,

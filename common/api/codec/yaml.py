@@ -31,10 +31,10 @@ def decode_request(data: bytes) -> tuple[Any, list[str]]:
 
     Raises StatusError 400 or 413.
     """
-    found, findings = _decode(data)
-    if len(found) > 1:
+    documents, findings = _decode(data)
+    if len(documents) > 1:
         raise _refused("expected a single document in the stream")
-    return (found[0] if found else None), findings
+    return (documents[0] if documents else None), findings
 
 
 def decode_all(data: bytes) -> list[Any]:

@@ -110,18 +110,18 @@ class _Run:
     def _parent(self, kind: str, path: str) -> tuple[Any, str]:
         """The object or list that the last part of a path is in, and that part."""
         parts = path.split("/")
-        found = self.document if len(parts) > 1 else None
+        parent = self.document if len(parts) > 1 else None
         for part in parts[1:-1]:
-            if isinstance(found, dict):
-                found = found.get(_unescaped(part))
-            elif isinstance(found, list):
-                index = _index(part, len(found))
-                found = None if index is None else found[index]
+            if isinstance(parent, dict):
+                parent = parent.get(_unescaped(part))
+            elif isinstance(parent, list):
+                index = _index(part, len(parent))
+                parent = None if index is None else parent[index]
             else:
                 break
-        if not isinstance(found, dict | list):
+        if not isinstance(parent, dict | list):
             raise _failed(f'{kind} operation does not apply: doc is missing path: "{path}"')
-        return found, _unescaped(parts[-1])
+        return parent, _unescaped(parts[-1])
 
     def _get(self, kind: str, path: str) -> Any:
         """A member, None if an object does not have it; items of lists must be there."""
@@ -165,8 +165,8 @@ class _Run:
             parent[_index_at(parent, part, "replace", path, len(parent))] = value
 
     def _test(self, path: str, value: Any) -> None:
-        found = self.document if path == "" else self._get("test", path)
-        if not _equal(found, value):
+        actual = self.document if path == "" else self._get("test", path)
+        if not _equal(actual, value):
             raise _failed(f"testing value {path} failed: test failed")
 
     def _shift(self, items: int) -> None:

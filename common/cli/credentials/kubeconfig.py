@@ -83,10 +83,10 @@ def user_name(text: str) -> str:
 
 def lifetime(text: str) -> timedelta:
     """A duration of ten minutes or more; raises ArgumentTypeError for another one."""
-    found = duration(text)
-    if found < LEAST:
+    span = duration(text)
+    if span < LEAST:
         raise argparse.ArgumentTypeError(f"{text!r} is less than ten minutes")
-    return found
+    return span
 
 
 def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
@@ -132,9 +132,9 @@ def _take_back(client: HttpsClient, asked: dict[str, Any], name: str) -> None:
             client.json("DELETE", f"{REQUESTS}/{asked['name']}")
         time.sleep(POLL_SECONDS)  # whoever was about to record it has done so
         with contextlib.suppress(StatusError):
-            found = client.json("GET", record)["metadata"]
-            if found.get("annotations", {}).get(REQUEST) == asked["uid"]:
-                client.json("DELETE", record, {"preconditions": {"uid": found["uid"]}})
+            meta = client.json("GET", record)["metadata"]
+            if meta.get("annotations", {}).get(REQUEST) == asked["uid"]:
+                client.json("DELETE", record, {"preconditions": {"uid": meta["uid"]}})
     except ConnectionFailed as error:
         sys.stderr.write(f"wherry: {error}: wherry kubeconfig revoke {name}\n")
 
@@ -172,9 +172,9 @@ def _signed(client: HttpsClient, name: str) -> bytes:
 def run_list(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
     """Print user, end of life and groups of each."""
     client = chosen(os.environ, arguments.kubeconfig).client()
-    found = client.json("GET", f"{SECRETS}?fieldSelector=type%3D{SECRET_TYPE}")
+    answer = client.json("GET", f"{SECRETS}?fieldSelector=type%3D{SECRET_TYPE}")
     print(f"{'NAME':<24}{'EXPIRES':<24}GROUPS")
-    for secret in found["items"]:
+    for secret in answer["items"]:
         name = secret["metadata"]["name"].removeprefix(NAME_PREFIX)
         expires = text_of(secret, EXPIRES)
         late = " (expired)" if expires < times.to_time(clock.now()) else ""

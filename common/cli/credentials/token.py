@@ -92,9 +92,9 @@ def run_create(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None
 
 def run_list(arguments: argparse.Namespace, *, clock: Clock, rng: Rng) -> None:
     """Print id, end of life and uses left of every token."""
-    found = _config(arguments).client().json("GET", f"{PATH}?fieldSelector=type%3D{SECRET_TYPE}")
+    answer = _config(arguments).client().json("GET", f"{PATH}?fieldSelector=type%3D{SECRET_TYPE}")
     print(f"{'ID':<8}{'EXPIRES':<24}USES LEFT")
-    for secret in found["items"]:
+    for secret in answer["items"]:
         name = secret["metadata"]["name"].removeprefix(NAME_PREFIX)
         expires, left = (_text(secret, key) for key in ("expires", USES))
         late = " (expired)" if expires < times.to_time(clock.now()) else ""

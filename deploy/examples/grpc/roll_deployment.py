@@ -14,8 +14,8 @@ async def main(name: str, image: str, namespace: str = "default") -> None:
     """Exits with 1 when the rollout does not come to its end in time."""
     async with connect() as client:
         deployments = client.resource("deployments")
-        found = json.loads(await client.get(deployments, namespace, name))
-        first = found["spec"]["template"]["spec"]["containers"][0]["name"]
+        deployment = json.loads(await client.get(deployments, namespace, name))
+        first = deployment["spec"]["template"]["spec"]["containers"][0]["name"]
         # A strategic patch finds the container by its name and leaves the others alone.
         containers = {"containers": [{"name": first, "image": image}]}
         patch = {"spec": {"template": {"spec": containers}}}

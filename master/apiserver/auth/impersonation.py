@@ -27,8 +27,8 @@ def impersonated(
     `groups` are the values of Impersonate-Group. Raises StatusError 403 when the user may not take
     that name, group or attribute, 400 for groups of nobody.
     """
-    found = {name.lower(): value for name, value in headers.items()}
-    asked = {name: value for name, value in found.items() if name.startswith("impersonate-")}
+    given = {name.lower(): value for name, value in headers.items()}
+    asked = {name: value for name, value in given.items() if name.startswith("impersonate-")}
     if not asked:
         return user
     name = asked.get("impersonate-user", "")

@@ -121,10 +121,10 @@ class Catalogue:
 
     def require(self, resource: Resource) -> ResourceDef:
         """The same; raises StatusError 404 when it is not served."""
-        found = self.get(resource)
-        if found is None:
+        definition = self.get(resource)
+        if definition is None:
             raise errors.unknown_path()
-        return found
+        return definition
 
     def fields_of(self, resource: Resource) -> Fields:
         """What field selectors may name of a resource; raises StatusError 404."""
@@ -132,8 +132,10 @@ class Catalogue:
 
     def of(self, group: str, version: str) -> list[ResourceDef]:
         """The definitions of a group and version, in the scheme's order."""
-        found = (self.get(resource) for resource in self.scheme.resources())
+        definitions = (self.get(resource) for resource in self.scheme.resources())
         served = (group, version)
         return [
-            one for one in found if one and (one.resource.group, one.resource.version) == served
+            one
+            for one in definitions
+            if one and (one.resource.group, one.resource.version) == served
         ]

@@ -52,11 +52,11 @@ class Filter(NamedTuple):
             return False
         if not self.fields:
             return True
-        found = {"metadata.name": entry.name, "metadata.namespace": entry.namespace}
+        values = {"metadata.name": entry.name, "metadata.namespace": entry.namespace}
         names = tuple(r.field for r in self.fields)
-        if any(name not in found for name in names):
-            found |= fields.values(codec.decode_plain(entry.data), self.offered, names)
-        return all(requirement.matches(found) for requirement in self.fields)
+        if any(name not in values for name in names):
+            values |= fields.values(codec.decode_plain(entry.data), self.offered, names)
+        return all(requirement.matches(values) for requirement in self.fields)
 
 
 def parse(offered: fields.Fields, label_selector: str, field_selector: str) -> Filter:

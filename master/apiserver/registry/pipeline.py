@@ -118,10 +118,10 @@ class Pipeline:
         """The object as of now; raises StatusError 404."""
         key = self.key(target)
         async with _translated(target.resource, target.name):
-            found, _ = await self.store.get(key)
-        if found is None:
+            current, _ = await self.store.get(key)
+        if current is None:
             raise errors.not_found(target.resource, target.name)
-        return found
+        return current
 
     async def create(self, ctx: Context, target: Target, obj: Any) -> bytes:
         """Create an object from a decoded body; answers it as stored."""
@@ -371,17 +371,17 @@ class Pipeline:
                 f"Precondition failed: UID in precondition: {new.metadata.uid}, "
                 f"UID in object meta: {old.metadata.uid}",
             )
-        found = validate_metadata_update(new.metadata, old.metadata)
+        findings = validate_metadata_update(new.metadata, old.metadata)
         if target.subresource == "status":
             await self._admission.mutate(ctx, target, new, old)
             await self.heavy(weight, strategy.prepare_status_update, new, old)
-            found += await self.heavy(weight, _status_problems, strategy, new, old)
+            findings += await self.heavy(weight, _status_problems, strategy, new, old)
         elif target.subresource == "":
             await self._mutate(ctx, target, new, old, weight)
             await self.heavy(weight, strategy.prepare_update, new, old)
-            found += await self.heavy(weight, _update_problems, strategy, new, old)
-        if found:
-            raise errors.invalid_object(resource.group, resource.kind, name, found)
+            findings += await self.heavy(weight, _update_problems, strategy, new, old)
+        if findings:
+            raise errors.invalid_object(resource.group, resource.kind, name, findings)
         if target.subresource in ("", "status"):
             await self._admission.validate(ctx, target, new, old)
 
@@ -443,20 +443,20 @@ def _changed(current: KeyValue, cls: type[Any], change: Change) -> tuple[Any, An
 
 def _check(strategy: Strategy, obj: Any) -> None:
     """Validate; raises StatusError 422 with every finding."""
-    found = errors.first(validate_metadata(obj.metadata, strategy)) + strategy.validate(obj)
-    if found:
+    findings = errors.first(validate_metadata(obj.metadata, strategy)) + strategy.validate(obj)
+    if findings:
         resource, name = strategy.resource, obj.metadata.name
-        raise errors.invalid_object(resource.group, resource.kind, name, found)
+        raise errors.invalid_object(resource.group, resource.kind, name, findings)
 
 
 def _update_problems(strategy: Strategy, new: Any, old: Any) -> list[FieldError]:
-    found = errors.first(validate_metadata(new.metadata, strategy)) + strategy.validate(new)
-    return found or strategy.validate_update(new, old)
+    findings = errors.first(validate_metadata(new.metadata, strategy)) + strategy.validate(new)
+    return findings or strategy.validate_update(new, old)
 
 
 def _status_problems(strategy: Strategy, new: Any, old: Any) -> list[FieldError]:
-    found = errors.first(validate_metadata(new.metadata, strategy))
-    return found + strategy.validate_status_update(new, old)
+    findings = errors.first(validate_metadata(new.metadata, strategy))
+    return findings + strategy.validate_status_update(new, old)
 
 
 def encode(obj: msgspec.Struct, unknown: Foreign | None = None) -> bytes:

@@ -125,7 +125,7 @@ class Reads:
         self, prefix: str, wanted: Filter, limit: int, revision: int, start: str
     ) -> ListResult:
         """A page of the state at a revision, from the store's history."""
-        found: list[Entry] = []
+        entries: list[Entry] = []
         after = start
         while True:
             try:
@@ -140,14 +140,14 @@ class Reads:
                 ) from error
             except storage.StoreError as error:
                 raise errors.unavailable(f"etcd cannot be reached: {error}") from error
-            found += await _fitting(await _entries(page.items), wanted)
-            if limit and (len(found) > limit or (page.more and len(found) == limit)):
-                found = found[:limit]
+            entries += await _fitting(await _entries(page.items), wanted)
+            if limit and (len(entries) > limit or (page.more and len(entries) == limit)):
+                entries = entries[:limit]
                 remaining = page.remaining if wanted.empty else None
-                token = encode_token(revision, found[-1].key, prefix)
-                return ListResult(found, revision, token, remaining)
+                token = encode_token(revision, entries[-1].key, prefix)
+                return ListResult(entries, revision, token, remaining)
             if not page.more:
-                return ListResult(found, revision, "", None)
+                return ListResult(entries, revision, "", None)
             after = page.items[-1].key
 
     async def watch(
@@ -236,21 +236,21 @@ async def _fitting(entries: Sequence[Entry], wanted: Filter) -> Sequence[Entry]:
     """Those that fit; others have their turns meanwhile."""
     if wanted.empty:
         return entries
-    found, turns = [], Turns()
+    fitting, turns = [], Turns()
     for entry in entries:
         if wanted.matches(entry):
-            found.append(entry)
+            fitting.append(entry)
         await turns.spent(wanted.work(entry))
-    return found
+    return fitting
 
 
 async def _entries(items: Sequence[KeyValue]) -> list[Entry]:
     """What the store has kept, read as the cache reads it."""
-    found, turns = [], Turns()
+    entries, turns = [], Turns()
     for item in items:
-        found.append(make_entry(item, item.key.removeprefix(REGISTRY).split("/")[1:]))
+        entries.append(make_entry(item, item.key.removeprefix(REGISTRY).split("/")[1:]))
         await turns.spent(len(item.value))
-    return found
+    return entries
 
 
 def _fit_all(events: Sequence[CacheEvent], wanted: Filter) -> list[Event]:

@@ -39,9 +39,9 @@ class Stored(Handler):
 
     async def list(self, target: Target, options: ListOptions) -> ObjectPage:
         """A page of objects."""
-        found = await self._reads.list(target.resource, target.namespace, options)
-        items = [entry.data for entry in found.entries]
-        return ObjectPage(items, found.revision, found.continue_token, found.remaining)
+        page = await self._reads.list(target.resource, target.namespace, options)
+        items = [entry.data for entry in page.entries]
+        return ObjectPage(items, page.revision, page.continue_token, page.remaining)
 
     def watch(
         self, target: Target, options: WatchOptions, receiver: EventReceiver | None = None

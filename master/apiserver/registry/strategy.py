@@ -206,12 +206,12 @@ def _owners(meta: ObjectMeta) -> Iterator[FieldError]:
 
 def validate_metadata_update(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:
     """Metadata that no update may change; what a client left out has been filled in before."""
-    found = []
+    findings = []
     for name in ("name", "namespace", "uid", "creationTimestamp"):
         value = getattr(new, name)
         if value != getattr(old, name):
             text = "field is immutable"
-            found.append(errors.invalid(f"metadata.{name}", value, text))
+            findings.append(errors.invalid(f"metadata.{name}", value, text))
     if old.deletionTimestamp:
         added = sorted(set(new.finalizers) - set(old.finalizers))
         if added:
@@ -219,8 +219,8 @@ def validate_metadata_update(new: ObjectMeta, old: ObjectMeta) -> list[FieldErro
                 "no new finalizers can be added if the object is being deleted, "
                 f"found new finalizers []string{{{', '.join(map(_quote, added))}}}"
             )
-            found.append(errors.forbidden("metadata.finalizers", text))
-    return found
+            findings.append(errors.forbidden("metadata.finalizers", text))
+    return findings
 
 
 def _quote(text: str) -> str:

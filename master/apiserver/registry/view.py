@@ -69,8 +69,8 @@ class Viewed(Handler):
     async def list(self, target: Target, options: ListOptions) -> ObjectPage:
         """A page of objects."""
         options = replace(options, field_selector=self._view.selector(options.field_selector))
-        found = await self._stored.list(self._at_source(target), options)
-        return found._replace(items=[self._view.outbound(data) for data in found.items])
+        page = await self._stored.list(self._at_source(target), options)
+        return page._replace(items=[self._view.outbound(data) for data in page.items])
 
     async def watch(
         self, target: Target, options: WatchOptions, receiver: EventReceiver | None = None

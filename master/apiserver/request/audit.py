@@ -121,12 +121,12 @@ def authenticated_by(caller: Caller) -> str:
 
 
 def _user(user: Identity) -> dict[str, Any]:
-    found: dict[str, Any] = {"username": user.user, "groups": list(user.groups)}
+    user_info: dict[str, Any] = {"username": user.user, "groups": list(user.groups)}
     if user.uid:
-        found["uid"] = user.uid
+        user_info["uid"] = user.uid
     if user.extra:
-        found["extra"] = {name: list(values) for name, values in user.extra.items()}
-    return found
+        user_info["extra"] = {name: list(values) for name, values in user.extra.items()}
+    return user_info
 
 
 def _status(verb: str, error: StatusError | None) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _status(verb: str, error: StatusError | None) -> dict[str, Any]:
 
 def _object(call: Call, target: Target) -> dict[str, str]:
     resource = target.resource
-    found = {
+    reference = {
         "resource": resource.plural,
         "namespace": target.namespace,
         "name": target.name or call.name,
@@ -147,7 +147,7 @@ def _object(call: Call, target: Target) -> dict[str, str]:
         "apiVersion": resource.version,
         "subresource": target.subresource,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in reference.items() if value}
 
 
 class AuditLog:

@@ -55,8 +55,8 @@ class Body(NamedTuple):
         if media_type == mediatypes.PROTOBUF:
             return protobuf.decode(self.data), []
         if media_type in (mediatypes.JSON, "application/octet-stream"):
-            found = codec.decode_plain(self.data)
-            return found, codec.duplicates(self.data, found)
+            value = codec.decode_plain(self.data)
+            return value, codec.duplicates(self.data, value)
         raise errors.unsupported_media_type(mediatypes.OF_OBJECTS)
 
 
@@ -107,9 +107,9 @@ def plain(body: Body, resource: Resource) -> tuple[dict[str, Any], list[str]]:
 
     Raises as decode does.
     """
-    found, findings = body.plain_and_findings()
-    check_type(_plain_type(found), resource.kind, resource.api_version)
-    return found, findings
+    value, findings = body.plain_and_findings()
+    check_type(_plain_type(value), resource.kind, resource.api_version)
+    return value, findings
 
 
 def _type_meta(data: bytes) -> _TypeMeta:
@@ -160,8 +160,8 @@ def _patched_plain(before: dict[str, Any], patcher: Patcher) -> dict[str, Any]:
     if not isinstance(after, dict):
         raise _unfit(after, f"json: cannot unmarshal {type(after).__name__} into an object")
     for name in ("apiVersion", "kind"):
-        found = after.get(name)
-        if found and found != before[name] and not patcher.keeps_type:
+        value = after.get(name)
+        if value and value != before[name] and not patcher.keeps_type:
             said = _plain_type(after)
             text = f'no kind "{said.kind}" is registered for version "{said.apiVersion}"'
             raise _unfit(after, text[: 2 * TYPE_MAX_CHARACTERS])

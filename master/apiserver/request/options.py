@@ -78,19 +78,19 @@ def context(parameters: Parameters, user: Identity, verb: str) -> Context:
     """The options of a write; raises StatusError 422 for values that do not exist."""
     dry_run = parameters.get("dryRun", "")
     validation = parameters.get("fieldValidation", "") or "Warn"
-    found = []
+    findings = []
     if dry_run not in ("", "All"):
-        found.append(errors.not_supported("dryRun", [dry_run], ["All"]))
+        findings.append(errors.not_supported("dryRun", [dry_run], ["All"]))
     manager = parameters.get("fieldManager", "")
     if len(manager.encode()) > FIELD_MANAGER_MAX_BYTES:
-        found.append(errors.too_long("fieldManager", FIELD_MANAGER_MAX_BYTES))
+        findings.append(errors.too_long("fieldManager", FIELD_MANAGER_MAX_BYTES))
     elif not manager.isprintable():
-        found.append(
+        findings.append(
             errors.invalid("fieldManager", manager, "should only contain printable characters")
         )
     if validation not in _VALIDATIONS:
-        found.append(errors.not_supported("fieldValidation", validation, _VALIDATIONS))
-    _refuse(_KINDS.get(verb, "DeleteOptions"), found)
+        findings.append(errors.not_supported("fieldValidation", validation, _VALIDATIONS))
+    _refuse(_KINDS.get(verb, "DeleteOptions"), findings)
     return Context(user=user, dry_run=dry_run == "All", field_validation=validation)
 
 

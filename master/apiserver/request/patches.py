@@ -37,11 +37,11 @@ def read(scheme: Scheme, target: Target, wanted: Patch) -> Patcher:
         raise errors.bad_request("error decoding patch: the patch is not an object")
     if media_type == mediatypes.MERGE_PATCH:
         return Patcher(lambda plain: patch.merge(plain, document), tuple(findings))
-    found = scheme.kind(target.resource.api_version, target.resource.kind)
+    kind = scheme.kind(target.resource.api_version, target.resource.kind)
     if target.subresource == "scale":
-        found = scheme.kind("autoscaling/v1", "Scale")
-    assert found is not None
-    message = schema.message(found.module, found.name)
+        kind = scheme.kind("autoscaling/v1", "Scale")
+    assert kind is not None
+    message = schema.message(kind.module, kind.name)
     return Patcher(
         lambda plain: patch.strategic(plain, document, message), tuple(findings), keeps_type=True
     )
@@ -49,10 +49,10 @@ def read(scheme: Scheme, target: Target, wanted: Patch) -> Patcher:
 
 def _unknown(operations: list[Any] | None) -> Iterator[str]:
     """What strict decoding finds in the operations of a JSON patch."""
-    found = (
+    fields = (
         f'unknown field "[{number}].{name}"'
         for number, operation in enumerate(operations or ())
         for name in operation or ()
         if name not in ("op", "path", "from", "value")
     )
-    return islice(found, FINDINGS_MAX)
+    return islice(fields, FINDINGS_MAX)

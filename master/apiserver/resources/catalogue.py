@@ -19,10 +19,10 @@ from master.apiserver.registry.strategy import Settings
 
 def rules() -> dict[str, Rules]:
     """The rules of every file here that has some, by plural and group."""
-    found: dict[str, Rules] = {}
+    rules_of: dict[str, Rules] = {}
     for module in pkgutil.walk_packages(resources.__path__, f"{resources.__name__}."):
-        found |= getattr(importlib.import_module(module.name), "RULES", {})
-    return found
+        rules_of |= getattr(importlib.import_module(module.name), "RULES", {})
+    return rules_of
 
 
 def definitions(

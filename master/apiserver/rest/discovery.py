@@ -38,7 +38,7 @@ def _version(catalogue: Catalogue, group: str, version: str) -> dict[str, Any]:
 
 def _resource(definition: ResourceDef) -> dict[str, Any]:
     resource = definition.resource
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "resource": resource.plural,
         "responseKind": {
             "group": resource.group,
@@ -50,9 +50,9 @@ def _resource(definition: ResourceDef) -> dict[str, Any]:
         "verbs": list(resource.verbs),
     }
     if resource.short_names:
-        found["shortNames"] = list(resource.short_names)
+        described["shortNames"] = list(resource.short_names)
     if resource.categories:
-        found["categories"] = list(resource.categories)
+        described["categories"] = list(resource.categories)
     subresources = [
         {
             "subresource": name,
@@ -62,8 +62,8 @@ def _resource(definition: ResourceDef) -> dict[str, Any]:
         for name, handler in definition.subresources.items()
     ]
     if subresources:
-        found["subresources"] = subresources
-    return found
+        described["subresources"] = subresources
+    return described
 
 
 def gvk(api_version: str, kind: str) -> dict[str, str]:

@@ -49,9 +49,9 @@ def accepted(header: str, kinds: tuple[str, ...] = ()) -> Accepted:
         kind = parameters.get("as", "")
         if not kind:
             return Accepted(media_type)
-        found = Accepted(media_type, kind, parameters.get("g", ""), parameters.get("v", ""))
-        if kind in kinds and found[1:] in _AS and media_type == mediatypes.JSON:
-            return found
+        form = Accepted(media_type, kind, parameters.get("g", ""), parameters.get("v", ""))
+        if kind in kinds and form[1:] in _AS and media_type == mediatypes.JSON:
+            return form
     raise errors.not_acceptable(mediatypes.OF_OBJECTS)
 
 

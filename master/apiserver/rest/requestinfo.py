@@ -28,20 +28,20 @@ class RequestInfo(NamedTuple):
 
 def segments(raw_path: str) -> list[str]:
     """The unquoted segments of a raw path; raises StatusError 400 for what cannot be a name."""
-    found = []
+    parts = []
     for part in raw_path.strip("/").split("/"):
         text = unquote(part, errors="strict") if "%" in part else part
         check_segment(text)
-        found.append(text)
-    return found
+        parts.append(text)
+    return parts
 
 
 def query(raw_query: str) -> dict[str, str]:
     """The first value of each query parameter."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in parse_qsl(raw_query, keep_blank_values=True):
-        found.setdefault(name, value)
-    return found
+        values.setdefault(name, value)
+    return values
 
 
 def parse(
@@ -51,10 +51,10 @@ def parse(
 
     Raises StatusError 404 for an unknown resource of a known group, 405 for other methods.
     """
-    found = _group_version(parts)
-    if found is None:
+    place = _group_version(parts)
+    if place is None:
         return None
-    group, version, rest = found
+    group, version, rest = place
     watching = bool(rest) and rest[0] == "watch"
     rest = rest[1:] if watching else rest
     namespace = ""

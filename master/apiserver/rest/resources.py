@@ -169,8 +169,8 @@ class Resources:
         asked = self._asked(request, target, parameters)
         chosen = options.for_list(parameters)
         with held_for(request, self._unread) as holding:
-            found = await self._found(target, chosen, holding)
-            return await self._lists.answer(request, asked, found, holding)
+            page = await self._found(target, chosen, holding)
+            return await self._lists.answer(request, asked, page, holding)
 
     def _asked(self, request: web.Request, target: Target, parameters: Mapping[str, str]) -> Asked:
         """How the list that is asked for is to be; raises StatusError 406."""
@@ -185,13 +185,13 @@ class Resources:
         What is read from the store's history is in memory for this list alone.
         """
         async with self._history if chosen.of_history else nullcontext():
-            found = await self._registry.list(target, chosen)
-            if sum(map(len, found.items)) >= SMALL_BYTES:
+            page = await self._registry.list(target, chosen)
+            if sum(map(len, page.items)) >= SMALL_BYTES:
                 try:
-                    await holding.fit(found.items, timeout_seconds=WAIT_SECONDS)
+                    await holding.fit(page.items, timeout_seconds=WAIT_SECONDS)
                 except BudgetExceeded as error:
                     raise errors.too_many_requests(str(error), retry_after_seconds=1) from error
-        return found
+        return page
 
     async def _write(
         self,
@@ -239,12 +239,12 @@ class Resources:
         asked = self._asked(request, target, parameters)
         chosen = options.for_list(parameters)
         with held_for(request, self._unread) as holding:
-            found = await self._registry.list(target, chosen)
-            for data in found.items:
+            page = await self._registry.list(target, chosen)
+            for data in page.items:
                 await self._delete_one(target.resource, data, wanted, ctx)
-            holding.add(found.items)
+            holding.add(page.items)
             asked = asked._replace(warnings=tuple(ctx.warnings))
-            return await self._lists.answer(request, asked, found, holding)
+            return await self._lists.answer(request, asked, page, holding)
 
     async def _delete_one(
         self, resource: Resource, data: bytes, wanted: DeleteOptions, ctx: Context

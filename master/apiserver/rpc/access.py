@@ -82,9 +82,9 @@ def find(scheme: Scheme, wanted: ResourceName) -> Resource:
         if _fits(resource, wanted):
             return resource
     if wanted.plural and not (wanted.group or wanted.version or wanted.kind):
-        found = scheme.find(wanted.plural)
-        if found is not None:
-            return found
+        resources = scheme.find(wanted.plural)
+        if resources is not None:
+            return resources
     raise errors.unknown_path()
 
 

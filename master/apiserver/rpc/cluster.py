@@ -105,21 +105,21 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
     async def _list(self, target: Target, request: pb.ListRequest) -> pb.ListReply:
         """A page of objects; raises StatusError."""
         asked = options.for_list(_list_parameters(request))
-        found = await self._registry.list(target, asked)
-        version, weight = str(found.revision), sum(map(len, found.items))
+        page = await self._registry.list(target, asked)
+        version, weight = str(page.revision), sum(map(len, page.items))
         if weight > LIST_MAX_BYTES:
             text = f"the list has more than {LIST_MAX_BYTES >> 20} MiB: ask for pages (limit)"
             raise errors.too_large(text)
         if request.encoding == pb.TABLE:
             heavy = self._registry.pipeline.heavy
-            items = [await heavy(weight, self._table, target, found.items, version)]
+            items = [await heavy(weight, self._table, target, page.items, version)]
         else:
-            items = await self._all_encoded(target, found.items, request.encoding)
+            items = await self._all_encoded(target, page.items, request.encoding)
         return pb.ListReply(
             items=items,
             resource_version=version,
-            remaining=found.remaining,
-            **{"continue": found.continue_token},
+            remaining=page.remaining,
+            **{"continue": page.continue_token},
         )
 
     async def _all_encoded(
@@ -318,7 +318,7 @@ def _list_parameters(request: pb.ListRequest) -> dict[str, str]:
 
 def _log_parameters(request: pb.LogsRequest) -> dict[str, str]:
     """The options of a log in the names and words of REST, which checks them."""
-    found = {
+    parameters = {
         "container": request.container,
         "follow": str(request.follow),
         "previous": str(request.previous),
@@ -326,9 +326,9 @@ def _log_parameters(request: pb.LogsRequest) -> dict[str, str]:
         "sinceTime": request.since_time,
     }
     if request.HasField("tail_lines"):
-        found["tailLines"] = str(request.tail_lines)
+        parameters["tailLines"] = str(request.tail_lines)
     if request.since_seconds:
-        found["sinceSeconds"] = str(request.since_seconds)
+        parameters["sinceSeconds"] = str(request.since_seconds)
     if request.limit_bytes:
-        found["limitBytes"] = str(request.limit_bytes)
-    return found
+        parameters["limitBytes"] = str(request.limit_bytes)
+    return parameters

@@ -282,17 +282,17 @@ class _Wanted:
 
 def _messages(batch: Sequence[CacheEvent], wanted: _Wanted) -> list[list[Any]]:
     """The wanted events in messages of a bounded size."""
-    found: list[list[Any]] = [[]]
+    messages: list[list[Any]] = [[]]
     last = 0
     for event in batch:
         made = wanted.event(event)
         if made is None:
             continue
-        if len(found[-1]) >= EVENTS_MAX and event.entry.revision != last:
-            found.append([])
-        found[-1].append(made)
+        if len(messages[-1]) >= EVENTS_MAX and event.entry.revision != last:
+            messages.append([])
+        messages[-1].append(made)
         last = event.entry.revision
-    return [events for events in found if events]
+    return [events for events in messages if events]
 
 
 def _refuse(method: str) -> Callable[[Any, Any], Any]:

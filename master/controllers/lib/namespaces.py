@@ -11,8 +11,8 @@ from master.controllers.base import View
 
 def active(view: View, name: str) -> bool:
     """Whether a namespace exists and is not on its way out."""
-    found = view["namespaces"].get("", name)
-    return found is not None and not found.deleting
+    space = view["namespaces"].get("", name)
+    return space is not None and not space.deleting
 
 
 def namespace_of(

@@ -41,8 +41,8 @@ class NamespaceController:
             return []
         if resource.plural == "namespaces":
             return [item.name]
-        found = view["namespaces"].get("", item.namespace) if item.namespace else None
-        return [item.namespace] if found is not None and found.deleting else []
+        space = view["namespaces"].get("", item.namespace) if item.namespace else None
+        return [item.namespace] if space is not None and space.deleting else []
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Delete everything not yet on its way out, or finalize."""
@@ -50,14 +50,14 @@ class NamespaceController:
         if item is None or not item.deleting:
             return []
         readers = [reader for reader in view if reader.resource.namespaced]
-        content = [(reader.resource, found) for reader in readers for found in reader.list(key)]
+        content = [(reader.resource, child) for reader in readers for child in reader.list(key)]
         namespace = item.decode(Namespace)
         if content:
-            pods = [(resource, found) for resource, found in content if resource == PODS]
+            pods = [(resource, child) for resource, child in content if resource == PODS]
             told = _tell(namespace, deletionstatus.conditions(content, pods, now))
             return [
                 *told,
-                *(_delete(r, found) for r, found in pods or content if not found.deleting),
+                *(_delete(r, child) for r, child in pods or content if not child.deleting),
             ]
         if FINALIZER not in namespace.spec.finalizers:
             return []

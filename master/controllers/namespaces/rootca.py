@@ -47,9 +47,9 @@ class RootCaController:
             body = ConfigMap(metadata=ObjectMeta(name=NAME, namespace=key), data=data)
             reason = f"namespace {key} has no root certificate"
             return [Create(resource=CONFIG_MAPS, namespace=key, body=body, reason=reason)]
-        found = item.decode(ConfigMap)
-        if found.data == data:
+        config_map = item.decode(ConfigMap)
+        if config_map.data == data:
             return []
-        found.data = data
+        config_map.data = data
         reason = f"root certificate of namespace {key} was changed"
-        return [Update(resource=CONFIG_MAPS, body=found, reason=reason)]
+        return [Update(resource=CONFIG_MAPS, body=config_map, reason=reason)]

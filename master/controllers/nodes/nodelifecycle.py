@@ -164,32 +164,32 @@ def _ready_status(node: Node) -> str:
 def _wanted(node: Node, *, evicting: bool) -> Wanted:
     """The taints that the node should have of ours."""
     status = _ready_status(node)
-    found: Wanted = []
+    taints: Wanted = []
     if status == "Unknown":
-        found.append((UNREACHABLE, "NoSchedule"))
+        taints.append((UNREACHABLE, "NoSchedule"))
         if evicting:
-            found.append((UNREACHABLE, "NoExecute"))
+            taints.append((UNREACHABLE, "NoExecute"))
     elif status != "True":
-        found.append((NOT_READY, "NoSchedule"))
+        taints.append((NOT_READY, "NoSchedule"))
         if status == "False":
-            found.append((NOT_READY, "NoExecute"))
+            taints.append((NOT_READY, "NoExecute"))
     if node.spec.unschedulable:
-        found.append((UNSCHEDULABLE, "NoSchedule"))
-    return found
+        taints.append((UNSCHEDULABLE, "NoSchedule"))
+    return taints
 
 
 def _events(node: Node, wanted: Wanted) -> list[Command]:
     """What has changed, as `kubectl describe node` tells it."""
     before, after = {taint.key for taint in node.spec.taints}, {key for key, _ in wanted}
-    found = []
+    events = []
     if before.isdisjoint(AWAY) != after.isdisjoint(AWAY):
-        found.append("NodeReady" if after.isdisjoint(AWAY) else "NodeNotReady")
+        events.append("NodeReady" if after.isdisjoint(AWAY) else "NodeNotReady")
     if (UNSCHEDULABLE in before) != (UNSCHEDULABLE in after):
-        found.append("NodeNotSchedulable" if UNSCHEDULABLE in after else "NodeSchedulable")
+        events.append("NodeNotSchedulable" if UNSCHEDULABLE in after else "NodeSchedulable")
     about, name = reference("v1", "Node", node.metadata), node.metadata.name
     return [
         Event(about=about, type="Normal", reason=what, message=f"Node {name} status is now: {what}")
-        for what in found
+        for what in events
     ]
 
 
@@ -210,7 +210,7 @@ def _lost(item: Item, node: Node, now: datetime) -> Command:
 
 def _not_ready_pods(name: str, view: View, now: datetime) -> list[Command]:
     """Pods of a lost node serve nobody: their services lead elsewhere at once."""
-    found: list[Command] = []
+    commands: list[Command] = []
     for item in view["pods"].list():
         if item.node != name or item.phase in ("Succeeded", "Failed"):
             continue
@@ -221,11 +221,11 @@ def _not_ready_pods(name: str, view: View, now: datetime) -> list[Command]:
         unready = PodCondition(type="Ready", status="False", lastTransitionTime=stamp)
         changed = conditions.put(pod.status.conditions, unready)
         about = reference("v1", "Pod", pod.metadata)
-        found.append(_conditions_patch(PODS, item, changed, f"node {name} is lost"))
-        found.append(
+        commands.append(_conditions_patch(PODS, item, changed, f"node {name} is lost"))
+        commands.append(
             Event(about=about, type="Warning", reason="NodeNotReady", message="Node is not ready")
         )
-    return found
+    return commands
 
 
 def _conditions_patch(resource: Resource, item: Item, made: tuple[Any, ...], why: str) -> Command:

@@ -94,8 +94,8 @@ def _seconds_left(pod: Pod, taint: Taint, now: datetime) -> float:
 def _came_at(pod: Pod) -> str | None:
     """When the pod came to its node: when it was bound, or made for it."""
     bound = conditions.find(pod.status.conditions, "PodScheduled")
-    found = bound.lastTransitionTime if bound is not None and bound.status == "True" else None
-    return found or pod.metadata.creationTimestamp
+    bound_at = bound.lastTransitionTime if bound is not None and bound.status == "True" else None
+    return bound_at or pod.metadata.creationTimestamp
 
 
 def _evict(item: Item, pod: Pod, now: datetime) -> list[Command]:

@@ -51,7 +51,7 @@ class ClusterRoleAggregationController:
 
 def _rules(role: ClusterRole, roles: Reader) -> tuple[PolicyRule, ...]:
     """In the order of the selectors, and by name below each."""
-    found: list[PolicyRule] = []
+    merged: list[PolicyRule] = []
     assert role.aggregationRule is not None
     for selector in role.aggregationRule.clusterRoleSelectors:
         chosen = roles.list("", labels.from_label_selector(selector))
@@ -59,5 +59,5 @@ def _rules(role: ClusterRole, roles: Reader) -> tuple[PolicyRule, ...]:
             if item.name == role.metadata.name:
                 continue
             rules = item.decode(ClusterRole).rules
-            found += [rule for rule in rules if rule not in found]
-    return tuple(found)
+            merged += [rule for rule in rules if rule not in merged]
+    return tuple(merged)

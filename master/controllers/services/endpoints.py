@@ -59,18 +59,18 @@ class EndpointsController:
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Create or update the object; delete it when its service is gone."""
-        item, found = view["services"].by_key(key), view["endpoints"].by_key(key)
+        item, existing = view["services"].by_key(key), view["endpoints"].by_key(key)
         if item is None:
-            return [_delete(found)] if found is not None and _is_ours(found) else []
+            return [_delete(existing)] if existing is not None and _is_ours(existing) else []
         if item.deleting or not has_selector(item):
             return []
         service = item.decode(Service)
         wanted = _wanted(service, backends(view, service))
-        if found is None:
+        if existing is None:
             reason = f"service {key} has no Endpoints"
             namespace = item.namespace
             return [Create(resource=ENDPOINTS, namespace=namespace, body=wanted, reason=reason)]
-        current = found.decode(Endpoints)
+        current = existing.decode(Endpoints)
         same = (
             current.subsets == wanted.subsets
             and current.metadata.labels == wanted.metadata.labels
@@ -128,7 +128,7 @@ def _subsets(
     service: Service, pods: Sequence[Backend], *, early: bool
 ) -> tuple[EndpointSubset, ...]:
     """Addresses by the ports that they serve; `early` counts pods as ready that are not."""
-    found: dict[bytes, EndpointSubset] = {}
+    subsets: dict[bytes, EndpointSubset] = {}
     keys: dict[int, bytes] = {}
     addresses: dict[bytes, tuple[list[EndpointAddress], list[EndpointAddress]]] = {}
     for backend in pods:
@@ -138,7 +138,7 @@ def _subsets(
         if shared not in keys:
             ports = tuple(sorted(map(_port, backend.ports), key=lambda p: (p.name, p.port)))
             keys[shared] = codec.encode(ports)
-            found.setdefault(keys[shared], EndpointSubset(ports=ports))
+            subsets.setdefault(keys[shared], EndpointSubset(ports=ports))
         key = keys[shared]
         ready, unready = addresses.setdefault(key, ([], []))
         address = EndpointAddress(
@@ -149,8 +149,8 @@ def _subsets(
         )
         (ready if early or backend.serving else unready).append(address)
     for key, (ready, unready) in addresses.items():
-        found[key].addresses, found[key].notReadyAddresses = tuple(ready), tuple(unready)
-    return tuple(found[key] for key in sorted(found))
+        subsets[key].addresses, subsets[key].notReadyAddresses = tuple(ready), tuple(unready)
+    return tuple(subsets[key] for key in sorted(subsets))
 
 
 def _port(port: ServicePort) -> EndpointPort:

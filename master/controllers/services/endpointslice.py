@@ -61,25 +61,25 @@ class EndpointSliceController:
             return []
         service = item.decode(Service)
         existing = [
-            found.decode(EndpointSlice)
-            for found in view["endpointslices.discovery.k8s.io"].owned_by(item.uid)
-            if found.labels.get(MANAGED_BY) == MANAGER and not found.deleting
+            slice_.decode(EndpointSlice)
+            for slice_ in view["endpointslices.discovery.k8s.io"].owned_by(item.uid)
+            if slice_.labels.get(MANAGED_BY) == MANAGER and not slice_.deleting
         ]
         return plan(existing, _groups(view, service), _template(service))
 
 
 def _groups(view: View, service: Service) -> list[Group]:
     """Endpoints by the numbers of their ports: a name may stand for another one in each pod."""
-    found: dict[bytes, tuple[Ports, list[Endpoint]]] = {}
+    groups: dict[bytes, tuple[Ports, list[Endpoint]]] = {}
     made: dict[int, list[Endpoint]] = {}
     zones: dict[str, str | None] = {}
     for backend in backends(view, service):
         shared = id(backend.ports)
         if shared not in made:
             ports = tuple(map(_port, backend.ports))
-            _, made[shared] = found.setdefault(codec.encode(ports), (ports, []))
+            _, made[shared] = groups.setdefault(codec.encode(ports), (ports, []))
         made[shared].append(_endpoint(backend, service, view, zones))
-    return [("IPv4", ports, endpoints) for ports, endpoints in found.values()]
+    return [("IPv4", ports, endpoints) for ports, endpoints in groups.values()]
 
 
 def _port(port: ServicePort) -> EndpointPort:

@@ -65,17 +65,22 @@ class EndpointSliceMirroringController:
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Mirror, or take the mirror away."""
-        service, found = view["services"].by_key(key), view["endpoints"].by_key(key)
-        if found is None:
+        service, endpoints_item = view["services"].by_key(key), view["endpoints"].by_key(key)
+        if endpoints_item is None:
             return []  # the mirror goes with its owner
         existing = [
             item
-            for item in view["endpointslices.discovery.k8s.io"].owned_by(found.uid)
+            for item in view["endpointslices.discovery.k8s.io"].owned_by(endpoints_item.uid)
             if item.labels.get(MANAGED_BY) == MANAGER and not item.deleting
         ]
-        if service is None or has_selector(service) or found.deleting or _is_excluded(found):
+        if (
+            service is None
+            or has_selector(service)
+            or endpoints_item.deleting
+            or _is_excluded(endpoints_item)
+        ):
             return [_delete(item) for item in existing]
-        endpoints = found.decode(Endpoints)
+        endpoints = endpoints_item.decode(Endpoints)
         if LEADER in endpoints.metadata.annotations:
             return [_delete(item) for item in existing]
         slices = [item.decode(EndpointSlice) for item in existing]

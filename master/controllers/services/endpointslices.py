@@ -43,25 +43,25 @@ def plan(
     for address_type, ports, endpoints in wanted:
         mine = known.get(_identity(address_type, ports), [])
         contents = _assign(mine, endpoints)
-        for found, content in zip(mine, contents, strict=False):
+        for item, content in zip(mine, contents, strict=False):
             if content:
-                used.add(found.metadata.name)
-                kept.append((found, _with(template, found, address_type, ports, content)))
+                used.add(item.metadata.name)
+                kept.append((item, _with(template, item, address_type, ports, content)))
         for content in contents[len(mine) :]:
             made.append(_with(template, None, address_type, ports, content))
     spare = deque(one for one in slices if one.metadata.name not in used)
     if not kept and not made:
         made.append(_with(template, None, "IPv4", (), []))
     while made and spare:  # a slice that is no longer needed becomes a new one, in one write
-        found, new = spare.popleft(), made.popleft()
-        if found.addressType != new.addressType:
+        item, new = spare.popleft(), made.popleft()
+        if item.addressType != new.addressType:
             made.appendleft(new)
             break
-        kept.append((found, _with(template, found, new.addressType, new.ports, new.endpoints)))
+        kept.append((item, _with(template, item, new.addressType, new.ports, new.endpoints)))
     return [
-        *[_update(new) for found, new in kept if _differs(found, new)],
+        *[_update(new) for item, new in kept if _differs(item, new)],
         *[_create(new) for new in made],
-        *[_delete(found) for found in spare],
+        *[_delete(item) for item in spare],
     ]
 
 
@@ -73,12 +73,12 @@ def _assign(slices: Sequence[EndpointSlice], endpoints: Sequence[Endpoint]) -> l
     """
     wanted = {_key(endpoint): endpoint for endpoint in endpoints}
     contents: list[Content] = []
-    for found in slices:
-        keys = [_key(endpoint) for endpoint in found.endpoints]
+    for item in slices:
+        keys = [_key(endpoint) for endpoint in item.endpoints]
         contents.append([wanted.pop(key) for key in keys if key in wanted])
     rest = list(wanted.values())
-    for found, content in zip(slices, contents, strict=True):
-        if content and list(found.endpoints) != content:
+    for item, content in zip(slices, contents, strict=True):
+        if content and list(item.endpoints) != content:
             room = ENDPOINTS_MAX - len(content)
             content += rest[:room]
             rest = rest[room:]

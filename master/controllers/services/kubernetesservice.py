@@ -116,12 +116,12 @@ def _ensure(resource: Resource, item: Item | None, wanted: T) -> list[Command]:
     if item is None:
         reason = f"{resource.kind} {KEY} is missing"
         return [Create(resource=resource, namespace=NAMESPACE, body=wanted, reason=reason)]
-    found = item.decode(type(wanted))
-    if _essence(found) == _essence(wanted):
+    current = item.decode(type(wanted))
+    if _essence(current) == _essence(wanted):
         return []
     for name in _CONTENT[type(wanted)]:
-        setattr(found, name, getattr(wanted, name))
-    return [Update(resource=resource, body=found, reason=f"{resource.kind} {KEY} was changed")]
+        setattr(current, name, getattr(wanted, name))
+    return [Update(resource=resource, body=current, reason=f"{resource.kind} {KEY} was changed")]
 
 
 _CONTENT: dict[type[msgspec.Struct], tuple[str, ...]] = {

@@ -150,14 +150,14 @@ class Backend(msgspec.Struct, gc=False):
 def backends(view: View, service: Service) -> list[Backend]:
     """Every pod with an address that a service leads to and that has not finished, by key."""
     selector, ports = labels.from_map(service.spec.selector), _TargetPorts(service)
-    found = []
+    offering = []
     for item in view["pods"].list(service.metadata.namespace, selector):
         if item.phase in FINISHED or not item.node:
             continue
         pod = _pod_decoder.decode(item.data)
         if _can_serve(pod.status.podIP):
-            found.append(Backend(pod, ports.of(pod)))
-    return found
+            offering.append(Backend(pod, ports.of(pod)))
+    return offering
 
 
 @lru_cache(maxsize=65_536)
@@ -186,21 +186,21 @@ class _TargetPorts:
     def of(self, pod: BackendPod) -> tuple[ServicePort, ...]:
         """Those that a pod has; one with a name that no container knows is left out."""
         offered = _offered(pod) if self._named else ()
-        found = self._made.get(offered)
-        if found is None:
-            found = self._made[offered] = tuple(_target_ports(self._ports, dict(offered)))
-        return found
+        ports = self._made.get(offered)
+        if ports is None:
+            ports = self._made[offered] = tuple(_target_ports(self._ports, dict(offered)))
+        return ports
 
 
 def _offered(pod: BackendPod) -> Offered:
     """Of ports with the same name the first one counts."""
-    found: dict[tuple[str, str], int] = {}
+    offered: dict[tuple[str, str], int] = {}
     sidecars = (c for c in pod.spec.initContainers if c.restartPolicy == "Always")
     for container in (*pod.spec.containers, *sidecars):
         for port in container.ports:
             if port.name:
-                found.setdefault((port.name, port.protocol), port.containerPort)
-    return tuple(found.items())
+                offered.setdefault((port.name, port.protocol), port.containerPort)
+    return tuple(offered.items())
 
 
 def _target_ports(

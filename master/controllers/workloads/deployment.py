@@ -57,10 +57,10 @@ class DeploymentController:
         selector = labels.from_label_selector(deployment.spec.selector)
         if not selector.requirements:
             return []
-        found = claims.claim(DEPLOYMENTS, deployment.metadata, selector, view["replicasets.apps"])
-        replica_sets = [claimed.decode(ReplicaSet) for claimed in found.items]
+        claim = claims.claim(DEPLOYMENTS, deployment.metadata, selector, view["replicasets.apps"])
+        replica_sets = [claimed.decode(ReplicaSet) for claimed in claim.items]
         step = _Step(deployment, replica_sets, view, now)
-        return [*found.commands, *step.decide()]
+        return [*claim.commands, *step.decide()]
 
 
 def _deployments(view: View, item: Item) -> list[str]:
@@ -68,7 +68,7 @@ def _deployments(view: View, item: Item) -> list[str]:
     manager = item.controller
     if manager is not None:
         return [f"{item.namespace}/{manager.name}"] if manager.kind == "Deployment" else []
-    return [found.key for found in view["deployments.apps"].list(item.namespace)]
+    return [deployment.key for deployment in view["deployments.apps"].list(item.namespace)]
 
 
 class _Step:

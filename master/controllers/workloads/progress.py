@@ -168,18 +168,18 @@ def failure(
     """The conditions with the ReplicaFailure of a ReplicaSet, the new one's before others'."""
     ordered = [*([new] if new is not None else []), *everything]
     for replica_set in ordered:
-        found = conditions.find(replica_set.status.conditions, "ReplicaFailure")
-        if found is not None:
+        condition = conditions.find(replica_set.status.conditions, "ReplicaFailure")
+        if condition is not None:
             current = conditions.find(old, "ReplicaFailure")
-            if current and (current.status, current.reason) == (found.status, found.reason):
+            if current and (current.status, current.reason) == (condition.status, condition.reason):
                 return old
             copied = DeploymentCondition(
-                type=found.type,
-                status=found.status,
-                reason=found.reason,
-                message=found.message,
-                lastTransitionTime=found.lastTransitionTime,
-                lastUpdateTime=found.lastTransitionTime,
+                type=condition.type,
+                status=condition.status,
+                reason=condition.reason,
+                message=condition.message,
+                lastTransitionTime=condition.lastTransitionTime,
+                lastUpdateTime=condition.lastTransitionTime,
             )
             return (*conditions.without(old, "ReplicaFailure"), copied)
     return conditions.without(old, "ReplicaFailure")

@@ -114,7 +114,7 @@ class ReplicasController(ABC):
             same = manager.kind == self.resource.kind
             return [f"{pod.namespace}/{manager.name}"] if same else []
         reader = view[self.resource.group_resource]
-        return [] if pod.deleting else [found.key for found in reader.list(pod.namespace)]
+        return [] if pod.deleting else [owner.key for owner in reader.list(pod.namespace)]
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
         """Status first, so that a refused create does not keep it from being told."""
@@ -156,9 +156,9 @@ class ReplicasController(ABC):
 def plan(owner: Owner, view: View, now: datetime) -> Plan:
     """Compare the pods that are there with those that should be."""
     claimed = claims.claim(owner.resource, owner.metadata, owner.selector, view["pods"])
-    found = [item.decode(Pod) for item in claimed.items]
-    active = [pod for pod in found if pods.is_active(pod)]
-    failed = [_failed(pod, now) for pod in found if _is_failed(pod)]
+    decoded = [item.decode(Pod) for item in claimed.items]
+    active = [pod for pod in decoded if pods.is_active(pod)]
+    failed = [_failed(pod, now) for pod in decoded if _is_failed(pod)]
     waiting = [entry for entry in failed if entry.wait_seconds > 0]
     due = [entry for entry in failed if entry.wait_seconds <= 0]
     failure = view.failure(owner.key)
@@ -170,7 +170,7 @@ def plan(owner: Owner, view: View, now: datetime) -> Plan:
         commands += _manage(owner, active, due, view, now=now, held=len(waiting))
         commands += _told(owner, failure, difference)
         commands += _later(owner, active, waiting, now)
-    terminating = sum(1 for pod in found if pod.metadata.deletionTimestamp)
+    terminating = sum(1 for pod in decoded if pod.metadata.deletionTimestamp)
     counts = _count(owner, active, now)._replace(
         terminating=terminating, failed=_refused(failure, difference)
     )

@@ -55,8 +55,8 @@ def _without_hash(template: PodTemplateSpec) -> PodTemplateSpec:
 def find_new(deployment: Deployment, replica_sets: Iterable[ReplicaSet]) -> ReplicaSet | None:
     """The oldest ReplicaSet with the Deployment's pod template, or None."""
     wanted = _without_hash(deployment.spec.template)
-    found = [rs for rs in replica_sets if _without_hash(rs.spec.template) == wanted]
-    return min(found, key=rollout.by_age, default=None)
+    matching = [rs for rs in replica_sets if _without_hash(rs.spec.template) == wanted]
+    return min(matching, key=rollout.by_age, default=None)
 
 
 def number(replica_set: ReplicaSet) -> int:

@@ -187,8 +187,8 @@ class OwnFile:
         return module
 
     def _plugin(self, owner: Any) -> _Plugin:
-        found = {name: getattr(owner, name, None) for name in PLUGIN_FUNCTIONS}
-        functions = {name: found_one for name, found_one in found.items() if callable(found_one)}
+        defined = {name: getattr(owner, name, None) for name in PLUGIN_FUNCTIONS}
+        functions = {name: found_one for name, found_one in defined.items() if callable(found_one)}
         weight = getattr(owner, "weight", 1)
         if functions and (not _is_number(weight) or weight < 0):
             raise OwnError(f"{self.path}: weight is {_show(weight)}, not a number from 0")

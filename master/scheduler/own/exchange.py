@@ -197,11 +197,11 @@ def _masks(answer: Answer, rows: list[int], size: int) -> dict[str, Bools]:
 
 
 def _scores(answer: Answer, rows: list[int], size: int) -> Floats:
-    found = np.zeros(size, np.float64)
+    scores = np.zeros(size, np.float64)
     for row, score in zip(rows, answer.scores or (), strict=True):
         if row >= 0:
-            found[row] = score
-    return found
+            scores[row] = score
+    return scores
 
 
 def stopped(path: str, status: int | None) -> OwnSchedulerFailed:

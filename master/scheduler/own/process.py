@@ -59,8 +59,8 @@ class OwnScheduler:
     @property
     def pid(self) -> int | None:
         """The child's process, when there is one."""
-        found = self._process
-        return found.pid if found is not None and found.returncode is None else None
+        running = self._process
+        return running.pid if running is not None and running.returncode is None else None
 
     async def decide(self, cycle: Cycle, pod: PodInfo) -> Decision:
         """A feasible node, or why there is none. Raises OwnSchedulerFailed; the next call starts
@@ -90,14 +90,14 @@ class OwnScheduler:
 
     async def stop(self) -> None:
         """End the child, if there is one."""
-        found, self._process = self._process, None
-        if found is None:
+        running, self._process = self._process, None
+        if running is None:
             return
-        assert found.stdin is not None
-        found.stdin.close()
-        if found.returncode is None:
-            found.kill()
-        await found.wait()
+        assert running.stdin is not None
+        running.stdin.close()
+        if running.returncode is None:
+            running.kill()
+        await running.wait()
 
     async def _ready(self) -> None:
         """A child that has loaded the file as it is now."""
@@ -157,20 +157,20 @@ class OwnScheduler:
         """The next line of the child, after it was told something; a little grace after the limit
         leaves it the time to say where it was.
         """
-        found = self._process
-        assert found is not None
-        assert found.stdin is not None
-        assert found.stdout is not None
+        running = self._process
+        assert running is not None
+        assert running.stdin is not None
+        assert running.stdout is not None
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
-                found.stdin.write(body)
-                line = await found.stdout.readline()
+                running.stdin.write(body)
+                line = await running.stdout.readline()
         except TimeoutError as error:
             raise exchange.over_time(self._path, seconds) from error
         except ValueError as error:
             raise OwnSchedulerFailed(f"{self._path}: its answer is too long") from error
         if not line.endswith(b"\n"):
-            raise exchange.stopped(self._path, await self._status(found))
+            raise exchange.stopped(self._path, await self._status(running))
         return line
 
     async def _status(self, found: asyncio.subprocess.Process) -> int | None:
@@ -185,7 +185,7 @@ class OwnScheduler:
 def _signature(path: str) -> Signature:
     """Differs when a file was written or replaced; empty when it is not there."""
     try:
-        found = Path(path).stat()
+        info = Path(path).stat()
     except OSError:
         return ()
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (info.st_mtime_ns, info.st_size, info.st_ino)

@@ -32,5 +32,5 @@ class BalancedAllocation:
             return None
         gap = columns.gap
         new = gap + (cpu * columns.per_unit[0] - memory * columns.per_unit[1])
-        found: Floats = 75.0 + 25.0 * (np.abs(gap) - np.abs(new))
-        return found
+        scores: Floats = 75.0 + 25.0 * (np.abs(gap) - np.abs(new))
+        return scores

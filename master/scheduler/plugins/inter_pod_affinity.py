@@ -38,12 +38,12 @@ class InterPodAffinity:
 
     def filter(self, pod: PodClass, columns: Columns) -> Rejections:
         """Each node by the first of the three reasons that rules it out."""
-        found: Rejections = []
+        rejections: Rejections = []
         before = None
         for reason, rejected in _rejections(pod, columns):
-            found.append((reason, rejected if before is None else rejected & ~before))
+            rejections.append((reason, rejected if before is None else rejected & ~before))
             before = rejected if before is None else rejected | before
-        return found
+        return rejections
 
     def score(self, pod: PodClass, columns: Columns, feasible: Bools) -> Floats | None:
         """By the weights of preferred terms: of the pod's own, and of pods that are there."""
@@ -65,15 +65,15 @@ class _Crowds:
 
     def add(self, key: str, pods: PodClass, weight: float = 1.0) -> None:
         """Count the pods of a class in."""
-        found = self._of.get(key)
-        if found is None:
-            found = self._of[key] = np.zeros(self._columns.size, np.float64)
+        known = self._of.get(key)
+        if known is None:
+            known = self._of[key] = np.zeros(self._columns.size, np.float64)
         for row, count in self._columns.crowds[pods].items():
-            found[row] += weight * count
+            known[row] += weight * count
 
     def domains(self) -> list[Floats]:
         """For each node the weight of its domain, by one key after the other."""
-        return [of_domain(key, self._columns, found) for key, found in self._of.items()]
+        return [of_domain(key, self._columns, counts) for key, counts in self._of.items()]
 
 
 def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
@@ -97,8 +97,8 @@ def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
     if own.near:
         yield NOT_NEAR, ~_matches_affinity(pod, own, near, columns)
     for reason, crowds in ((TOO_NEAR, apart), (KEPT_AWAY, kept)):
-        if found := crowds.domains():
-            rejected = np.logical_or.reduce([weights > 0 for weights in found])
+        if counts := crowds.domains():
+            rejected = np.logical_or.reduce([weights > 0 for weights in counts])
             if rejected.any():
                 yield reason, rejected
 
@@ -117,25 +117,25 @@ def _matches_affinity(pod: PodClass, own: Terms, near: _Crowds, columns: Columns
         ):
             return np.zeros(columns.size, np.bool_)
         there = [columns.label(term.topology_key) > 0 for term in terms]
-    found: Bools = np.logical_and.reduce(there)
-    return found
+    matching: Bools = np.logical_and.reduce(there)
+    return matching
 
 
 def _preferred(pod: PodClass, columns: Columns) -> list[Floats]:
     """What the preferred terms, of the pod and of those that are there, say of nodes."""
     if not pod.attached and not columns.attached:
         return []
-    own, found = columns.meetings.terms_to_place(pod), _Crowds(columns)
+    own, scores = columns.meetings.terms_to_place(pod), _Crowds(columns)
     for other, met in columns.met(pod):
         wanted = met.own.intersection(own.preferred)
         for number in _reaching(own, wanted, other.namespace, columns):
-            found.add(own.all[number].topology_key, other, own.all[number].weight)
+            scores.add(own.all[number].topology_key, other, own.all[number].weight)
         if met.others:
             its = columns.meetings.terms(other)
             about = met.others.difference(its.apart)
             for number in _reaching(its, about, pod.namespace, columns):
-                found.add(its.all[number].topology_key, other, its.all[number].weight)
-    return found.domains()
+                scores.add(its.all[number].topology_key, other, its.all[number].weight)
+    return scores.domains()
 
 
 def _reaching(

@@ -27,20 +27,20 @@ class NodeResourcesFit:
 
     def filter(self, pod: PodClass, columns: Columns) -> Rejections:
         """Nodes without enough of something, one reason for each resource."""
-        found: Rejections = []
+        rejections: Rejections = []
         for name, amount in pod.requests:
             if amount == 0:
                 continue
             free = columns.free(name)
             lacking = columns.valid if free is None else free < amount
             reason = "Too many pods" if name == PODS else f"Insufficient {name}"
-            found.append((reason, lacking))
-        return found
+            rejections.append((reason, lacking))
+        return rejections
 
     def score(self, pod: PodClass, columns: Columns, feasible: Bools) -> Floats | None:
         """The mean share of CPU and memory that is free once the pod is there."""
         cpu, memory = pod.nonzero
         used = np.minimum(columns.scored[0] + cpu * columns.per_unit[0], 1.0)
         used += np.minimum(columns.scored[1] + memory * columns.per_unit[1], 1.0)
-        found: Floats = 100.0 - 50.0 * used
-        return found
+        scores: Floats = 100.0 - 50.0 * used
+        return scores

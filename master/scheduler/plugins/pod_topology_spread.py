@@ -79,15 +79,15 @@ class PodTopologySpread:
             counted = feasible
         if not wanted or not counted.any():
             return None
-        found = _weighted_pods(wanted[0], columns, counted)
+        pods = _weighted_pods(wanted[0], columns, counted)
         for constraint in wanted[1:]:
-            found += _weighted_pods(constraint, columns, counted)
-        np.rint(found, out=found)
-        seen = found if counted.all() else found[counted]
+            pods += _weighted_pods(constraint, columns, counted)
+        np.rint(pods, out=pods)
+        seen = pods if counted.all() else pods[counted]
         low, high = float(seen.min()), float(seen.max())
         if high == 0:
             return np.where(counted, 100.0, 0.0)
-        scores: Floats = (high + low - found) * (100.0 / high)
+        scores: Floats = (high + low - pods) * (100.0 / high)
         return np.where(counted, scores, 0.0) if pod.spread else scores
 
 
@@ -104,10 +104,10 @@ def _counted(kind: str, pod: PodClass, columns: Columns) -> list[_Counted]:
 
 
 def _with_all_keys(constraints: list[_Counted], columns: Columns) -> Bools:
-    found = columns.valid.copy()
+    rows = columns.valid.copy()
     for one in constraints:
-        found &= columns.label(one.constraint.topologyKey) > 0
-    return found
+        rows &= columns.label(one.constraint.topologyKey) > 0
+    return rows
 
 
 class _Eligible:
@@ -119,12 +119,12 @@ class _Eligible:
 
     def of(self, constraint: TopologySpreadConstraint) -> Bools:
         """By nodeAffinityPolicy (Honor) and nodeTaintsPolicy (Ignore)."""
-        found = self._columns.valid.copy()
+        rows = self._columns.valid.copy()
         if constraint.nodeAffinityPolicy != "Ignore":
-            found &= self._allowed
+            rows &= self._allowed
         if constraint.nodeTaintsPolicy == "Honor":
-            found &= self._tolerated
-        return found
+            rows &= self._tolerated
+        return rows
 
     @cached_property
     def _allowed(self) -> Bools:

@@ -253,12 +253,12 @@ class Executor:
                 text = ", ".join(errors)
                 text = f"[{text}]" if len(errors) > 1 else text
                 return outcomes.ImagePullFailed(container, text)
-        found = await tools.runtime.image_status(container.image)
-        if found is None:
+        image = await tools.runtime.image_status(container.image)
+        if image is None:
             text = f"{container.image} was pulled, and is not there"
             return outcomes.ImagePullFailed(container, text)
         took_seconds = tools.clock.monotonic() - start
-        return outcomes.ImagePulled(container, step.attempt, found, took_seconds)
+        return outcomes.ImagePulled(container, step.attempt, image, took_seconds)
 
     async def _create(self, step: steps.CreateContainer, at: Situation) -> Outcome:
         container, tools, uid = step.container, self._tools, at.pod.metadata.uid

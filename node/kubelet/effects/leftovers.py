@@ -14,7 +14,7 @@ Leftovers = Mapping[str, tuple[str, str]]
 
 def find(pods_dir: Path, log_root: str) -> Leftovers:
     """Every pod that has a directory; a name that is no UID is not ours. Blocking."""
-    found = [
+    leftovers = [
         directory.name
         for directory in pods_dir.glob("*")
         if POD_UID.fullmatch(directory.name) and directory.is_dir() and not directory.is_symlink()
@@ -23,4 +23,4 @@ def find(pods_dir: Path, log_root: str) -> Leftovers:
     for logs in Path(log_root).glob("*_*_*"):
         namespace, name, uid = logs.name.rsplit("_", 2)
         names[uid] = (namespace, name)
-    return {uid: names.get(uid, UNKNOWN_POD) for uid in found}
+    return {uid: names.get(uid, UNKNOWN_POD) for uid in leftovers}

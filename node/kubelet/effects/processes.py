@@ -44,12 +44,12 @@ class PidfdProcesses:
         except OSError:
             return None
         try:
-            found = _is_of_container(status)
-            monitor = _open_monitor(status.pid) if found else None
+            is_of_container = _is_of_container(status)
+            monitor = _open_monitor(status.pid) if is_of_container else None
         except BaseException:
             os.close(descriptor)
             raise
-        if not found:
+        if not is_of_container:
             os.close(descriptor)
             return None
         loop = asyncio.get_running_loop()

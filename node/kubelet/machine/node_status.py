@@ -45,7 +45,7 @@ class Machine:
 
 def parse_capacity(text: str) -> dict[str, Quantity]:
     """`cpu=1,memory=4Gi` as quantities; raises ValueError naming what is wrong."""
-    found = {}
+    quantities = {}
     for part in filter(None, text.split(",")):
         name, mark, value = part.partition("=")
         if not mark or name not in ("cpu", "memory", "pods", "ephemeral-storage"):
@@ -53,10 +53,10 @@ def parse_capacity(text: str) -> dict[str, Quantity]:
                 f"capacity: {part!r} is not cpu=, memory=, pods= or ephemeral-storage= with a value"
             )
         try:
-            found[name] = quantity.canonical(value)
+            quantities[name] = quantity.canonical(value)
         except quantity.InvalidQuantity as error:
             raise ValueError(f"capacity {name}={value}: {error}") from error
-    return found
+    return quantities
 
 
 def capacity(cpus: int, memory_bytes: int, disk_bytes: int, given: str) -> dict[str, Quantity]:

@@ -23,13 +23,13 @@ def limits(pod: Pod) -> dict[str, int]:
     """The size in bytes of each emptyDir on a disk that has a limit, by the volume's name."""
     if (pod.spec.priority or 0) >= SYSTEM_CRITICAL_PRIORITY:
         return {}
-    found = {
+    of_volumes = {
         volume.name: quantity.whole(volume.emptyDir.sizeLimit)
         for volume in pod.spec.volumes
         if volume.emptyDir is not None
         if volume.emptyDir.sizeLimit and volume.emptyDir.medium == ""
     }
-    return {name: size for name, size in found.items() if size > 0}
+    return {name: size for name, size in of_volumes.items() if size > 0}
 
 
 def exceeded(pod: Pod, used: Mapping[str, int]) -> str:

@@ -19,16 +19,16 @@ from node.kubelet.pod.outcomes import (
 
 def inspected(outcome: ImageInspected, memory: PodMemory, now: Moment) -> list[PodEvent]:
     """By the pull policy the image is used as it is, or pulled, or its absence is an error."""
-    container, found = outcome.container, outcome.image
+    container, image = outcome.container, outcome.image
     policy, name = container.imagePullPolicy, container.name
-    if policy == "Never" and found is None:
+    if policy == "Never" and image is None:
         text = f'Container image "{container.image}" is not present with pull policy of Never'
         event = warning(name, "ErrImageNeverPull", text)
         return [event, *_failed(container, "ErrImageNeverPull", text, memory, now)]
-    if policy == "Always" or found is None:
+    if policy == "Always" or image is None:
         memory.images[name] = CheckedImage(outcome.attempt, container.image, ready=False)
         return []
-    _ready(outcome, found.user, memory)
+    _ready(outcome, image.user, memory)
     text = (
         f'Container image "{container.image}" already present on machine and can be accessed '
         "by the pod"

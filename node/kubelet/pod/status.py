@@ -445,10 +445,10 @@ def _unmet_gates(pod: Pod) -> str:
     """Which readinessGates are not met, as the message of Ready; empty when all are."""
     unmet = []
     for gate in pod.spec.readinessGates:
-        found = conditions.find(pod.status.conditions, gate.conditionType)
+        condition = conditions.find(pod.status.conditions, gate.conditionType)
         name = f'pod readiness gate "{gate.conditionType}"'
-        if found is None:
+        if condition is None:
             unmet.append(f"corresponding condition of {name} does not exist.")
-        elif found.status != "True":
-            unmet.append(f'the status of {name} is not "True", but {found.status}')
+        elif condition.status != "True":
+            unmet.append(f'the status of {name} is not "True", but {condition.status}')
     return ", ".join(unmet)

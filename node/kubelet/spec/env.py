@@ -159,14 +159,14 @@ def _all_entries(
     if reference is None:
         return {}
     name: str = reference.name  # type: ignore[attr-defined]
-    found = known.get(name)
-    if found is None:
+    source = known.get(name)
+    if source is None:
         if reference.optional:  # type: ignore[attr-defined]
             return {}
         raise ConfigError(f'{kind} "{name}" not found')
     return {
         prefix + key: value
-        for key, value in _texts(found).items()
+        for key, value in _texts(source).items()
         if _ENV_NAME.fullmatch(prefix + key)
     }
 
@@ -203,12 +203,12 @@ def _key(
     name: str = reference.name  # type: ignore[attr-defined]
     key: str = reference.key  # type: ignore[attr-defined]
     optional = bool(reference.optional)  # type: ignore[attr-defined]
-    found = known.get(name)
-    if found is None:
+    source = known.get(name)
+    if source is None:
         if optional:
             return None
         raise ConfigError(f'{kind} "{name}" not found')
-    texts = _texts(found)
+    texts = _texts(source)
     if key not in texts:
         if optional:
             return None
@@ -222,8 +222,8 @@ def pod_field(reference: ObjectFieldSelector, pod: Pod, host: HostFacts, pod_add
     path, meta = reference.fieldPath, pod.metadata
     keyed = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
     if keyed:
-        found: Mapping[str, str] = getattr(meta, keyed[1])
-        return found.get(keyed[2], "")
+        values: Mapping[str, str] = getattr(meta, keyed[1])
+        return values.get(keyed[2], "")
     address = host.address if pod.spec.hostNetwork else pod_address
     known = {
         "metadata.name": meta.name,

@@ -160,7 +160,7 @@ def _set_members(value: msgspec.Struct) -> list[str]:
 
 
 def _of_pod(spec: PodSpec, selinux: bool) -> list[str]:
-    found = []
+    fields = []
     for name in _set_members(spec):
         if name in POD:
             continue
@@ -168,33 +168,33 @@ def _of_pod(spec: PodSpec, selinux: bool) -> list[str]:
             continue
         if name == "os" and spec.os is not None and spec.os.name == "linux":
             continue
-        found.append(name)
+        fields.append(name)
     if spec.securityContext is not None:
-        found += [
+        fields += [
             f"securityContext.{name}"
             for name in _set_members(spec.securityContext)
             if name not in (POD_SECURITY if selinux else {*POD_SECURITY, SELINUX})
             and getattr(spec.securityContext, name) not in POD_SECURITY_DEFAULTS.get(name, ())
         ]
-        found += _of_seccomp(spec.securityContext)
+        fields += _of_seccomp(spec.securityContext)
     for volume in spec.volumes:
-        found += _of_volume(volume)
-    return found
+        fields += _of_volume(volume)
+    return fields
 
 
 def _of_volume(volume: Volume) -> list[str]:
     path = f"volumes[{volume.name}]"
-    found = [f"{path}.{name}" for name in _set_members(volume) if name not in VOLUME]
+    fields = [f"{path}.{name}" for name in _set_members(volume) if name not in VOLUME]
     if volume.projected is not None:
         for number, source in enumerate(volume.projected.sources):
-            found += [
+            fields += [
                 f"{path}.projected.sources[{number}].{name}"
                 for name in _set_members(source)
                 if name not in PROJECTIONS
             ]
     if volume.emptyDir is not None:
-        found += [f"{path}.emptyDir.{name}" for name in _of_empty_dir(volume.emptyDir)]
-    return found
+        fields += [f"{path}.emptyDir.{name}" for name in _of_empty_dir(volume.emptyDir)]
+    return fields
 
 
 def _of_empty_dir(source: EmptyDirVolumeSource) -> list[str]:
@@ -202,34 +202,34 @@ def _of_empty_dir(source: EmptyDirVolumeSource) -> list[str]:
 
 
 def _of_container(container: Container, spec: PodSpec, selinux: bool) -> list[str]:
-    found = [name for name in _set_members(container) if name not in CONTAINER]
+    fields = [name for name in _set_members(container) if name not in CONTAINER]
     if container.securityContext is not None:
-        found += [
+        fields += [
             f"securityContext.{name}"
             for name in _set_members(container.securityContext)
             if name not in (SECURITY if selinux else {*SECURITY, SELINUX})
             and not _default_proc_mount(container, name)
         ]
-        found += _of_seccomp(container.securityContext)
-    found += [f"lifecycle.{name}" for name in _of_lifecycle(container)]
-    found += [
+        fields += _of_seccomp(container.securityContext)
+    fields += [f"lifecycle.{name}" for name in _of_lifecycle(container)]
+    fields += [
         f"ports[{number}].hostPort"
         for number, port in enumerate(container.ports)
         # On the machine's network a container's port is the machine's: the API says so itself.
         if port.hostPort and not (spec.hostNetwork and port.hostPort == port.containerPort)
     ]
     for mount in container.volumeMounts:
-        found += [
+        fields += [
             f"volumeMounts[{mount.name}].{name}"
             for name in _set_members(mount)
             if name not in MOUNT
         ]
-    found += [
+    fields += [
         f"resources.limits[{name}]"
         for name in container.resources.limits
         if name not in ("cpu", "memory")
     ]
-    return found
+    return fields
 
 
 def _of_seccomp(context: PodSecurityContext | SecurityContext) -> list[str]:
@@ -249,8 +249,8 @@ def _of_lifecycle(container: Container) -> list[str]:
     lifecycle = container.lifecycle
     if lifecycle is None:
         return []
-    found = ["stopSignal"] if lifecycle.stopSignal else []
+    fields = ["stopSignal"] if lifecycle.stopSignal else []
     for name, handler in (("postStart", lifecycle.postStart), ("preStop", lifecycle.preStop)):
         if handler is not None and handler.tcpSocket is not None:
-            found.append(f"{name}.tcpSocket")
-    return found
+            fields.append(f"{name}.tcpSocket")
+    return fields

@@ -81,10 +81,10 @@ class Reader:
     def _is_replaced(self) -> bool:
         """Whether another file is in the place of the open one; without any, that is read on."""
         try:
-            found = self._path.lstat()
+            info = self._path.lstat()
         except FileNotFoundError:
             return False
-        return not os.path.samestat(found, os.fstat(self._descriptor))
+        return not os.path.samestat(info, os.fstat(self._descriptor))
 
     def _open_next(self) -> bool:
         """Go on with the file that is in the place of the open one; False when it is gone."""

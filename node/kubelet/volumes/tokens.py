@@ -129,10 +129,10 @@ class Tokens:
         meta, now = pod.metadata, self._clock.monotonic()
         body = codec.encode(request(pod, key))
         answer = await self._ask(meta.namespace, pod.spec.serviceAccountName, body)
-        found = codec.decode(answer, TokenRequest)
-        seconds = float(found.spec.expirationSeconds or key[1])
+        answered = codec.decode(answer, TokenRequest)
+        seconds = float(answered.spec.expirationSeconds or key[1])
         after = min(SHARE * seconds, AGE_MAX_SECONDS) - self._rng.random() * JITTER_SECONDS
-        return _Token(found.status.token, now + after, now + seconds)
+        return _Token(answered.status.token, now + after, now + seconds)
 
 
 def sources(pod: Pod) -> Iterator[tuple[str, ServiceAccountTokenProjection]]:

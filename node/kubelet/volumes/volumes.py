@@ -140,15 +140,15 @@ def mounted_below(pod: Pod, name: str) -> set[PurePosixPath]:
 
     A volume that containers may not write to must have these places: nobody can make them later.
     """
-    found = set()
+    paths = set()
     for container in (*pod.spec.initContainers, *pod.spec.containers):
         targets = [
             (mount.name, PurePosixPath(normpath(join("/", mount.mountPath))))
             for mount in container.volumeMounts
         ]
         for top in [target for owner, target in targets if owner == name]:
-            found |= {point.relative_to(top) for _, point in targets if top in point.parents}
-    return found
+            paths |= {point.relative_to(top) for _, point in targets if top in point.parents}
+    return paths
 
 
 def _make_empty(directory: Path, source: EmptyDirVolumeSource) -> None:
@@ -243,24 +243,24 @@ def _mode(mode: int | None) -> int:
 def _of_config_map(
     name: str, items: tuple[KeyToPath, ...], optional: bool, mode: int, config: Config
 ) -> Files:
-    found = config.config_maps.get(name)
-    if found is None:
+    config_map = config.config_maps.get(name)
+    if config_map is None:
         if optional:
             return {}
         raise ConfigError(f'configmap "{name}" not found')
-    content = {key: text.encode() for key, text in found.data.items()} | found.binaryData
+    content = {key: text.encode() for key, text in config_map.data.items()} | config_map.binaryData
     return _chosen(content, items, optional, mode, f"configmap {name}")
 
 
 def _of_secret(
     name: str, items: tuple[KeyToPath, ...], optional: bool, mode: int, config: Config
 ) -> Files:
-    found = config.secrets.get(name)
-    if found is None:
+    secret = config.secrets.get(name)
+    if secret is None:
         if optional:
             return {}
         raise ConfigError(f'secret "{name}" not found')
-    return _chosen(found.data, items, optional, mode, f"secret {name}")
+    return _chosen(secret.data, items, optional, mode, f"secret {name}")
 
 
 def _chosen(

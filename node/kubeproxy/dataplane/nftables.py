@@ -62,11 +62,11 @@ def _names(kind: str) -> list[str]:
 
 def names_in(table: str, kind: str, listed: str) -> list[str]:
     """The names of one kind of thing in a table, from what nft lists of all tables."""
-    found, here = [], False
+    names, here = [], False
     for line in listed.splitlines():
         words = line.split()
         if line.startswith("table "):
             here = line == f"table {table} {{"
         elif here and len(words) == 3 and words[0] == kind:
-            found.append(words[1])
-    return found
+            names.append(words[1])
+    return names

@@ -41,7 +41,7 @@ class CertificateSigning:
             why = f'user not permitted to sign requests with signerName "{new.spec.signerName}"'
             raise errors.forbidden_request(target.resource, target.name, why)
         if ctx.user.user not in DECIDING_SIGNERS and (
-            found := errors.first(csrrules.added_decisions(new, old))
+            findings := errors.first(csrrules.added_decisions(new, old))
         ):
             resource = target.resource
-            raise errors.invalid_object(resource.group, resource.kind, target.name, found)
+            raise errors.invalid_object(resource.group, resource.kind, target.name, findings)

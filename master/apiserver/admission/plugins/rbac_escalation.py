@@ -96,8 +96,8 @@ class RbacEscalation:
         rules: Sequence[PolicyRule],
     ) -> None:
         if (count := parts_of(rules)) > PARTS_MAX:
-            found = [errors.too_many("rules", count, PARTS_MAX)]
-            raise errors.invalid_object(resource.group, resource.kind, name, found)
+            findings = [errors.too_many("rules", count, PARTS_MAX)]
+            raise errors.invalid_object(resource.group, resource.kind, name, findings)
         missing = uncovered(self._authorizer.policy.rules_for(user, namespace), rules)
         if missing:
             why = (

@@ -80,8 +80,8 @@ class NodeAuthorizer:
 
     def _runs_as(self, node: str, wanted: Attributes) -> bool:
         """Whether a pod of the node runs as that service account."""
-        found = (_spec(entry) for entry in self._naming(node, wanted))
-        return any((s.nodeName, s.serviceAccountName) == (node, wanted.name) for s in found)
+        specs = (_spec(entry) for entry in self._naming(node, wanted))
+        return any((s.nodeName, s.serviceAccountName) == (node, wanted.name) for s in specs)
 
     def _naming(self, node: str, wanted: Attributes) -> Iterator[Entry]:
         """The pods of its namespace that have both names anywhere: others need not be read."""

@@ -37,10 +37,10 @@ Object = Role | ClusterRole | RoleBinding | ClusterRoleBinding
 def roles() -> Iterator[Role | ClusterRole]:
     """Every role of the tables; rows that follow each other with one name are one role."""
     rows = [*_rows("roles.tsv"), *_rows("own.tsv")]
-    for (kind, namespace, name), found in groupby(
+    for (kind, namespace, name), lines in groupby(
         rows, lambda row: (row["kind"], row["namespace"], row["name"])
     ):
-        yield _role(kind, namespace, name, list(found))
+        yield _role(kind, namespace, name, list(lines))
 
 
 def bindings() -> Iterator[RoleBinding | ClusterRoleBinding]:

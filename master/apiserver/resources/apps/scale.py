@@ -55,9 +55,9 @@ class ScaleSubresource(Handler):
 
     async def get(self, target: Target, resource_version: str = "") -> bytes:
         """The Scale of an object."""
-        found = await self._pipeline.read(target)
-        obj: Any = codec.decode(found.value, self._pipeline.scheme.struct_of(target.resource))
-        obj.metadata.resourceVersion = str(found.revision)
+        current = await self._pipeline.read(target)
+        obj: Any = codec.decode(current.value, self._pipeline.scheme.struct_of(target.resource))
+        obj.metadata.resourceVersion = str(current.revision)
         return codec.encode(scale_of(obj))
 
     async def update(self, ctx: Context, target: Target, body: Body) -> bytes:

@@ -128,17 +128,17 @@ class StatefulSetStrategy(WorkloadStrategy):
 
     def warnings(self, obj: StatefulSet, old: StatefulSet | None = None) -> list[str]:
         """Sizes of claims, and a history without end."""
-        found = super().warnings(obj, old)
+        texts = super().warnings(obj, old)
         for number, template in enumerate(obj.spec.volumeClaimTemplates):
             path = f"spec.volumeClaimTemplates[{number}]{'.Spec' if old is not None else ''}"
-            found += volumewarnings.claim(path, template.spec)
+            texts += volumewarnings.claim(path, template.spec)
         limit = obj.spec.revisionHistoryLimit
         if limit is not None and limit < 0:
-            found.append(
+            texts.append(
                 "spec.revisionHistoryLimit: a negative value retains all historical revisions; a "
                 "value >= 0 is recommended"
             )
-        return found
+        return texts
 
     def validate_update(self, new: StatefulSet, old: StatefulSet) -> list[FieldError]:
         """Names and claims of pods stay."""

@@ -29,7 +29,7 @@ class TokenReviews:
         obj.status = TokenReviewStatus()
         try:
             account, common = self._accounts.authenticate(token, audiences)
-            found = authenticated(account)
+            holder = authenticated(account)
         except InvalidToken as error:
             common = tuple(one for one in API_AUDIENCES if one in audiences)
             other = self._authenticator.recognize(None, f"Bearer {token}") if common else None
@@ -37,9 +37,9 @@ class TokenReviews:
                 why = str(error)
                 obj.status.error = why if why == INVALID else f"[{INVALID}, {why}]"
                 return
-            found = other
+            holder = other
         obj.status.authenticated, obj.status.audiences = True, common
-        obj.status.user = user_info(found)
+        obj.status.user = user_info(holder)
 
 
 def user_info(user: Identity) -> UserInfo:

@@ -63,14 +63,14 @@ class AccessReview:
         obj: SubjectAccessReview | LocalSubjectAccessReview,
     ) -> None:
         """Decide as if the one who is named asked."""
-        found = [*_attribute_problems(obj.spec)]
+        findings = [*_attribute_problems(obj.spec)]
         if not obj.spec.user and not obj.spec.groups:
-            found.append(
+            findings.append(
                 errors.invalid("spec.user", "", "at least one of user or group must be specified")
             )
         if resource.namespaced:
-            found += _namespace_problems(obj.spec, namespace)
-        _refuse(resource, found)
+            findings += _namespace_problems(obj.spec, namespace)
+        _refuse(resource, findings)
         asked = Identity(obj.spec.user, obj.spec.groups)
         obj.status = _decided(self._authorizer, asked, wanted(obj.spec))
 
@@ -155,9 +155,9 @@ def wanted(spec: _Asked) -> Attributes:
 def _decided(
     authorizer: Authorizer, user: Identity, about: Attributes
 ) -> SubjectAccessReviewStatus:
-    found = authorizer.decide(user, about)
+    decision = authorizer.decide(user, about)
     return SubjectAccessReviewStatus(
-        allowed=found.allowed, denied=found.denied, reason=found.reason
+        allowed=decision.allowed, denied=decision.denied, reason=decision.reason
     )
 
 

@@ -96,8 +96,8 @@ class Approval(Handler):
 
     async def get(self, target: Target, resource_version: str = "") -> bytes:
         """The request itself."""
-        found = await self._pipeline.read(target)
-        return with_resource_version(found.value, found.revision)
+        current = await self._pipeline.read(target)
+        return with_resource_version(current.value, current.revision)
 
     async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
         """Take the metadata and the conditions of the body."""
@@ -143,10 +143,10 @@ class Approval(Handler):
                     ),
                 ),
             )
-            found = errors.first(validate_metadata(new.metadata, strategy))
-            found += errors.first(csrrules.validate_status(new, current))
-            if found:
-                raise errors.invalid_object(resource.group, resource.kind, name, found)
+            findings = errors.first(validate_metadata(new.metadata, strategy))
+            findings += errors.first(csrrules.validate_status(new, current))
+            if findings:
+                raise errors.invalid_object(resource.group, resource.kind, name, findings)
             return new
 
         return await self._pipeline.update(ctx, target, change)

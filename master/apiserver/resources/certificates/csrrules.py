@@ -172,8 +172,8 @@ def _certificate_problem(pem: bytes) -> str:
         return "must contain at least one CERTIFICATE PEM block"
     for block in blocks:
         if block[1] != b"CERTIFICATE":
-            found = block[1][:64].decode(errors="replace")
-            return f'only CERTIFICATE PEM blocks are allowed, found "{found}"'
+            kind = block[1][:64].decode(errors="replace")
+            return f'only CERTIFICATE PEM blocks are allowed, found "{kind}"'
         if block["header"] is not None:
             return "no PEM block headers are permitted"
     try:

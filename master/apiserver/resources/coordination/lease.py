@@ -61,11 +61,13 @@ class LeaseStrategy(Strategy):
 
     def validate(self, obj: Lease) -> list[FieldError]:
         """A duration above zero, transitions of at least zero."""
-        spec, found = obj.spec, []
+        spec, findings = obj.spec, []
         if spec.leaseDurationSeconds is not None and spec.leaseDurationSeconds <= 0:
             path = "spec.leaseDurationSeconds"
-            found.append(errors.invalid(path, spec.leaseDurationSeconds, "must be greater than 0"))
-        return [*found, *nonnegative("spec.leaseTransitions", spec.leaseTransitions)]
+            findings.append(
+                errors.invalid(path, spec.leaseDurationSeconds, "must be greater than 0")
+            )
+        return [*findings, *nonnegative("spec.leaseTransitions", spec.leaseTransitions)]
 
 
 RULES = {"leases.coordination.k8s.io": Rules(LeaseStrategy)}

@@ -27,13 +27,13 @@ class ConfigMapStrategy(Strategy):
         """Once immutable, always as it is."""
         if not old.immutable:
             return []
-        found = []
+        findings = []
         if not new.immutable:
-            found.append(errors.forbidden("immutable", IMMUTABLE))
+            findings.append(errors.forbidden("immutable", IMMUTABLE))
         for name in ("data", "binaryData"):
             if getattr(new, name) != getattr(old, name):
-                found.append(errors.forbidden(name, IMMUTABLE))
-        return found
+                findings.append(errors.forbidden(name, IMMUTABLE))
+        return findings
 
 
 def _problems(obj: ConfigMap) -> Findings:

@@ -89,8 +89,8 @@ class EventStrategy(Strategy):
 
     def validate(self, obj: Event) -> list[FieldError]:
         """An event lives in the namespace of its object; a new one says who acted, and why."""
-        found = errors.first(_namespace(obj))
-        return found + errors.first(_attribution(obj, "reportingComponent"))
+        findings = errors.first(_namespace(obj))
+        return findings + errors.first(_attribution(obj, "reportingComponent"))
 
 
 def _namespace(obj: Event) -> Findings:
@@ -191,9 +191,9 @@ class EventView:
 
     def check(self, new: Event, old: Event | None) -> None:
         """Raise StatusError 422 for an event that this version refuses, though core/v1 takes it."""
-        found = errors.first(_new(new) if old is None else _changed(new, old))
-        if found:
-            raise errors.invalid_object("", "Event", new.metadata.name, found)
+        findings = errors.first(_new(new) if old is None else _changed(new, old))
+        if findings:
+            raise errors.invalid_object("", "Event", new.metadata.name, findings)
 
 
 def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:

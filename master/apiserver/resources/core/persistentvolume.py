@@ -105,16 +105,16 @@ class PersistentVolumeClaimStrategy(Strategy):
         self, new: PersistentVolumeClaim, old: PersistentVolumeClaim
     ) -> list[FieldError]:
         """A claim is bound once and may grow; nothing else of it changes."""
-        found = []
+        findings = []
         if _unchangeable(new, old):
-            found.append(errors.forbidden("spec", _SAME))
+            findings.append(errors.forbidden("spec", _SAME))
         before, after = (quantity.parse(o.spec.resources.requests["storage"]) for o in (old, new))
         capacity = quantity.parse(old.status.capacity.get("storage", "0"))
         if after < before and after <= capacity:
             text = "field can not be less than status.capacity"
-            found.append(errors.forbidden("spec.resources.requests.storage", text))
-        found += immutable("volumeMode", new.spec.volumeMode, old.spec.volumeMode)
-        return found
+            findings.append(errors.forbidden("spec.resources.requests.storage", text))
+        findings += immutable("volumeMode", new.spec.volumeMode, old.spec.volumeMode)
+        return findings
 
     def validate_status_update(
         self, new: PersistentVolumeClaim, old: PersistentVolumeClaim
@@ -130,11 +130,11 @@ class PersistentVolumeClaimStrategy(Strategy):
         self, obj: PersistentVolumeClaim, old: PersistentVolumeClaim | None = None
     ) -> list[str]:
         """That nothing binds it; an old way to name a class; parts of bytes."""
-        found = super().warnings(obj, old)
+        texts = super().warnings(obj, old)
         if BETA_CLASS in obj.metadata.annotations:
-            found.append(f"metadata.annotations[{BETA_CLASS}]: {_DEPRECATED[BETA_CLASS]}")
-        found += volumewarnings.claim("spec", obj.spec)
-        return found
+            texts.append(f"metadata.annotations[{BETA_CLASS}]: {_DEPRECATED[BETA_CLASS]}")
+        texts += volumewarnings.claim("spec", obj.spec)
+        return texts
 
 
 def protect(obj: PersistentVolume | PersistentVolumeClaim, finalizer: str) -> None:
@@ -260,28 +260,28 @@ class PersistentVolumeStrategy(Strategy):
 
     def warnings(self, obj: PersistentVolume, old: PersistentVolume | None = None) -> list[str]:
         """That nothing uses it; old annotations; what Kubernetes no longer has."""
-        found = super().warnings(obj, old)
+        texts = super().warnings(obj, old)
         for key, text in _DEPRECATED.items():
             if key in obj.metadata.annotations:
-                found.append(f"metadata.annotations[{key}]: {text}")
+                texts.append(f"metadata.annotations[{key}]: {text}")
         if obj.spec.persistentVolumeReclaimPolicy == "Recycle":
-            found.append(
+            texts.append(
                 "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. "
                 "Instead, the recommended approach is to use dynamic provisioning."
             )
-        return [*found, *volumewarnings.gone("spec", obj.spec)]
+        return [*texts, *volumewarnings.gone("spec", obj.spec)]
 
     def validate_update(self, new: PersistentVolume, old: PersistentVolume) -> list[FieldError]:
         """The storage itself stays what it is."""
-        found = []
+        findings = []
         names = PersistentVolumeSource.__struct_fields__
         if any(getattr(new.spec, name) != getattr(old.spec, name) for name in names):
             text = "spec.persistentvolumesource is immutable after creation"
-            found.append(errors.forbidden("spec.persistentvolumesource", text))
-        found += immutable("volumeMode", new.spec.volumeMode, old.spec.volumeMode)
+            findings.append(errors.forbidden("spec.persistentvolumesource", text))
+        findings += immutable("volumeMode", new.spec.volumeMode, old.spec.volumeMode)
         if old.spec.nodeAffinity is not None:
-            found += immutable("nodeAffinity", new.spec.nodeAffinity, old.spec.nodeAffinity)
-        return found
+            findings += immutable("nodeAffinity", new.spec.nodeAffinity, old.spec.nodeAffinity)
+        return findings
 
 
 def _volume_spec(spec: PersistentVolumeSpec) -> Findings:

@@ -70,8 +70,8 @@ class ResourceQuotaStrategy(Strategy):
     def validate_status_update(self, new: ResourceQuota, old: ResourceQuota) -> list[FieldError]:
         """What is used is of the same kind."""
         status = new.status
-        found = errors.first(_amounts("status.hard", status.hard))
-        return found + errors.first(_amounts("status.used", status.used))
+        findings = errors.first(_amounts("status.hard", status.hard))
+        return findings + errors.first(_amounts("status.used", status.used))
 
 
 def _spec(spec: ResourceQuotaSpec) -> Findings:
@@ -80,11 +80,11 @@ def _spec(spec: ResourceQuotaSpec) -> Findings:
     if spec.scopeSelector is None:
         return
     path = "spec.scopeSelector.matchExpressions"
-    found: set[str] = set()
+    scopes: set[str] = set()
     for requirement in spec.scopeSelector.matchExpressions:
         yield from _requirement(path, requirement, spec)
-        found.add(requirement.scopeName)
-    if any(pair <= found for pair in _CONFLICTS):
+        scopes.add(requirement.scopeName)
+    if any(pair <= scopes for pair in _CONFLICTS):
         yield errors.invalid(path, spec.scopes, "conflicting scopes")
 
 

@@ -40,14 +40,14 @@ class SecretStrategy(Strategy):
 
     def validate(self, obj: Secret) -> list[FieldError]:
         """Keys that can be files, a mebibyte in all, what the type asks for."""
-        found = errors.first(
+        findings = errors.first(
             errors.invalid(f"data[{key}]", key, problem)
             for key in obj.data
             for problem in names.config_map_key(key)
         )
         if sum(len(value) for value in obj.data.values()) > DATA_MAX_BYTES:
-            found.append(errors.too_long("data", DATA_MAX_BYTES))
-        return found + _type_problems(obj)
+            findings.append(errors.too_long("data", DATA_MAX_BYTES))
+        return findings + _type_problems(obj)
 
     def warnings(self, obj: Secret, old: Secret | None = None) -> list[str]:
         """A certificate and a key that do not belong together; a token that never comes."""
@@ -56,19 +56,19 @@ class SecretStrategy(Strategy):
             return [f"no token is put into this Secret: use kubectl create token {account}"]
         if obj.type != "kubernetes.io/tls":
             return []
-        found = pairs.problem(obj.data.get("tls.crt", b""), obj.data.get("tls.key", b""))
-        return [found] if found else []
+        mismatch = pairs.problem(obj.data.get("tls.crt", b""), obj.data.get("tls.key", b""))
+        return [mismatch] if mismatch else []
 
     def validate_update(self, new: Secret, old: Secret) -> list[FieldError]:
         """The type stays; once immutable, all of it does."""
-        found = []
+        findings = []
         if new.type != old.type:
-            found.append(errors.invalid("type", new.type, "field is immutable"))
+            findings.append(errors.invalid("type", new.type, "field is immutable"))
         if old.immutable and not new.immutable:
-            found.append(errors.forbidden("immutable", IMMUTABLE))
+            findings.append(errors.forbidden("immutable", IMMUTABLE))
         if old.immutable and new.data != old.data:
-            found.append(errors.forbidden("data", IMMUTABLE))
-        return found
+            findings.append(errors.forbidden("data", IMMUTABLE))
+        return findings
 
 
 def _type_problems(obj: Secret) -> list[FieldError]:

@@ -111,25 +111,25 @@ class TokenSubresource(Handler):
         bound = Bound(namespace=meta.namespace, serviceaccount=_ref(meta))
         if ref is None:
             return bound
-        found: Node | Pod | Secret
+        owner: Node | Pod | Secret
         match ref.apiVersion.rpartition("/")[0], ref.kind:
             case "", "Pod":
-                found = pod = self._find(Pod, "pods", meta.namespace, ref.name)
+                owner = pod = self._find(Pod, "pods", meta.namespace, ref.name)
                 if pod.spec.serviceAccountName != meta.name:
                     text = f'cannot bind token for serviceaccount "{meta.name}" to pod running with'
                     raise errors.bad_request(f"{text} different serviceaccount name.")
                 bound = replace(bound, pod=_ref(pod.metadata), node=self._node_of(pod))
             case "", "Secret":
-                found = self._find(Secret, "secrets", meta.namespace, ref.name)
-                bound = replace(bound, secret=_ref(found.metadata))
+                owner = self._find(Secret, "secrets", meta.namespace, ref.name)
+                bound = replace(bound, secret=_ref(owner.metadata))
             case "", "Node":
-                found = self._find(Node, "nodes", "", ref.name)
-                bound = replace(bound, node=_ref(found.metadata))
+                owner = self._find(Node, "nodes", "", ref.name)
+                bound = replace(bound, node=_ref(owner.metadata))
             case group, kind:
                 version = ref.apiVersion.rpartition("/")[2]
                 text = f"cannot bind token to object of type {group}/{version}, Kind={kind}"
                 raise errors.bad_request(text)
-        if ref.uid and ref.uid != found.metadata.uid:
+        if ref.uid and ref.uid != owner.metadata.uid:
             raise _another(ref.kind, "", ref.name, f"{IN_REFERENCE} ({ref.uid}) {IS_ANOTHER}")
         return bound
 

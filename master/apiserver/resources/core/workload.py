@@ -46,14 +46,14 @@ class WorkloadStrategy(Strategy):
 
     def warnings(self, obj: Any, old: Any = None) -> list[str]:
         """Those for its pods; again when the spec has changed."""
-        found = super().warnings(obj, old)
+        texts = super().warnings(obj, old)
         if old is None and self.names_pods:
-            found += podwarnings.recommended_label(obj.metadata.name, "Pod names and hostnames")
+            texts += podwarnings.recommended_label(obj.metadata.name, "Pod names and hostnames")
         changed = old is None or obj.metadata.generation != old.metadata.generation
         template = obj.spec.template
         if changed and template is not None:
-            found += podwarnings.of_template("spec.template", template.spec, template.metadata)
-        return found
+            texts += podwarnings.of_template("spec.template", template.spec, template.metadata)
+        return texts
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """Pods are found by the selector; it stays."""

@@ -94,10 +94,12 @@ def _address(path: str, text: str, address_type: str) -> Findings:
 def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Cells of an EndpointSlice."""
     ports = [str(port.get("port", port.get("name", "*"))) for port in obj.get("ports") or []]
-    found = [a for endpoint in obj.get("endpoints") or [] for a in endpoint.get("addresses", [])]
+    of_endpoints = [
+        a for endpoint in obj.get("endpoints") or [] for a in endpoint.get("addresses", [])
+    ]
     return {
         "Ports": cells.listed(ports, len(ports)) if ports else "<unset>",
-        "Endpoints": cells.listed(found, len(found)) if found else "<unset>",
+        "Endpoints": cells.listed(of_endpoints, len(of_endpoints)) if of_endpoints else "<unset>",
     }
 
 

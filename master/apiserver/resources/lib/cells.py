@@ -24,10 +24,10 @@ def age(stamp: str | None, now: datetime) -> str:
 
 def containers(template: Mapping[str, Any]) -> dict[str, str]:
     """The Containers and Images columns of whatever has a pod template."""
-    found = template.get("spec", {}).get("containers", [])
+    specs = template.get("spec", {}).get("containers", [])
     return {
-        "Containers": ",".join(container.get("name", "") for container in found),
-        "Images": ",".join(container.get("image", "") for container in found),
+        "Containers": ",".join(container.get("name", "") for container in specs),
+        "Images": ",".join(container.get("image", "") for container in specs),
     }
 
 
@@ -39,8 +39,8 @@ def workload(obj: Mapping[str, Any]) -> dict[str, str]:
 
 def ready(obj: Mapping[str, Any]) -> str:
     """How many of the wanted replicas are ready: `2/3`."""
-    found = obj.get("status", {}).get("readyReplicas", 0)
-    return f"{found}/{obj.get('spec', {}).get('replicas', 0)}"
+    count = obj.get("status", {}).get("readyReplicas", 0)
+    return f"{count}/{obj.get('spec', {}).get('replicas', 0)}"
 
 
 def pairs(values: Mapping[str, str]) -> str:
@@ -68,5 +68,5 @@ def listed(items: Iterable[str], count: int) -> str:
 
 def condition(status: Mapping[str, Any], kind: str) -> str:
     """True, False or Unknown: a condition's status; empty when there is no such condition."""
-    found: Iterable[Mapping[str, Any]] = status.get("conditions", [])
-    return next((str(c.get("status", "")) for c in found if c.get("type") == kind), "")
+    conditions: Iterable[Mapping[str, Any]] = status.get("conditions", [])
+    return next((str(c.get("status", "")) for c in conditions if c.get("type") == kind), "")

@@ -37,8 +37,8 @@ class NodeMetricsView:
 
     def list(self, namespace: str) -> list[bytes]:
         """One object a node, by name."""
-        found = [_node(name, usage) for name, usage in sorted(self._usages().items())]
-        return [codec.encode(one) for one in found if _label(one.metadata, self._labels)]
+        figures = [_node(name, usage) for name, usage in sorted(self._usages().items())]
+        return [codec.encode(one) for one in figures if _label(one.metadata, self._labels)]
 
 
 class PodMetricsView:
@@ -50,17 +50,17 @@ class PodMetricsView:
 
     def list(self, namespace: str) -> list[bytes]:
         """One object a pod, by namespace and name."""
-        found = [pod for usage in self._usages().values() for pod in _pods(usage)]
-        found.sort(key=lambda pod: (pod.metadata.namespace, pod.metadata.name))
-        here = [pod for pod in found if namespace in ("", pod.metadata.namespace)]
+        figures = [pod for usage in self._usages().values() for pod in _pods(usage)]
+        figures.sort(key=lambda pod: (pod.metadata.namespace, pod.metadata.name))
+        here = [pod for pod in figures if namespace in ("", pod.metadata.namespace)]
         return [codec.encode(pod) for pod in here if _label(pod.metadata, self._labels)]
 
 
 def _label(meta: ObjectMeta, labels: Labels) -> bool:
     """Give the figures the labels of what they are of; False when that is gone."""
-    found = labels(meta.namespace, meta.name)
-    meta.labels = dict(found or {})
-    return found is not None
+    labels_of = labels(meta.namespace, meta.name)
+    meta.labels = dict(labels_of or {})
+    return labels_of is not None
 
 
 def _node(name: str, usage: NodeUsage) -> NodeMetrics:

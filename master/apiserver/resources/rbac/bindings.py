@@ -38,12 +38,12 @@ class BindingStrategy(Strategy):
 
     def validate(self, obj: RoleBinding | ClusterRoleBinding) -> list[FieldError]:
         """A role that can be, and subjects that can be."""
-        found = [*_role_problems(obj.roleRef, self.resource.namespaced)]
-        found += few("subjects", obj.subjects, SUBJECTS_MAX)
+        findings = [*_role_problems(obj.roleRef, self.resource.namespaced)]
+        findings += few("subjects", obj.subjects, SUBJECTS_MAX)
         for number, subject in enumerate(obj.subjects[:SUBJECTS_MAX]):
             path = f"subjects[{number}]"
-            found += _subject_problems(path, subject, namespaced=self.resource.namespaced)
-        return found
+            findings += _subject_problems(path, subject, namespaced=self.resource.namespaced)
+        return findings
 
     def validate_update(
         self, new: RoleBinding | ClusterRoleBinding, old: RoleBinding | ClusterRoleBinding

@@ -44,10 +44,10 @@ class OpenAPI:
         """The document of `api/v1`, `apis/apps/v1`, ...; None when it is not served."""
         if name not in self._documents:
             group, _, version = name.removeprefix("apis/").removeprefix("api/").rpartition("/")
-            found = self._catalogue.of(group, version)
-            if not found or path_of(found[0].resource) != name:
+            definitions = self._catalogue.of(group, version)
+            if not definitions or path_of(definitions[0].resource) != name:
                 return None
-            self._documents[name] = codec.encode(self._make(found))
+            self._documents[name] = codec.encode(self._make(definitions))
         return self._documents[name]
 
     def version_2(self) -> bytes:
@@ -71,26 +71,26 @@ class OpenAPI:
         )
 
     def _make(self, served: list[ResourceDef]) -> dict[str, Any]:
-        found = Collector(self._catalogue.scheme)
+        collector = Collector(self._catalogue.scheme)
         paths: dict[str, Any] = {}
         for definition in served:
             resource = definition.resource
-            own = found.kind(resource.api_version, resource.kind)
+            own = collector.kind(resource.api_version, resource.kind)
             keeps = definition.strategy.delete_answers_object
             refer = operations.References(
                 own=own,
-                listed=found.kind(resource.api_version, f"{resource.kind}List"),
-                below=[_below(found, definition, name) for name in definition.subresources],
-                options=found.kind("v1", "DeleteOptions"),
-                deleted=own if keeps else found.kind("v1", "Status"),
-                patch=found.patch(),
+                listed=collector.kind(resource.api_version, f"{resource.kind}List"),
+                below=[_below(collector, definition, name) for name in definition.subresources],
+                options=collector.kind("v1", "DeleteOptions"),
+                deleted=own if keeps else collector.kind("v1", "Status"),
+                patch=collector.patch(),
             )
             paths.update(operations.paths(resource, refer))
         return {
             "openapi": "3.0.0",
             "info": INFO,
             "paths": paths,
-            "components": {"schemas": found.schemas},
+            "components": {"schemas": collector.schemas},
         }
 
 

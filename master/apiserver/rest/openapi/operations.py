@@ -100,19 +100,19 @@ def paths(resource: Resource, refer: References) -> dict[str, Any]:
     root = f"/{path_of(resource)}"
     base = f"{root}/namespaces/{{namespace}}" if resource.namespaced else root
     collection, one = f"{base}/{resource.plural}", f"{base}/{resource.plural}/{{name}}"
-    found = {
+    operations = {
         collection: _operations(resource, _OF_ALL, refer),
         one: _operations(resource, _OF_ONE, refer),
     }
     if resource.namespaced and "list" in resource.verbs:
         everywhere = _operation(resource, "list", refer)
         everywhere["operationId"] = _name(resource, "list", "ForAllNamespaces")
-        found[f"{root}/{resource.plural}"] = {"get": everywhere}
+        operations[f"{root}/{resource.plural}"] = {"get": everywhere}
     for below in refer.below:
-        found[f"{one}/{below.name}"] = {
+        operations[f"{one}/{below.name}"] = {
             _METHODS[verb]: _operation(resource, verb, refer, below) for verb in below.verbs
         }
-    return {path: {**_places(path), **made} for path, made in found.items() if made}
+    return {path: {**_places(path), **made} for path, made in operations.items() if made}
 
 
 def _places(path: str) -> dict[str, Any]:
@@ -187,17 +187,17 @@ def _responses(
     match verb:
         case "list":
             streams = STREAMS if "watch" in resource.verbs else ()
-            found = {"200": _content("OK", refer.listed, (*BODIES, *streams))}
+            responses = {"200": _content("OK", refer.listed, (*BODIES, *streams))}
         case "create":
-            found = {"201": _content("Created", own, BODIES)}
+            responses = {"201": _content("Created", own, BODIES)}
         case "deletecollection":
-            found = {"200": _content("OK", refer.listed)}
+            responses = {"200": _content("OK", refer.listed)}
         case "delete":
-            found = {"200": _content("OK", refer.deleted)}
+            responses = {"200": _content("OK", refer.deleted)}
         case _:
             types = TEXT if own == TEXT_SCHEMA else BODIES
-            found = {"200": _content("OK", own, types)}
-    return {**found, "401": {"description": "Unauthorized"}}
+            responses = {"200": _content("OK", own, types)}
+    return {**responses, "401": {"description": "Unauthorized"}}
 
 
 def _content(

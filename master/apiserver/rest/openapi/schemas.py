@@ -158,8 +158,8 @@ def _name(message: Message) -> str:
 def _descriptions() -> dict[str, str]:
     """The comments of the .proto files, by message and by message and field."""
     text = resources.files("common.api").joinpath("descriptions.json").read_text("utf-8")
-    found: dict[str, str] = json.loads(text)
-    return found
+    descriptions: dict[str, str] = json.loads(text)
+    return descriptions
 
 
 def _describe(made: dict[str, Any], name: str) -> None:

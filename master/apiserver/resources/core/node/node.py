@@ -73,9 +73,9 @@ class NodeStrategy(Strategy):
 
         Raises StatusError 422 for addresses that no machine has.
         """
-        found = errors.first(validate_addresses(obj.status.addresses, self._ranges))
-        if found:
-            raise errors.invalid_object("", "Node", obj.metadata.name, found)
+        findings = errors.first(validate_addresses(obj.status.addresses, self._ranges))
+        if findings:
+            raise errors.invalid_object("", "Node", obj.metadata.name, findings)
         if not any(taint.key == NOT_READY for taint in obj.spec.taints):
             taint = Taint(
                 key=NOT_READY, effect="NoSchedule", timeAdded=times.to_time(self._clock.now())
@@ -161,12 +161,12 @@ class NodeStrategy(Strategy):
     def validate_status_update(self, new: Node, old: Node) -> list[FieldError]:
         """Addresses of a machine and what it has, where they have changed: what is stored already
         may stay."""
-        found: Findings = iter(())
+        findings: Findings = iter(())
         if new.status.addresses != old.status.addresses:
-            found = validate_addresses(new.status.addresses, self._ranges)
+            findings = validate_addresses(new.status.addresses, self._ranges)
         if _amounts(new.status) != _amounts(old.status):
-            found = chain(found, _amount_problems(new.status))
-        return errors.first(found)
+            findings = chain(findings, _amount_problems(new.status))
+        return errors.first(findings)
 
     def validate_update(self, new: Node, old: Node) -> list[FieldError]:
         """Pod addresses never change."""

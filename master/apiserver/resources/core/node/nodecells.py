@@ -32,11 +32,11 @@ def cells_of(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _roles(labels: dict[str, str]) -> list[str]:
-    found = {key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)}
-    found.add(labels.get(ROLE_LABEL, ""))
-    return sorted(found - {""})
+    roles = {key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)}
+    roles.add(labels.get(ROLE_LABEL, ""))
+    return sorted(roles - {""})
 
 
 def _address(status: dict[str, Any], kind: str) -> str:
-    found = (a.get("address", "") for a in status.get("addresses", []) if a.get("type") == kind)
-    return next(found, cells.NONE)
+    addresses = (a.get("address", "") for a in status.get("addresses", []) if a.get("type") == kind)
+    return next(addresses, cells.NONE)

@@ -82,16 +82,16 @@ def _number(parameters: Mapping[str, str], name: str) -> int | None:
 
 def _problems(numbers: Mapping[str, int | None], since_time: str) -> list[FieldError]:
     """What of the options is too small, or does not go together."""
-    found = []
+    findings = []
     for name, minimum in MINIMA.items():
         number = numbers[name]
         if number is not None and number < minimum:
             least = "greater than 0" if minimum else "greater than or equal to 0"
-            found.append(errors.invalid(name, number, f"must be {least}"))
+            findings.append(errors.invalid(name, number, f"must be {least}"))
     if numbers["sinceSeconds"] is not None and since_time:
         text = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        found.append(errors.forbidden("", text))
-    return found
+        findings.append(errors.forbidden("", text))
+    return findings
 
 
 def _container(pod: Pod, asked: str) -> str:

@@ -83,13 +83,13 @@ class PodStrategy(Strategy):
 
     def validate(self, obj: Pod) -> list[FieldError]:
         """The rules of specs, and of what only pods have."""
-        found = _annotation_problems(obj)
-        found += seccomp_annotations("metadata.annotations", obj.metadata.annotations)
-        found += errors.first(validate_pod_spec("spec", obj.spec, is_pod=True))
+        findings = _annotation_problems(obj)
+        findings += seccomp_annotations("metadata.annotations", obj.metadata.annotations)
+        findings += errors.first(validate_pod_spec("spec", obj.spec, is_pod=True))
         if obj.spec.nodeName and obj.spec.schedulingGates:
             text = "cannot be set until all schedulingGates have been cleared"
-            found.append(errors.forbidden("spec.nodeName", text))
-        return found
+            findings.append(errors.forbidden("spec.nodeName", text))
+        return findings
 
     def warnings(self, obj: Pod, old: Pod | None = None) -> list[str]:
         """Those for new pods; changes are mostly made by programs."""
@@ -100,17 +100,17 @@ class PodStrategy(Strategy):
 
     def validate_update(self, new: Pod, old: Pod) -> list[FieldError]:
         """Little of a pod can change while it runs."""
-        found = []
+        findings = []
         if new.metadata.annotations.get(MIRROR_POD) != old.metadata.annotations.get(MIRROR_POD):
             text = "may not remove or update mirror pod annotation"
-            found.append(errors.forbidden(f"metadata.annotations[{MIRROR_POD}]", text))
-        return found + list(validate_pod_update(new, old))
+            findings.append(errors.forbidden(f"metadata.annotations[{MIRROR_POD}]", text))
+        return findings + list(validate_pod_update(new, old))
 
     def validate_status_update(self, new: Pod, old: Pod) -> list[FieldError]:
         """The QoS class follows from the spec; addresses are addresses."""
-        found = list(immutable("status.qosClass", new.status.qosClass, old.status.qosClass))
-        found += _address_problems("podIP", new.status.podIP, new.status.podIPs)
-        return found + _address_problems("hostIP", new.status.hostIP, new.status.hostIPs)
+        findings = list(immutable("status.qosClass", new.status.qosClass, old.status.qosClass))
+        findings += _address_problems("podIP", new.status.podIP, new.status.podIPs)
+        return findings + _address_problems("hostIP", new.status.hostIP, new.status.hostIPs)
 
 
 def _gated() -> PodCondition:
@@ -125,24 +125,24 @@ def _gated() -> PodCondition:
 
 def _address_problems(name: str, first: str, given: Sequence[PodIP | HostIP]) -> list[FieldError]:
     """Of status.podIP and podIPs, or of hostIP and hostIPs."""
-    found = list(addresses.ip(f"status.{name}", first)) if first else []
+    findings = list(addresses.ip(f"status.{name}", first)) if first else []
     for number, address in enumerate(given):
-        found += addresses.ip(f"status.{name}s[{number}]", address.ip)
-    return found
+        findings += addresses.ip(f"status.{name}s[{number}]", address.ip)
+    return findings
 
 
 def _annotation_problems(obj: Pod) -> list[FieldError]:
-    annotations, found = obj.metadata.annotations, []
+    annotations, findings = obj.metadata.annotations, []
     if MIRROR_POD in annotations and not obj.spec.nodeName:
         text = "must set spec.nodeName if mirror pod annotation is set"
-        found.append(
+        findings.append(
             errors.invalid(f"metadata.annotations[{MIRROR_POD}]", annotations[MIRROR_POD], text)
         )
     cost = annotations.get(DELETION_COST, "0")
     if not _INT32.fullmatch(cost) or not -INT32_MAX - 1 <= int(cost) <= INT32_MAX:
         text = "must be a 32bit integer"
-        found.append(errors.invalid(f"metadata.annotations[{DELETION_COST}]", cost, text))
-    return found
+        findings.append(errors.invalid(f"metadata.annotations[{DELETION_COST}]", cost, text))
+    return findings
 
 
 RULES = {"pods": Rules(PodStrategy, cells_of, FIELDS)}

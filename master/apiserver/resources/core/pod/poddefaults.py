@@ -209,5 +209,5 @@ def qos_class(spec: PodSpec) -> str:
 
 def _compute(amounts: dict[str, Quantity]) -> dict[str, Decimal]:
     """The positive amounts of CPU and memory."""
-    found = {name: quantity.parse(amounts[name]) for name in ("cpu", "memory") if name in amounts}
-    return {name: amount for name, amount in found.items() if amount > 0}
+    given = {name: quantity.parse(amounts[name]) for name in ("cpu", "memory") if name in amounts}
+    return {name: amount for name, amount in given.items() if amount > 0}

@@ -168,10 +168,10 @@ def _projection(path: str, volume_path: str, part: VolumeProjection) -> Findings
 
 def _paths(part: VolumeProjection) -> list[str]:
     """The files that a source of a projected volume names."""
-    found = []
+    paths = []
     for holder in (part.secret, part.configMap, part.downwardAPI):
-        found += [item.path for item in holder.items if item.path] if holder is not None else []
-    return found
+        paths += [item.path for item in holder.items if item.path] if holder is not None else []
+    return paths
 
 
 def _items(path: str, items: tuple[KeyToPath, ...]) -> Findings:

@@ -80,10 +80,10 @@ def _overlaps(volume: Volume) -> Iterator[str]:
         return
     files = []
     for projection in volume.projected.sources:
-        found = list(_projected(projection))
+        projected = list(_projected(projection))
         if projection == VolumeProjection():
             yield f'volume "{volume.name}" (Projected) has no sources provided'
-        files += found
+        files += projected
     yield from _told(volume.name, "Projected", files)
 
 

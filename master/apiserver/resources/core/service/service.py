@@ -140,10 +140,10 @@ class ServiceStrategy(Strategy):
 
     def warnings(self, obj: Service, old: Service | None = None) -> list[str]:
         """A load balancer is asked for in vain; what of a service has no effect, or goes away."""
-        found = super().warnings(obj, old)
+        texts = super().warnings(obj, old)
         if obj.spec.type == "LoadBalancer":
-            found.append(NO_LOAD_BALANCER)
-        return [*found, *islice(servicewarnings.of(obj), servicewarnings.TEXTS_MAX)]
+            texts.append(NO_LOAD_BALANCER)
+        return [*texts, *islice(servicewarnings.of(obj), servicewarnings.TEXTS_MAX)]
 
     def propose(self, obj: Service, taken: Collection[str]) -> None:
         """An address, and a port for each port that needs one on the nodes."""
@@ -176,13 +176,13 @@ class ServiceStrategy(Strategy):
     def allocations(self, obj: Service) -> list[Allocation]:
         """The cluster IP and the node ports."""
         spec, uid = obj.spec, obj.metadata.uid
-        found = [
+        wanted = [
             Allocation(allocation_key(CLUSTER_IPS, text), uid)
             for text in spec.clusterIPs
             if text != HEADLESS
         ]
         ports = sorted({number for _, number in _node_ports(spec) if number})
-        return found + [Allocation(allocation_key(NODE_PORTS, str(p)), uid) for p in ports]
+        return wanted + [Allocation(allocation_key(NODE_PORTS, str(p)), uid) for p in ports]
 
     def already_taken(self, obj: Service, key: str) -> FieldError:
         """What to say of an explicit value that another service has."""
