@@ -268,6 +268,7 @@ class Informer:
             self._moved.set()
 
     def _take(self, event: WatchEvent) -> None:
+        # Revisions are the whole store's: a bookmark says that nothing of this resource is missing.
         self.lister.revision = max(self.lister.revision, event.revision)
         if event.type == "BOOKMARK":
             return

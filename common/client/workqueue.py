@@ -106,6 +106,7 @@ class WorkQueue:
                 await sleep_or_event(self._clock, wait_seconds, self._timer_moved)
                 continue
             due, key = heapq.heappop(self._timers)
+            # Only a key's earliest time counts: later ones stay in the heap and are passed over.
             if self._due.get(key) == due:
                 del self._due[key]
                 self.add(key)

@@ -246,6 +246,7 @@ class ControllerRunner:
             self._throttled_until[key] = start + rest
             self._queue.add_after(key, rest)
             return
+        # No await between the view and the decision: the whole decision is about one state.
         commands = self._controller.reconcile(key, self._view, self._clock.now())
         self._throttle(key, start)
         created = ""
@@ -253,6 +254,7 @@ class ControllerRunner:
             try:
                 created = await self._carry_out(key, command, created)
             except StatusError as error:
+                # What follows may rest on what was refused, as the Event that tells of it does.
                 self._retry(key, command, error)
                 return
         self._failures.pop(key, None)

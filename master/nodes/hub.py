@@ -143,6 +143,7 @@ class NodeHub:
 
     def pod_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
         """Informer handler: tell the pod's node."""
+        # A pod that is replaced by another of its name is gone, even if no event says that alone.
         if old is not None and old.node and (new is None or new.uid != old.uid):
             self._by_node[old.node].discard(old.key)
             if stream := self.streams.get(old.node):

@@ -102,6 +102,8 @@ class Cycle:
         if more is not None:
             total += more
         total[~alive] = -1.0
+        # Of equal nodes not the first: else all pods of different kinds would begin on one node.
+        # Not at random either: by the uid, the same cluster and pod get the same answer.
         best = np.flatnonzero(total >= total.max() - 1e-9)
         return int(best[zlib.crc32(pod.uid.encode()) % len(best)])
 

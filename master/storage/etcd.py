@@ -101,6 +101,7 @@ class EtcdStore:
     async def revision(self) -> int:
         """The store's revision: that of its last write, or of etcd, where nobody else writes."""
         if not self._counter:
+            # Every answer has etcd's revision; to count a key that nobody has costs the least.
             return (await self._client.range(b"\0", count_only=True)).revision
         answer = await self._client.range(self._counter)
         if not answer.items:
@@ -118,7 +119,7 @@ class EtcdStore:
         start = self._names.stored(check_prefix(prefix))
         end = prefix_end(start)
         if start_after >= prefix:
-            start = self._names.stored(start_after) + b"\0"
+            start = self._names.stored(start_after) + b"\0"  # the very next key in order
         items: list[KeyValue] = []
         size = FIRST_PAGE_SIZE
         while True:

@@ -181,6 +181,7 @@ class WatchCache:
     async def _read_after(self, earlier: asyncio.Task[int] | None) -> int:
         if earlier is not None:
             await asyncio.wait([earlier])
+        # From here on it may miss what is written: who comes now needs the one after it.
         self._current_read, self._next_read = self._next_read, None
         return await self._store.revision()
 
@@ -238,7 +239,7 @@ class WatchCache:
         """List everything at one revision and tell subscribers what is different."""
         values: dict[str, KeyValue] = {}
         revision, last = 0, ""
-        while True:
+        while True:  # each page as of the first one's revision: together they are one state
             page = await self._store.list(
                 REGISTRY, start_after=last, limit=_LIST_PAGE, revision=revision
             )
@@ -284,13 +285,14 @@ class WatchCache:
             insort(resource.keys, change.key)
             return CacheEvent("ADDED", entry, None)
         if previous is None:
-            return None
+            return None  # nobody was shown it
         del self._entries[change.key]
         del resource.keys[bisect_left(resource.keys, change.key)]
         return CacheEvent("DELETED", previous.deleted_at(change.revision), previous)
 
     def _publish(self, events: Events, revision: int) -> None:
         """Show the new revision, and hand the events to whoever reads them."""
+        # First the revision: whoever an event wakes may ask at once how far the cache is.
         self._revision = revision
         for name, of_resource in events.items():
             if subscriptions := self._resources[name].subscriptions:

@@ -132,6 +132,8 @@ class Pipeline:
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         generated = not meta.name and bool(meta.generateName)
         self._initialise(meta)
+        # Of a generated name that is taken another one is tried, as often as Kubernetes does
+        # (KEP-4420); a name that the writer chose is tried once.
         for attempt in range(8):
             if generated:
                 meta.name = names.generated(meta.generateName, self.rng.suffix())
@@ -201,6 +203,8 @@ class Pipeline:
             except storage.AllocationTaken as error:
                 self._choose_another(strategy, obj, error, asked, taken)
             except storage.GuardFailed:
+                # The namespace is not what admission saw. If it is gone or going, admission says so
+                # now that the cache shows it; if it only changed, the object is written after all.
                 await fresh(self.cache)
                 target = Target(resource, meta.namespace, meta.name)
                 await self._admission.mutate(ctx, target, obj, None)  # says what is wrong with it
@@ -251,14 +255,17 @@ class Pipeline:
                 made = await self._update_once(ctx, target, current, change)
                 if made is not None:
                     return made
+                # Nothing changes. Of an old state that says nothing of the present one.
                 if fresh:
                     return splice(current.value, current.revision)
                 current, fresh = await self.read(target), True
             except storage.Conflict as error:
+                # The transaction has read what is there now: no other question is needed.
                 current, fresh = error.current, True
             except storage.KeyNotFound as error:
                 raise errors.not_found(resource, name) from error
             except errors.StatusError:
+                # A refusal: by an old state perhaps, which the writer may have repaired already.
                 if fresh:
                     raise
                 current, fresh = await self.read(target), True

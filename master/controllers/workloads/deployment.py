@@ -104,6 +104,9 @@ class _Step:
             return self._status(self._numbers())
         deployment.status = _with_conditions(self.before, progress.pause(deployment, self.now))
         self._adjust_new()
+        # A Deployment that was scaled in the middle of a rollout first spreads its new size over
+        # all its ReplicaSets. Were it to roll at once, every pod that is added would be of the new
+        # template, which may turn out to be a bad one.
         if deployment.spec.paused or rollout.was_scaled(deployment, self.everything):
             for replica_set, size in rollout.proportional(deployment, self.new, self.old):
                 self._resize(replica_set, size)
@@ -143,6 +146,8 @@ class _Step:
             return
         assert self.new is not None
         size = rollout.new_size(deployment, self._pods(), self.new)
+        # One direction a round: old ReplicaSets shrink by pods that are seen to be available, not
+        # by those that this round asks for.
         if not self.created and size != rollout.size(self.new):
             self._resize(self.new, size)
             return
@@ -190,6 +195,8 @@ class _Step:
         new = revisions.make_new(deployment, self.old)
         taken = self.view["replicasets.apps"].get(new.metadata.namespace, new.metadata.name)
         if taken is not None:
+            # Another template has the same hash. The count is a part of what is hashed, so that the
+            # next round, which sees it in the status, gets another name.
             deployment.status.collisionCount = (deployment.status.collisionCount or 0) + 1
             return False
         self.new, self.created = new, True
@@ -261,6 +268,8 @@ class _Step:
             commands += self._write(replica_set)
         told = self._tell_revision() or self._status(status)
         key = f"{self.deployment.metadata.namespace}/{self.deployment.metadata.name}"
+        # The first refusal ends a round. Where one is to be expected, the status goes first: it
+        # says what is refused.
         if self.view.failure(key) is not None:
             commands = [*told, *commands]
         else:

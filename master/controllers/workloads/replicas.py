@@ -164,6 +164,8 @@ def plan(owner: Owner, view: View, now: datetime) -> Plan:
     failure = view.failure(owner.key)
     commands = list(claimed.commands)
     difference = 0
+    # An owner that is being deleted makes nothing and deletes nothing: its pods are the garbage
+    # collector's, or orphans soon.
     if not owner.metadata.deletionTimestamp:
         difference = owner.replicas - len(active)
         commands += [_delete(owner, entry.pod, "has failed") for entry in due]
@@ -211,6 +213,7 @@ def _manage(
     """Create what is missing and delete what is too many; `held` places wait after a failure."""
     missing = owner.replicas - len(active) - held
     if missing > 0:
+        # The new pods take the places of the failed ones, and their counts of failures with them.
         failures = [entry.failures for entry in due][:missing]
         failures += [0] * (min(missing, BURST_REPLICAS) - len(failures))
         return [command for count in failures for command in _create(owner, count)]

@@ -90,6 +90,7 @@ def shrink_old(deployment: Deployment, old: Sequence[ReplicaSet], new: ReplicaSe
     """
     target = {replica_set.metadata.name: size(replica_set) for replica_set in old}
     ordered = sorted(old, key=by_age)
+    # New pods that are not available yet are not counted as what could replace an old one.
     allowed = sizes([*old, new]) - minimum(deployment) - (size(new) - available(new))
     if allowed <= 0:
         return []

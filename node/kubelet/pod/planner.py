@@ -131,6 +131,8 @@ def _plan_measuring(pod: Pod, memory: PodMemory, monotonic: float) -> list[Step]
 def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float) -> list[Step]:
     """Stop what runs, then remove everything, then say so."""
     why = "the pod is deleted"
+    # One kind of step after the other: a container is removed when none runs, the sandbox when
+    # none is left. So every container has its network to the end, as preStop hooks need.
     steps = _stop(pod, observed, memory, monotonic, why)
     if steps:
         return steps
