@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import grpc
@@ -97,10 +98,6 @@ def channel(wanted: Settings) -> grpc.aio.Channel:
         pair.key_pem if pair else None,
         pair.certificate_pem if pair else None,
     )
-    if wanted.token and pair is None:
-        credentials = grpc.composite_channel_credentials(
-            credentials, grpc.access_token_call_credentials(wanted.token)
-        )
     options = [
         ("grpc.max_receive_message_length", ANSWER_MAX_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -110,7 +107,62 @@ def channel(wanted: Settings) -> grpc.aio.Channel:
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
         ("grpc.enable_http_proxy", 0),
     ]
-    return grpc.aio.secure_channel(wanted.target, credentials, options)
+    opened = grpc.aio.secure_channel(wanted.target, credentials, options)
+    return opened if pair or not wanted.token else _BearerChannel(opened, wanted.token)
+
+
+class _BearerChannel(grpc.aio.Channel):
+    """A channel whose calls carry a bearer token as metadata.
+
+    Not by gRPC's call credentials: those are an object of Python, which gRPC lets go in a thread of
+    its own, for which it needs the interpreter's lock. Whoever closes the channel at that moment
+    holds that lock and waits for the thread: one call of `wherry get` in a thousand printed its
+    answer and never ended (grpcio 1.85; https://github.com/grpc/grpc/pull/42247).
+    """
+
+    def __init__(self, opened: grpc.aio.Channel, token: str) -> None:
+        self._opened = opened
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def unary_unary(self, *method: Any, **options: Any) -> Any:
+        """One request, one answer."""
+        return partial(self._opened.unary_unary(*method, **options), metadata=self._metadata)
+
+    def unary_stream(self, *method: Any, **options: Any) -> Any:
+        """One request, a stream of answers."""
+        return partial(self._opened.unary_stream(*method, **options), metadata=self._metadata)
+
+    def stream_unary(self, *method: Any, **options: Any) -> Any:
+        """A stream of requests, one answer."""
+        return partial(self._opened.stream_unary(*method, **options), metadata=self._metadata)
+
+    def stream_stream(self, *method: Any, **options: Any) -> Any:
+        """Streams both ways."""
+        return partial(self._opened.stream_stream(*method, **options), metadata=self._metadata)
+
+    async def __aenter__(self) -> Self:
+        """The channel connects with the first call."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it, and every call on it."""
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close it when the calls on it are over, at the latest after `grace` seconds."""
+        await self._opened.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """Whether it is connected."""
+        return self._opened.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Return when that has changed."""
+        await self._opened.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Return when it is connected."""
+        await self._opened.channel_ready()
 
 
 def status_error(error: grpc.aio.AioRpcError) -> StatusError:

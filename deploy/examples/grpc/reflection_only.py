@@ -19,6 +19,25 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 SERVICE = "wherry.v1.Cluster"
 
 
+class Bearer(grpc.UnaryUnaryClientInterceptor, grpc.StreamStreamClientInterceptor):
+    """Adds a token to every call.
+
+    gRPC's own access_token_call_credentials can hang when the channel is closed:
+    https://github.com/grpc/grpc/pull/42247
+    """
+
+    def __init__(self, token: str) -> None:
+        self._metadata = [("authorization", f"Bearer {token}")]
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """Go on with the token."""
+        return continuation(details._replace(metadata=self._metadata), request)
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        """Go on with the token."""
+        return continuation(details._replace(metadata=self._metadata), requests)
+
+
 def call(channel: grpc.Channel, method_name: str, **fields: Any) -> Any:
     """Call a method by its name, with a request of these fields."""
     pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
@@ -36,12 +55,9 @@ def call(channel: grpc.Channel, method_name: str, **fields: Any) -> Any:
 def main(kind: str = "Namespace") -> None:
     """Print namespace and name of every object of a kind."""
     authority = Path(os.environ["WHERRY_CA"]).read_bytes()
-    credentials = grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials(authority),
-        grpc.access_token_call_credentials(os.environ["WHERRY_TOKEN"]),
-    )
     target = os.environ["WHERRY_URL"].removeprefix("https://")
-    with grpc.secure_channel(target, credentials) as channel:
+    with grpc.secure_channel(target, grpc.ssl_channel_credentials(authority)) as opened:
+        channel = grpc.intercept_channel(opened, Bearer(os.environ["WHERRY_TOKEN"]))
         for data in call(channel, "List", resource={"kind": kind}).items:
             meta = json.loads(data)["metadata"]
             print(f"{meta.get('namespace', '-')}/{meta['name']}")
