@@ -27,7 +27,7 @@ from common.systemd.notify import Notifier
 from master import config as configuration
 from master.apiserver.rest import server as rest
 from master.apiserver.rpc import server as rpc
-from master.apiserver.rpc.door import Door
+from master.apiserver.rpc.calllimits import CallLimiter
 from master.apiserver.rpc.tools import ToolHandlers
 from master.bootstrap import bootstrap
 from master.config import MasterConfig
@@ -210,10 +210,10 @@ async def _serve_rpc(
         connections_max=rpc.NODE_CONNECTIONS_MAX,
     )
     with_tokens = rpc.Listener(f"{config.bind_address}:{config.script_port}", certificates)
-    door = Door(master.access.account)
+    limits = CallLimiter(master.access.account)
     return [
-        await rpc.serve(with_certificates, [nodes, scripts], [master.gateway, tools], door),
-        await rpc.serve(with_tokens, [scripts], [tools], door),
+        await rpc.serve(with_certificates, [nodes, scripts], [master.gateway, tools], limits),
+        await rpc.serve(with_tokens, [scripts], [tools], limits),
     ]
 
 

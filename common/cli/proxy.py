@@ -93,11 +93,11 @@ def run_trace(arguments: argparse.Namespace) -> None:
 def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:
     """One question and its answer; ends the program with what is wrong."""
     try:
-        with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(TIMEOUT_SECONDS)
-            door.connect(path)
-            door.sendall(json.dumps(question).encode() + b"\n")
-            answer = b"".join(iter(lambda: door.recv(ANSWER_BYTES), b""))
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT_SECONDS)
+            connection.connect(path)
+            connection.sendall(json.dumps(question).encode() + b"\n")
+            answer = b"".join(iter(lambda: connection.recv(ANSWER_BYTES), b""))
     except OSError as error:
         sys.exit(f"wherry: cannot ask kube-proxy at {path}: {reason(error)}")
     try:

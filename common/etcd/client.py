@@ -250,10 +250,10 @@ class EtcdClient:
     async def _checked(self) -> None:
         """Return when the member in use was asked and left if need be; callers share one check."""
         if self._check is None or self._check.done():
-            self._check = asyncio.create_task(self._leave_if_silent(), name="etcd check")
+            self._check = asyncio.create_task(self._switch_if_silent(), name="etcd check")
         await asyncio.wait([self._check])
 
-    async def _leave_if_silent(self) -> None:
+    async def _switch_if_silent(self) -> None:
         """Ask the member in use and, if it does not serve, all others at once: the first wins."""
         current = self._members.current
         self._members.heard(current, await self._connection.ask(ANSWER_SECONDS))
@@ -263,7 +263,7 @@ class EtcdClient:
         try:
             for one in asyncio.as_completed(asked):
                 if self._hears(*await one):
-                    await self._go_over()
+                    await self._switch_member()
                     return
         finally:
             for task in asked:
@@ -288,7 +288,7 @@ class EtcdClient:
             log.error("an endpoint of etcd belongs to another cluster", extra=extra)
         return changed
 
-    async def _go_over(self) -> None:
+    async def _switch_member(self) -> None:
         """Use the member that was chosen; what is under way at the former one ends."""
         former, self._connection = self._connection, self._connect(self._members.current)
         await former.close()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from common.limits.budget import BudgetExceeded
-from common.limits.sparing import SparingLog
+from common.limits.ratelimitedlog import RateLimitedLog
 from common.runtime.clock import Clock
 
 STALLED_SECONDS = 1.0
@@ -88,7 +88,7 @@ class Unread:
         """How many hold each item, by its id: it lives as long as it is held."""
         self._holdings: set[Holding] = set()
         self._freed = asyncio.Event()
-        self._log = SparingLog(logging.getLogger(__name__), clock, per_second=1.0, burst=10.0)
+        self._log = RateLimitedLog(logging.getLogger(__name__), clock, per_second=1.0, burst=10.0)
 
     def hold(self, owner: str, cut_off: Callable[[], None]) -> Holding:
         """A place for what one reader of this owner's has not taken; `cut_off` ends the reader."""

@@ -32,7 +32,7 @@ def prepare() -> None:
         libc.mallopt(_M_ARENA_MAX, ARENAS)
 
 
-class MemoryKeeper:
+class MemoryTrimmer:
     """Gives freed memory back, now and then: that takes 2 ms when there is nothing to give."""
 
     def __init__(self, clock: Clock) -> None:
@@ -47,7 +47,7 @@ class MemoryKeeper:
         await self._clock.sleep(float("inf"))
 
 
-class GarbageKeeper:
+class CycleCollector:
     """Collects cycles of objects before there are many, for that holds the event loop up.
 
     gRPC leaves a dozen objects of each call in them. By itself Python waits until they are a

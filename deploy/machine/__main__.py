@@ -26,7 +26,7 @@ from deploy.machine import ledger as ledgers
 from deploy.machine import observe, preview, undo, versions, wanted
 from deploy.machine.ledger import Ledger, LedgerError
 from deploy.machine.plan import Plan, plan, settled
-from deploy.machine.steps import Hands, Remove, Step, StepFailed, Write
+from deploy.machine.steps import Executor, Remove, Step, StepFailed, Write
 from deploy.machine.wanted import ETCD_FILES, TOKEN_FILE, Wanted
 
 CERTIFICATE = Path("/var/lib/wherry/node/node-pki/node.pem")
@@ -121,15 +121,15 @@ class Progress:
 
 def check(arguments: argparse.Namespace) -> None:
     """Print what an install would do. Raises Refused where it would refuse the machine."""
-    facts, hands = _checked(arguments), Hands()
-    ledger = _ledger(arguments, hands)
+    facts, executor = _checked(arguments), Executor()
+    ledger = _ledger(arguments, executor)
     want = _wanted(arguments, facts)
-    made = plan(want, observe.found(hands, ledger, want), ledger)
+    made = plan(want, observe.found(executor, ledger, want), ledger)
     said = preview.lines(
         made,
         packages=facts.missing,
         programs=arguments.programs if arguments.is_new else "",
-        contents=observe.contents(hands, want),
+        contents=observe.contents(executor, want),
     )
     sys.stdout.write("".join(f"{line}\n" for line in said))
 
@@ -138,9 +138,9 @@ def begin(arguments: argparse.Namespace) -> None:
     """Check the machine, note what is found, and print which packages are missing."""
     facts = _checked(arguments)
     _token(arguments)
-    hands = Hands()
-    before = observe.before(hands, facts.missing)
-    file = hands.place(ledgers.FILE)
+    executor = Executor()
+    before = observe.before(executor, facts.missing)
+    file = executor.place(ledgers.FILE)
     ledgers.save(file, ledgers.load(file).beginning(arguments.role, before))
     sys.stdout.write("".join(f"{package}\n" for package in facts.missing))
 
@@ -178,33 +178,33 @@ def _token(arguments: argparse.Namespace) -> str:
 
 def install(arguments: argparse.Namespace) -> None:
     """Make the machine what it is to be, with the environment that runs this, and wait for it."""
-    say, hands = Progress(), Hands()
+    say, executor = Progress(), Executor()
     facts = _checked(arguments)
     if facts.missing:
         raise Refused(f"packages are missing: apt-get install {' '.join(facts.missing)}")
     token = _token(arguments)
-    ledger = _ledger(arguments, hands)
+    ledger = _ledger(arguments, executor)
     want = _wanted(arguments, facts)
-    made = plan(want, observe.found(hands, ledger, want), ledger)
+    made = plan(want, observe.found(executor, ledger, want), ledger)
     if not made.steps and not arguments.is_new:
         say(preview.NOTHING)
-    carry_out(hands, made, token, say)
-    _wait(arguments, want, hands, say)
+    carry_out(executor, made, token, say)
+    _wait(arguments, want, executor, say)
     if arguments.role == "node":
-        hands.do(Remove(TOKEN_FILE))  # it has done what it was for, also in an earlier run
+        executor.do(Remove(TOKEN_FILE))  # it has done what it was for, also in an earlier run
 
 
 def prune(arguments: argparse.Namespace) -> None:
     """Remove the versions that nobody goes back to. Raises StepFailed."""
-    versions.remove_former(Hands(), arguments.kept, Progress())
+    versions.remove_former(Executor(), arguments.kept, Progress())
 
 
-def _ledger(arguments: argparse.Namespace, hands: Hands) -> Ledger:
+def _ledger(arguments: argparse.Namespace, executor: Executor) -> Ledger:
     """The ledger, with this role begun."""
-    ledger = ledgers.load(hands.place(ledgers.FILE))
+    ledger = ledgers.load(executor.place(ledgers.FILE))
     if arguments.role in ledger.roles:
         return ledger
-    return ledger.beginning(arguments.role, observe.before(hands, ()))
+    return ledger.beginning(arguments.role, observe.before(executor, ()))
 
 
 def _wanted(arguments: argparse.Namespace, facts: Facts) -> Wanted:
@@ -229,28 +229,28 @@ def _etcd(facts: Facts) -> wanted.Etcd | None:
     )
 
 
-def carry_out(hands: Hands, made: Plan, token: str, say: Callable[[str], None]) -> None:
+def carry_out(executor: Executor, made: Plan, token: str, say: Callable[[str], None]) -> None:
     """Write the ledger, then do all steps. Raises StepFailed."""
-    file = hands.place(ledgers.FILE)
+    file = executor.place(ledgers.FILE)
     ledgers.save(file, made.ledger)
     for path in made.kept:
         say(f"kept {path} as it is: it was written or changed by somebody else")
     if token:
-        hands.do(Write(TOKEN_FILE, token, 0o600))
+        executor.do(Write(TOKEN_FILE, token, 0o600))
     for step in made.steps:
         say(step.what)
-        hands.do(step)
+        executor.do(step)
     ledgers.save(file, settled(made.ledger))
 
 
 def _wait(
-    arguments: argparse.Namespace, want: Wanted, hands: Hands, say: Callable[[str], None]
+    arguments: argparse.Namespace, want: Wanted, executor: Executor, say: Callable[[str], None]
 ) -> None:
     from deploy.machine import waiting  # needs the environment, which begin and uninstall have not
 
     is_master = arguments.role == "master"
     missing = waiting.master_missing if is_master else partial(_node_missing, arguments.server)
-    waiting.until_ready(hands, want.units, missing, say, SystemClock())
+    waiting.until_ready(executor, want.units, missing, say, SystemClock())
     url = waiting.master_url() if is_master else ""
     say("ready")
     sys.stdout.write((NEXT_OF_MASTER.format(url=url) if is_master else NEXT_OF_NODE) + "\n")
@@ -270,49 +270,49 @@ def _uninstall(words: list[str], program: str) -> None:
     )
     parser.add_argument("--purge", action="store_true", help="delete what it has stored, too")
     arguments = parser.parse_args(words)
-    _guarded(program, lambda: remove(Hands(), purge=arguments.purge))
+    _guarded(program, lambda: remove(Executor(), purge=arguments.purge))
 
 
-def remove(hands: Hands, *, purge: bool) -> None:
+def remove(executor: Executor, *, purge: bool) -> None:
     """Undo what the ledger lists, and prove it. Raises StepFailed when something is left."""
     say = Progress()
     if os.geteuid() != 0:
         raise Refused("root is needed: sudo")
-    ledger = ledgers.load(hands.place(ledgers.FILE))
+    ledger = ledgers.load(executor.place(ledgers.FILE))
     if ledger.is_empty:
         raise Refused(f"nothing is installed here: {ledgers.FILE} does not exist")
-    failed = _do_all(hands, undo.stopping(ledger, observe.found(hands, ledger)), say)
-    present, remains = observe.found(hands, ledger), observe.remains(hands)
-    failed += _do_all(hands, undo.removing(ledger, present, remains, purge=purge), say)
-    present = observe.found(hands, ledger)
-    left = undo.left(ledger, present, observe.remains(hands), purge=purge)
+    failed = _do_all(executor, undo.stopping(ledger, observe.found(executor, ledger)), say)
+    present, leftovers = observe.found(executor, ledger), observe.leftovers(executor)
+    failed += _do_all(executor, undo.removing(ledger, present, leftovers, purge=purge), say)
+    present = observe.found(executor, ledger)
+    left = undo.left(ledger, present, observe.leftovers(executor), purge=purge)
     if left or failed:
         raise StepFailed("\n".join(("something is left:", *failed, *left)))
-    _forget(hands, ledger, purge=purge)
+    _forget(executor, ledger, purge=purge)
     say("gone: no unit, process, container, mount, link, route, rule or file of Wherry is left")
     for line in undo.kept(ledger, present, purge=purge):
         say(f"kept: {line}")
 
 
-def _do_all(hands: Hands, steps: list[Step], say: Callable[[str], None]) -> list[str]:
+def _do_all(executor: Executor, steps: list[Step], say: Callable[[str], None]) -> list[str]:
     """Do every step, whatever becomes of the others; answers what failed."""
     failed = []
     for step in steps:
         say(step.what)
         try:
-            hands.do(step)
+            executor.do(step)
         except StepFailed as error:
             failed.append(str(error))
     return failed
 
 
-def _forget(hands: Hands, ledger: Ledger, *, purge: bool) -> None:
+def _forget(executor: Executor, ledger: Ledger, *, purge: bool) -> None:
     """Let the ledger list what is kept, or go."""
     if purge:
-        hands.do(Remove(ledgers.FILE))
-        hands.do(Remove(ledgers.FILE.rpartition("/")[0]))
+        executor.do(Remove(ledgers.FILE))
+        executor.do(Remove(ledgers.FILE.rpartition("/")[0]))
     else:
-        ledgers.save(hands.place(ledgers.FILE), undo.afterwards(ledger))
+        ledgers.save(executor.place(ledgers.FILE), undo.afterwards(ledger))
 
 
 if __name__ == "__main__":

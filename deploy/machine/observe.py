@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deploy.machine.ledger import TRACES, Before, Ledger
-from deploy.machine.steps import Hands, mount_points
+from deploy.machine.steps import Executor, mount_points
 from deploy.machine.wanted import FOREIGN_UNITS, TOKEN_FILE, Wanted
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
@@ -73,7 +73,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remains:
+class Leftovers:
     """What of a node's work is in the machine."""
 
     containers: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Remains:
     processes: tuple[str, ...] = ()
 
 
-def found(hands: Hands, ledger: Ledger, wanted: Wanted | None = None) -> Found:
+def found(executor: Executor, ledger: Ledger, wanted: Wanted | None = None) -> Found:
     """What is there of all that the ledger lists and an install wants."""
     files = {*ledger.files, *((f.path for f in wanted.files) if wanted else ())}
     links = {*ledger.links, *(wanted.links if wanted else ())}
@@ -94,51 +94,53 @@ def found(hands: Hands, ledger: Ledger, wanted: Wanted | None = None) -> Found:
     users = {*ledger.users, *(wanted.users if wanted else ())}
     names = {*ledger.units, *(wanted.units if wanted else ()), *FOREIGN_UNITS}
     return Found(
-        checksums={p: s for p in files if (s := _checksum(hands.place(p)))},
-        links={p: str(hands.place(p).readlink()) for p in links if hands.place(p).is_symlink()},
-        paths=frozenset(p for p in paths if os.path.lexists(hands.place(p))),
+        checksums={p: s for p in files if (s := _checksum(executor.place(p)))},
+        links={
+            p: str(executor.place(p).readlink()) for p in links if executor.place(p).is_symlink()
+        },
+        paths=frozenset(p for p in paths if os.path.lexists(executor.place(p))),
         users=frozenset(user for user in users if _has_user(user)),
-        units=unit_states(hands, sorted(names)),
+        units=unit_states(executor, sorted(names)),
     )
 
 
-def contents(hands: Hands, wanted: Wanted) -> dict[str, str]:
+def contents(executor: Executor, wanted: Wanted) -> dict[str, str]:
     """What is in those of the wanted files that are there."""
-    places = {f.path: hands.place(f.path) for f in wanted.files}
+    places = {f.path: executor.place(f.path) for f in wanted.files}
     return {
         p: place.read_text("utf-8", "replace") for p, place in places.items() if place.is_file()
     }
 
 
-def before(hands: Hands, packages_missing: tuple[str, ...]) -> Before:
+def before(executor: Executor, packages_missing: tuple[str, ...]) -> Before:
     """What the ledger keeps of a machine that nothing was installed on."""
-    states = unit_states(hands, FOREIGN_UNITS)
+    states = unit_states(executor, FOREIGN_UNITS)
     return Before(
         units={name: str(states.get(name, UnitState())) for name in FOREIGN_UNITS},
         ip_forward=_text(Path(FORWARDING)),
-        paths=tuple(path for path in TRACES if hands.place(path).exists()),
+        paths=tuple(path for path in TRACES if executor.place(path).exists()),
         packages_missing=packages_missing,
     )
 
 
-def remains(hands: Hands) -> Remains:
+def leftovers(executor: Executor) -> Leftovers:
     """What runs, is mounted and is in the kernel of ours."""
-    return Remains(
-        containers=tuple(_containers(hands)),
+    return Leftovers(
+        containers=tuple(_containers(executor)),
         mounts=tuple(mount_points([RUN_DIRECTORY, *DATA])),
         links=tuple(e.name for e in Path("/sys/class/net").iterdir() if POD_LINK.fullmatch(e.name)),
-        routes=tuple(_said(hands, "ip", "route", "show", "proto", ROUTES).splitlines()),
-        tables=tuple(ours_of(_said(hands, "nft", "list", "tables"))),
+        routes=tuple(_said(executor, "ip", "route", "show", "proto", ROUTES).splitlines()),
+        tables=tuple(ours_of(_said(executor, "nft", "list", "tables"))),
         ip_forward=_text(Path(FORWARDING)),
         processes=tuple(_processes()),
     )
 
 
-def unit_states(hands: Hands, names: Iterable[str]) -> dict[str, UnitState]:
+def unit_states(executor: Executor, names: Iterable[str]) -> dict[str, UnitState]:
     """The states of units by name."""
     properties = "Id,LoadState,ActiveState,UnitFileState,StatusText,ExecMainStatus,Job,NRestarts"
     asked = sorted(names)
-    return parse_units(hands.run(["systemctl", "show", "--property", properties, *asked]))
+    return parse_units(executor.run(["systemctl", "show", "--property", properties, *asked]))
 
 
 def parse_units(shown: str) -> dict[str, UnitState]:
@@ -181,14 +183,14 @@ def _is_ours(container: Mapping[str, Any]) -> bool:
     return bool((container.get("Names") or [""])[0] == name)
 
 
-def _containers(hands: Hands) -> list[str]:
+def _containers(executor: Executor) -> list[str]:
     command = ("podman", "ps", "--all", "--filter", f"label={LABEL}", "--format", "json")
-    return our_containers(json.loads(_said(hands, *command) or "[]"))
+    return our_containers(json.loads(_said(executor, *command) or "[]"))
 
 
-def _said(hands: Hands, *command: str) -> str:
+def _said(executor: Executor, *command: str) -> str:
     """What a program prints; nothing where there is no such program, for then it made nothing."""
-    return hands.run(command) if shutil.which(command[0]) else ""
+    return executor.run(command) if shutil.which(command[0]) else ""
 
 
 def _processes() -> Iterable[str]:

@@ -99,7 +99,7 @@ def _unescaped(found: re.Match[str]) -> str:
     return chr(int(found[1], 8))
 
 
-class Hands:
+class Executor:
     """Carries steps out, on the machine or, for tests, below another root."""
 
     def __init__(self, root: Path = Path("/")) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploy.machine.ledger import Ledger
-from deploy.machine.observe import DATA, FORWARDING, LOGS, ROUTES, RUN_DIRECTORY, Found, Remains
+from deploy.machine.observe import DATA, FORWARDING, LOGS, ROUTES, RUN_DIRECTORY, Found, Leftovers
 from deploy.machine.plan import ACTIVE
 from deploy.machine.steps import Remove, Run, Step
 from deploy.machine.wanted import (
@@ -29,35 +29,35 @@ def stopping(ledger: Ledger, found: Found) -> list[Step]:
     ]
 
 
-def removing(ledger: Ledger, found: Found, remains: Remains, *, purge: bool) -> list[Step]:
+def removing(ledger: Ledger, found: Found, leftovers: Leftovers, *, purge: bool) -> list[Step]:
     """All other steps, once our units have stopped. The programs that run this go last."""
     return [
-        *_pods(remains),
-        *_network(ledger, remains),
+        *_pods(leftovers),
+        *_network(ledger, leftovers),
         *_system(ledger, found),
         *_files(ledger, found, purge=purge),
     ]
 
 
-def _pods(remains: Remains) -> Iterator[Step]:
-    if remains.containers:
-        command = ("podman", "rm", "--force", "--time", str(GRACE_SECONDS), *remains.containers)
+def _pods(leftovers: Leftovers) -> Iterator[Step]:
+    if leftovers.containers:
+        command = ("podman", "rm", "--force", "--time", str(GRACE_SECONDS), *leftovers.containers)
         yield Run("removing the containers of pods", command)
-    if remains.links:  # while their namespaces are pinned, which would take them along
-        lines = "".join(f"link delete dev {link}\n" for link in remains.links)
+    if leftovers.links:  # while their namespaces are pinned, which would take them along
+        lines = "".join(f"link delete dev {link}\n" for link in leftovers.links)
         yield Run("removing the links to pods", ("ip", "-force", "-batch", "-"), lines)
-    if remains.mounts:
-        yield Run("unmounting what pods had", ("umount", *remains.mounts))
+    if leftovers.mounts:
+        yield Run("unmounting what pods had", ("umount", *leftovers.mounts))
 
 
-def _network(ledger: Ledger, remains: Remains) -> Iterator[Step]:
-    if remains.routes:
+def _network(ledger: Ledger, leftovers: Leftovers) -> Iterator[Step]:
+    if leftovers.routes:
         flush = ("ip", "route", "flush", "proto", ROUTES)
         yield Run("removing the routes to pods", flush)
-    for table in remains.tables:
+    for table in leftovers.tables:
         yield Run(f"removing the rules of {table}", ("nft", "delete", "table", *table.split()))
     former = ledger.before.ip_forward
-    if "node" in ledger.roles and former not in ("", remains.ip_forward):
+    if "node" in ledger.roles and former not in ("", leftovers.ip_forward):
         command = ("sh", "-c", f"echo {former} > {FORWARDING}")
         yield Run(f"setting ip_forward to {former}, as it was", command)
 
@@ -136,7 +136,7 @@ def afterwards(ledger: Ledger) -> Ledger:
     )
 
 
-def left(ledger: Ledger, found: Found, remains: Remains, *, purge: bool) -> list[str]:
+def left(ledger: Ledger, found: Found, leftovers: Leftovers, *, purge: bool) -> list[str]:
     """What should be gone and is not."""
     units = [f"unit {unit}" for unit in ledger.units if found.unit(unit).is_there]
     links = [path for path in ledger.links if path in found.links]
@@ -144,12 +144,12 @@ def left(ledger: Ledger, found: Found, remains: Remains, *, purge: bool) -> list
     purged = [path for path in data(ledger) if path in found.paths] if purge else []
     users = [f"user {user}" for user in ledger.users if user in found.users] if purge else []
     kernel = [
-        *(f"process {each}" for each in remains.processes),
-        *(f"container {each[:12]}" for each in remains.containers),
-        *(f"mount {each}" for each in remains.mounts),
-        *(f"link {each}" for each in remains.links),
-        *(f"route {each}" for each in remains.routes),
-        *(f"table {each}" for each in remains.tables),
+        *(f"process {each}" for each in leftovers.processes),
+        *(f"container {each[:12]}" for each in leftovers.containers),
+        *(f"mount {each}" for each in leftovers.mounts),
+        *(f"link {each}" for each in leftovers.links),
+        *(f"route {each}" for each in leftovers.routes),
+        *(f"table {each}" for each in leftovers.tables),
     ]
     run = [RUN_DIRECTORY] if RUN_DIRECTORY in found.paths else []
     return [*kernel, *units, *files, *links, *run, *purged, *users]

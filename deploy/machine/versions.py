@@ -6,39 +6,39 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from deploy.machine.steps import Hands, Remove
+from deploy.machine.steps import Executor, Remove
 from deploy.machine.wanted import PROGRAMS
 
 LINKS = (PROGRAMS, "/usr/local/bin")
 """Where links to programs are looked for."""
 
 
-def remove_former(hands: Hands, kept: Iterable[str], say: Callable[[str], None]) -> None:
+def remove_former(executor: Executor, kept: Iterable[str], say: Callable[[str], None]) -> None:
     """Remove every version but `kept`, and those that a link leads to or that run."""
-    former = {path for path in _versions(hands) if path not in set(kept)}
-    for path in sorted(former - set(_used(hands, former))):
+    former = {path for path in _versions(executor) if path not in set(kept)}
+    for path in sorted(former - set(_used(executor, former))):
         step = Remove(path, whole=True)
         say(f"{step.what}: neither this version nor the one before")
-        hands.do(step)
+        executor.do(step)
 
 
-def _versions(hands: Hands) -> Iterator[str]:
+def _versions(executor: Executor) -> Iterator[str]:
     with contextlib.suppress(FileNotFoundError):
-        for path in hands.place(PROGRAMS).iterdir():
+        for path in executor.place(PROGRAMS).iterdir():
             if path.is_dir() and not path.is_symlink():
                 yield f"{PROGRAMS}/{path.name}"
 
 
-def _used(hands: Hands, versions: Iterable[str]) -> Iterator[str]:
-    seen = [f"{target}/" for target in _targets(hands)]
-    seen += [text for process in hands.place("/proc").glob("[0-9]*") for text in _texts(process)]
+def _used(executor: Executor, versions: Iterable[str]) -> Iterator[str]:
+    seen = [f"{target}/" for target in _targets(executor)]
+    seen += [text for process in executor.place("/proc").glob("[0-9]*") for text in _texts(process)]
     return (path for path in versions if any(f"{path}/" in text for text in seen))
 
 
-def _targets(hands: Hands) -> Iterator[str]:
+def _targets(executor: Executor) -> Iterator[str]:
     for directory in LINKS:
         with contextlib.suppress(FileNotFoundError):
-            for path in hands.place(directory).iterdir():
+            for path in executor.place(directory).iterdir():
                 if path.is_symlink():
                     yield str(path.readlink())
 

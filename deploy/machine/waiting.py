@@ -23,7 +23,7 @@ from common.runtime.reasons import reason
 from common.security.identity import identity_from_pem
 from deploy.machine import observe
 from deploy.machine.observe import UnitState
-from deploy.machine.steps import Hands, StepFailed
+from deploy.machine.steps import Executor, StepFailed
 
 LIMIT_SECONDS = 300.0
 """Units have as long to start."""
@@ -74,7 +74,7 @@ def since(first: Mapping[str, UnitState], now: Mapping[str, UnitState]) -> dict[
 
 
 def until_ready(
-    hands: Hands,
+    executor: Executor,
     units: tuple[str, ...],
     answer: Callable[[], str],
     say: Callable[[str], None],
@@ -84,26 +84,26 @@ def until_ready(
     deadline, told = clock.monotonic() + LIMIT_SECONDS, ""
     first: Mapping[str, UnitState] = {}
     while True:
-        states = observe.unit_states(hands, units)
+        states = observe.unit_states(executor, units)
         first = first or states
         verdict = judge(since(first, states), answer)
         if verdict.is_done:
             return
         if verdict.has_failed or clock.monotonic() > deadline:
-            raise StepFailed("\n".join((verdict.line, *_logs(hands, units))))
+            raise StepFailed("\n".join((verdict.line, *_logs(executor, units))))
         if verdict.line != told:
             say(f"waiting: {verdict.line}")
             told = verdict.line
         time.sleep(POLL_SECONDS)
 
 
-def _logs(hands: Hands, units: tuple[str, ...]) -> Iterator[str]:
+def _logs(executor: Executor, units: tuple[str, ...]) -> Iterator[str]:
     """The last lines that the units have written themselves, without what systemd says of them:
     what one of them waits for, another one may know the cause of."""
     options = ("--no-pager", "--quiet", "--output", "cat", "--lines", str(LOG_LINES))
     for unit in units:
         with contextlib.suppress(StepFailed):
-            said = hands.run(["journalctl", *options, f"_SYSTEMD_UNIT={unit}"])
+            said = executor.run(["journalctl", *options, f"_SYSTEMD_UNIT={unit}"])
             yield from (f"{unit}: {line}" for line in said.splitlines())
 
 

@@ -14,9 +14,9 @@ from master.controllers.garbagecollector import GarbageCollector
 from master.controllers.namespaces.namespace import NamespaceController
 from master.controllers.namespaces.rootca import RootCaController
 from master.controllers.namespaces.serviceaccount import ServiceAccountController
+from master.controllers.nodes.heartbeats import NodeHeartbeats
 from master.controllers.nodes.nodelifecycle import NodeLifecycleController
 from master.controllers.nodes.podgc import PodGarbageCollector
-from master.controllers.nodes.signsoflife import SignsOfLife
 from master.controllers.nodes.tainteviction import TaintEvictionController
 from master.controllers.rbac.clusterroleaggregation import ClusterRoleAggregationController
 from master.controllers.services.endpoints import EndpointsController
@@ -54,7 +54,7 @@ class Signer(Protocol):
         ...
 
 
-def controllers(facts: ClusterFacts, signer: Signer, signs: SignsOfLife) -> list[Controller]:
+def controllers(facts: ClusterFacts, signer: Signer, signs: NodeHeartbeats) -> list[Controller]:
     """All controllers, by name."""
     return [
         CertificateSigningController(signer.sign_node),
@@ -81,7 +81,7 @@ def controllers(facts: ClusterFacts, signer: Signer, signs: SignsOfLife) -> list
 def names() -> list[str]:
     """What the controllers are called where they are switched off."""
     nowhere = ClusterFacts(ca_pem=_not_needed, address="", port=0, service_address="")
-    signs = SignsOfLife(_not_needed, (), _not_needed)
+    signs = NodeHeartbeats(_not_needed, (), _not_needed)
     return [one.name for one in controllers(nowhere, _Nobody(), signs)]
 
 

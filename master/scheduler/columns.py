@@ -6,7 +6,7 @@
     gap[row]                 the share of CPU requested less that of memory
     label(key)[row]          the number of a label's value, 0 without
     counts[class, row]       pods of each (namespace, labels, owner) class
-    crowds[class][row]       pods of each class, for what few pods ask: who else is there
+    pods_by_class[class][row]  pods of each class, for pod affinity, which few pods ask for
 
 A removed node leaves a hole (`valid` is False there) that the next new node fills. Every column
 is as long as `size`; arrays that are handed out are views and must not be changed.
@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from common.api.types.core_v1 import Node
 from common.client.informer import Item
-from master.scheduler.meetings import LabelClass, Meetings, Met
 from master.scheduler.pod import PodClass, PodInfo
+from master.scheduler.podmatches import LabelClass, Matches, PodMatches
 from master.scheduler.requests import CPU, MEMORY, PODS, STORAGE, amounts
 
 Bools = npt.NDArray[np.bool_]
@@ -86,11 +86,11 @@ class Columns:
         self.names: list[str] = []
         self.resources = {CPU: 0, MEMORY: 1, STORAGE: 2, PODS: 3}
         self.classes: dict[LabelClass, int] = {}
-        self.crowds: dict[PodClass, Counter[int]] = {}
+        self.pods_by_class: dict[PodClass, Counter[int]] = {}
         """How many pods of each class are on which rows, those on their way out among them."""
         self.attached: dict[PodClass, None] = {}
         """The classes among them whose pods want to be near pods, or away from them."""
-        self.meetings = Meetings()
+        self.pod_matches = PodMatches()
         self.namespaces: dict[str, Mapping[str, str]] = {}
         """The labels of each namespace."""
         self.ports: dict[int, dict[tuple[str, str, int], int]] = defaultdict(dict)
@@ -125,20 +125,20 @@ class Columns:
         assert np.flatnonzero(self.valid).tolist() == rows
         requested, nonzero = np.zeros_like(self._requested), np.zeros_like(self._nonzero)
         counts = np.zeros_like(self._counts)
-        crowds: dict[PodClass, Counter[int]] = defaultdict(Counter)
+        pods_by_class: dict[PodClass, Counter[int]] = defaultdict(Counter)
         for placed in self._placed.values():
             shape, row = placed.pod.shape, placed.row
             for name, amount in shape.requests:
                 if name in self.resources:
                     requested[self.resources[name], row] += amount
             nonzero[:, row] += shape.nonzero
-            crowds[shape][row] += 1
+            pods_by_class[shape][row] += 1
             if placed.counted:
                 counts[self.classes[(shape.namespace, shape.labels, shape.owner)], row] += 1
         assert (self._requested == requested).all()
         assert (self._nonzero == nonzero).all()
         assert (self._counts == counts).all()
-        assert self.crowds == crowds
+        assert self.pods_by_class == pods_by_class
         for node in self.nodes.values():
             for name, index in self.resources.items():
                 left = node.allocatable.get(name, 0) - requested[index, node.row]
@@ -198,21 +198,21 @@ class Columns:
         """The number of each value of a label."""
         return self._label(key).values
 
-    def met(self, pod: PodClass) -> Iterator[tuple[PodClass, Met]]:
-        """The classes of pods that are there and that a pod has to do with, as it meets them."""
-        return self.meetings.of(pod, self._to_meet(pod))
+    def matches(self, pod: PodClass) -> Iterator[tuple[PodClass, Matches]]:
+        """Each class of pods that is there, with the terms by which it and a pod match."""
+        return self.pod_matches.of(pod, self._pods_to_match(pod))
 
     def counting(self, pod: PodClass) -> list[Floats]:
         """For each of a pod's spread constraints how many pods it counts on each node."""
-        chosen = self.meetings.counting(pod, self.classes)
+        chosen = self.pod_matches.counting(pod, self.classes)
         return [self.counts[indexes].sum(axis=0, dtype=np.float64) for indexes in chosen]
 
     def prepare(self, pod: PodClass) -> Iterator[None]:
-        """Let a pod meet them ahead, in small pieces between which the columns may change."""
-        return self.meetings.prepare(pod, self._to_meet(pod), self.classes)
+        """Match them ahead, in small pieces between which the columns may change."""
+        return self.pod_matches.prepare(pod, self._pods_to_match(pod), self.classes)
 
-    def _to_meet(self, pod: PodClass) -> Mapping[PodClass, object]:
-        return self.crowds if pod.attached else self.attached
+    def _pods_to_match(self, pod: PodClass) -> Mapping[PodClass, object]:
+        return self.pods_by_class if pod.attached else self.attached
 
     def put_node(self, item: Item) -> NodeRow | None:
         """Add or change a node; answers what it was before."""
@@ -409,22 +409,22 @@ class Columns:
         self._nonzero[0, row] += sign * shape.nonzero[0]
         self._nonzero[1, row] += sign * shape.nonzero[1]
         self._set_shares(row)
-        self._join_crowd(shape, row, sign)
+        self._count_pod(shape, row, sign)
         for port in shape.ports:
             used = self.ports[row]
             used[port] = used.get(port, 0) + sign
             if not used[port]:
                 del used[port]
 
-    def _join_crowd(self, shape: PodClass, row: int, sign: int) -> None:
-        crowd = self.crowds.setdefault(shape, Counter())
-        crowd[row] += sign
-        if not crowd[row]:
-            del crowd[row]
-        if not crowd:
-            del self.crowds[shape]
+    def _count_pod(self, shape: PodClass, row: int, sign: int) -> None:
+        by_row = self.pods_by_class.setdefault(shape, Counter())
+        by_row[row] += sign
+        if not by_row[row]:
+            del by_row[row]
+        if not by_row:
+            del self.pods_by_class[shape]
             self.attached.pop(shape, None)
-            self.meetings.forget(shape)
+            self.pod_matches.forget(shape)
         elif shape.attached:
             self.attached[shape] = None
 
@@ -435,7 +435,7 @@ class Columns:
         if not self._class_totals[index]:
             del self.classes[(shape.namespace, shape.labels, shape.owner)]
             self._free_classes.append(index)
-            self.meetings.forget_class(index)
+            self.pod_matches.forget_class(index)
 
     def _class(self, shape: PodClass) -> int:
         """The number of a class; those without pods are used again."""

@@ -9,7 +9,7 @@ from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer
 from common.client.informers import Informers
 from common.runtime.clock import Clock
-from common.runtime.memory import GarbageKeeper, MemoryKeeper
+from common.runtime.memory import CycleCollector, MemoryTrimmer
 from common.runtime.parts import Part
 from common.runtime.rng import Rng
 from common.runtime.stalls import StallWatch
@@ -18,7 +18,7 @@ from master.apiserver.local import LocalClient
 from master.config import MasterConfig
 from master.controllers.base import ControllerRunner
 from master.controllers.namespaces.rootca import RootCaController
-from master.controllers.nodes.signsoflife import SignsOfLife
+from master.controllers.nodes.heartbeats import NodeHeartbeats
 from master.controllers.registry import ClusterFacts
 from master.controllers.registry import controllers as all_controllers
 from master.nodes.hub import NodeHub
@@ -60,8 +60,8 @@ def housekeeping(store: Store, clock: Clock) -> list[Part]:
     """The parts that look after the store's history and after this process."""
     return [
         Part("compactor", Compactor(store, clock).run),
-        Part("memory", MemoryKeeper(clock).run),
-        Part("garbage", GarbageKeeper(clock).run),
+        Part("memory", MemoryTrimmer(clock).run),
+        Part("garbage", CycleCollector(clock).run),
         Part("stall watch", StallWatch().run),
     ]
 
@@ -112,7 +112,7 @@ def controllers(
         port=config.secure_port,
         service_address=config.api_service_address,
     )
-    signs = SignsOfLife(hub.silence_seconds, hub.heartbeats, clock.monotonic)
+    signs = NodeHeartbeats(hub.silence_seconds, hub.heartbeats, clock.monotonic)
     for controller in all_controllers(facts, pki, signs):
         if controller.name not in config.disable_controllers:
             user = components.controller(controller.account)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.machine.steps import Hands, StepFailed
+from deploy.machine.steps import Executor, StepFailed
 from deploy.machine.wanted import SYSTEMD
 
 
-class FakeMachine(Hands):
+class FakeMachine(Executor):
     """Carries steps out below a root, and programs on a few facts; `told` lists the programs."""
 
     def __init__(self, root: Path, **enabled: str) -> None:

@@ -35,7 +35,7 @@ def decode(data: bytes, cls: type[T]) -> T:
 def is_known(data: bytes, cls: type[msgspec.Struct]) -> bool:
     """Whether a stored object has no field but those of its type."""
     try:
-        _twin_decoder(cls).decode(data)
+        _strict_decoder(cls).decode(data)
     except msgspec.ValidationError:
         return False
     return True
@@ -64,9 +64,9 @@ def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     try:
         value = decoder(cls).decode(data)
         canonical.normalise(value)
-        _give_way(data)
-        kept = encode(_twin_decoder(cls).decode(data))
-        _give_way(data)
+        _yield_interpreter(data)
+        kept = encode(_strict_decoder(cls).decode(data))
+        _yield_interpreter(data)
     except RecursionError as error:
         raise errors.too_deep() from error
     except (msgspec.DecodeError, ValueError):
@@ -76,7 +76,7 @@ def decode_request(data: bytes, cls: type[T]) -> tuple[T, list[str]]:
     return value, [] if every_key_once else _duplicates(data)
 
 
-def _give_way(data: bytes) -> None:
+def _yield_interpreter(data: bytes) -> None:
     """Let the event loop have the interpreter: a large body is read in a thread, by calls of C that
     keep it for 15 ms each, and one answer takes the loop several turns.
     """
@@ -138,7 +138,7 @@ def version_of(cls: type[msgspec.Struct]) -> str:
 
 
 @cache
-def _twin_decoder(cls: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+def _strict_decoder(cls: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     """A decoder of the same shape that refuses unknown fields."""
     return msgspec.json.Decoder(_twin(cls))
 
@@ -149,7 +149,7 @@ def _twin(cls: type[msgspec.Struct]) -> type[msgspec.Struct]:
     hints = get_type_hints(cls, include_extras=True)
     fields: list[Any] = []
     for info in msgspec.structs.fields(cls):
-        hint = _twin_type(hints[info.name]) | msgspec.UnsetType
+        hint = _strict_copy_type(hints[info.name]) | msgspec.UnsetType
         unset = msgspec.field(default=msgspec.UNSET, name=info.encode_name)
         fields.append((info.name, hint, unset))
     return msgspec.defstruct(
@@ -157,14 +157,14 @@ def _twin(cls: type[msgspec.Struct]) -> type[msgspec.Struct]:
     )
 
 
-def _twin_type(hint: Any) -> Any:
+def _strict_copy_type(hint: Any) -> Any:
     """The same type expression with every Struct replaced by its twin."""
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return _twin(hint)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is None or not arguments or hasattr(hint, "__metadata__"):
         return hint
-    replaced = tuple(a if a is Ellipsis else _twin_type(a) for a in arguments)
+    replaced = tuple(a if a is Ellipsis else _strict_copy_type(a) for a in arguments)
     if origin in (tuple, dict):
         return origin[replaced]
     union: Any = replaced[0]

@@ -27,7 +27,7 @@ from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
-from master.apiserver.registry import deletion, door
+from master.apiserver.registry import deletion, translation
 from master.apiserver.registry.admission import Admission
 from master.apiserver.registry.catalogue import Catalogue
 from master.apiserver.registry.freshness import fresh
@@ -483,7 +483,7 @@ def unsplice(data: bytes, revision: int) -> bytes:
 
 
 class _translated:
-    """Translates the store's errors at the door; conflicts stay for the pipeline to act on."""
+    """Translates the store's errors; conflicts stay for the pipeline to act on."""
 
     def __init__(self, resource: Resource, name: str) -> None:
         self._resource, self._name = resource, name
@@ -493,4 +493,4 @@ class _translated:
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, StoreError) and not isinstance(error, FOR_THE_PIPELINE):
-            raise door.status_of(error, self._resource, self._name) or error from error
+            raise translation.status_of(error, self._resource, self._name) or error from error

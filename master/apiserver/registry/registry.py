@@ -11,10 +11,10 @@ from common.api import errors
 from common.api.errors import StatusError
 from common.api.scheme import Scheme
 from master.apiserver.registry.catalogue import Catalogue
-from master.apiserver.registry.door import answering, translated
 from master.apiserver.registry.handler import Handler, ObjectPage, Parameters, Shown
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.reads import EventBatches, EventReceiver
+from master.apiserver.registry.translation import answering, translated
 from master.apiserver.request import patches
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context

@@ -19,7 +19,7 @@ import msgspec
 from common.api import times
 from common.api.errors import StatusError
 from common.limits.ratelimit import TokenBucket
-from common.limits.sparing import SparingLog
+from common.limits.ratelimitedlog import RateLimitedLog
 from common.runtime.clock import Clock
 from common.security.identity import Identity
 from master.apiserver.request.target import Target
@@ -168,7 +168,7 @@ class AuditLog:
         self._descriptor = -1
         self._size = 0
         self._torn = False
-        self._log = SparingLog(log, clock, per_second=0.1, burst=1.0)
+        self._log = RateLimitedLog(log, clock, per_second=0.1, burst=1.0)
 
     def record(self, call: Call, error: StatusError | None = None) -> None:
         """Write down a call that has been answered, if it was a write or has been refused."""

@@ -91,7 +91,7 @@ class FlowControl:
             raise _too_many(user, name)
         stage.calls += 1
         try:
-            await self._sit_down(stage, user, name)
+            await self._take_seat(stage, user, name)
             try:
                 if name == "write" and NODES_GROUP not in user.groups:
                     await self._let_cache_catch_up()
@@ -103,7 +103,7 @@ class FlowControl:
             if not stage.calls:
                 del self._stages[key]
 
-    async def _sit_down(self, stage: _Stage, user: Identity, name: str) -> None:
+    async def _take_seat(self, stage: _Stage, user: Identity, name: str) -> None:
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await stage.seats.acquire()

@@ -19,7 +19,7 @@ from aiohttp.web_protocol import _ErrInfo
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.wellknown import MASTERS
-from common.limits.sparing import SparingLog
+from common.limits.ratelimitedlog import RateLimitedLog
 from common.limits.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver.rest import outflow
@@ -40,10 +40,10 @@ DESCRIPTORS_RESERVED = 200
 """For etcd, gRPC, files: connections never take the last ones."""
 
 
-class Doorman:
+class ConnectionLimiter:
     """Counts connections: strangers by source, and all of them."""
 
-    def __init__(self, log: SparingLog, *, descriptors: int) -> None:
+    def __init__(self, log: RateLimitedLog, *, descriptors: int) -> None:
         self.log = log
         self._room = max(1, descriptors - DESCRIPTORS_RESERVED)
         self._strangers_max = min(STRANGERS_MAX, max(1, self._room // 2))
@@ -127,7 +127,7 @@ class Connection(web.RequestHandler):
         "user",
     )
 
-    def __init__(self, manager: web.Server, doorman: Doorman, **options: Any) -> None:
+    def __init__(self, manager: web.Server, doorman: ConnectionLimiter, **options: Any) -> None:
         super().__init__(manager, **options)
         self._doorman = doorman
         self._inside = False
@@ -236,7 +236,7 @@ def held_for(request: web.Request, unread: Unread) -> Holding:
     return unread.hold(user or "", cut_off)
 
 
-def connections_of(manager: web.Server, doorman: Doorman) -> Callable[[], Connection]:
+def connections_of(manager: web.Server, doorman: ConnectionLimiter) -> Callable[[], Connection]:
     """What makes the protocol of each new connection of a server."""
     return partial(
         Connection,
@@ -259,7 +259,7 @@ class Site(web.TCPSite):
         port: int,
         *,
         context: ssl.SSLContext,
-        doorman: Doorman,
+        doorman: ConnectionLimiter,
     ) -> None:
         super().__init__(runner, host, port, ssl_context=context, backlog=1024)
         self._context = context

@@ -15,14 +15,14 @@ from aiohttp import web
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
-from common.limits.sparing import SparingLog
+from common.limits.ratelimitedlog import RateLimitedLog
 from common.limits.unread import Unread
 from common.runtime.clock import Clock
 from master.apiserver.request import mediatypes
 from master.apiserver.request.audit import Caller
 from master.apiserver.request.chain import Chain
 from master.apiserver.rest import outflow, requestinfo
-from master.apiserver.rest.connections import Connection, Doorman, Site, held_for
+from master.apiserver.rest.connections import Connection, ConnectionLimiter, Site, held_for
 from master.apiserver.rest.paths import ROTATION, Paths
 from master.apiserver.rest.resources import BODY_MAX_BYTES, Resources
 
@@ -47,7 +47,7 @@ class RestServer:
         self._paths = paths
         self._resources = resources
         self._unread = unread
-        self.log = SparingLog(log, clock, per_second=5.0, burst=100.0)
+        self.log = RateLimitedLog(log, clock, per_second=5.0, burst=100.0)
         """For what callers can cause who were not let in."""
 
     def application(self) -> web.Application:
@@ -178,6 +178,6 @@ async def serve(
         server.application(), handle_signals=False, handler_cancellation=True, shutdown_timeout=2.0
     )
     await runner.setup()
-    doorman = Doorman(server.log, descriptors=descriptors)
+    doorman = ConnectionLimiter(server.log, descriptors=descriptors)
     await Site(runner, host, port, context=context, doorman=doorman).start()
     return runner

@@ -15,7 +15,7 @@ from common.api.wellknown import MASTERS
 from master.apiserver.request.audit import Call, Caller
 from master.apiserver.request.chain import Chain
 from master.apiserver.request.target import Target, check_segment
-from master.apiserver.rpc.door import Account
+from master.apiserver.rpc.calllimits import Account
 from protos.cluster_v1_pb2 import ResourceName
 
 

@@ -95,7 +95,7 @@ class Gateway(grpc.GenericRpcHandler):
         if problem:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{REFUSED}: {problem}")
         prefix = await _permitted(request.key, request.range_end, context)
-        await self._be_fresh(context)
+        await self._wait_until_fresh(context)
         revision = self._cache.revision
         if request.revision > revision:
             await context.abort(grpc.StatusCode.OUT_OF_RANGE, FUTURE)
@@ -108,7 +108,7 @@ class Gateway(grpc.GenericRpcHandler):
         covers = _cover(request.key, request.range_end)
         return [entry for entry in self._cache.list(prefix) if covers(entry.key.encode())]
 
-    async def _be_fresh(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _wait_until_fresh(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Wait until the cache has seen everything that was written before this call."""
         try:
             revision = await self._cache.consistent_revision()

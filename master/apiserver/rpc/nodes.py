@@ -26,9 +26,9 @@ from master.apiserver.request.chain import Chain
 from master.apiserver.rpc.access import source
 from master.apiserver.rpc.status import code_of
 from master.nodes import intake, sessions
+from master.nodes.duplicates import Duplicates
 from master.nodes.hub import NodeHub, NodeStream
 from master.nodes.reports import Reports
-from master.nodes.rivals import Rivals
 from master.nodes.sessions import NodeSessions
 from protos import node_v1_pb2, node_v1_pb2_grpc
 
@@ -70,7 +70,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         self._sessions = sessions
         self._trust = trust
         self._trust_of = trust_of
-        self._rivals = Rivals(clock)
+        self._duplicates = Duplicates(clock)
         self._recorder = recorder
         self._chain = chain
         self._clock = clock
@@ -186,7 +186,7 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         alive = self._hub.silence_seconds(name) < ALIVE_SECONDS
         if stream is None or stream.boot_id == hello.boot_id or not alive:
             return
-        if self._rivals.persists(name, hello.boot_id):
+        if self._duplicates.persists(name, hello.boot_id):
             self._tell_of_copy(name, "a machine with the same id", context)
         text = (
             f"node {name} is connected, and was not booted since; if this machine is a copy, {COPY}"

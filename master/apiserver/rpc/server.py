@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
-from master.apiserver.rpc.door import Door
+from master.apiserver.rpc.calllimits import CallLimiter
 
 KEEPALIVE_MS = 10_000
 HANDSHAKE_MS = 10_000
@@ -53,11 +53,11 @@ async def serve(
     listener: Listener,
     services: Sequence[Callable[[grpc.aio.Server], None]],
     handlers: Sequence[grpc.GenericRpcHandler],
-    door: Door,
+    limits: CallLimiter,
 ) -> grpc.aio.Server:
     """Start listening; the caller stops the server. `services` add themselves to it."""
     server = grpc.aio.server(
-        interceptors=[door],
+        interceptors=[limits],
         options=[
             ("grpc.max_allowed_incoming_connections", listener.connections_max),
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),

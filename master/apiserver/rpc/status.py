@@ -12,12 +12,12 @@ import grpc
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.errors import StatusError
-from common.limits.sparing import SparingLog
+from common.limits.ratelimitedlog import RateLimitedLog
 from common.runtime.clock import SystemClock
 from master.apiserver.auth.live import ending
 
 log = logging.getLogger(__name__)
-denials = SparingLog(log, SystemClock(), per_second=5.0, burst=100.0)
+denials = RateLimitedLog(log, SystemClock(), per_second=5.0, burst=100.0)
 """Strangers can cause as many as they like."""
 STATUS_KEY = "wherry-status-bin"
 # Peers refuse headers of more than 8 KiB in all: base64 makes the Status longer by a third, percent

@@ -1,7 +1,7 @@
 """Finds out that a node is lost, and says with taints what is wrong with a node.
 
 Nodes' heartbeats are in memory of the master that holds their stream; nothing is written while
-they come. Of a node without a stream the master watches what it writes (`signsoflife`). A node
+they come. Of a node without a stream the master watches what it writes (`heartbeats`). A node
 that has been silent for too long is no longer Ready, its pods are not ready at once, and its
 taints drive them out after the time that each of them tolerates (`tainteviction`). When most nodes
 fall silent together, more likely than not it is this master that is cut off: then nobody is driven
@@ -27,7 +27,7 @@ from common.client.events import reference
 from common.client.informer import Item
 from master.controllers.base import View
 from master.controllers.lib.resources import NODES, PODS
-from master.controllers.nodes.signsoflife import SignsOfLife
+from master.controllers.nodes.heartbeats import NodeHeartbeats
 
 AWAY = frozenset({NOT_READY, UNREACHABLE})
 OURS = AWAY | {UNSCHEDULABLE}
@@ -52,7 +52,7 @@ class NodeLifecycleController:
     account: ClassVar[str] = "node-controller"
     watches: ClassVar[Sequence[str]] = ("nodes", "pods", LEASES)
 
-    def __init__(self, signs: SignsOfLife) -> None:
+    def __init__(self, signs: NodeHeartbeats) -> None:
         self._signs = signs
         self._silence = signs.silence_seconds
         self._settled: dict[str, int] = {}

@@ -117,7 +117,7 @@ def _ensure(resource: Resource, item: Item | None, wanted: T) -> list[Command]:
         reason = f"{resource.kind} {KEY} is missing"
         return [Create(resource=resource, namespace=NAMESPACE, body=wanted, reason=reason)]
     current = item.decode(type(wanted))
-    if _essence(current) == _essence(wanted):
+    if _routing_fields(current) == _routing_fields(wanted):
         return []
     for name in _CONTENT[type(wanted)]:
         setattr(current, name, getattr(wanted, name))
@@ -131,7 +131,7 @@ _CONTENT: dict[type[msgspec.Struct], tuple[str, ...]] = {
 }
 
 
-def _essence(obj: Service | Endpoints | EndpointSlice) -> bytes:
+def _routing_fields(obj: Service | Endpoints | EndpointSlice) -> bytes:
     """What decides where traffic goes; a service's defaults are its API server's."""
     if isinstance(obj, Service):
         return codec.encode([obj.spec.ports, obj.spec.clusterIP, obj.spec.type])

@@ -56,8 +56,8 @@ class InterPodAffinity:
         return None if low == high else (raw - low) * (100.0 / (high - low))
 
 
-class _Crowds:
-    """Pods on their nodes, weighed, by the key of the domains that they count in."""
+class _DomainSums:
+    """Weighted numbers of pods, by topology key, summed over the domains of each."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -68,7 +68,7 @@ class _Crowds:
         known = self._of.get(key)
         if known is None:
             known = self._of[key] = np.zeros(self._columns.size, np.float64)
-        for row, count in self._columns.crowds[pods].items():
+        for row, count in self._columns.pods_by_class[pods].items():
             known[row] += weight * count
 
     def domains(self) -> list[Floats]:
@@ -80,30 +80,30 @@ def _rejections(pod: PodClass, columns: Columns) -> Iterator[tuple[str, Bools]]:
     """For each reason all nodes, once: there may be thousands of terms of pods that are there."""
     if not pod.attached and not columns.attached:
         return
-    own = columns.meetings.terms_to_place(pod)
-    near, apart, kept = (_Crowds(columns) for _ in range(3))
-    for other, met in columns.met(pod):
-        meant = set(_reaching(own, met.own, other.namespace, columns))
+    own = columns.pod_matches.terms_to_place(pod)
+    near, apart, kept = (_DomainSums(columns) for _ in range(3))
+    for other, match in columns.matches(pod):
+        meant = set(_reaching(own, match.own, other.namespace, columns))
         if own.near and meant.issuperset(own.near):
             for key in {own.all[number].topology_key for number in own.near}:
                 near.add(key, other)
         for number in meant.intersection(own.apart):
             apart.add(own.all[number].topology_key, other)
-        if met.others:
-            its = columns.meetings.terms(other)
-            away = met.others.intersection(its.apart)
+        if match.others:
+            its = columns.pod_matches.terms(other)
+            away = match.others.intersection(its.apart)
             for number in _reaching(its, away, pod.namespace, columns):
                 kept.add(its.all[number].topology_key, other)
     if own.near:
         yield NOT_NEAR, ~_matches_affinity(pod, own, near, columns)
-    for reason, crowds in ((TOO_NEAR, apart), (KEPT_AWAY, kept)):
-        if counts := crowds.domains():
+    for reason, sums in ((TOO_NEAR, apart), (KEPT_AWAY, kept)):
+        if counts := sums.domains():
             rejected = np.logical_or.reduce([weights > 0 for weights in counts])
             if rejected.any():
                 yield reason, rejected
 
 
-def _matches_affinity(pod: PodClass, own: Terms, near: _Crowds, columns: Columns) -> Bools:
+def _matches_affinity(pod: PodClass, own: Terms, near: _DomainSums, columns: Columns) -> Bools:
     """The nodes in whose domains, by each of the terms, are pods that all of them mean.
 
     The first pod of a group that wants to be together may go anywhere.
@@ -125,14 +125,14 @@ def _preferred(pod: PodClass, columns: Columns) -> list[Floats]:
     """What the preferred terms, of the pod and of those that are there, say of nodes."""
     if not pod.attached and not columns.attached:
         return []
-    own, scores = columns.meetings.terms_to_place(pod), _Crowds(columns)
-    for other, met in columns.met(pod):
-        wanted = met.own.intersection(own.preferred)
+    own, scores = columns.pod_matches.terms_to_place(pod), _DomainSums(columns)
+    for other, match in columns.matches(pod):
+        wanted = match.own.intersection(own.preferred)
         for number in _reaching(own, wanted, other.namespace, columns):
             scores.add(own.all[number].topology_key, other, own.all[number].weight)
-        if met.others:
-            its = columns.meetings.terms(other)
-            about = met.others.difference(its.apart)
+        if match.others:
+            its = columns.pod_matches.terms(other)
+            about = match.others.difference(its.apart)
             for number in _reaching(its, about, pod.namespace, columns):
                 scores.add(its.all[number].topology_key, other, its.all[number].weight)
     return scores.domains()

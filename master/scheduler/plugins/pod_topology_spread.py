@@ -95,7 +95,7 @@ def _counted(kind: str, pod: PodClass, columns: Columns) -> list[_Counted]:
     """The pod's constraints of one kind, with what they count."""
     if not any(one.whenUnsatisfiable == kind for one in pod.spread):
         return []
-    pairs = zip(columns.meetings.spread(pod), columns.counting(pod), strict=True)
+    pairs = zip(columns.pod_matches.spread(pod), columns.counting(pod), strict=True)
     return [
         _Counted(one.constraint, one.selector, pods)
         for one, pods in pairs

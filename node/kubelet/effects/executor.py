@@ -23,7 +23,7 @@ from node.kubelet.pod import eviction, hooks, outcomes, steps
 from node.kubelet.pod.outcomes import Outcome
 from node.kubelet.pod.steps import Step
 from node.kubelet.spec import pullsecrets
-from node.kubelet.spec.containers import Surroundings, container_spec, log_path
+from node.kubelet.spec.containers import ContainerContext, container_spec, log_path
 from node.kubelet.spec.env import Config, HostFacts
 from node.kubelet.spec.pullsecrets import Login
 from node.kubelet.spec.sandboxes import NodeFiles, sandbox_spec
@@ -264,7 +264,7 @@ class Executor:
         container, tools, uid = step.container, self._tools, at.pod.metadata.uid
         assert at.sandbox is not None
         path = termination.path(tools.pods_dir, uid, container.name, step.attempt)
-        around = Surroundings(
+        around = ContainerContext(
             config=at.config,
             host=tools.host,
             sandbox=at.sandbox,

@@ -36,7 +36,7 @@ _PROPAGATION = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ContainerContext:
     """What a container's specification depends on beside the pod."""
 
     config: Config
@@ -49,7 +49,7 @@ class Surroundings:
 
 
 def container_spec(
-    pod: Pod, container: Container, attempt: int, around: Surroundings
+    pod: Pod, container: Container, attempt: int, around: ContainerContext
 ) -> ContainerSpec:
     """The specification of one attempt. Raises ConfigError when something is missing."""
     address = around.host.address if pod.spec.hostNetwork else around.sandbox.address
@@ -180,7 +180,7 @@ def _check_non_root(uid: int | None, image_user: str) -> None:
         )
 
 
-def _mounts(pod: Pod, container: Container, around: Surroundings) -> list[Mount]:
+def _mounts(pod: Pod, container: Container, around: ContainerContext) -> list[Mount]:
     """The container's volumes, and the files that all containers of the pod share.
 
     What is mounted below another mount comes after it, or it would be hidden.
@@ -206,7 +206,7 @@ def _mounts(pod: Pod, container: Container, around: Surroundings) -> list[Mount]
 
 
 def _volume_mount(
-    mount: VolumeMount, volumes: Mapping[str, Volume], target: str, around: Surroundings
+    mount: VolumeMount, volumes: Mapping[str, Volume], target: str, around: ContainerContext
 ) -> Mount:
     volume = volumes.get(mount.name)
     if volume is None:

@@ -112,11 +112,11 @@ def generation() -> int:
     kind = _SUBSYSTEM << 8 | _GET_GENERATION
     length = _HEADER.size + _FAMILY.size
     request = _HEADER.pack(length, kind, _REQUEST, 1, 0) + _FAMILY.pack(0, 0, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as door:
-        door.settimeout(5.0)
-        door.bind((0, 0))
-        door.send(request)
-        answer = door.recv(_ANSWER_BYTES)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as connection:
+        connection.settimeout(5.0)
+        connection.bind((0, 0))
+        connection.send(request)
+        answer = connection.recv(_ANSWER_BYTES)
     size, attribute = struct.unpack_from("=HH", answer, length)
     if attribute != 1 or size != 8:
         raise DataplaneError("the kernel does not tell the generation of its rules")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from common.client.grpc import GrpcClient, channel
-from master.apiserver.rpc.door import HEARING_OF_A_CALLER_MAX
+from master.apiserver.rpc.calllimits import READING_OF_A_CALLER_MAX
 from master.apiserver.rpc.tools import HEALTH_WATCHERS_MAX
 from tests.fakes.hostile.client import watch_health
 from tests.fakes.hostile.grpc_client import UnendingCalls, anybody
@@ -91,7 +91,7 @@ async def test_calls_that_never_end_take_no_memory(master: RunningMaster, who: s
         async with asyncio.timeout(60):
             while not all(one.refused for one in calls):
                 await asyncio.sleep(0.1)
-        assert sum(one.sent_bytes for one in calls) > 4 * HEARING_OF_A_CALLER_MAX * 65535
+        assert sum(one.sent_bytes for one in calls) > 4 * READING_OF_A_CALLER_MAX * 65535
         assert process.memory_info().rss - before < 100 << 20
         async with GrpcClient(channel(master.with_token())) as admin:
             found = await admin.get(admin.resource("ns"), "", "default")

@@ -26,7 +26,7 @@ from master import controllers as room
 from master.controllers.namespaces.namespace import NamespaceController
 from master.controllers.namespaces.rootca import RootCaController
 from master.controllers.namespaces.serviceaccount import ServiceAccountController
-from master.controllers.nodes.signsoflife import SignsOfLife
+from master.controllers.nodes.heartbeats import NodeHeartbeats
 from master.controllers.registry import ClusterFacts, controllers
 from tests.unit.controllers.sim import Cluster
 
@@ -135,7 +135,7 @@ SIGNER: Any = SimpleNamespace(sign_node=None, sign_client=None)
 
 def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
     facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
-    made = controllers(facts, SIGNER, SignsOfLife(lambda node: 0.0, (), lambda: 0.0))
+    made = controllers(facts, SIGNER, NodeHeartbeats(lambda node: 0.0, (), lambda: 0.0))
     names = [controller.name for controller in made]
     assert len(set(names)) == len(names)
     written = {
@@ -149,7 +149,7 @@ def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
 
 def test_controllers_do_not_import_each_other() -> None:
     facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
-    signs = SignsOfLife(lambda node: 0.0, (), lambda: 0.0)
+    signs = NodeHeartbeats(lambda node: 0.0, (), lambda: 0.0)
     made = controllers(facts, SIGNER, signs)
     modules = {type(controller).__module__ for controller in made}
     for module in modules:

@@ -23,9 +23,9 @@ from common.api.types.core_v1 import (
 )
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Delete, Requeue
+from master.controllers.nodes.heartbeats import NodeHeartbeats
 from master.controllers.nodes.nodelifecycle import GRACE_SECONDS, LEASES, NodeLifecycleController
 from master.controllers.nodes.podgc import KEY, PodGarbageCollector
-from master.controllers.nodes.signsoflife import SignsOfLife
 from master.controllers.nodes.tainteviction import TaintEvictionController
 from tests.unit.controllers.sim import Cluster
 
@@ -41,7 +41,7 @@ class Nodes:
         self.cluster = Cluster()
         self.silent_since: dict[str, datetime] = {}
         self.streamed: set[str] = set()
-        signs = SignsOfLife(self.silence, self.streamed, self.cluster.monotonic)
+        signs = NodeHeartbeats(self.silence, self.streamed, self.cluster.monotonic)
         self.lifecycle = NodeLifecycleController(signs)
         self.names = [f"n{number}" for number in range(1, count + 1)]
         for name in self.names:

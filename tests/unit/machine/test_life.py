@@ -22,7 +22,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     """A machine with Debian's Podman and etcd, on which nobody is known."""
     for place in ("etc/systemd/system", "usr/local/bin", "opt", "var/lib", "run"):
         (tmp_path / place).mkdir(parents=True)
-    monkeypatch.setattr(observe, "remains", lambda hands: observe.Remains())
+    monkeypatch.setattr(observe, "leftovers", lambda executor: observe.Leftovers())
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     made = FakeMachine(tmp_path, etcd="enabled", podman="static")
     made.enabled["podman.socket"] = "disabled"

@@ -19,7 +19,7 @@ from deploy.machine import observe, waiting, wanted
 from deploy.machine.ledger import Ledger
 from deploy.machine.observe import UnitState
 from deploy.machine.plan import plan
-from deploy.machine.steps import Hands, Link, Make, Remove, Run, StepFailed, Write, mount_points
+from deploy.machine.steps import Executor, Link, Make, Remove, Run, StepFailed, Write, mount_points
 from node.runtime import podman_json
 from tests.fakes.clock import FakeClock
 
@@ -93,21 +93,21 @@ def test_the_kubelet_shares_the_mounts_of_its_machine() -> None:
 
 
 def test_steps_make_what_they_say_and_may_be_repeated(tmp_path: Path) -> None:
-    hands = Hands(tmp_path)
+    executor = Executor(tmp_path)
     for _ in range(2):
-        hands.do(Make("/etc/wherry"))
-        hands.do(Write("/etc/wherry/join.token", "secret", 0o600))
-        hands.do(Write("/etc/systemd/system/x.service.d/1.conf", "[Service]\n"))
-        hands.do(Link("/opt/wherry/current", "/opt/wherry/1"))
+        executor.do(Make("/etc/wherry"))
+        executor.do(Write("/etc/wherry/join.token", "secret", 0o600))
+        executor.do(Write("/etc/systemd/system/x.service.d/1.conf", "[Service]\n"))
+        executor.do(Link("/opt/wherry/current", "/opt/wherry/1"))
     assert (tmp_path / "etc/wherry/join.token").stat().st_mode & 0o777 == 0o600
     assert str((tmp_path / "opt/wherry/current").readlink()) == "/opt/wherry/1"
-    hands.do(Link("/opt/wherry/current", "/opt/wherry/2"))
+    executor.do(Link("/opt/wherry/current", "/opt/wherry/2"))
     assert str((tmp_path / "opt/wherry/current").readlink()) == "/opt/wherry/2"
-    hands.do(Remove("/etc/wherry"))
+    executor.do(Remove("/etc/wherry"))
     assert (tmp_path / "etc/wherry").exists(), "it is not empty"
     for _ in range(2):
-        hands.do(Remove("/opt/wherry/current"))
-        hands.do(Remove("/etc/wherry", whole=True))
+        executor.do(Remove("/opt/wherry/current"))
+        executor.do(Remove("/etc/wherry", whole=True))
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
         "etc/systemd/system/x.service.d/1.conf"
     ]
@@ -119,9 +119,9 @@ def test_no_step_shows_a_secret() -> None:
 
 def test_a_program_that_fails_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"^sh -c .*: no such thing$"):
-        Hands(tmp_path).do(Run("trying", ("sh", "-c", "echo no such thing >&2; exit 3")))
+        Executor(tmp_path).do(Run("trying", ("sh", "-c", "echo no such thing >&2; exit 3")))
     with pytest.raises(StepFailed, match="no such file or directory"):
-        Hands(tmp_path).do(Run("trying", ("no-such-program",)))
+        Executor(tmp_path).do(Run("trying", ("no-such-program",)))
 
 
 def test_the_topmost_mount_is_the_first() -> None:
@@ -200,7 +200,7 @@ def test_a_ledger_comes_before_the_first_change(tmp_path: Path) -> None:
     (tmp_path / "etc").write_text("in the way")
     said: list[str] = []
     with pytest.raises(StepFailed, match="making /etc/wherry"):
-        program.carry_out(Hands(tmp_path), made, "", said.append)
+        program.carry_out(Executor(tmp_path), made, "", said.append)
     written = ledgers.load(tmp_path / "var/lib/wherry/install.json")
     assert set(written.files) == {file.path for file in want.files}
     assert said == ["making /etc/wherry"]
@@ -248,7 +248,7 @@ def test_an_install_waits_as_long_as_a_unit_may_take_to_start(name: str) -> None
     assert float(unit(name)["Service"]["TimeoutStartSec"]) == waiting.LIMIT_SECONDS
 
 
-class Waiting(Hands):
+class Waiting(Executor):
     """A machine whose kube-proxy waits for a kubelet that reaches no master."""
 
     def run(self, command: Sequence[str], text: str = "") -> str:

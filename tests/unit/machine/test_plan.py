@@ -11,7 +11,7 @@ import yaml
 from deploy.machine import ledger as ledgers
 from deploy.machine import undo, wanted
 from deploy.machine.ledger import Before, Ledger, LedgerError
-from deploy.machine.observe import Found, Remains, UnitState
+from deploy.machine.observe import Found, Leftovers, UnitState
 from deploy.machine.plan import Plan, plan, settled
 from deploy.machine.steps import Link, Make, Remove, Run, Write
 from deploy.machine.wanted import CURRENT, SYSTEMD, TOKEN_FILE, Wanted
@@ -107,7 +107,7 @@ def test_the_directory_of_etcds_files_goes_before_the_one_it_is_in() -> None:
     want = wanted.master("/opt/wherry/1", "10.0.0.1", ETCD)
     found, ledger = after(want, plan(want, Found(), begun("master")))
     found = replace(found, paths=found.paths | set(ledger.directories))
-    steps = undo.removing(ledger, found, Remains(), purge=False)
+    steps = undo.removing(ledger, found, Leftovers(), purge=False)
     removed = [step.path for step in steps if isinstance(step, Remove)]
     assert "/etc/wherry/etcd/client.key" in removed
     assert removed.index("/etc/wherry/etcd") < removed.index("/etc/wherry")
@@ -234,7 +234,7 @@ def test_a_ledger_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> Non
 
 # ------------------------------------------------------------------------------------- uninstall
 
-FULL = Remains(
+FULL = Leftovers(
     containers=("c1", "c2"),
     mounts=("/run/wherry/sandboxes/u/net",),
     links=("wh0123456789ab",),
@@ -252,10 +252,10 @@ def installed() -> tuple[Found, Ledger]:
     return replace(found, paths=found.paths | DATA | {"/opt/wherry"}), ledger
 
 
-def undone(*, purge: bool, remains: Remains = FULL, ledger: Ledger | None = None) -> list[str]:
+def undone(*, purge: bool, leftovers: Leftovers = FULL, ledger: Ledger | None = None) -> list[str]:
     """What an uninstall does, as a person is told."""
     found, made = installed()
-    return [s.what for s in undo.removing(ledger or made, found, remains, purge=purge)]
+    return [s.what for s in undo.removing(ledger or made, found, leftovers, purge=purge)]
 
 
 def test_units_stop_before_anything_is_removed() -> None:
@@ -313,13 +313,13 @@ def test_what_was_there_before_stays() -> None:
 def test_a_changed_configuration_stays_until_purge() -> None:
     found, ledger = installed()
     found = replace(found, checksums={**found.checksums, KUBELET_FILE: "an admin's"})
-    steps = undo.removing(ledger, found, Remains(), purge=False)
+    steps = undo.removing(ledger, found, Leftovers(), purge=False)
     assert Remove(KUBELET_FILE) not in steps
     assert Remove("/etc/wherry") in steps, "goes when it is empty"
-    steps = undo.removing(ledger, found, Remains(), purge=True)
+    steps = undo.removing(ledger, found, Leftovers(), purge=True)
     assert Remove("/etc/wherry", whole=True) in steps
     assert (
-        undo.left(ledger, Found(checksums={KUBELET_FILE: "an admin's"}), Remains(), purge=False)
+        undo.left(ledger, Found(checksums={KUBELET_FILE: "an admin's"}), Leftovers(), purge=False)
         == []
     )
 
@@ -330,7 +330,9 @@ def test_etcd_is_as_it_was() -> None:
     for before, expected in (("inactive/absent", 2), ("inactive/enabled", 1)):
         ledger = replace(begun("master"), masked=("etcd.service",))
         ledger = replace(ledger, before=Before(units={"etcd.service": before}))
-        steps = undo.removing(ledger, Found(units={"etcd.service": masked}), Remains(), purge=False)
+        steps = undo.removing(
+            ledger, Found(units={"etcd.service": masked}), Leftovers(), purge=False
+        )
         assert sum("etcd.service" in step.what for step in steps) == expected
 
 
@@ -348,8 +350,8 @@ def test_the_proof_names_what_is_left() -> None:
         assert any(line.startswith(part) for line in left), part
     assert {KUBELET_FILE, "/var/log/pods", "/run/wherry", CURRENT} <= set(left)
     gone = Found(paths=frozenset({"/var/lib/wherry/node"}))
-    assert undo.left(ledger, gone, Remains(), purge=False) == []
-    assert undo.left(ledger, gone, Remains(), purge=True) == ["/var/lib/wherry/node"]
+    assert undo.left(ledger, gone, Leftovers(), purge=False) == []
+    assert undo.left(ledger, gone, Leftovers(), purge=True) == ["/var/lib/wherry/node"]
     assert undo.kept(ledger, gone, purge=False) == ["/var/lib/wherry/node (--purge deletes it)"]
 
 
@@ -358,5 +360,5 @@ def test_after_an_uninstall_a_purge_knows_what_was_kept() -> None:
     rest = undo.afterwards(ledger)
     found = Found(paths=DATA, users=frozenset({"wherry"}))
     assert undo.stopping(rest, found) == []
-    lines = [s.what for s in undo.removing(rest, found, Remains(), purge=True)]
+    lines = [s.what for s in undo.removing(rest, found, Leftovers(), purge=True)]
     assert {"removing /var/lib/wherry/node", "removing /var/log/pods"} <= set(lines)

@@ -14,7 +14,7 @@ from deploy.machine import observe, preview, wanted
 from deploy.machine.ledger import Ledger
 from deploy.machine.observe import Found
 from deploy.machine.plan import plan
-from deploy.machine.steps import Hands
+from deploy.machine.steps import Executor
 
 NODE = wanted.node("/opt/wherry/2", "https://10.0.0.1:6443")
 FILES = {file.path: file.content for file in NODE.files}
@@ -97,9 +97,9 @@ def test_a_check_changes_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It notes nothing in the ledger either, and asks for no token."""
-    monkeypatch.setattr(program, "Hands", lambda: Hands(tmp_path))
+    monkeypatch.setattr(program, "Executor", lambda: Executor(tmp_path))
     monkeypatch.setattr(program, "_checked", lambda arguments: FACTS)
-    monkeypatch.setattr(observe, "unit_states", lambda hands, names: {})
+    monkeypatch.setattr(observe, "unit_states", lambda executor, names: {})
     arguments = argparse.Namespace(
         verb="check",
         role="node",

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.runtime.memory import COLLECT_SECONDS, GarbageKeeper
+from common.runtime.memory import COLLECT_SECONDS, CycleCollector
 from tests.fakes.clock import FakeClock
 
 
@@ -22,7 +22,7 @@ class Cycle:
 @pytest.fixture
 async def clock() -> AsyncIterator[FakeClock]:
     made = FakeClock()
-    keeping = asyncio.create_task(GarbageKeeper(made).run())
+    keeping = asyncio.create_task(CycleCollector(made).run())
     yield made
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)

@@ -61,9 +61,9 @@ def test_increments_equal_a_fresh_start(steps: list[tuple[str, str, str]]) -> No
         assert names[int(cpu[row])] == given_cpu
         counted = sum(1 for key in here if not where[key][1])
         assert int(columns.counts[:, row].sum()) == counted
-        assert sum(crowd[row] for crowd in columns.crowds.values()) == len(here)
+        assert sum(crowd[row] for crowd in columns.pods_by_class.values()) == len(here)
     assert not np.any(columns.counts < 0)
-    assert all(count > 0 for crowd in columns.crowds.values() for count in crowd.values())
+    assert all(count > 0 for crowd in columns.pods_by_class.values() for count in crowd.values())
 
 
 def test_many_nodes_and_holes() -> None:

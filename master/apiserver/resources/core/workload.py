@@ -111,11 +111,11 @@ def validate_amount(path: str, value: int | str | None, *, at_most_all: bool = F
         yield from nonnegative(path, value)
     elif isinstance(value, str) and not _PERCENT.fullmatch(value):
         yield errors.invalid(path, value, _NOT_A_PERCENT)
-    elif isinstance(value, str) and at_most_all and _above_all(value):
+    elif isinstance(value, str) and at_most_all and _over_100_percent(value):
         yield errors.invalid(path, value, "must not be greater than 100%")
 
 
-def _above_all(percent: str) -> bool:
+def _over_100_percent(percent: str) -> bool:
     digits = percent.removesuffix("%").lstrip("0")
     return len(digits) > 3 or int(digits or "0") > 100
 

@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 
 from common.api.errors import StatusError
-from common.limits.sparing import SparingLog
+from common.limits.ratelimitedlog import RateLimitedLog
 from common.runtime.clock import SystemClock
 from common.security.identity import Identity
 from master.apiserver.rest import connections
-from master.apiserver.rest.connections import Connection, Doorman, connections_of
+from master.apiserver.rest.connections import Connection, ConnectionLimiter, connections_of
 from master.apiserver.rest.server import status_response
 
 SOON = 0.2
@@ -30,8 +30,8 @@ class Server:
     """Answers `ok`; whoever asks for /node or /admin has said who they are."""
 
     def __init__(self) -> None:
-        log = SparingLog(logging.getLogger("test"), SystemClock(), per_second=0.001, burst=3)
-        self.doorman = Doorman(log, descriptors=1000)
+        log = RateLimitedLog(logging.getLogger("test"), SystemClock(), per_second=0.001, burst=3)
+        self.doorman = ConnectionLimiter(log, descriptors=1000)
         self.port = 0
         self.hold: asyncio.Event | None = None
         """What the answer to /node waits for."""

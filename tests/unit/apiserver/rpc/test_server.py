@@ -10,7 +10,7 @@ import pytest
 from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority
 from master.apiserver.rpc import server
-from master.apiserver.rpc.door import Account, Door
+from master.apiserver.rpc.calllimits import Account, CallLimiter
 from tests.fakes.hostile.grpc_client import anybody
 from tests.servers.master import free_ports
 
@@ -26,7 +26,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     pair = CertificateAuthority.create("test", SystemClock()).issue_server("wherry")
     now = server.Certificates(pair.certificate_pem, pair.key_pem, b"")
     listener = server.Listener(f"127.0.0.1:{free}", lambda: now)
-    door = Door(lambda context: Account("x", known=False, unbounded=False))
+    door = CallLimiter(lambda context: Account("x", known=False, unbounded=False))
     made = await server.serve(listener, [], [], door)
     yield free
     await made.stop(None)

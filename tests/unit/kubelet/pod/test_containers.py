@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import Container
-from node.kubelet.spec.containers import Surroundings, container_spec
+from node.kubelet.spec.containers import ContainerContext, container_spec
 from node.kubelet.spec.env import Config
 from node.kubelet.spec.texts import ConfigError
 from node.runtime.base import ContainerSpec
@@ -18,7 +18,7 @@ def made(
 ) -> ContainerSpec:
     """What a container with these fields becomes."""
     one = pod(containers=[container(**fields)], **(of_pod or {}))
-    around = Surroundings(
+    around = ContainerContext(
         config=Config(),
         host=HOST,
         sandbox=sandbox("" if one.spec.hostNetwork else "10.42.1.2"),

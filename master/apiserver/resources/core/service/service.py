@@ -139,7 +139,7 @@ class ServiceStrategy(Strategy):
         return list(unchanged_address(new.spec, old.spec))
 
     def warnings(self, obj: Service, old: Service | None = None) -> list[str]:
-        """A load balancer is asked for in vain; what of a service has no effect, or goes away."""
+        """No load balancer is made; what of a service has no effect, or goes away."""
         texts = super().warnings(obj, old)
         if obj.spec.type == "LoadBalancer":
             texts.append(NO_LOAD_BALANCER)

@@ -1,14 +1,14 @@
-"""Who wants the place of a node that is there: a machine that has just booted, or a copy."""
+"""A second machine in the name of a connected node: the same one, rebooted, or a copy of it."""
 
 from __future__ import annotations
 
 from common.runtime.clock import Clock
 
-PATIENCE_SECONDS = 15.0
+REBOOT_SECONDS = 15.0
 """A machine that has booted is let in before that: by then its former boot is silent."""
 
 
-class Rivals:
+class Duplicates:
     """The last boot of each node that was turned away."""
 
     def __init__(self, clock: Clock) -> None:
@@ -21,4 +21,4 @@ class Rivals:
         if boot != boot_id:
             self._since[node] = (boot_id, self._clock.monotonic())
             return False
-        return self._clock.monotonic() - since > PATIENCE_SECONDS
+        return self._clock.monotonic() - since > REBOOT_SECONDS

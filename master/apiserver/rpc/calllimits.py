@@ -1,4 +1,4 @@
-"""What callers of gRPC may take: before they are heard, while they are answered, and unread.
+"""What calls of gRPC may take: before they are read, while they are answered, and unread.
 
 gRPC reads the message of a call before it asks the method, and keeps an answer until it is read.
 Here every method is a stream to gRPC, which changes nothing for callers: its request is read when
@@ -18,10 +18,10 @@ import grpc.aio
 
 from master.apiserver.rpc.requests import Requests, refuse_broken, tolerant
 
-HEARING_MAX = 32
+READING_MAX = 32
 """Requests that are being read at once: so many of those who are known, and so many of others."""
-HEARING_OF_A_CALLER_MAX = 4
-HEARING_SECONDS = 10.0
+READING_OF_A_CALLER_MAX = 4
+READ_SECONDS = 10.0
 """How long a request may take to come once it is its turn."""
 CALLS_OF_A_CALLER_MAX = 64
 """Calls at once of one caller who is no administrator; a node has 60 at most."""
@@ -42,26 +42,26 @@ class Account(NamedTuple):
     """Administrators may fill the machine."""
 
 
-class _Taken:
-    """What one caller takes just now."""
+class _InUse:
+    """What one caller has in use."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.unread_bytes = 0
-        self.hearing = asyncio.Semaphore(HEARING_OF_A_CALLER_MAX)
+        self.reading = asyncio.Semaphore(READING_OF_A_CALLER_MAX)
 
 
-class Door(grpc.aio.ServerInterceptor):
-    """Lets calls in; one door for all listeners of a process."""
+class CallLimiter(grpc.aio.ServerInterceptor):
+    """Lets calls in; one for all listeners of a process."""
 
     def __init__(self, who: Callable[[Any], Account]) -> None:
         """`who` takes the context of a call."""
         self._who = who
-        self._accounts: dict[Account, _Taken] = {}
-        self._hearing = {known: asyncio.Semaphore(HEARING_MAX) for known in (True, False)}
+        self._accounts: dict[Account, _InUse] = {}
+        self._reading = {known: asyncio.Semaphore(READING_MAX) for known in (True, False)}
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """The handler of a method, behind the door; None for a method that nobody has."""
+        """The handler of a method, within the limits; None for a method that nobody has."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -79,7 +79,7 @@ class Door(grpc.aio.ServerInterceptor):
             caller = self._who(context)
             with self._call(caller) as account:
                 await self._refuse_greed(caller, account, context)
-                request = await self._heard(caller, account, Requests(requests), context)
+                request = await self._first_request(caller, account, Requests(requests), context)
                 reply = await method(request, context)
                 await self._count_unread(caller, account, reply.ByteSize(), context)
                 return reply
@@ -96,7 +96,7 @@ class Door(grpc.aio.ServerInterceptor):
             caller = self._who(context)
             account = stack.enter_context(self._call(caller))
             await self._refuse_greed(caller, account, context)
-            first = await self._heard(caller, account, requests, context)
+            first = await self._first_request(caller, account, requests, context)
             return method(asked(requests, first), context)
 
         async def yielding(coming: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
@@ -117,9 +117,9 @@ class Door(grpc.aio.ServerInterceptor):
         return yielding if inspect.isasyncgenfunction(method) else writing
 
     @contextmanager
-    def _call(self, caller: Account) -> Iterator[_Taken]:
+    def _call(self, caller: Account) -> Iterator[_InUse]:
         """The account of a caller, with one call more until the end of the block."""
-        account = self._accounts.setdefault(caller, _Taken())
+        account = self._accounts.setdefault(caller, _InUse())
         account.calls += 1
         try:
             yield account
@@ -127,11 +127,11 @@ class Door(grpc.aio.ServerInterceptor):
             account.calls -= 1
             self._close(caller, account)
 
-    def _close(self, caller: Account, account: _Taken) -> None:
+    def _close(self, caller: Account, account: _InUse) -> None:
         if not account.calls and not account.unread_bytes:
             self._accounts.pop(caller, None)
 
-    async def _refuse_greed(self, caller: Account, account: _Taken, context: Any) -> None:
+    async def _refuse_greed(self, caller: Account, account: _InUse, context: Any) -> None:
         """Abort the call of a caller who takes too much already."""
         if caller.unbounded:
             return
@@ -140,13 +140,13 @@ class Door(grpc.aio.ServerInterceptor):
         if account.unread_bytes > UNREAD_OF_A_CALLER_MAX_BYTES:
             await context.abort(Code.RESOURCE_EXHAUSTED, "too many answers are unread")
 
-    async def _heard(
-        self, caller: Account, account: _Taken, requests: Requests, context: Any
+    async def _first_request(
+        self, caller: Account, account: _InUse, requests: Requests, context: Any
     ) -> Any:
         """The first request of a call, when it is its turn; aborts one that sends none in time."""
-        async with account.hearing, self._hearing[caller.known]:
+        async with account.reading, self._reading[caller.known]:
             try:
-                async with asyncio.timeout(HEARING_SECONDS):
+                async with asyncio.timeout(READ_SECONDS):
                     return await anext(requests)
             except StopAsyncIteration:
                 if requests.broken:
@@ -156,7 +156,7 @@ class Door(grpc.aio.ServerInterceptor):
                 await context.abort(Code.DEADLINE_EXCEEDED, "the request did not come in time")
 
     async def _count_unread(
-        self, caller: Account, account: _Taken, size_bytes: int, context: Any
+        self, caller: Account, account: _InUse, size_bytes: int, context: Any
     ) -> None:
         """Count an answer until its caller has read it; abort if that is too much."""
         too_much = account.unread_bytes + size_bytes > UNREAD_OF_A_CALLER_MAX_BYTES

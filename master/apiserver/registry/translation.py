@@ -1,4 +1,4 @@
-"""The registry's door: no error of what lies below it reaches a caller untranslated.
+"""Errors become Kubernetes' Status: none of what lies below the registry reaches a caller as it is.
 
 `status_of` is the one table from the storage's, the codec's and arithmetic's errors to Kubernetes'
 Status. `answering` applies it to a verb of the registry.

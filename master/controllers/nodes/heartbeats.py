@@ -13,13 +13,13 @@ from collections.abc import Callable, Container
 Silence = Callable[[str], float]
 """For how many seconds nothing has come from a node: since this master started, for one that it
 never heard. No date, so that a clock that is set makes no node silent."""
-LENIENCE_SECONDS = 35.0
+LEASE_EXTRA_SECONDS = 35.0
 """How much longer a node may be silent that writes every 10 seconds instead of sending every 5:
 with the grace of 15 seconds for streams, Kubernetes' 50 seconds."""
 
 
-class SignsOfLife:
-    """Puts streams and writes together.
+class NodeHeartbeats:
+    """When each node was last heard: streams and writes put together.
 
     Statuses of a node that has had a stream do not count: this master itself writes them. Its
     Lease nobody writes, so that a renewal means that another agent runs the node now.
@@ -52,4 +52,4 @@ class SignsOfLife:
         written = self._written.get(node)
         if written is None:
             return silence
-        return min(silence, self._monotonic() - written - LENIENCE_SECONDS)
+        return min(silence, self._monotonic() - written - LEASE_EXTRA_SECONDS)

@@ -11,7 +11,7 @@ from common.runtime.clock import Clock
 VALUE_MAX = 256
 
 
-class SparingLog:
+class RateLimitedLog:
     """Logs warnings up to a rate; the next line says how many were left out."""
 
     def __init__(

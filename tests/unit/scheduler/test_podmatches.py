@@ -10,7 +10,7 @@ from common.api.labels import Requirement, Selector
 from common.api.types.core_v1 import TopologySpreadConstraint
 from common.api.types.meta_v1 import LabelSelector
 from master.scheduler.columns import Columns
-from master.scheduler.meetings import PODS_KEPT
+from master.scheduler.podmatches import PODS_KEPT
 from master.scheduler.podterms import Term
 from tests.unit.scheduler.test_inter_pod_affinity import PLUGIN, apart, near, term, with_db
 from tests.unit.scheduler.test_plugins import ZONE, rejected, zones
@@ -59,16 +59,16 @@ def test_who_comes_and_goes_meanwhile_is_met_and_not_remembered() -> None:
     assert rejected(PLUGIN, wanted, columns), "the late one keeps it away"
     columns.remove_pod("default/late")
     assert not rejected(PLUGIN, wanted, columns)
-    known = columns.meetings
+    known = columns.pod_matches
     assert not known._terms
-    assert not any(one.met for one in known._pods.values())
+    assert not any(one.matches for one in known._pods.values())
 
 
 def test_few_pods_in_hand_are_kept() -> None:
     columns = crowded()
     for number in range(PODS_KEPT + 5):
         rejected(PLUGIN, pod(f"p{number}", labels={"app": f"x{number}"}), columns)
-    assert len(columns.meetings._pods) == PODS_KEPT
+    assert len(columns.pod_matches._pods) == PODS_KEPT
 
 
 def test_classes_are_counted_ahead_and_a_number_that_is_free_again_is_read_anew(
@@ -101,7 +101,7 @@ def test_terms_are_no_work_for_the_garbage_collector() -> None:
     for _ in columns.prepare(wanted.shape):
         pass
     gc.collect()
-    read = sum(len(terms.all) for terms in columns.meetings._terms.values())
+    read = sum(len(terms.all) for terms in columns.pod_matches._terms.values())
     walked = [one for one in gc.get_objects() if isinstance(one, Term | Selector | Requirement)]
     assert read == CROWD
     assert not walked, "a full collection holds the event loop up for as long as it walks them"

@@ -1,4 +1,4 @@
-"""The door of gRPC: who is heard when, and what a caller may leave unread."""
+"""The limits of gRPC calls: who is read when, and what a caller may leave unread."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from master.apiserver.rpc import door
-from master.apiserver.rpc.door import Account, Door
+from master.apiserver.rpc import calllimits
+from master.apiserver.rpc.calllimits import Account, CallLimiter
 
 Code = grpc.StatusCode
 
 
 class World:
-    """A service of four methods behind a door, and a client whose name is in its metadata."""
+    """A service of four methods with limits, and a client whose name is in its metadata."""
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.release = asyncio.Event()
-        self.door = Door(self._who)
+        self.limits = CallLimiter(self._who)
         self.channel: grpc.aio.Channel
 
     @staticmethod
@@ -79,7 +79,7 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
-    server = grpc.aio.server(interceptors=[made.door])
+    server = grpc.aio.server(interceptors=[made.limits])
     server.add_generic_rpc_handlers((made.handlers(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -111,7 +111,7 @@ async def test_every_kind_of_method_answers_as_without_a_door(world: World) -> N
 
     both = world.call("stream_stream", "write", words())
     assert [answer.value async for answer in both] == [b"a", b"b"]
-    assert not world.door._accounts, "nothing is kept for those who have left"
+    assert not world.limits._accounts, "nothing is kept for those who have left"
 
 
 async def test_unknown_methods_stay_unknown(world: World) -> None:
@@ -121,9 +121,9 @@ async def test_unknown_methods_stay_unknown(world: World) -> None:
 async def test_who_says_nothing_keeps_none_but_itself_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = [await world.silent("mallory") for _ in range(door.HEARING_OF_A_CALLER_MAX)]
+    silent = [await world.silent("mallory") for _ in range(calllimits.READING_OF_A_CALLER_MAX)]
     async with asyncio.timeout(20):
-        while sum(account.calls for account in world.door._accounts.values()) < len(silent):
+        while sum(account.calls for account in world.limits._accounts.values()) < len(silent):
             await asyncio.sleep(0.01)
     assert (await world.echoed(b"mine", "alice")).value == b"mine"
     waiting = asyncio.ensure_future(world.echoed(b"late", "mallory"))
@@ -138,15 +138,15 @@ async def test_who_says_nothing_keeps_none_but_itself_waiting(
 async def test_strangers_do_not_take_the_turns_of_the_known(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "HEARING_OF_A_CALLER_MAX", door.HEARING_MAX)
-    silent = [await world.silent("") for _ in range(door.HEARING_MAX)]
+    monkeypatch.setattr(calllimits, "READING_OF_A_CALLER_MAX", calllimits.READING_MAX)
+    silent = [await world.silent("") for _ in range(calllimits.READING_MAX)]
     assert (await world.echoed(b"mine", "alice")).value == b"mine"
     for call in silent:
         call.cancel()
 
 
 async def test_a_request_that_does_not_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "HEARING_SECONDS", 0.1)
+    monkeypatch.setattr(calllimits, "READ_SECONDS", 0.1)
     assert await code_of(await world.silent("alice")) == Code.DEADLINE_EXCEEDED
     empty = world.call("stream_unary", "echo", name="alice")
     await empty.done_writing()
@@ -156,7 +156,7 @@ async def test_a_request_that_does_not_come(world: World, monkeypatch: pytest.Mo
 async def test_a_caller_has_so_many_calls_and_an_administrator_any_number(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "CALLS_OF_A_CALLER_MAX", 3)
+    monkeypatch.setattr(calllimits, "CALLS_OF_A_CALLER_MAX", 3)
     for name, then in (("mallory", Code.RESOURCE_EXHAUSTED), ("admin", Code.OK)):
         streams = [
             world.call("unary_stream", "wait", BytesValue(value=b"y"), name=name) for _ in range(3)
@@ -172,13 +172,15 @@ async def test_a_caller_has_so_many_calls_and_an_administrator_any_number(
 async def test_unread_answers_are_counted_until_they_are_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "UNREAD_OF_A_CALLER_MAX_BYTES", 10 << 20)
+    monkeypatch.setattr(calllimits, "UNREAD_OF_A_CALLER_MAX_BYTES", 10 << 20)
     asked = BytesValue(value=b"%d" % (8 << 20))
     assert len((await world.call("unary_unary", "large", asked, name="mallory")).value) == 8 << 20
     async with asyncio.timeout(20):  # what has been read counts no more
-        while world.door._accounts:
+        while world.limits._accounts:
             await asyncio.sleep(0.01)
-    account = world.door._accounts.setdefault(Account("mallory", True, False), door._Taken())
+    account = world.limits._accounts.setdefault(
+        Account("mallory", True, False), calllimits._InUse()
+    )
     account.unread_bytes = 5 << 20
     refused = world.call("unary_unary", "large", asked, name="mallory")
     assert await code_of(refused) == Code.RESOURCE_EXHAUSTED

@@ -1,9 +1,9 @@
-"""What a pod and pods that are there have to do with each other, as far as labels tell. Pure.
+"""Which pods match which terms of pod affinity and spread constraints, by their labels. Pure.
 
-A pod meets every class of pods that is there: they are about each other by terms of affinity, and
-it counts them by its spread constraints. What comes of that never changes, so that it is worked out
-once for each pod in hand, and ahead of its cycle in small pieces: a thousand classes of sixteen
-terms each would hold the event loop up for long.
+A pod that is to be placed is compared with every class of pods that is there: whose labels its
+terms match, whose terms match its labels, and which its spread constraints count. The answers never
+change, so each is worked out once for a pod, and ahead of its cycle in small pieces: a thousand
+classes of sixteen terms each would hold the event loop up for long.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from master.scheduler.pod import PodClass
 from master.scheduler.podterms import Spread, Terms, spread_of, terms_of
 
 PODS_KEPT = 8
-"""Pods in hand: one of each lane, and what a ReplicaSet has more of."""
+"""How many pods that are to be placed are remembered: one of each lane, and the next ones."""
 LabelClass = tuple[str, tuple[tuple[str, str], ...], str]
 """Namespace, labels and owner of pods."""
 
 
-class Met(NamedTuple):
-    """What a pod and a class of pods that is there say of each other."""
+class Matches(NamedTuple):
+    """Which terms of a pod match a class of pods that is there, and the other way round."""
 
     own: frozenset[int]
-    """The numbers, in `Terms.all`, of the pod's terms that are about the class."""
+    """The numbers, in `Terms.all`, of the pod's terms that match the class."""
     others: frozenset[int]
-    """The same of the class's terms that are about the pod."""
+    """The same of the class's terms that match the pod."""
 
 
 class _Known(NamedTuple):
-    """A pod in hand, those whom it has met, and by which constraints it counts which."""
+    """A pod that is to be placed: what it was compared with, and which constraints count what."""
 
     namespace: str
     terms: Terms
     spread: tuple[Spread, ...]
-    met: dict[PodClass, Met]
+    matches: dict[PodClass, Matches]
     counted: dict[int, frozenset[int]]
 
 
-class Meetings:
-    """Of the pods in hand. Whoever is not there any more must be forgotten."""
+class PodMatches:
+    """Those of the pods that are to be placed. Classes that are gone must be forgotten."""
 
     def __init__(self) -> None:
         self._pods: OrderedDict[PodClass, _Known] = OrderedDict()
@@ -50,22 +50,22 @@ class Meetings:
     def prepare(
         self, pod: PodClass, others: Mapping[PodClass, object], classes: Mapping[LabelClass, int]
     ) -> Iterator[None]:
-        """Let a pod meet others and count classes, one between two turns; both may change."""
+        """Match others and count classes, one between two turns; both may change."""
         known = self._known(pod)
         for key, index in list(classes.items()) if known.spread else ():
             if classes.get(key) == index and index not in known.counted:
                 self._count(known, key, index)
                 yield
         for other in list(others):
-            if other in others and other not in known.met:
-                self._meet(pod, known, other)
+            if other in others and other not in known.matches:
+                self._match(pod, known, other)
                 yield
 
-    def of(self, pod: PodClass, others: Iterable[PodClass]) -> Iterator[tuple[PodClass, Met]]:
-        """Each of the others, with what comes of meeting it."""
+    def of(self, pod: PodClass, others: Iterable[PodClass]) -> Iterator[tuple[PodClass, Matches]]:
+        """Each of the others, with how it and the pod match."""
         known = self._known(pod)
         for other in others:
-            yield other, known.met.get(other) or self._meet(pod, known, other)
+            yield other, known.matches.get(other) or self._match(pod, known, other)
 
     def counting(self, pod: PodClass, classes: Mapping[LabelClass, int]) -> list[list[int]]:
         """For each of a pod's spread constraints the numbers of the classes that it counts."""
@@ -96,7 +96,7 @@ class Meetings:
         """No pod of that class is there any more."""
         self._terms.pop(gone, None)
         for known in self._pods.values():
-            known.met.pop(gone, None)
+            known.matches.pop(gone, None)
 
     def forget_class(self, gone: int) -> None:
         """The number of a class of labels is free for another."""
@@ -112,11 +112,12 @@ class Meetings:
         self._pods.move_to_end(pod)
         return known
 
-    def _meet(self, pod: PodClass, known: _Known, other: PodClass) -> Met:
+    def _match(self, pod: PodClass, known: _Known, other: PodClass) -> Matches:
         its = self.terms(other) if other.attached else None
-        met = Met(_about(known.terms, other), _about(its, pod) if its is not None else frozenset())
-        known.met[other] = met
-        return met
+        of_other = _about(its, pod) if its is not None else frozenset()
+        match = Matches(_about(known.terms, other), of_other)
+        known.matches[other] = match
+        return match
 
     def _count(self, known: _Known, key: LabelClass, index: int) -> frozenset[int]:
         namespace, pairs, _ = key

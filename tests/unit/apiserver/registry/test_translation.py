@@ -17,9 +17,9 @@ from common.api.codec import json as codec
 from common.api.errors import CannotBeHandled, StatusError
 from common.api.scheme import SCHEME
 from common.security.identity import Identity
-from master.apiserver.registry.door import status_of
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.registry.registry import Registry
+from master.apiserver.registry.translation import status_of
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
 from master.apiserver.request.mediatypes import MERGE_PATCH
