@@ -149,6 +149,7 @@ class _Writer:
         self._response = response
         self._lines = lines
         self._holding = held_for(request, unread)
+        self._is_writing = False
 
     def __enter__(self) -> Self:
         """Nothing is held yet."""
@@ -163,6 +164,7 @@ class _Writer:
 
         Waits while the client reads too slowly, with turns for others.
         """
+        self._is_writing = True  # until the last line is whole: the time may be up before
         self._holding.clear()
         self._holding.add(_bytes_of(events))
         count = len(self._holding.items)
@@ -176,6 +178,7 @@ class _Writer:
                     stall_seconds=outflow.PAUSE_SECONDS,
                 )
                 await asyncio.sleep(0)
+        self._is_writing = False
         self._holding.drop(count)
         events.clear()  # or the caller would keep it until the next batch comes
 
@@ -198,9 +201,12 @@ class _Writer:
         return True
 
     def cut_off(self) -> None:
-        """Close the connection if the client has left too much unread to hear of an end."""
-        if self._protocol.transport is not None and self._protocol.writing_paused:
-            self._protocol.transport.abort()
+        """Close the connection of a client that cannot be told of an end: it has left too much
+        unread, or has half a line.
+        """
+        transport = self._protocol.transport
+        if transport is not None and (self._protocol.writing_paused or self._is_writing):
+            transport.abort()
 
 
 def _bytes_of(events: Iterable[Event]) -> list[bytes]:

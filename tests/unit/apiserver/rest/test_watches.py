@@ -338,6 +338,28 @@ async def test_time_is_up_for_who_never_reads(
     assert not caplog.records
 
 
+async def test_time_is_up_in_the_middle_of_a_line(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is cut off then: an end behind half a line would be another line, a broken one."""
+
+    async def half(
+        request: web.Request, response: web.StreamResponse, data: bytes, **_: Any
+    ) -> None:
+        await response.write(data[: len(data) // 2])
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(watches.outflow, "write", half)
+    with Sleeper(world, "&timeoutSeconds=1&allowWatchBookmarks=true") as sleeper:
+        await world.watching(1)
+        await world.put("first", "x" * 100_000)
+        await sleeper.read_until(b"never sent")
+        assert world.ended == ["sleeper"]
+        assert sleeper.received.count(b"x") > 10_000
+        assert b"BOOKMARK" not in sleeper.received
+        assert not sleeper.received.endswith(LAST_CHUNK), "what was cut off looks complete"
+
+
 async def test_a_deprecated_kind_is_watched_with_a_warning(world: World) -> None:
     url = f"http://127.0.0.1:{world.port}/api/v1/namespaces/n/endpoints?watch=1"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
