@@ -27,6 +27,8 @@ class BoundObject(NamedTuple):
     namespace: str
     name: str
     uid: str
+    digest: bytes = b""
+    """SHA-256 of the token that a Secret must hold: then that counts, and not its uid."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Tokens of service accounts: JSON Web Tokens, signed with ES256. Pure.
 
 There is one algorithm and one key, so nothing in a token chooses: its header must be, byte for
-byte, the one that is written here. Source: RFC 7515, RFC 7518 section 3.4, RFC 7519, and
-k8s.io/kubernetes pkg/serviceaccount.
+byte, the one that is written here. A token that was asked for says until when and for whom it
+counts; one that stands in a Secret counts as long as that does. Source: RFC 7515, RFC 7518 section
+3.4, RFC 7519, and k8s.io/kubernetes pkg/serviceaccount (claims.go, legacy.go).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+LEGACY_ISSUER = "kubernetes/serviceaccount"
+"""Of the tokens in Secrets."""
 API_AUDIENCES = (ISSUER,)
 """Whom a token is for that is to be shown to the API server."""
 ALGORITHM = "ES256"
@@ -62,22 +65,45 @@ class Bound(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     serviceaccount: Ref
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token says; times in seconds since 1970."""
+class Claims(msgspec.Struct, frozen=True, kw_only=True, tag_field="iss", tag=ISSUER):
+    """What a token says that was asked for; times in seconds since 1970."""
 
     aud: tuple[str, ...]
     exp: int
     iat: int
-    iss: str = ISSUER
     jti: str
     bound: Bound = msgspec.field(name="kubernetes.io")
     nbf: int
     sub: str
 
+    @property
+    def user(self) -> str:
+        """The name of the user that the service account is."""
+        return user_of(self.bound.namespace, self.bound.serviceaccount.name)
 
-def user_of(bound: Bound) -> str:
+
+class LegacyClaims(msgspec.Struct, frozen=True, kw_only=True, tag_field="iss", tag=LEGACY_ISSUER):
+    """What a token says that stands in a Secret."""
+
+    namespace: str = msgspec.field(name="kubernetes.io/serviceaccount/namespace")
+    secret: str = msgspec.field(name="kubernetes.io/serviceaccount/secret.name")
+    account: str = msgspec.field(name="kubernetes.io/serviceaccount/service-account.name")
+    uid: str = msgspec.field(name="kubernetes.io/serviceaccount/service-account.uid")
+    """Of the service account."""
+    sub: str
+
+    @property
+    def user(self) -> str:
+        """The name of the user that the service account is."""
+        return user_of(self.namespace, self.account)
+
+
+def user_of(namespace: str, account: str) -> str:
     """The name of the user that a service account is."""
-    return f"{SERVICE_ACCOUNT_PREFIX}{bound.namespace}:{bound.serviceaccount.name}"
+    return f"{SERVICE_ACCOUNT_PREFIX}{namespace}:{account}"
+
+
+_CLAIMS = msgspec.json.Decoder(Claims | LegacyClaims)
 
 
 class TokenKey:
@@ -104,8 +130,17 @@ class TokenKey:
             jti=jti,
             bound=bound,
             nbf=now,
-            sub=user_of(bound),
+            sub=user_of(bound.namespace, bound.serviceaccount.name),
         )
+        return self._signed(claims)
+
+    def issue_legacy(self, secret: str, namespace: str, account: str, uid: str) -> str:
+        """The token that stands in a Secret, for a service account with that uid."""
+        sub = user_of(namespace, account)
+        claims = LegacyClaims(namespace=namespace, secret=secret, account=account, uid=uid, sub=sub)
+        return self._signed(claims)
+
+    def _signed(self, claims: Claims | LegacyClaims) -> str:
         signed = f"{self._header}.{_text_of(msgspec.json.encode(claims))}"
         token = f"{signed}.{_text_of(self._signature(signed.encode()))}"
         if len(token) > TOKEN_MAX_CHARACTERS:
@@ -117,7 +152,7 @@ class TokenKey:
         numbers = decode_dss_signature(self._key.sign(signed, ec.ECDSA(hashes.SHA256())))
         return b"".join(number.to_bytes(_NUMBER_BYTES, "big") for number in numbers)
 
-    def read(self, token: str) -> Claims:
+    def read(self, token: str) -> Claims | LegacyClaims:
         """What a token of ours says, at whatever time and for whomever. Raises InvalidToken."""
         if len(token) > TOKEN_MAX_CHARACTERS or not token.isascii():
             raise InvalidToken(INVALID)
@@ -127,10 +162,10 @@ class TokenKey:
             raise InvalidToken(INVALID)
         self._check_signature(signed.encode(), _bytes_of(signature))
         try:
-            claims = msgspec.json.decode(_bytes_of(payload), type=Claims)
+            claims = _CLAIMS.decode(_bytes_of(payload))
         except (msgspec.DecodeError, ValueError) as error:
             raise InvalidToken(INVALID) from error
-        if claims.iss != ISSUER or claims.sub != user_of(claims.bound):
+        if claims.sub != claims.user:
             raise InvalidToken(INVALID)
         return claims
 
@@ -164,19 +199,25 @@ class TokenKey:
         return {"keys": [{**key, "x": x, "y": y}]}
 
 
-def check(claims: Claims, audiences: Collection[str], now: float) -> tuple[str, ...]:
+def check(claims: Claims | LegacyClaims, audiences: Collection[str], now: float) -> tuple[str, ...]:
     """Those of the audiences that a token is for, as of a time. Raises InvalidToken."""
-    common = tuple(audience for audience in claims.aud if audience in audiences)
+    meant = claims.aud if isinstance(claims, Claims) else API_AUDIENCES
+    common = tuple(audience for audience in meant if audience in audiences)
     if not common:
         wanted = f"is invalid for the target audiences {_listed(audiences)}"
-        raise InvalidToken(f"token audiences {_listed(claims.aud)} {wanted}")
+        raise InvalidToken(f"token audiences {_listed(meant)} {wanted}")
+    if isinstance(claims, Claims):
+        _check_time(claims, now)
+    return common
+
+
+def _check_time(claims: Claims, now: float) -> None:
     if now > claims.exp + LEEWAY_SECONDS:
         raise InvalidToken("service account token has expired")
     if now < claims.nbf - LEEWAY_SECONDS:
         raise InvalidToken("service account token is not valid yet")
     if now < claims.iat - LEEWAY_SECONDS:
         raise InvalidToken("service account token is issued in the future")
-    return common
 
 
 def _listed(audiences: Collection[str]) -> str:

@@ -1,11 +1,15 @@
 """Who shows the token of a service account, and for how long it counts.
 
 It counts while the account is there, and the pod, secret or node that it is bound to: looked up in
-the watch cache with each request. Source: k8s.io/kubernetes pkg/serviceaccount/claims.go.
+the watch cache with each request. The token of a Secret counts while the Secret holds it. Source:
+k8s.io/kubernetes pkg/serviceaccount, claims.go and legacy.go.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import math
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
@@ -22,6 +26,7 @@ from master.apiserver.auth.accounttokens import (
     Bound,
     Claims,
     InvalidToken,
+    LegacyClaims,
     TokenKey,
 )
 from master.storage.watchcache import WatchCache
@@ -31,6 +36,7 @@ _EXTRA = "authentication.kubernetes.io/"
 KNOWN_MAX = 1024
 """Tokens of ours that are remembered: a signature takes a tenth of a millisecond to check."""
 INVALIDATED = "service account token has been invalidated"
+ANOTHER = "Token does not match server's copy"
 _WHAT = {"serviceaccounts": "service account", "pods": "pod", "secrets": "secret", "nodes": "node"}
 
 
@@ -39,10 +45,17 @@ class _Metadata(msgspec.Struct, gc=False):
     deletionTimestamp: str | None = None
 
 
+class _Data(msgspec.Struct, gc=False):
+    """Of a Secret; in base64."""
+
+    token: str = ""
+
+
 class _Object(msgspec.Struct, gc=False):
     """What must be read of an object that a token is bound to."""
 
     metadata: _Metadata
+    data: _Data = msgspec.field(default_factory=_Data)
 
 
 class ServiceAccounts:
@@ -60,7 +73,10 @@ class ServiceAccounts:
         """(who shows a token, those of the audiences that it is for). Raises InvalidToken."""
         claims = self._read(token)
         common = accounttokens.check(claims, audiences, self._clock.now().timestamp())
-        identity = identity_of(claims)
+        if isinstance(claims, Claims):
+            identity = identity_of(claims)
+        else:
+            identity = _identity_of_legacy(claims, token)
         if problem := self.problem(identity):
             raise InvalidToken(problem)
         return identity, common
@@ -78,32 +94,50 @@ class ServiceAccounts:
             return ""
         if identity.expires < self._clock.now().timestamp():
             return "service account token has expired"
-        return next(filter(None, map(self._problem_of, identity.bound)), "")
+        leeway = 0 if math.isinf(identity.expires) else LEEWAY_SECONDS
+        return next(filter(None, (self._problem_of(each, leeway) for each in identity.bound)), "")
 
-    def _problem_of(self, bound: BoundObject) -> str:
+    def _problem_of(self, bound: BoundObject, leeway: int) -> str:
         entry = self._cache.find(bound.plural, bound.name, bound.namespace)
         if entry is None:
             return INVALIDATED
-        meta = codec.decode(entry.data, _Object).metadata
-        if meta.uid != bound.uid:
+        found = codec.decode(entry.data, _Object)
+        meta = found.metadata
+        if bound.digest:
+            if hashlib.sha256(base64.b64decode(found.data.token)).digest() != bound.digest:
+                return ANOTHER
+        elif meta.uid != bound.uid:
             return f"{_WHAT[bound.plural]} UID ({meta.uid}) does not match claim ({bound.uid})"
         if meta.deletionTimestamp is None:
             return ""
         since = times.age_seconds(meta.deletionTimestamp, self._clock.now())
-        return INVALIDATED if since > LEEWAY_SECONDS else ""
+        return INVALIDATED if not leeway or since > leeway else ""
 
 
 def identity_of(claims: Claims) -> Identity:
     """The user that a service account is, with what its token says."""
     bound = claims.bound
     return Identity(
-        accounttokens.user_of(bound),
-        (GROUP, f"{GROUP}:{bound.namespace}"),
+        claims.user,
+        _groups_of(bound.namespace),
         expires=claims.exp + LEEWAY_SECONDS,
         uid=bound.serviceaccount.uid,
         extra=dict(_extra(claims)),
         bound=tuple(_objects(bound)),
     )
+
+
+def _identity_of_legacy(claims: LegacyClaims, token: str) -> Identity:
+    """The same, for a token that stands in a Secret: it has no end of its own."""
+    digest = hashlib.sha256(token.encode()).digest()
+    secret = BoundObject("secrets", claims.namespace, claims.secret, "", digest)
+    account = BoundObject("serviceaccounts", claims.namespace, claims.account, claims.uid)
+    groups = _groups_of(claims.namespace)
+    return Identity(claims.user, groups, uid=claims.uid, bound=(secret, account))
+
+
+def _groups_of(namespace: str) -> tuple[str, ...]:
+    return GROUP, f"{GROUP}:{namespace}"
 
 
 def _objects(bound: Bound) -> Iterator[BoundObject]:

@@ -18,10 +18,12 @@ from master.apiserver.auth.accounttokens import (
     API_AUDIENCES,
     ISSUER,
     LEEWAY_SECONDS,
+    LEGACY_ISSUER,
     TOKEN_MAX_CHARACTERS,
     Bound,
     Claims,
     InvalidToken,
+    LegacyClaims,
     Ref,
     TokenKey,
     check,
@@ -86,6 +88,35 @@ def test_a_token_says_what_kubernetes_says() -> None:
     }
 
 
+LEGACY = KEY.issue_legacy("web-token", "shop", "web", "uid-1")
+
+
+def test_a_token_of_a_secret_says_what_kubernetes_says() -> None:
+    header, claims, _ = parts(LEGACY)
+    assert header == {"alg": "ES256", "kid": KEY.id}
+    assert claims == {
+        "iss": "kubernetes/serviceaccount",
+        "kubernetes.io/serviceaccount/namespace": "shop",
+        "kubernetes.io/serviceaccount/secret.name": "web-token",
+        "kubernetes.io/serviceaccount/service-account.name": "web",
+        "kubernetes.io/serviceaccount/service-account.uid": "uid-1",
+        "sub": "system:serviceaccount:shop:web",
+    }
+    found = KEY.read(LEGACY)
+    assert isinstance(found, LegacyClaims)
+    assert (found.secret, found.uid) == ("web-token", "uid-1")
+    longest = KEY.issue_legacy("s" * 253, "n" * 63, "a" * 253, "u" * 36)
+    assert KEY.read(longest)
+
+
+def test_a_token_of_a_secret_is_for_the_api_server_at_any_time() -> None:
+    claims = KEY.read(LEGACY)
+    for now in (0, NOW, 1 << 40):
+        assert check(claims, API_AUDIENCES, now) == API_AUDIENCES
+    with pytest.raises(InvalidToken, match="is invalid for the target audiences"):
+        check(claims, ("vault",), NOW)
+
+
 def test_whoever_has_the_key_set_can_check_a_token() -> None:
     [key] = KEY.key_set()["keys"]
     assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("EC", "P-256", "ES256", "sig")
@@ -125,6 +156,7 @@ def test_there_and_back(
     except ValueError:
         return  # it would be too long
     found = KEY.read(token)
+    assert isinstance(found, Claims)
     assert (found.bound, found.aud) == (bound, audiences)
     assert (found.nbf, found.exp) == (now, now + seconds)
 
@@ -195,17 +227,24 @@ def test_anothers_signature_is_refused() -> None:
             KEY.read(f"{text}.{text_of(numbers)}")
 
 
-def test_claims_are_checked_though_they_are_signed() -> None:
-    claims = parts(issued())[1]
-    for wrong in (
+@pytest.mark.parametrize("token", [issued(), LEGACY])
+def test_claims_are_checked_though_they_are_signed(token: str) -> None:
+    claims = parts(token)[1]
+    other = {ISSUER: LEGACY_ISSUER, LEGACY_ISSUER: ISSUER}[claims["iss"]]
+    wrongs: list[dict[str, Any]] = [
         {"iss": "https://example.com"},
+        {"iss": other},
+        {"iss": None},
         {"sub": "system:serviceaccount:shop:other"},
         {"sub": "admin"},
-        {"exp": "never"},
-        {"exp": 1e400},
-        {"aud": ISSUER},
-        {"kubernetes.io": {}},
-    ):
+        {"sub": None},
+    ]
+    if other == LEGACY_ISSUER:
+        wrongs += [{"exp": "never"}, {"exp": 1e400}, {"aud": ISSUER}, {"kubernetes.io": {}}]
+    else:
+        wrongs += [{key: None} for key in claims]
+        wrongs += [{"kubernetes.io/serviceaccount/namespace": "other"}]
+    for wrong in wrongs:
         text = text_of(json.dumps({**claims, **wrong}).encode())
         text = f"{KEY._header}.{text}"
         with pytest.raises(InvalidToken):

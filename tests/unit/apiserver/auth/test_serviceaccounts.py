@@ -148,6 +148,58 @@ def test_it_is_for_its_audiences(world: World) -> None:
     assert world.accounts.authenticate(token, ("vault", "x"))[1] == ("vault",)
 
 
+NOW = times.to_time(FakeClock().now())
+OTHER = ServiceAccount(metadata=ObjectMeta(name="web", namespace="n", uid="other"))
+LEGACY = KEY.issue_legacy("s", "n", "web", "a-uid")
+
+
+def holding(token: str, **meta: Any) -> Secret:
+    """The Secret of a service account with that in it."""
+    metadata = ObjectMeta(name="s", namespace="n", uid="s-uid", **meta)
+    return Secret(metadata=metadata, data={"token": token.encode()} if token else {})
+
+
+async def test_the_token_of_a_secret_says_who_the_account_is(world: World) -> None:
+    await world.holds({**OBJECTS, "secrets": holding(LEGACY)})
+    identity, audiences = world.accounts.authenticate(LEGACY)
+    assert audiences == API_AUDIENCES
+    assert (identity.user, identity.uid) == ("system:serviceaccount:n:web", "a-uid")
+    assert identity.groups == ("system:serviceaccounts", "system:serviceaccounts:n")
+    assert identity.extra == {}
+    await world.clock.advance(1e9)
+    assert world.accounts.problem(identity) == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"secrets": None}, "service account token has been invalidated"),
+        ({"secrets": holding("")}, "Token does not match server's copy"),
+        (
+            {"secrets": holding(KEY.issue_legacy("s", "n", "web", "a-uid"))},
+            "Token does not match server's copy",
+        ),
+        ({"secrets": holding("other")}, "Token does not match server's copy"),
+        ({"secrets": holding(LEGACY, deletionTimestamp=NOW)}, "has been invalidated"),
+        ({"serviceaccounts": None}, "service account token has been invalidated"),
+        (
+            {"serviceaccounts": OTHER},
+            "service account UID (other) does not match claim (a-uid)",
+        ),
+    ],
+)
+async def test_the_token_of_a_secret_counts_while_both_are_there(
+    world: World, changed: dict[str, Any], why: str
+) -> None:
+    """And at no later moment, for whoever has shown it before and for who shows it then."""
+    there = {**OBJECTS, "secrets": holding(LEGACY)}
+    await world.holds(there)
+    identity, _ = world.accounts.authenticate(LEGACY)
+    await world.holds({key: obj for key, obj in {**there, **changed}.items() if obj is not None})
+    assert why in world.refusal(LEGACY)
+    assert why in world.accounts.problem(identity)
+
+
 def test_others_have_no_problem_here(world: World) -> None:
     assert world.accounts.problem(Identity("admin")) == ""
     assert world.refusal("abc") == "invalid bearer token"
