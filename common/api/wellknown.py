@@ -20,6 +20,11 @@ NODE_USER_PREFIX = "system:node:"
 
 KUBELET_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 
+ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type, not a secret
+"""The type of Secrets that hold the token of a service account, and their annotations."""
+ACCOUNT_NAME = "kubernetes.io/service-account.name"
+ACCOUNT_UID = "kubernetes.io/service-account.uid"
+
 HOSTNAME = "kubernetes.io/hostname"
 OS = "kubernetes.io/os"
 ARCH = "kubernetes.io/arch"

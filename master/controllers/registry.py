@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from common.security.ca import Leaf
+from master.controllers.accounttokens import AccountTokenController, SignToken
 from master.controllers.base import Controller
 from master.controllers.certificates.csrsigning import CertificateSigningController
 from master.controllers.certificates.kubeconfigs import KubeconfigController
@@ -54,7 +55,9 @@ class Signer(Protocol):
         ...
 
 
-def controllers(facts: ClusterFacts, signer: Signer, signs: NodeHeartbeats) -> list[Controller]:
+def controllers(
+    facts: ClusterFacts, signer: Signer, sign_token: SignToken, signs: NodeHeartbeats
+) -> list[Controller]:
     """All controllers, by name."""
     return [
         CertificateSigningController(signer.sign_node),
@@ -73,6 +76,7 @@ def controllers(facts: ClusterFacts, signer: Signer, signs: NodeHeartbeats) -> l
         ReplicationControllerController(),
         RootCaController(facts.ca_pem),
         ServiceAccountController(),
+        AccountTokenController(facts.ca_pem, sign_token),
         TaintEvictionController(),
         VolumeProtectionController(),
     ]
@@ -82,7 +86,7 @@ def names() -> list[str]:
     """What the controllers are called where they are switched off."""
     nowhere = ClusterFacts(ca_pem=_not_needed, address="", port=0, service_address="")
     signs = NodeHeartbeats(_not_needed, (), _not_needed)
-    return [one.name for one in controllers(nowhere, _Nobody(), signs)]
+    return [one.name for one in controllers(nowhere, _Nobody(), _not_needed, signs)]
 
 
 class _Nobody:

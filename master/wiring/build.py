@@ -19,7 +19,6 @@ from common.limits.unread import Unread
 from common.runtime.clock import Clock
 from common.runtime.parts import Part, Parts
 from common.runtime.rng import Rng
-from master.apiserver.auth.accounttokens import TokenKey
 from master.apiserver.auth.authenticator import Authenticator
 from master.apiserver.auth.authorizer import Authorizer, Problem
 from master.apiserver.auth.authorizers.node import NodeAuthorizer
@@ -102,7 +101,7 @@ def build(
     `stopping` is set the master says that it is not ready.
     """
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
-    accounts = ServiceAccounts(TokenKey(pki.account_key), cache, clock)
+    accounts = ServiceAccounts(pki.account_key, cache, clock)
     problem = _problem(trust, accounts)
     authorizer = Authorizer(NodeAuthorizer(cache), Policy(), problem)
     live = LiveCalls(problem, clock)
@@ -233,7 +232,7 @@ def _paths(
         },
         degraded=lambda: _degraded(parts, health),
         heavy=registry.pipeline.heavy,
-        key=TokenKey(pki.account_key),
+        key=pki.account_key,
     )
 
 

@@ -16,6 +16,7 @@ from common.runtime.stalls import StallWatch
 from common.security.identity import Identity
 from master.apiserver.local import LocalClient
 from master.config import MasterConfig
+from master.controllers.accounttokens import AccountTokenController
 from master.controllers.base import ControllerRunner
 from master.controllers.namespaces.rootca import RootCaController
 from master.controllers.nodes.heartbeats import NodeHeartbeats
@@ -31,6 +32,7 @@ from master.storage.store import Store
 from master.wiring import components
 
 log = logging.getLogger(__name__)
+_GIVE_OUT_AUTHORITIES = (AccountTokenController.name, RootCaController.name)
 ClientOf = Callable[[Identity], LocalClient]
 """The client of a part."""
 
@@ -113,7 +115,7 @@ def controllers(
         service_address=config.api_service_address,
     )
     signs = NodeHeartbeats(hub.silence_seconds, hub.heartbeats, clock.monotonic)
-    for controller in all_controllers(facts, pki, signs):
+    for controller in all_controllers(facts, pki, pki.account_key.issue_legacy, signs):
         if controller.name not in config.disable_controllers:
             user = components.controller(controller.account)
             runner = ControllerRunner(
@@ -125,7 +127,7 @@ def controllers(
                 rng=rng,
             )
             parts.append(Part(f"controller {controller.name}", runner.run))
-            if controller.name == RootCaController.name:
+            if controller.name in _GIVE_OUT_AUTHORITIES:
                 pki.watch(runner.again)
     return parts
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from common.api.errors import StatusError
+from common.api.wellknown import ACCOUNT_NAME, ACCOUNT_TOKEN
 from common.client.https import ConnectionFailed, KubeConfig
 from common.etcd.client import EtcdClient
 from common.runtime.clock import SystemClock
@@ -35,6 +36,7 @@ POD = {
     "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]},
 }
 LOG = f"{PODS}/p/log"
+SECRETS = "/api/v1/namespaces/default/secrets"
 SERVICES = "/api/v1/namespaces/default/services"
 FILES = {"master": "data/pki/server.crt", "etcd": "data/etcd/pki/server.crt"}
 
@@ -100,6 +102,9 @@ async def test_authorities_are_replaced_and_nobody_notices(
     master: RunningMaster, machine: Machine
 ) -> None:
     former, first = master.kubeconfig, machine.held.current
+    annotations = {ACCOUNT_NAME: "default"}
+    token = {"metadata": {"name": "token", "annotations": annotations}, "type": ACCOUNT_TOKEN}
+    await asyncio.to_thread(master.admin().json, "POST", SECRETS, token)
     headers = {"Authorization": f"Bearer {master.with_token().token}"}
     with closing(master.connection(None)) as connection:
         async with load(master) as failed:
@@ -132,6 +137,10 @@ async def test_authorities_are_replaced_and_nobody_notices(
     path = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"
     await machine.until(
         lambda: master.admin().json("GET", path)["data"]["ca.crt"] == now.ca_pem.decode()
+    )
+    authority = base64.b64encode(now.ca_pem).decode()
+    await machine.until(
+        lambda: master.admin().json("GET", f"{SECRETS}/token")["data"]["ca.crt"] == authority
     )
     assert wherry(master, "ca", "status") == "no rotation is under way"
 

@@ -133,9 +133,13 @@ def test_what_happens_in_a_namespace_that_goes_wakes_it(cluster: Cluster) -> Non
 SIGNER: Any = SimpleNamespace(sign_node=None, sign_client=None)
 
 
+def sign_token(secret: str, namespace: str, account: str, uid: str) -> str:
+    raise AssertionError("nothing is signed here")
+
+
 def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
     facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
-    made = controllers(facts, SIGNER, NodeHeartbeats(lambda node: 0.0, (), lambda: 0.0))
+    made = controllers(facts, SIGNER, sign_token, NodeHeartbeats(lambda node: 0.0, (), lambda: 0.0))
     names = [controller.name for controller in made]
     assert len(set(names)) == len(names)
     written = {
@@ -150,7 +154,7 @@ def test_every_controller_has_a_name_of_its_own_and_is_registered() -> None:
 def test_controllers_do_not_import_each_other() -> None:
     facts = ClusterFacts(lambda: b"pem", "10.0.0.1", 6443, "10.43.0.1")
     signs = NodeHeartbeats(lambda node: 0.0, (), lambda: 0.0)
-    made = controllers(facts, SIGNER, signs)
+    made = controllers(facts, SIGNER, sign_token, signs)
     modules = {type(controller).__module__ for controller in made}
     for module in modules:
         source = Path(sys.modules[module].__file__ or "").read_text()

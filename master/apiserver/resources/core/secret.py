@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from common.api import errors, names
+from common.api import errors, names, wellknown
 from common.api.errors import FieldError
 from common.api.fields import fields
 from common.api.types.core_v1 import Secret
@@ -19,8 +19,6 @@ from master.apiserver.resources.core.configmap import DATA_MAX_BYTES, IMMUTABLE
 FIELDS = fields("type")
 
 OPAQUE = "Opaque"
-ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type, not a secret
-SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
 _DOCKER_KEYS = {
     "kubernetes.io/dockercfg": ".dockercfg",
     "kubernetes.io/dockerconfigjson": ".dockerconfigjson",
@@ -50,10 +48,7 @@ class SecretStrategy(Strategy):
         return findings + _type_problems(obj)
 
     def warnings(self, obj: Secret, old: Secret | None = None) -> list[str]:
-        """A certificate and a key that do not belong together; a token that never comes."""
-        if obj.type == ACCOUNT_TOKEN and old is None and "token" not in obj.data:
-            account = obj.metadata.annotations.get(SERVICE_ACCOUNT_NAME, "")
-            return [f"no token is put into this Secret: use kubectl create token {account}"]
+        """A certificate and a key that do not belong together."""
         if obj.type != "kubernetes.io/tls":
             return []
         mismatch = pairs.problem(obj.data.get("tls.crt", b""), obj.data.get("tls.key", b""))
@@ -73,9 +68,9 @@ class SecretStrategy(Strategy):
 
 def _type_problems(obj: Secret) -> list[FieldError]:
     match obj.type:
-        case "kubernetes.io/service-account-token":
-            if not obj.metadata.annotations.get(SERVICE_ACCOUNT_NAME):
-                return [errors.required(f"metadata.annotations[{SERVICE_ACCOUNT_NAME}]")]
+        case wellknown.ACCOUNT_TOKEN:
+            if not obj.metadata.annotations.get(wellknown.ACCOUNT_NAME):
+                return [errors.required(f"metadata.annotations[{wellknown.ACCOUNT_NAME}]")]
         case "kubernetes.io/dockercfg" | "kubernetes.io/dockerconfigjson":
             return _docker_problems(obj, _DOCKER_KEYS[obj.type])
         case "kubernetes.io/basic-auth":

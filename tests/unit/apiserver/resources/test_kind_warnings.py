@@ -459,19 +459,6 @@ def test_changes_of_pods_are_not_told_of(writer: Writer) -> None:
     assert STRATEGIES["pods"].warnings(pod, pod) == []
 
 
-def test_a_secret_that_waits_for_a_token(writer: Writer) -> None:
-    """Ours: a kube-apiserver says nothing, and has a controller that fills it."""
-    annotations = {"kubernetes.io/service-account.name": "robot"}
-    plain = {
-        "metadata": {"name": "s", "namespace": "n", "annotations": annotations},
-        "type": "kubernetes.io/service-account-token",
-    }
-    made = writer.create("secrets", plain)
-    [text] = STRATEGIES["secrets"].warnings(made)
-    assert text == "no token is put into this Secret: use kubectl create token robot"
-    assert STRATEGIES["secrets"].warnings(made, made) == []
-
-
 def test_warnings_cost_no_more_than_they_tell() -> None:
     """Ports of one number, and files of one name: pairs of them are no work for the server."""
     ports = tuple(
