@@ -14,6 +14,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 
 FILES = {
+    "account-key": "credentials.keys",
     "apply": "apply",
     "ca": "credentials.ca",
     "certs": "credentials.certs",
@@ -27,7 +28,7 @@ FILES = {
     "logs": "logs",
     "node": "node",
     "proxy": "proxy",
-    "secret-key": "credentials.secretkey",
+    "secret-key": "credentials.keys",
     "token": "credentials.token",
     "uncordon": "drain",
     "version": "versions",

@@ -13,14 +13,14 @@ from common.client.https import ports_extension
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
 from common.runtime.rng import Rng
+from common.security import accountkeys
 from common.security.ca import CLIENT, SERVER, Leaf
 from common.security.files import make_private_directory, write_private
 from common.security.keypair import KeyPair
 from common.security.keyring import Keyring, load_or_create
 from common.security.validity import Validity, validity
-from master.apiserver.auth.accounttokens import TokenKey
+from master.apiserver.auth.accounttokens import TokenKeys
 from master.config import MasterConfig
-from master.pki import accountkey
 from master.pki.authority import Authority
 from master.pki.renewal import Renewable
 
@@ -50,8 +50,8 @@ class Pki:
         make_private_directory(self.directory)
         self.server_ca = Authority(self.directory / "server-ca", "wherry-server-ca", clock)
         self.client_ca = Authority(self.directory / "client-ca", "wherry-client-ca", clock)
-        account_key = accountkey.load_or_create(self.directory / "service-accounts.key")
-        self.account_key = TokenKey(account_key)
+        account_keys = accountkeys.load_or_create(self.directory / "service-accounts.key")
+        self.account_keys = TokenKeys(account_keys)
         self.admin_token = _admin_token(place / "admin.token")
         self._admin_kubeconfig = place / "admin.kubeconfig"
         self._watchers: list[Callable[[], None]] = []

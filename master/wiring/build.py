@@ -101,7 +101,7 @@ def build(
     `stopping` is set the master says that it is not ready.
     """
     trust = Trust(cache, clock, lambda authority: authority in pki.client_ca.key_ids)
-    accounts = ServiceAccounts(pki.account_key, cache, clock)
+    accounts = ServiceAccounts(pki.account_keys, cache, clock)
     problem = _problem(trust, accounts)
     authorizer = Authorizer(NodeAuthorizer(cache), Policy(), problem)
     live = LiveCalls(problem, clock)
@@ -232,7 +232,7 @@ def _paths(
         },
         degraded=lambda: _degraded(parts, health),
         heavy=registry.pipeline.heavy,
-        key=pki.account_key,
+        keys=pki.account_keys,
     )
 
 

@@ -115,7 +115,7 @@ def controllers(
         service_address=config.api_service_address,
     )
     signs = NodeHeartbeats(hub.silence_seconds, hub.heartbeats, clock.monotonic)
-    for controller in all_controllers(facts, pki, pki.account_key.issue_legacy, signs):
+    for controller in all_controllers(facts, pki, pki.account_keys.issue_legacy, signs):
         if controller.name not in config.disable_controllers:
             user = components.controller(controller.account)
             runner = ControllerRunner(

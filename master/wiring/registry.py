@@ -113,7 +113,7 @@ def registry(
             "finalize": Finalize(written),
             "log": PodLogs(stored, sessions),
             "scale": ScaleSubresource(written),
-            "token": TokenSubresource(written, tokens.accounts.key),
+            "token": TokenSubresource(written, tokens.accounts.keys),
         },
     )
     for definition in made:

@@ -95,7 +95,7 @@ def whole(clock: Clock) -> Registry:
     store = MemoryStore(clock)
     roles, cache = authorizer(), WatchCache(store, clock)
     written = wiring.pipeline(MasterConfig(), store, cache, roles, clock=clock, rng=SystemRng())
-    nobody: Any = SimpleNamespace(key=None)
+    nobody: Any = SimpleNamespace(keys=None)
     return wiring.registry(
         MasterConfig(),
         written,

@@ -1,7 +1,7 @@
 """Tokens of service accounts: JSON Web Tokens, signed with ES256. Pure.
 
-There is one algorithm and one key, so nothing in a token chooses: its header must be, byte for
-byte, the one that is written here. A token that was asked for says until when and for whom it
+There is one algorithm, and all that a token chooses is one of our keys: its header must be, byte
+for byte, one that is written here. A token that was asked for says until when and for whom it
 counts; one that stands in a Secret counts as long as that does. Source: RFC 7515, RFC 7518 section
 3.4, RFC 7519, and k8s.io/kubernetes pkg/serviceaccount (claims.go, legacy.go).
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 from collections.abc import Collection
 from typing import Any
@@ -23,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from common.security.accountkeys import AccountKeys, key_id
 from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -106,15 +105,43 @@ def user_of(namespace: str, account: str) -> str:
 _CLAIMS = msgspec.json.Decoder(Claims | LegacyClaims)
 
 
-class TokenKey:
-    """Signs tokens, and knows its own again."""
+class _PublicKey:
+    """A key by which tokens are checked."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
         self._key = key
-        self._public = key.public_key()
-        info = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        self.id = _text_of(hashlib.sha256(info).digest())
-        self._header = _text_of(_json({"alg": ALGORITHM, "kid": self.id}))
+        self.id = key_id(key)
+        self.header = _text_of(_json({"alg": ALGORITHM, "kid": self.id}))
+
+    def check(self, signed: bytes, signature: bytes) -> None:
+        """Raise InvalidToken for what this key's other half has not signed."""
+        if len(signature) != 2 * _NUMBER_BYTES:
+            raise InvalidToken(INVALID)
+        r, s = (
+            int.from_bytes(part, "big")
+            for part in (signature[:_NUMBER_BYTES], signature[_NUMBER_BYTES:])
+        )
+        try:
+            self._key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature as error:
+            raise InvalidToken(INVALID) from error
+
+    def plain(self) -> dict[str, str]:
+        """As a JSON Web Key."""
+        numbers = self._key.public_numbers()
+        x, y = (_text_of(n.to_bytes(_NUMBER_BYTES, "big")) for n in (numbers.x, numbers.y))
+        key = {"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": ALGORITHM}
+        return {**key, "x": x, "y": y}
+
+
+class TokenKeys:
+    """Sign tokens, and know their own again, and those of former keys."""
+
+    def __init__(self, keys: AccountKeys) -> None:
+        self._key = keys.signing
+        public = [_PublicKey(key) for key in keys.public]
+        self.id, self._header = public[0].id, public[0].header
+        self._public = {key.header: key for key in public}
 
     def issue(
         self, bound: Bound, audiences: Collection[str], *, jti: str, now: int, seconds: int
@@ -158,9 +185,9 @@ class TokenKey:
             raise InvalidToken(INVALID)
         signed, _, signature = token.rpartition(".")
         header, _, payload = signed.partition(".")
-        if header != self._header:
+        if header not in self._public:
             raise InvalidToken(INVALID)
-        self._check_signature(signed.encode(), _bytes_of(signature))
+        self._public[header].check(signed.encode(), _bytes_of(signature))
         try:
             claims = _CLAIMS.decode(_bytes_of(payload))
         except (msgspec.DecodeError, ValueError) as error:
@@ -168,18 +195,6 @@ class TokenKey:
         if claims.sub != claims.user:
             raise InvalidToken(INVALID)
         return claims
-
-    def _check_signature(self, signed: bytes, signature: bytes) -> None:
-        if len(signature) != 2 * _NUMBER_BYTES:
-            raise InvalidToken(INVALID)
-        r, s = (
-            int.from_bytes(part, "big")
-            for part in (signature[:_NUMBER_BYTES], signature[_NUMBER_BYTES:])
-        )
-        try:
-            self._public.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature as error:
-            raise InvalidToken(INVALID) from error
 
     def configuration(self, address: str) -> dict[str, Any]:
         """The OpenID discovery document of the issuer; `address` is the API server's HOST:PORT."""
@@ -192,11 +207,8 @@ class TokenKey:
         }
 
     def key_set(self) -> dict[str, Any]:
-        """The public key, as a JSON Web Key Set."""
-        numbers = self._public.public_numbers()
-        x, y = (_text_of(n.to_bytes(_NUMBER_BYTES, "big")) for n in (numbers.x, numbers.y))
-        key = {"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": ALGORITHM}
-        return {"keys": [{**key, "x": x, "y": y}]}
+        """The public keys, as a JSON Web Key Set."""
+        return {"keys": [key.plain() for key in self._public.values()]}
 
 
 def check(claims: Claims | LegacyClaims, audiences: Collection[str], now: float) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from master.apiserver.auth.accounttokens import (
     Claims,
     InvalidToken,
     LegacyClaims,
-    TokenKey,
+    TokenKeys,
 )
 from master.storage.watchcache import WatchCache
 
@@ -61,9 +61,9 @@ class _Object(msgspec.Struct, gc=False):
 class ServiceAccounts:
     """Answers from the watch cache."""
 
-    def __init__(self, key: TokenKey, cache: WatchCache, clock: Clock) -> None:
-        self.key = key
-        self._read = lru_cache(KNOWN_MAX)(key.read)
+    def __init__(self, keys: TokenKeys, cache: WatchCache, clock: Clock) -> None:
+        self.keys = keys
+        self._read = lru_cache(KNOWN_MAX)(keys.read)
         self._cache = cache
         self._clock = clock
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from common.api import errors
 from common.api.codec import json as codec
-from master.apiserver.auth.accounttokens import TokenKey
+from master.apiserver.auth.accounttokens import TokenKeys
 from master.apiserver.registry.catalogue import Catalogue
 from master.apiserver.registry.heavy import LARGE_BYTES, Heavy
 from master.apiserver.request import mediatypes
@@ -64,7 +64,7 @@ class Paths:
         checks: Checks,
         degraded: Problems,
         heavy: Heavy,
-        key: TokenKey,
+        keys: TokenKeys,
     ) -> None:
         self._catalogue = catalogue
         self._openapi = OpenAPI(catalogue)
@@ -78,7 +78,7 @@ class Paths:
         self._checks = checks
         self._degraded = degraded
         self._heavy = heavy
-        self._key = key
+        self._keys = keys
 
     async def public(
         self, request: web.Request, parts: list[str], parameters: dict[str, str]
@@ -167,9 +167,9 @@ class Paths:
             case ["openapi", "v3", *rest]:
                 return self._document(request, "/".join(rest))
             case [".well-known", "openid-configuration"]:
-                return _of_issuer(self._key.configuration(self._address), mediatypes.JSON)
+                return _of_issuer(self._keys.configuration(self._address), mediatypes.JSON)
             case ["openid", "v1", "jwks"]:
-                return _of_issuer(self._key.key_set(), "application/jwk-set+json")
+                return _of_issuer(self._keys.key_set(), "application/jwk-set+json")
             case ["openapi", "v2"]:
                 return await self._version_2(request)
         return web.Response(status=404, text="404 page not found\n")

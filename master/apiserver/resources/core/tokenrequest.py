@@ -25,7 +25,7 @@ from common.api.types.authentication_v1 import (
 )
 from common.api.types.core_v1 import Node, Pod, Secret, ServiceAccount
 from common.api.types.meta_v1 import ObjectMeta
-from master.apiserver.auth.accounttokens import API_AUDIENCES, Bound, Ref, TokenKey
+from master.apiserver.auth.accounttokens import API_AUDIENCES, Bound, Ref, TokenKeys
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.handler import Handler
@@ -53,9 +53,9 @@ class TokenSubresource(Handler):
     api_version = f"{GROUP}/v1"
     is_action = True
 
-    def __init__(self, pipeline: Pipeline, key: TokenKey) -> None:
+    def __init__(self, pipeline: Pipeline, keys: TokenKeys) -> None:
         self._pipeline = pipeline
-        self._key = key
+        self._keys = keys
 
     async def create(self, ctx: Context, target: Target, body: Body) -> bytes:
         """A token, by the wishes of a TokenRequest.
@@ -82,7 +82,7 @@ class TokenSubresource(Handler):
     def _issue(self, bound: Bound, audiences: Sequence[str], now: int, seconds: int) -> str:
         jti = self._pipeline.rng.uuid()
         try:
-            return self._key.issue(bound, audiences, jti=jti, now=now, seconds=seconds)
+            return self._keys.issue(bound, audiences, jti=jti, now=now, seconds=seconds)
         except ValueError as error:
             raise errors.bad_request(str(error)) from error
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.security.accountkeys import AccountKeys
 from master.apiserver.auth.accounttokens import (
     API_AUDIENCES,
     ISSUER,
@@ -25,12 +26,12 @@ from master.apiserver.auth.accounttokens import (
     InvalidToken,
     LegacyClaims,
     Ref,
-    TokenKey,
+    TokenKeys,
     check,
 )
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
-KEY = TokenKey(PRIVATE)
+KEY = TokenKeys(AccountKeys(PRIVATE))
 NOW = 1_900_000_000
 BOUND = Bound(
     namespace="shop",
@@ -40,7 +41,7 @@ BOUND = Bound(
 )
 
 
-def issued(key: TokenKey = KEY, audiences: tuple[str, ...] = API_AUDIENCES) -> str:
+def issued(key: TokenKeys = KEY, audiences: tuple[str, ...] = API_AUDIENCES) -> str:
     return key.issue(BOUND, audiences, jti="j1", now=NOW, seconds=3600)
 
 
@@ -217,7 +218,7 @@ def test_a_header_chooses_nothing(more: dict[str, Any]) -> None:
 
 
 def test_anothers_signature_is_refused() -> None:
-    other = TokenKey(ec.generate_private_key(ec.SECP256R1()))
+    other = TokenKeys(AccountKeys(ec.generate_private_key(ec.SECP256R1())))
     text = issued().rpartition(".")[0]
     for token in (issued(other), f"{text}.{text_of(other._signature(text.encode()))}"):
         with pytest.raises(InvalidToken):
@@ -225,6 +226,29 @@ def test_anothers_signature_is_refused() -> None:
     for numbers in (bytes(64), b"\xff" * 64, bytes(32) + b"\x01" * 32):
         with pytest.raises(InvalidToken):
             KEY.read(f"{text}.{text_of(numbers)}")
+
+
+def test_tokens_of_a_former_key_count_until_it_is_dropped() -> None:
+    newer = ec.generate_private_key(ec.SECP256R1())
+    keys = TokenKeys(AccountKeys(newer, (PRIVATE.public_key(),)))
+    for token in (issued(), LEGACY):
+        assert keys.read(token) == KEY.read(token)
+    assert parts(issued(keys))[0]["kid"] == keys.id != KEY.id
+    assert [key["kid"] for key in keys.key_set()["keys"]] == [keys.id, KEY.id]
+    assert keys.key_set()["keys"][1:] == KEY.key_set()["keys"]
+    with pytest.raises(InvalidToken):
+        KEY.read(issued(keys))
+    with pytest.raises(InvalidToken):
+        TokenKeys(AccountKeys(newer)).read(issued())
+
+
+def test_a_token_is_checked_by_the_key_that_it_names() -> None:
+    keys = TokenKeys(AccountKeys(ec.generate_private_key(ec.SECP256R1()), (PRIVATE.public_key(),)))
+    ours, others = issued().split("."), issued(keys).split(".")
+    with pytest.raises(InvalidToken):
+        keys.read(".".join((others[0], *ours[1:])))
+    with pytest.raises(InvalidToken):
+        keys.read(".".join((ours[0], *others[1:])))
 
 
 @pytest.mark.parametrize("token", [issued(), LEGACY])

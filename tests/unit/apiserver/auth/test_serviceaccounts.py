@@ -11,15 +11,16 @@ from common.api import times
 from common.api.codec import json as codec
 from common.api.types.core_v1 import Node, Pod, Secret, ServiceAccount
 from common.api.types.meta_v1 import ObjectMeta
+from common.security.accountkeys import AccountKeys
 from common.security.identity import Identity
-from master.apiserver.auth.accounttokens import API_AUDIENCES, Bound, InvalidToken, Ref, TokenKey
+from master.apiserver.auth.accounttokens import API_AUDIENCES, Bound, InvalidToken, Ref, TokenKeys
 from master.apiserver.auth.serviceaccounts import ServiceAccounts
 from master.storage.keys import registry_key
 from master.storage.memory import MemoryStore
 from master.storage.watchcache import WatchCache
 from tests.fakes.clock import FakeClock
 
-KEY = TokenKey(ec.generate_private_key(ec.SECP256R1()))
+KEY = TokenKeys(AccountKeys(ec.generate_private_key(ec.SECP256R1())))
 ACCOUNT = Bound(namespace="n", serviceaccount=Ref("web", "a-uid"))
 BOUND = {
     "serviceaccounts": ACCOUNT,

@@ -344,7 +344,7 @@ def paths() -> Iterator[Paths]:
         checks={},
         degraded=dict,
         heavy=Heavy(offload),
-        key=NOBODY,
+        keys=NOBODY,
     )
     offload.close()
 

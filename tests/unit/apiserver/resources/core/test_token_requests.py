@@ -13,8 +13,9 @@ from common.api.errors import StatusError
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Node, Pod, Secret
 from common.api.types.meta_v1 import ObjectMeta
+from common.security.accountkeys import AccountKeys
 from common.security.identity import Identity
-from master.apiserver.auth.accounttokens import ISSUER, Bound, Claims, Ref, TokenKey
+from master.apiserver.auth.accounttokens import ISSUER, Bound, Claims, Ref, TokenKeys
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
@@ -23,7 +24,7 @@ from master.apiserver.resources.core.tokenrequest import TokenSubresource
 from master.storage.keys import registry_key
 from tests.fakes.pods import container, pod
 
-KEY = TokenKey(ec.generate_private_key(ec.SECP256R1()))
+KEY = TokenKeys(AccountKeys(ec.generate_private_key(ec.SECP256R1())))
 ADMIN = Identity("admin", ("system:masters",))
 NODE = Identity("system:node:n1", ("system:nodes",))
 ACCOUNTS = SCHEME.require("", "v1", "serviceaccounts")
