@@ -100,7 +100,7 @@ class SelfRulesReview:
     ) -> None:
         """The rules of the caller's roles; an administrator, who needs none, has all once."""
         if not obj.spec.namespace:
-            _refuse(resource, [errors.required("spec.namespace")])
+            raise errors.bad_request("no namespace on request")
         rules = list(self._authorizer.policy.rules_for(user, obj.spec.namespace))
         resources = [
             ResourceRule(
