@@ -168,6 +168,8 @@ def test_a_node_has_only_its_own(two_nodes: RunningMaster) -> None:
 
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}
 TAINT = {"key": "k", "effect": "NoExecute"}
+CONFIG = {"configMap": {"name": "x", "namespace": "default", "kubeletConfigKey": "k"}}
+LABELS = "cannot update labels through node status"
 
 
 def own(node: Any) -> tuple[Any, Any]:
@@ -177,21 +179,22 @@ def own(node: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "why"),
     [
-        {"metadata": {"labels": {"node-restriction.kubernetes.io/tier": "secret"}}},
-        {"metadata": {"labels": {"plain": "x"}}},
-        {"metadata": {"annotations": {"plain": "x"}}},
-        {"metadata": {"finalizers": ["example.com/x"]}},
-        {"metadata": {"ownerReferences": [OWNER]}},
-        {"spec": {"taints": [TAINT]}},
-        {"spec": {"unschedulable": True}},
-        {"spec": {"providerID": "x://y"}},
+        ({"metadata": {"labels": {"node-restriction.kubernetes.io/tier": "secret"}}}, LABELS),
+        ({"metadata": {"labels": {"plain": "x"}}}, LABELS),
+        ({"metadata": {"annotations": {"plain": "x"}}}, "update annotations through node status"),
+        ({"metadata": {"finalizers": ["example.com/x"]}}, "update finalizers through node status"),
+        ({"metadata": {"ownerReferences": [OWNER]}}, "is not allowed to modify ownerReferences"),
+        ({"spec": {"taints": [TAINT]}}, "is not allowed to modify taints"),
+        ({"spec": {"configSource": CONFIG}}, "update configSource to a new non-nil configSource"),
+        ({"spec": {"unschedulable": True}}, ""),
+        ({"spec": {"providerID": "x://y"}}, ""),
     ],
     ids=str,
 )
 def test_a_node_changes_nothing_of_its_node_but_the_status(
-    two_nodes: RunningMaster, change: dict[str, Any]
+    two_nodes: RunningMaster, change: dict[str, Any], why: str
 ) -> None:
     """G6: what is written beside a status is refused, or is as if it had not been sent."""
     admin, path = two_nodes.admin(), "/api/v1/nodes/a"
@@ -201,7 +204,9 @@ def test_a_node_changes_nothing_of_its_node_but_the_status(
     changed = {**before, part: {**before[part], **fields}}
     for method, body in (("PATCH", change), ("PUT", changed)):
         assert node_a.request(method, path, json.dumps(body).encode())[0] == 403
-        node_a.request(method, f"{path}/status", json.dumps(body).encode())
+        status, answer = node_a.request(method, f"{path}/status", json.dumps(body).encode())
+        assert status == (403 if why else 200)
+        assert why in json.loads(answer).get("message", "")
         assert own(admin.json("GET", path)) == own(before)
     capacity = {"status": {"capacity": {"example.com/thing": "1"}}}
     assert node_a.request("PATCH", f"{path}/status", json.dumps(capacity).encode())[0] == 200

@@ -12,7 +12,7 @@ from common.api.types.core_v1 import Node, Pod
 from master.apiserver.auth.authorizers.node import node_name
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
-from master.apiserver.resources.core.node.noderestriction import check_items
+from master.apiserver.resources.core.node.noderestriction import check_items, refused_change
 
 _KEPT = ("labels", "annotations", "finalizers")
 
@@ -26,6 +26,9 @@ async def node_restriction(ctx: Context, target: Target, new: Any, old: Any) -> 
     node = node_name(ctx.user)
     if node is None:
         return
+    if isinstance(new, Node) and (change := refused_change(new, old)):
+        text = f'node "{node}" is not allowed to {change}'
+        raise errors.forbidden_request(target.resource, new.metadata.name, text)
     for field in _KEPT:
         if getattr(new.metadata, field) != getattr(old.metadata, field):
             kind = target.resource.kind.lower()

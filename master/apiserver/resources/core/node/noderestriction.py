@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from common.api import errors
 from common.api.types.authentication_v1 import TokenRequestSpec
-from common.api.types.core_v1 import NodeStatus, Pod, PodStatus
+from common.api.types.core_v1 import Node, NodeStatus, Pod, PodStatus
 from common.api.wellknown import ARCH, HOSTNAME, OS
 
 _RESERVED = ("kubernetes.io", "k8s.io")
@@ -66,6 +66,20 @@ def _is_reserved(key: str) -> bool:
 
 def _is_within(namespace: str, domains: tuple[str, ...]) -> bool:
     return any(namespace == domain or namespace.endswith(f".{domain}") for domain in domains)
+
+
+def refused_change(new: Node, old: Node) -> str:
+    """What a node may not do to its Node, not even where a change of the status drops it; '' if
+    nothing is refused.
+    """
+    source = new.spec.configSource
+    if source is not None and source != old.spec.configSource:
+        return "update configSource to a new non-nil configSource"
+    if new.spec.taints != old.spec.taints:
+        return "modify taints"
+    if new.metadata.ownerReferences != old.metadata.ownerReferences:
+        return "modify ownerReferences"
+    return ""
 
 
 def check_items(status: NodeStatus | PodStatus, old: NodeStatus | PodStatus | None = None) -> None:
