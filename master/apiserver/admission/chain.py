@@ -7,6 +7,7 @@ from common.runtime.clock import Clock
 from common.runtime.rng import Rng
 from master.apiserver.admission.plugins.certificate_requester import CertificateRequester
 from master.apiserver.admission.plugins.certificate_signing import CertificateSigning
+from master.apiserver.admission.plugins.certificate_subject import certificate_subject
 from master.apiserver.admission.plugins.default_tolerations import default_tolerations
 from master.apiserver.admission.plugins.endpoint_addresses import EndpointAddresses
 from master.apiserver.admission.plugins.external_ips import deny_external_ips
@@ -40,6 +41,7 @@ def admission(
             CertificateRequester(clock),
         ],
         validating=[
+            certificate_subject,
             CertificateSigning(authorizer),
             EndpointAddresses(cache),
             RbacEscalation(authorizer, scheme),

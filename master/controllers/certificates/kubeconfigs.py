@@ -1,7 +1,9 @@
-"""Signs the client certificates of kubeconfigs that administrators ask for, and records them.
+"""Signs the client certificates of users, and records each: it counts until its Secret is deleted.
 
-`wherry kubeconfig create` makes the request. Until its Secret is deleted the certificate counts;
-Kubernetes' own signer of clients has no such record, and signs for no administrator.
+`wherry kubeconfig create` makes the requests of one signer, which administrators alone may use and
+which approves them itself. Kubernetes' own signer of clients signs what somebody has approved
+(`kubectl certificate approve`), for no administrator and for no node. Source:
+https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#kubernetes-signers
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from common.api.resource import Resource
 from common.api.types.certificates_v1 import CertificateSigningRequest
 from common.api.types.core_v1 import Secret
 from common.api.types.meta_v1 import ObjectMeta
-from common.api.wellknown import MASTERS
+from common.api.wellknown import CLIENT_SIGNER, MASTERS, NODES_GROUP
 from common.client.commands import Command, Create, Update
 from common.client.informer import Item
 from common.security.ca import CLIENT, CertificateError, Leaf, serial_of
@@ -38,16 +40,21 @@ from common.security.kubeconfigs import (
 from common.security.validity import validity
 from master.controllers.base import View
 from master.controllers.certificates.signingrequests import (
+    MESSAGE_MAX,
     REQUESTS,
     Refusal,
     Signatures,
     conclude,
     decided,
+    is_approved,
     store,
 )
 from master.controllers.lib.resources import SECRETS
 
 REFUSAL = Refusal(SIGNER, "KubeconfigRefused")
+FAILURE = "SignerValidationFailure"
+USAGES = {"client auth", "digital signature", "key encipherment"}
+"""What Kubernetes' signer of clients permits."""
 LIFETIME = timedelta(days=90)
 LIFETIME_MAX = timedelta(days=3650)
 
@@ -56,7 +63,9 @@ Sign = Callable[[bytes, Leaf], bytes]
 
 
 class KubeconfigController:
-    """Decides about requests as soon as they appear."""
+    """Decides about requests of the one signer as soon as they appear, signs those of the other as
+    soon as they are approved.
+    """
 
     name: ClassVar[str] = "kubeconfigs"
     account: ClassVar[str] = "kubeconfig-controller"
@@ -73,14 +82,44 @@ class KubeconfigController:
         return [new.key] if new is not None and resource.group_resource == REQUESTS else []
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
-        """Record and sign, or deny with the reason."""
-        return decided(key, view, now, REFUSAL, lambda one: self._sign_request(one, view, now))
+        """Record and sign, or say why not."""
+        item = view[REQUESTS].by_key(key)
+        request = item.decode(CertificateSigningRequest) if item is not None else None
+        if request is not None and request.spec.signerName == CLIENT_SIGNER:
+            return self._sign_approved(request, view, now) if is_approved(request) else []
+        return decided(key, view, now, REFUSAL, lambda one: self._sign_own(one, view, now))
 
-    def _sign_request(
+    def _sign_own(
         self, request: CertificateSigningRequest, view: View, now: datetime
     ) -> list[Command]:
-        """The record comes first: without it the certificate counts for nothing."""
-        leaf = _leaf(request)
+        """A request by `wherry kubeconfig create`. Raises CertificateError."""
+        if MASTERS not in request.spec.groups:
+            raise CertificateError("only administrators may make kubeconfigs")
+        if set(request.spec.usages) != {"client auth"}:
+            raise CertificateError("usages must be client auth")
+        keep, name = self._sign_and_record(request, _leaf(request), view)
+        conclude(request, "Approved", "Recorded", f"recorded as {name}", now)
+        return [keep, store(request, view, keep.reason)]
+
+    def _sign_approved(
+        self, request: CertificateSigningRequest, view: View, now: datetime
+    ) -> list[Command]:
+        """A request that somebody has approved."""
+        try:
+            keep, _ = self._sign_and_record(request, _client_leaf(request), view)
+        except CertificateError as error:
+            why = str(error)[:MESSAGE_MAX]
+            conclude(request, "Failed", FAILURE, why, now)
+            return [store(request, view, why)]
+        return [keep, store(request, view, keep.reason)]
+
+    def _sign_and_record(
+        self, request: CertificateSigningRequest, leaf: Leaf, view: View
+    ) -> tuple[Create | Update, str]:
+        """Set the certificate; answers the write of its record, and the name of that.
+
+        The record comes first: without it the certificate counts for nothing.
+        """
         present = view["secrets"].get(NAMESPACE, NAME_PREFIX + leaf.common_name)
         if present is not None and _request_of(present) != request.metadata.uid:
             raise CertificateError(
@@ -89,23 +128,16 @@ class KubeconfigController:
         sign = partial(self._sign, request.spec.request, leaf)
         certificate = self._signatures.of(request, sign)
         record = _record(request, leaf, certificate)
-        conclude(request, "Approved", "Recorded", f"recorded as {record.metadata.name}", now)
         request.status.certificate = certificate
-        why = f"kubeconfig {leaf.common_name}"
+        why, name = f"kubeconfig {leaf.common_name}", record.metadata.name
         if present is None:
-            keep: Command = Create(resource=SECRETS, namespace=NAMESPACE, body=record, reason=why)
-        else:
-            record.metadata = present.decode(Secret).metadata
-            keep = Update(resource=SECRETS, body=record, reason=why)
-        return [keep, store(request, view, why)]
+            return Create(resource=SECRETS, namespace=NAMESPACE, body=record, reason=why), name
+        record.metadata = present.decode(Secret).metadata
+        return Update(resource=SECRETS, body=record, reason=why), name
 
 
 def _leaf(request: CertificateSigningRequest) -> Leaf:
     """What the certificate is to say; raises CertificateError for what nobody gets."""
-    if MASTERS not in request.spec.groups:
-        raise CertificateError("only administrators may make kubeconfigs")
-    if set(request.spec.usages) != {"client auth"}:
-        raise CertificateError("usages must be client auth")
     users, groups = subject_values_of(check_request(request.spec.request))
     if len(users) != 1 or names.dns_subdomain(users[0]) or len(users[0]) > NAME_MAX:
         raise CertificateError(
@@ -119,6 +151,16 @@ def _leaf(request: CertificateSigningRequest) -> Leaf:
         usages=(CLIENT,),
         lifetime=min(lifetime, LIFETIME_MAX),
     )
+
+
+def _client_leaf(request: CertificateSigningRequest) -> Leaf:
+    """The same of Kubernetes' signer. Whoever approves is not trusted to make administrators."""
+    if "client auth" not in request.spec.usages or not USAGES.issuperset(request.spec.usages):
+        raise CertificateError(f"usages must be client auth, among {', '.join(sorted(USAGES))}")
+    leaf = _leaf(request)
+    for group in {MASTERS, NODES_GROUP}.intersection(leaf.organizations):
+        raise CertificateError(f"the signer {CLIENT_SIGNER} gives nobody the group {group}")
+    return leaf
 
 
 def _record(request: CertificateSigningRequest, leaf: Leaf, certificate: bytes) -> Secret:

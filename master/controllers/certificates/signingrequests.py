@@ -68,6 +68,12 @@ def decided(key: str, view: View, now: datetime, refusal: Refusal, decide: Decid
         return [store(request, view, why)]
 
 
+def is_approved(request: CertificateSigningRequest) -> bool:
+    """Whether somebody has approved a request that has neither a certificate nor failed."""
+    kinds = {condition.type for condition in request.status.conditions}
+    return "Approved" in kinds and "Failed" not in kinds and not request.status.certificate
+
+
 def store(request: CertificateSigningRequest, view: View, reason: str) -> Command:
     """Store what was decided about a request."""
     resource = view[REQUESTS].resource
@@ -77,15 +83,14 @@ def store(request: CertificateSigningRequest, view: View, reason: str) -> Comman
 def conclude(
     request: CertificateSigningRequest, kind: str, reason: str, message: str, now: datetime
 ) -> None:
-    """Decide about a request: `kind` is Approved or Denied."""
+    """Decide about a request (`kind` is Approved or Denied), or say that it has Failed."""
     stamp = times.to_time(now)
-    request.status.conditions = (
-        CertificateSigningRequestCondition(
-            type=kind,
-            status="True",
-            reason=reason,
-            message=message,
-            lastUpdateTime=stamp,
-            lastTransitionTime=stamp,
-        ),
+    new = CertificateSigningRequestCondition(
+        type=kind,
+        status="True",
+        reason=reason,
+        message=message,
+        lastUpdateTime=stamp,
+        lastTransitionTime=stamp,
     )
+    request.status.conditions = (*request.status.conditions, new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import os
@@ -21,8 +22,10 @@ from common.api.errors import StatusError
 from common.client.grpc import GrpcClient, Settings, channel
 from common.client.https import KubeConfig
 from common.security.ca import KeyPair
+from common.security.csr import make_key, make_request
 from common.security.validity import validity
 from protos import node_v1_pb2, node_v1_pb2_grpc
+from tests.e2e.cluster import kubectls
 from tests.integration.security.test_access import wherry
 from tests.integration.security.test_answers import until
 from tests.servers.master import RunningMaster
@@ -72,6 +75,48 @@ def test_a_kubeconfig_counts_until_it_is_revoked(master: RunningMaster, tmp_path
     assert again.request("GET", "/api/v1/nodes")[0] == 200
     status, body = client.request("GET", "/api/v1/nodes")
     assert json.loads(body)["message"] == "the kubeconfig mia was revoked, and made again"
+
+
+def test_a_client_whose_request_was_approved_counts_until_it_is_revoked(
+    master: RunningMaster,
+) -> None:
+    """The documented way of Kubernetes: a request, `kubectl certificate approve`, a certificate."""
+    key = make_key()
+    spec = {
+        "request": base64.b64encode(make_request(key, "noa", ["viewers"])).decode(),
+        "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth"],
+        "expirationSeconds": 3600,
+    }
+    admin = ("--kubeconfig", str(master.directory / "data/admin.kubeconfig"))
+
+    def kubectl(*arguments: str, text: str = "") -> str:
+        command = [str(kubectls()[0]), *admin, *arguments]
+        return subprocess.run(
+            command, input=text, check=True, text=True, capture_output=True, timeout=60
+        ).stdout
+
+    request = {
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "CertificateSigningRequest",
+        "metadata": {"name": "noa"},
+        "spec": spec,
+    }
+    kubectl("create", "-f", "-", text=json.dumps(request))
+    assert kubectl("get", "csr", "noa", "-o", "jsonpath={.status}") == "{}"
+    assert "approved" in kubectl("certificate", "approve", "noa")
+    kubectl("wait", "csr/noa", "--for=jsonpath={.status.certificate}", "--timeout=60s")
+    pem = base64.b64decode(kubectl("get", "csr", "noa", "-o", "jsonpath={.status.certificate}"))
+    assert "Approved,Issued" in kubectl("get", "csr", "noa")
+    client = master.client(certificate=KeyPair(pem, key))
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    body = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
+    status, answer = client.request("POST", path, body.encode())
+    user = json.loads(answer)["status"]["userInfo"]
+    assert (status, user["username"], "viewers" in user["groups"]) == (201, "noa", True)
+    assert any(line.startswith("noa ") for line in wherry(master, "kubeconfig", "list").split("\n"))
+    assert wherry(master, "kubeconfig", "revoke", "noa") == "kubeconfig noa revoked"
+    assert client.request("POST", path, body.encode())[0] == 401
 
 
 def test_what_is_said_of_a_kubeconfigs_end_is_true(master: RunningMaster, tmp_path: Path) -> None:

@@ -327,6 +327,30 @@ async def test_a_join_token_is_for_the_certificate_of_a_node(pipeline: Pipeline)
     await pipeline.create(CONTEXT, Target(REQUESTS), signing_request("example.com/other"))
 
 
+@pytest.mark.parametrize(
+    ("signer", "group", "code"),
+    [
+        ("kubernetes.io/kube-apiserver-client", "system:masters", 403),
+        ("kubernetes.io/kube-apiserver-client", "viewers", None),
+        ("example.com/other", "system:masters", None),
+    ],
+)
+async def test_the_signer_of_clients_is_asked_for_no_administrator(
+    pipeline: Pipeline, signer: str, group: str, code: int | None
+) -> None:
+    asked = signing_request(signer)
+    asked.spec.request = make_request(make_key(), "mia", [group])
+    if code is None:
+        await pipeline.create(CONTEXT, Target(REQUESTS), asked)
+        return
+    with pytest.raises(errors.StatusError) as raised:
+        await pipeline.create(CONTEXT, Target(REQUESTS), asked)
+    assert raised.value.code == code
+    assert raised.value.message.endswith(
+        "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"
+    )
+
+
 async def test_a_request_goes_a_day_after_its_last_change(pipeline: Pipeline) -> None:
     await pipeline.create(CONTEXT, Target(REQUESTS), signing_request("example.com/other"))
     assert isinstance(pipeline.clock, FakeClock)
