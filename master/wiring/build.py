@@ -112,7 +112,7 @@ def build(
     served = registry(config, written, authorizer, tokens, reported, sessions)
     chain = _chain(config, served, tokens.authenticator, authorizer, live, clock=clock, rng=rng)
     client_of = partial(LocalClient, served, chain)
-    known = informers(served.catalogue, client_of(components.APISERVER), clock)
+    known = informers(served.catalogue, client_of(components.APISERVER), clock, rng)
     authorizer.policy.follow(known)
     nodes_hub = hub(config, known, trust, reported, clock=clock)
     recorder = Recorders(client_of, clock)
