@@ -14,6 +14,7 @@ from master.apiserver.registry.freshness import fresh
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
+from master.storage.keys import registry_key
 from master.storage.store import KeyValue
 from master.storage.watchcache import NotYet, WatchCache
 from tests.fakes import registry as fakes
@@ -70,7 +71,6 @@ async def test_what_came_while_the_loop_was_busy_is_read(
     assert tries == [freshness.WAIT_SECONDS, freshness.MOMENT_SECONDS]
 
 
-
 async def _written(pipeline: Pipeline, name: str) -> int:
     """Create a ConfigMap; its revision."""
     made = ConfigMap(metadata=ObjectMeta(name=name))
@@ -91,6 +91,29 @@ def behind(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("behind")
+async def test_who_reads_one_object_does_not_wait_for_what_others_write(
+    pipeline: Pipeline,
+) -> None:
+    revision = await _written(pipeline, "a")
+    stored = fakes.stored(pipeline)
+    found = codec.decode_plain(await stored.get(Target(CONFIG_MAPS, "n", "a")))
+    assert found["metadata"]["name"] == "a"
+    assert found["metadata"]["resourceVersion"] == str(revision)
+    error = await refused(stored.get(Target(CONFIG_MAPS, "n", "none")))
+    assert (error.code, error.message) == (404, 'configmaps "none" not found')
+
+
+@pytest.mark.usefixtures("behind")
+async def test_nor_for_what_another_master_writes(pipeline: Pipeline) -> None:
+    key = registry_key("configmaps", "a", "n")
+    made = ConfigMap(metadata=ObjectMeta(name="a", namespace="n"))
+    revision = await pipeline.store.create(key, codec.encode(made))
+    assert pipeline.backlog() == 0
+    found = codec.decode_plain(await fakes.stored(pipeline).get(Target(CONFIG_MAPS, "n", "a")))
+    assert found["metadata"]["resourceVersion"] == str(revision)
+
+
+@pytest.mark.usefixtures("behind")
 async def test_nothing_waits_for_a_write_that_a_restored_store_does_not_have(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +127,7 @@ async def test_nothing_waits_for_a_write_that_a_restored_store_does_not_have(
 
     with monkeypatch.context() as restored:
         restored.setattr(pipeline.store, "get", earlier)
-        await refused(pipeline.read(Target(CONFIG_MAPS, "n", "c")))
+        await refused(fakes.stored(pipeline).get(Target(CONFIG_MAPS, "n", "c")))
         assert pipeline.backlog() == 0, "who reads learns of it"
     await _written(pipeline, "d")
     assert pipeline.backlog() == 4
