@@ -143,7 +143,7 @@ def build(
     return Master(
         rest=rest,
         nodes=nodes,
-        scripts=ClusterService(served, access, nodes_hub, clock=clock),
+        scripts=ClusterService(served, access, nodes_hub, unread=unread, clock=clock),
         access=access,
         gateway=Gateway(cache, authorizer, trust.problem, clock=clock),
         registry=served,
