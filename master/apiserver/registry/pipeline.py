@@ -383,7 +383,7 @@ class Pipeline:
             )
         findings = validate_metadata_update(new.metadata, old.metadata)
         if target.subresource == "status":
-            await self._admission.mutate(ctx, target, new, old)
+            await self._mutate(ctx, target, new, old, weight)
             await self.heavy(weight, strategy.prepare_status_update, new, old)
             findings += await self.heavy(weight, _status_problems, strategy, new, old)
         elif target.subresource == "":
