@@ -22,10 +22,11 @@ from common.api.resource import Resource
 from common.client.api import ApiClient, WatchEvent
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock
+from common.runtime.rng import Rng, SystemRng
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
-RETRY = Backoff(initial_seconds=0.2, cap_seconds=10.0)
+RETRY = Backoff(initial_seconds=0.2, cap_seconds=10.0, jitter=0.5)
 
 
 class Owner(msgspec.Struct, gc=False):
@@ -215,11 +216,14 @@ Handler = Callable[[Resource, Item | None, Item | None], None]
 class Informer:
     """Keeps a Lister true: lists, then watches; lists again when the watch has lost history."""
 
-    def __init__(self, client: ApiClient, resource: Resource, *, clock: Clock) -> None:
+    def __init__(
+        self, client: ApiClient, resource: Resource, *, clock: Clock, rng: Rng | None = None
+    ) -> None:
+        """Retries are spread by the machine's random numbers, or by those of `rng`."""
         self.lister = Lister(resource)
         self.synced = asyncio.Event()
         self._client = client
-        self._clock = clock
+        self._clock, self._rng = clock, rng or SystemRng()
         self._handlers: list[Handler] = []
         self._moved = asyncio.Event()
 
@@ -247,7 +251,7 @@ class Informer:
                 plural = self.lister.resource.plural
                 log.warning("list or watch failed", extra={"object": plural, "error": str(error)})
                 failures += 1
-                await self._clock.sleep(RETRY.delay_seconds(failures))
+                await self._clock.sleep(RETRY.delay_seconds(failures, self._rng.random()))
 
     async def _list(self) -> None:
         resource = self.lister.resource

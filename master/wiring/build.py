@@ -112,7 +112,7 @@ def build(
     served = registry(config, written, authorizer, tokens, reported, sessions)
     chain = _chain(config, served, tokens.authenticator, authorizer, live, clock=clock, rng=rng)
     client_of = partial(LocalClient, served, chain)
-    known = informers(served.catalogue, client_of(components.APISERVER), clock)
+    known = informers(served.catalogue, client_of(components.APISERVER), clock, rng)
     authorizer.policy.follow(known)
     nodes_hub = hub(config, known, trust, reported, clock=clock)
     recorder = Recorders(client_of, clock)
@@ -143,7 +143,7 @@ def build(
     return Master(
         rest=rest,
         nodes=nodes,
-        scripts=ClusterService(served, access, nodes_hub, clock=clock),
+        scripts=ClusterService(served, access, nodes_hub, unread=unread, clock=clock),
         access=access,
         gateway=Gateway(cache, authorizer, trust.problem, clock=clock),
         registry=served,

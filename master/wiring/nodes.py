@@ -8,6 +8,7 @@ from common.api.resource import Resource
 from common.client.informer import Informer
 from common.client.informers import Informers
 from common.runtime.clock import Clock
+from common.runtime.rng import Rng
 from common.security.kubeconfigs import NAMESPACE
 from master.apiserver.auth.trust import Trust
 from master.apiserver.local import LocalClient
@@ -20,11 +21,11 @@ from master.pki.rotation import NodeState, Rotation
 from master.wiring.registry import Reported
 
 
-def informers(catalogue: Catalogue, client: LocalClient, clock: Clock) -> Informers:
+def informers(catalogue: Catalogue, client: LocalClient, clock: Clock, rng: Rng) -> Informers:
     """One for each resource that is stored, while it is in the catalogue."""
     made = Informers(
         {
-            resource.group_resource: Informer(client, resource, clock=clock)
+            resource.group_resource: Informer(client, resource, clock=clock, rng=rng)
             for resource in catalogue.scheme.resources()
             if catalogue.require(resource).is_stored
         }
@@ -34,7 +35,7 @@ def informers(catalogue: Catalogue, client: LocalClient, clock: Clock) -> Inform
         definition = catalogue.get(resource)
         made.remove(resource)
         if definition is not None and definition.is_stored:
-            made.add(Informer(client, definition.resource, clock=clock))
+            made.add(Informer(client, definition.resource, clock=clock, rng=rng))
 
     catalogue.follow(follow)
     return made

@@ -13,6 +13,7 @@ from tests.bench import (
     cluster,
     codec,
     nodes,
+    path,
     pods,
     proxy,
     scheduling,
@@ -27,9 +28,9 @@ def main() -> None:
     """Run every part and print its rows as they come."""
     parts: list[Callable[[], Iterable[Row]]] = [codec.rows, scheduling.rows]
     if shutil.which("etcd") is None:
-        print("left out: watchers, nodes and many pods (there is no etcd)")
+        print("left out: calls, watchers, nodes and many pods (there is no etcd)")
     else:
-        parts += [watching.rows, nodes.rows, pods.rows]
+        parts += [path.rows, watching.rows, nodes.rows, pods.rows]
     problem = "root is needed" if os.geteuid() else ", ".join(missing_tools())
     if not problem and subprocess.run(["unshare", "--net", "true"], check=False).returncode:
         problem = "network namespaces cannot be made"

@@ -204,11 +204,23 @@ async def _nodes(master: RunningMaster) -> AsyncIterator[None]:
     ]
     try:
         await until(lambda: all(one.connected for one in streams), "every node is connected")
+        await _can_take_pods(master)
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _can_take_pods(master: RunningMaster) -> None:
+    """Wait until every node is schedulable: a pod that is tried before backs off, up to 10 s."""
+    admin = master.admin()
+    while True:
+        nodes = (await asyncio.to_thread(admin.json, "GET", "/api/v1/nodes"))["items"]
+        able = [one for one in nodes if one["status"].get("allocatable")]
+        if len(able) == NODES and not any(one["spec"].get("taints") for one in able):
+            return
+        await asyncio.sleep(0.2)
 
 
 def _assign(stream: ControlStream, message: node_v1_pb2.PodAssignment) -> str:

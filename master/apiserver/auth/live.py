@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from common.api import errors
+from common.api.errors import StatusError
 from common.runtime.clock import Clock
 from common.security.identity import Identity
 
 LOOK_SECONDS = 2.0
 
 
-class Ended(str):
-    """The message by which a call is cancelled: why its caller is not trusted any more."""
+class Ended(NamedTuple):
+    """The message by which a call is cancelled: what its caller is told."""
+
+    error: StatusError
 
 
 class LiveCalls:
@@ -45,12 +49,12 @@ class LiveCalls:
             for task, identity in list(self._tasks.items()):
                 if problem := self._problem(identity):
                     self._tasks.pop(task, None)
-                    task.cancel(Ended(problem))
+                    task.cancel(Ended(errors.unauthorized(problem)))
 
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """A call that is ended inside the block raises StatusError 401."""
+    """A call that is ended inside the block raises the StatusError that it is ended with."""
     try:
         yield
     except asyncio.CancelledError as error:
@@ -58,4 +62,4 @@ def ending() -> Iterator[None]:
         if not error.args or not isinstance(error.args[0], Ended) or task is None:
             raise
         task.uncancel()
-        raise errors.unauthorized(error.args[0]) from error
+        raise error.args[0].error from error

@@ -22,12 +22,21 @@ async def fresh(cache: WatchCache, resource_version: str = "") -> None:
     if resource_version == "0":
         return
     wanted = parse_revision(resource_version) if resource_version else None
-    try:
-        revision = await cache.consistent_revision() if wanted is None else wanted
-    except StoreError as error:
-        raise errors.unavailable(f"etcd cannot be reached: {error}") from error
+    revision = await _of_store(cache) if wanted is None else wanted
     if not await _reaches(cache, revision):
         raise _too_late(cache, revision, asked=wanted is not None)
+
+
+async def is_fresh(cache: WatchCache) -> bool:
+    """Whether the cache has all that was written before; raises StatusError 503."""
+    return cache.revision >= await _of_store(cache)
+
+
+async def _of_store(cache: WatchCache) -> int:
+    try:
+        return await cache.consistent_revision()
+    except StoreError as error:
+        raise errors.unavailable(f"etcd cannot be reached: {error}") from error
 
 
 async def _reaches(cache: WatchCache, revision: int) -> bool:

@@ -106,19 +106,22 @@ class Pipeline:
             raise errors.not_found(resource, target.name) from error
 
     def backlog(self) -> int:
-        """By how many revisions the cache is behind what was written here."""
+        """By how many revisions the cache is behind the last write here."""
         return max(0, self._written - self.cache.revision)
 
     def _stored(self, value: bytes, revision: int) -> bytes:
         """What a write answers: the object with the revision that it got."""
-        self._written = max(self._written, revision)
+        # Not the greatest so far: in a store that was restored from a backup revisions are lower.
+        self._written = revision
         return splice(value, revision)
 
     async def read(self, target: Target) -> KeyValue:
-        """The object as of now; raises StatusError 404."""
-        key = self.key(target)
+        """The object as of now, from the store; raises StatusError 404."""
+        key, written = self.key(target), self._written
         async with _translated(target.resource, target.name):
-            current, _ = await self.store.get(key)
+            current, revision = await self.store.get(key)
+        if revision < written:  # the store was restored, and that write is not in it
+            self._written = revision
         if current is None:
             raise errors.not_found(target.resource, target.name)
         return current
@@ -380,7 +383,7 @@ class Pipeline:
             )
         findings = validate_metadata_update(new.metadata, old.metadata)
         if target.subresource == "status":
-            await self._admission.mutate(ctx, target, new, old)
+            await self._mutate(ctx, target, new, old, weight)
             await self.heavy(weight, strategy.prepare_status_update, new, old)
             findings += await self.heavy(weight, _status_problems, strategy, new, old)
         elif target.subresource == "":

@@ -7,7 +7,7 @@ from typing import Any
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.resource import Resource
-from master.apiserver.registry.freshness import fresh
+from master.apiserver.registry.freshness import fresh, is_fresh
 from master.apiserver.registry.handler import Handler, ObjectPage
 from master.apiserver.registry.pipeline import Change, Pipeline
 from master.apiserver.registry.reads import EventBatches, EventReceiver, Reads
@@ -16,6 +16,7 @@ from master.apiserver.request.bodies import Body, Patcher
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, ListOptions, WatchOptions
 from master.apiserver.request.target import Target
+from master.storage.entry import with_resource_version
 
 
 class Stored(Handler):
@@ -30,8 +31,17 @@ class Stored(Handler):
         return True
 
     async def get(self, target: Target, resource_version: str = "") -> bytes:
-        """One object; raises StatusError 404."""
-        await fresh(self.pipeline.cache, resource_version)
+        """One object; raises StatusError 404.
+
+        While the cache has yet to hear of writes, the store is asked for the object itself: who
+        reads one does not wait until the cache has heard of what others write.
+        """
+        cache = self.pipeline.cache
+        if resource_version:
+            await fresh(cache, resource_version)
+        elif self.pipeline.backlog() or not await is_fresh(cache):
+            current = await self.pipeline.read(target)
+            return with_resource_version(current.value, current.revision)
         entry = self.pipeline.cache.get(self.pipeline.key(target))
         if entry is None:
             raise errors.not_found(target.resource, target.name)

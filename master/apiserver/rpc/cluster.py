@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
+
+import grpc.aio
 
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.codec import protobuf
+from common.api.wellknown import MASTERS
+from common.limits.unread import Unread
 from common.runtime.clock import Clock
 from master.apiserver import tables
 from master.apiserver.registry.reads import Event
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request import mediatypes, options
-from master.apiserver.request.audit import Call
+from master.apiserver.request.audit import Call, Caller
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.context import Context
 from master.apiserver.request.options import DeleteOptions, WatchOptions
@@ -26,6 +30,7 @@ from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
 from master.apiserver.rpc.access import Access, find
 from master.apiserver.rpc.status import answering
+from master.apiserver.rpc.watches import Writer
 from master.nodes.hub import NodeHub
 from protos import cluster_v1_pb2 as pb
 from protos import cluster_v1_pb2_grpc
@@ -52,11 +57,13 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         access: Access,
         hub: NodeHub,
         *,
+        unread: Unread,
         clock: Clock,
     ) -> None:
         self._registry = registry
         self._access = access
         self._hub = hub
+        self._unread = unread
         self._clock = clock
         self._lists = asyncio.Semaphore(LISTS_MAX)
 
@@ -133,9 +140,11 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 await asyncio.sleep(0)
         return made
 
-    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchEvent]:
-        """Changes, until the caller goes, history is lost, or the master stops: UNAVAILABLE then,
-        for a script must not take that for the end of what it watches."""
+    async def Watch(  # type: ignore[override] # it writes its answers, as gRPC allows
+        self, request: pb.WatchRequest, context: Any
+    ) -> None:
+        """Changes, until the caller goes or does not read, history is lost, or the master stops:
+        UNAVAILABLE then, for a script must not take that for the end of what it watches."""
         collection = self._all(context, "watch", request)
         async with answering(context, "Watch"), collection as (target, call):
             if request.encoding == pb.TABLE:
@@ -147,24 +156,26 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                 allow_bookmarks=True,
                 send_initial_events=request.send_initial_events,
             )
-            batches = self._registry.watch(target, asked)
-            starting = AsyncExitStack()
-            try:
+
+            async def send(event: Event) -> None:
+                try:
+                    await context.write(self._event(target, event, request.encoding))
+                except grpc.aio.InternalError as error:
+                    raise errors.timeout("the caller has gone") from error
+
+            writer = Writer(send, self._unread, _owner(call.caller))
+            batches = self._registry.watch(target, asked, receiver=writer)
+            async with aclosing(batches), AsyncExitStack() as starting:
                 if asked.begins_with_state:
                     await starting.enter_async_context(self._access.initial_state(call.caller))
-                events = await anext(batches)
+                first = await anext(batches)
                 await context.send_initial_metadata(())
-                while True:
-                    for event in events:
-                        yield self._event(target, event, request.encoding)
+                with writer:
+                    await writer.write(first)
                     await starting.aclose()
-                    events.clear()  # they are not kept until the next ones come
-                    events = await anext(batches)
-            except StopAsyncIteration:
-                raise errors.stopping() from None
-            finally:
-                await starting.aclose()
-                await batches.aclose()
+                    async for events in batches:
+                        await writer.write(events)
+            raise errors.stopping()
 
     def _event(self, target: Target, event: Event, encoding: Any) -> pb.WatchEvent:
         return pb.WatchEvent(
@@ -278,6 +289,11 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         now, shown = self._clock.now(), self._registry.shown(target)
         rows = [tables.row(shown, data, now, "Metadata") for data in items]
         return codec.encode(tables.table(shown, rows, {"resourceVersion": version}))
+
+
+def _owner(caller: Caller) -> str:
+    """Whose account it is on that something is unread: '' for administrators."""
+    return "" if MASTERS in caller.by.groups else caller.by.user
 
 
 def _delete_options(request: pb.DeleteRequest) -> DeleteOptions:

@@ -14,6 +14,7 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.types.core_v1 import Node, Pod, PodSpec, PodStatus
 from common.api.types.meta_v1 import ObjectMeta
+from common.client.api import ObjectList
 from common.client.commands import Command
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer, Item
@@ -56,7 +57,9 @@ async def running(
 ) -> AsyncIterator[FakeClock]:
     """A controller at work, the ReplicaSets' when none is named."""
     clock = FakeClock()
-    informers = {r.group_resource: Informer(api, r, clock=clock) for r in resources}
+    informers = {
+        r.group_resource: Informer(api, r, clock=clock, rng=SeededRng()) for r in resources
+    }
     controller = controller or ReplicaSetController()
     recorder = EventRecorder(api, Correlator(f"{controller.name}-controller"), clock=clock)
     runner = ControllerRunner(
@@ -211,7 +214,7 @@ async def test_an_object_that_a_handler_cannot_read_keeps_it_from_no_other(api: 
             raise ValueError("not a quantity")
         told.append(new.name)
 
-    informer = Informer(api, NODES, clock=FakeClock())
+    informer = Informer(api, NODES, clock=FakeClock(), rng=SeededRng())
     informer.add_handler(handler)
     for name in ("a", "odd"):
         api.put(Node(metadata=ObjectMeta(name=name)), NODES)
@@ -221,6 +224,26 @@ async def test_an_object_that_a_handler_cannot_read_keeps_it_from_no_other(api: 
     await informer.wait_for(api.revision)
     running.cancel()
     assert told == ["a", "z"]
+
+
+async def test_informers_do_not_ask_again_in_the_same_instant(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked, count = FakeClock(), list[float](), 20
+
+    async def away(*_: object, **options: object) -> ObjectList:
+        asked.append(clock.monotonic())
+        raise errors.unavailable("the master is away")
+
+    monkeypatch.setattr(api, "list", away)
+    informers = [Informer(api, NODES, clock=clock, rng=SeededRng(n)) for n in range(count)]
+    tasks = [asyncio.create_task(one.run()) for one in informers]
+    await clock.advance(5.0)
+    for task in tasks:
+        task.cancel()
+    again = asked[count:]
+    assert len(again) > 3 * count
+    assert len(set(again)) == len(again)
 
 
 class Slow(PodGarbageCollector):

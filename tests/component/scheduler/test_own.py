@@ -27,6 +27,7 @@ from master.scheduler.own.process import OwnScheduler
 from master.scheduler.service import OwnLane, Scheduler
 from tests.component.controllers.fakeapi import FakeApi
 from tests.component.scheduler.test_service import NAMESPACES, NODES, PODS
+from tests.fakes.rng import SeededRng
 from tests.unit.scheduler.world import node_item, pod_item
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "deploy/examples/schedulers"
@@ -97,7 +98,10 @@ async def running(
     world: World, *, seconds: float = PATIENT, name: str = "custom"
 ) -> AsyncIterator[None]:
     api, clock = world.api, world.clock
-    informers = {r.group_resource: Informer(api, r, clock=clock) for r in (NAMESPACES, PODS, NODES)}
+    informers = {
+        r.group_resource: Informer(api, r, clock=clock, rng=SeededRng())
+        for r in (NAMESPACES, PODS, NODES)
+    }
     recorder = EventRecorder(api, Correlator("default-scheduler"), clock=clock)
     own_recorder = EventRecorder(api, Correlator(name), clock=clock)
     world.own = OwnScheduler(str(world.path), seconds, clock=clock)

@@ -19,6 +19,7 @@ from common.client.informer import Informer, Item
 from master.scheduler.service import Scheduler
 from tests.component.controllers.fakeapi import FakeApi
 from tests.fakes.clock import FakeClock
+from tests.fakes.rng import SeededRng
 from tests.unit.scheduler.world import node_item, pod_item
 
 
@@ -72,7 +73,10 @@ async def world() -> AsyncIterator[World]:
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[None]:
     api, clock = world.api, world.clock
-    informers = {r.group_resource: Informer(api, r, clock=clock) for r in (NAMESPACES, PODS, NODES)}
+    informers = {
+        r.group_resource: Informer(api, r, clock=clock, rng=SeededRng())
+        for r in (NAMESPACES, PODS, NODES)
+    }
     recorder = EventRecorder(api, Correlator("default-scheduler"), clock=clock)
     scheduler = Scheduler(api, informers, recorder, clock=clock)
     works = [scheduler.run(), recorder.run(), *(i.run() for i in informers.values())]

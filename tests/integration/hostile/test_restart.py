@@ -67,7 +67,7 @@ class Fleet:
             self.clients.append(gateway)
             self.proxies.append(Proxy(gateway, Table(FACTS), Nothing(), clock=clock, rng=rng))
         kind = client.resource("configmaps")
-        self.informers = [Informer(client, kind, clock=clock) for _ in range(INFORMERS)]
+        self.informers = [Informer(client, kind, clock=clock, rng=rng) for _ in range(INFORMERS)]
 
     async def __aenter__(self) -> Fleet:
         """All begin at once."""

@@ -92,6 +92,13 @@ async def test_amounts_of_a_node_are_quantities(pipeline: Pipeline) -> None:
     assert stored.status.allocatable == {"cpu": "1"}
 
 
+async def test_a_node_that_reserves_nothing_may_give_all_that_it_has(pipeline: Pipeline) -> None:
+    await register(pipeline)
+    await reports(pipeline).node_status(calling(NODE), "n1", b'{"capacity":{"pods":"110"}}')
+    stored = codec.decode((await pipeline.read(Target(NODES, "", "n1"))).value, Node)
+    assert stored.status.allocatable == {"pods": "110"}
+
+
 ENDED = {"name": "web", "lastState": {"terminated": {"exitCode": 1, "finishedAt": "yesterday"}}}
 
 
