@@ -117,7 +117,8 @@ async def _get_once(url: str, request: HttpRequest, deadline: float | None) -> t
         return head.code, head.location, body.decode("utf-8", "replace")
     finally:
         if writer is not None:
-            writer.close()
+            # Not after a close(): of a connection that the peer has closed, that makes abort() fail
+            # in Python 3.11.2 (its TLS transport has lost its protocol then).
             with contextlib.suppress(OSError):
                 writer.transport.abort()
 
