@@ -118,18 +118,18 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         "_body",
-        "_doorman",
         "_expiry",
         "_head_bytes",
         "_inside",
+        "_limiter",
         "_malformed",
         "source",
         "user",
     )
 
-    def __init__(self, manager: web.Server, doorman: ConnectionLimiter, **options: Any) -> None:
+    def __init__(self, manager: web.Server, limiter: ConnectionLimiter, **options: Any) -> None:
         super().__init__(manager, **options)
-        self._doorman = doorman
+        self._limiter = limiter
         self._inside = False
         self._expiry: asyncio.TimerHandle | None = None
         self._malformed = False
@@ -146,7 +146,7 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.source = str(peer[0]) if peer else ""
         super().connection_made(transport)
-        self._inside = self._doorman.enter(self)
+        self._inside = self._limiter.enter(self)
         if not self._inside:
             self.abort()
             return
@@ -167,13 +167,13 @@ class Connection(web.RequestHandler):
             self._malformed = isinstance(message, _ErrInfo)
         elif in_head:
             self._count_head(len(data))
-            if self._head_bytes > HEAD_MAX_BYTES or self._doorman.heads_bytes > HEADS_MAX_BYTES:
-                self._doorman.log.warning("the head of a request is too long", source=self.source)
+            if self._head_bytes > HEAD_MAX_BYTES or self._limiter.heads_bytes > HEADS_MAX_BYTES:
+                self._limiter.log.warning("the head of a request is too long", source=self.source)
                 self.abort()
 
     def _count_head(self, more: int) -> None:
         self._head_bytes += more
-        self._doorman.heads_bytes += more
+        self._limiter.heads_bytes += more
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The end of it."""
@@ -184,7 +184,7 @@ class Connection(web.RequestHandler):
             self._expiry = None
         if self._inside:
             self._inside = False
-            self._doorman.leave(self)
+            self._limiter.leave(self)
         super().connection_lost(exc)
 
     def belongs_to(self, identity: Identity) -> None:
@@ -192,7 +192,7 @@ class Connection(web.RequestHandler):
         if self.user is not None or self._expiry is None:
             return
         user = "" if MASTERS in identity.groups else identity.user
-        if not self._doorman.knows(self, user):
+        if not self._limiter.knows(self, user):
             raise errors.too_many_requests("too many connections", retry_after_seconds=1)
         self.user = user
         self._expiry.cancel()
@@ -211,7 +211,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What is no HTTP gets a Status, and one line of the log at most."""
-        self._doorman.log.warning("a request was malformed", source=self.source, error=exc)
+        self._limiter.log.warning("a request was malformed", source=self.source, error=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         error = errors.bad_request("the request is not HTTP/1.1 as it should be")
@@ -236,12 +236,12 @@ def held_for(request: web.Request, unread: Unread) -> Holding:
     return unread.hold(user or "", cut_off)
 
 
-def connections_of(manager: web.Server, doorman: ConnectionLimiter) -> Callable[[], Connection]:
+def connections_of(manager: web.Server, limiter: ConnectionLimiter) -> Callable[[], Connection]:
     """What makes the protocol of each new connection of a server."""
     return partial(
         Connection,
         manager,
-        doorman,
+        limiter,
         loop=asyncio.get_running_loop(),
         access_log=None,
         keepalive_timeout=KEEPALIVE_SECONDS,
@@ -259,11 +259,11 @@ class Site(web.TCPSite):
         port: int,
         *,
         context: ssl.SSLContext,
-        doorman: ConnectionLimiter,
+        limiter: ConnectionLimiter,
     ) -> None:
         super().__init__(runner, host, port, ssl_context=context, backlog=1024)
         self._context = context
-        self._doorman = doorman
+        self._limiter = limiter
 
     async def start(self) -> None:
         """Begin to listen."""
@@ -271,7 +271,7 @@ class Site(web.TCPSite):
         loop, manager = asyncio.get_running_loop(), self._runner.server
         assert manager is not None
         self._server = await loop.create_server(
-            connections_of(manager, self._doorman),
+            connections_of(manager, self._limiter),
             self._host,
             self._port,
             ssl=self._context,

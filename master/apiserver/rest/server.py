@@ -178,6 +178,6 @@ async def serve(
         server.application(), handle_signals=False, handler_cancellation=True, shutdown_timeout=2.0
     )
     await runner.setup()
-    doorman = ConnectionLimiter(server.log, descriptors=descriptors)
-    await Site(runner, host, port, context=context, doorman=doorman).start()
+    limiter = ConnectionLimiter(server.log, descriptors=descriptors)
+    await Site(runner, host, port, context=context, limiter=limiter).start()
     return runner

@@ -131,3 +131,12 @@ async def test_a_renewal_that_the_disk_is_too_full_for_is_due_until_it_is_done(
     await renewable.renew()
     assert len(told) == 1
     assert not renewable.is_due(world.clock.now())
+
+
+def test_ciphers_do_not_depend_on_what_python_was_built_with(world: World) -> None:
+    """Debian's offers all that OpenSSL has; with TLS 1.2 these need forward secrecy and AEAD."""
+    ciphers = world.pki.tls_context().get_ciphers()
+    before = [one["name"] for one in ciphers if one["protocol"] != "TLSv1.3"]
+    assert before
+    assert all(name.startswith("ECDHE-") for name in before)
+    assert all("GCM" in name or "CHACHA20" in name for name in before)

@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self) -> None:
         log = RateLimitedLog(logging.getLogger("test"), SystemClock(), per_second=0.001, burst=3)
-        self.doorman = ConnectionLimiter(log, descriptors=1000)
+        self.limiter = ConnectionLimiter(log, descriptors=1000)
         self.port = 0
         self.hold: asyncio.Event | None = None
         """What the answer to /node waits for."""
@@ -82,7 +82,7 @@ async def server() -> AsyncIterator[Server]:
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     assert runner.server is not None
-    make = connections_of(runner.server, made.doorman)
+    make = connections_of(runner.server, made.limiter)
     listening = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     made.port = listening.sockets[0].getsockname()[1]
     yield made
@@ -130,37 +130,37 @@ async def test_a_known_client_may_be_idle(server: Server, monkeypatch: pytest.Mo
 
 async def test_of_a_crowd_of_one_source_the_oldest_go(server: Server) -> None:
     """Who shares its address with them, and has something to say, is heard."""
-    server.doorman._of_a_source_max = 5
+    server.limiter._of_a_source_max = 5
     strangers = [await server.connect() for _ in range(5)]
     assert await server.ask(b"node") == b"HTTP/1.1 200 OK\r\n"
     assert await closed(strangers[0][0])
-    assert len(server.doorman._strangers["127.0.0.1"]) == 4, "one is known, and counts no more"
+    assert len(server.limiter._strangers["127.0.0.1"]) == 4, "one is known, and counts no more"
     strangers += [await server.connect() for _ in range(3)]
     assert all([await closed(reader) for reader, _ in strangers[1:3]])
-    assert len(server.doorman._strangers["127.0.0.1"]) == 5
+    assert len(server.limiter._strangers["127.0.0.1"]) == 5
     assert not strangers[3][0].at_eof()
 
 
 async def test_in_a_crowd_of_all_the_oldest_goes(server: Server) -> None:
-    server.doorman._strangers_max = 5
+    server.limiter._strangers_max = 5
     strangers = [await server.connect() for _ in range(5)]
-    while len(server.doorman._strangers["127.0.0.1"]) < 5:
+    while len(server.limiter._strangers["127.0.0.1"]) < 5:
         await asyncio.sleep(0.01)
     assert await server.ask(b"livez") == b"HTTP/1.1 200 OK\r\n"
     assert await closed(strangers[0][0])
 
 
 async def test_who_is_known_is_no_stranger_and_leaves_no_trace(server: Server) -> None:
-    server.doorman._of_a_source_max = 1
+    server.limiter._of_a_source_max = 1
     for _ in range(5):
         assert await server.ask(b"node") == b"HTTP/1.1 200 OK\r\n"
-    assert server.doorman._of_users == {NODE.user: 5}
+    assert server.limiter._of_users == {NODE.user: 5}
     await server.stop()
     async with asyncio.timeout(10):
-        while server.doorman._count:
+        while server.limiter._count:
             await asyncio.sleep(0.01)
-    assert not server.doorman._of_users
-    assert not server.doorman._strangers
+    assert not server.limiter._of_users
+    assert not server.limiter._strangers
 
 
 async def test_who_is_known_too_late_is_not_counted(server: Server) -> None:
@@ -170,11 +170,11 @@ async def test_who_is_known_too_late_is_not_counted(server: Server) -> None:
         _, writer = await server.connect(GET % b"node")
         await server.asked.wait()
         writer.transport.abort()
-        while server.doorman._count:
+        while server.limiter._count:
             await asyncio.sleep(0.01)
         server.hold.set()
         await server.answered.wait()
-    assert not server.doorman._of_users
+    assert not server.limiter._of_users
 
 
 async def test_a_user_has_so_many_connections_and_an_administrator_any(
@@ -187,7 +187,7 @@ async def test_a_user_has_so_many_connections_and_an_administrator_any(
 
 
 async def test_descriptors_are_left_for_others(server: Server) -> None:
-    server.doorman._room = 3
+    server.limiter._room = 3
     for _ in range(3):
         assert b"200" in await server.ask(b"admin")
     reader, _ = await server.connect()
@@ -248,7 +248,7 @@ async def test_the_head_of_a_request_is_not_without_end(server: Server, part: by
             if reader.at_eof():
                 break
     assert await closed(reader)
-    assert server.doorman.heads_bytes == 0
+    assert server.limiter.heads_bytes == 0
 
 
 async def test_heads_together_are_bounded_and_whole_ones_still_welcome(
@@ -259,7 +259,7 @@ async def test_heads_together_are_bounded_and_whole_ones_still_welcome(
     for _ in range(8):
         await server.connect(half)
     assert await server.ask(b"node") == b"HTTP/1.1 200 OK\r\n"
-    assert 0 < server.doorman.heads_bytes <= 20_000
+    assert 0 < server.limiter.heads_bytes <= 20_000
 
 
 async def test_a_long_body_is_no_head(server: Server) -> None:
@@ -272,7 +272,7 @@ async def test_a_long_body_is_no_head(server: Server) -> None:
     assert b"200 OK" in await reader.readuntil(b"\r\n\r\nok")
     writer.write(GET % b"node")
     assert b"200 OK" in await reader.readuntil(b"\r\n\r\nok")
-    assert server.doorman.heads_bytes == 0
+    assert server.limiter.heads_bytes == 0
 
 
 async def test_what_follows_a_malformed_request_is_not_kept(
@@ -280,8 +280,8 @@ async def test_what_follows_a_malformed_request_is_not_kept(
 ) -> None:
     """Each further piece would be another malformed request, and wait with all of its bytes."""
     made: list[Connection] = []
-    enter = server.doorman.enter
-    monkeypatch.setattr(server.doorman, "enter", lambda one: made.append(one) or enter(one))
+    enter = server.limiter.enter
+    monkeypatch.setattr(server.limiter, "enter", lambda one: made.append(one) or enter(one))
     free = asyncio.Event()
     server.hold = free
     _, writer = await server.connect(GET % b"node" + b"GET /")
