@@ -339,8 +339,8 @@ def test_a_kubelet_that_is_started_by_hand(machines: Machines, reader: Reader) -
 @full
 def test_keys_and_certificates(machines: Machines, reader: Reader) -> None:
     reader.types("m1", "wherry secret-key rotate --file /var/lib/wherry/master/pki/secret.keys")
-    file = "/var/lib/wherry/master/pki/service-accounts.key"
-    assert "is the new key" in reader.types("m1", f"wherry account-key rotate --file {file}")
+    account_key = "wherry account-key rotate --file /var/lib/wherry/master/pki/service-accounts.key"
+    assert "is the new key" in reader.types("m1", account_key)
     machines.run("m1", "systemctl restart wherry-master")
     until(lambda: ready(machines) == [*NODES], "all nodes after a restart")
     reader.types("m1", "wherry kubeconfig create mia --lifetime 30d --output mia.kubeconfig")
