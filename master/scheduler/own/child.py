@@ -181,8 +181,8 @@ class OwnFile:
             raise OwnError(f"{self.path}{line}: {type(error).__name__}: {error.msg}") from error
         except OSError as error:
             raise OwnError(f"cannot read {self.path}: {(error.strerror or '').lower()}") from error
-        except ValueError as error:
-            raise OwnError(f"{self.path}: {_short(error)}") from error
+        except ValueError as error:  # a null byte: a SyntaxError only since Python 3.11.4
+            raise OwnError(f"{self.path}: SyntaxError: {_short(error)}") from error
         self.call(exec, code, module.__dict__)
         return module
 
