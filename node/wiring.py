@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,10 @@ from node.kubelet.effects.processes import PidfdProcesses, Processes
 from node.kubelet.kubelet import Kubelet
 from node.kubelet.machine.node_status import Machine
 from node.kubelet.machine.stats import Stats
-from node.kubelet.node_logs import LogServer
 from node.kubelet.pod.memory import MESSAGE_MAX
+from node.kubelet.sessions.log_server import LogServer
+from node.kubelet.sessions.port_forwards import PortForwards
+from node.kubelet.sessions.remote_commands import RemoteCommands
 from node.kubelet.spec.env import HostFacts
 from node.kubelet.spec.sandboxes import NodeFiles, resolver_for_pods
 from node.kubelet.volumes.tokens import Tokens
@@ -40,7 +42,7 @@ from node.session.assigned import AssignedStore
 from node.session.control import ControlStream
 from node.session.credentials import Credentials, Held
 from node.session.renewal import Renewal, by_process
-from node.session.sessions import Sessions
+from node.session.sessions import Server, Sessions
 from node.session.tokens import ask
 from node.session.writer import DiskWriter
 from protos import node_v1_pb2
@@ -116,7 +118,7 @@ def build(config: KubeletConfig, machine: Machine, own: Credentials, world: Worl
         tools=tools,
         network=NetworkKeeper(world.routes, data / "network.json", clock=clock, writer=writer),
         stream=stream,
-        sessions=Sessions(LogServer(kubelet, clock, offload).logs),
+        sessions=Sessions(_servers(kubelet, world)),
         renewal=renewal,
         held=held,
         pki=pki,
@@ -155,6 +157,17 @@ def _tools(
         checks=world.checks,
         rng=world.rng,
     )
+
+
+def _servers(kubelet: Kubelet, world: World) -> Mapping[str, Server]:
+    """What serves each kind of session, by its name in OpenSession."""
+    commands = RemoteCommands(kubelet, world.runtime)
+    return {
+        "log": LogServer(kubelet, world.clock, world.offload).serve,
+        "exec": commands.exec,
+        "attach": commands.attach,
+        "port_forward": PortForwards(kubelet, world.sandbox).serve,
+    }
 
 
 def _record(

@@ -108,7 +108,7 @@ def build(
     tokens = Tokens(accounts, _authenticator(pki, accounts, cache, clock))
     reported = Reported({}, {})
     written = pipeline(config, store, cache, authorizer, clock=clock, rng=rng)
-    sessions = NodeSessions(clock=clock, rng=rng)
+    sessions = NodeSessions(rng=rng)
     served = registry(config, written, authorizer, tokens, reported, sessions)
     chain = _chain(config, served, tokens.authenticator, authorizer, live, clock=clock, rng=rng)
     client_of = partial(LocalClient, served, chain)

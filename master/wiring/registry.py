@@ -33,7 +33,9 @@ from master.apiserver.resources.core.pod.binding import BindingSubresource
 from master.apiserver.resources.core.tokenrequest import TokenSubresource
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.config import MasterConfig
+from master.nodes.commands import PodAttach, PodExec
 from master.nodes.logs import PodLogs
+from master.nodes.portforward import PodPortForward
 from master.nodes.sessions import NodeSessions
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache
@@ -109,9 +111,12 @@ def registry(
         },
         subresources={
             "approval": Approval(written, authorizer),
+            "attach": PodAttach(stored, sessions),
             "binding": BindingSubresource(written),
             "finalize": Finalize(written),
-            "log": PodLogs(stored, sessions),
+            "exec": PodExec(stored, sessions),
+            "log": PodLogs(stored, sessions, written.clock),
+            "portforward": PodPortForward(stored, sessions),
             "scale": ScaleSubresource(written),
             "token": TokenSubresource(written, tokens.accounts.keys),
         },

@@ -328,6 +328,18 @@ class Kubelet:
         attempts = worker.observed.all() if worker else []
         return next((s for s in attempts if s.id == container_id), None)
 
+    def running_container(self, uid: str, name: str) -> ContainerStatus | None:
+        """The container of that name that runs in a pod, or None."""
+        worker = self._workers.get(uid)
+        attempts = worker.observed.containers.get(name, []) if worker else []
+        return attempts[-1] if attempts and attempts[-1].state == "running" else None
+
+    def ready_sandbox(self, uid: str) -> SandboxStatus | None:
+        """The sandbox of a pod that has one, or None."""
+        worker = self._workers.get(uid)
+        sandbox = worker.observed.sandbox if worker else None
+        return sandbox if sandbox is not None and sandbox.ready else None
+
     def log_of(self, uid: str, container: str, *, previous: bool) -> ContainerStatus | None:
         """The attempt of a container whose log is meant, or None.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from common.runtime.offload import Offload
 from common.runtime.reasons import reason
 from node.files.mounts import mount_tmpfs, points
 from node.files.removal import remove_tree
+from node.network import podsocket
 from node.network.routes import LINK_PREFIX, forward
 from node.runtime.base import SandboxFailed, SandboxSpec, SandboxStatus
 
@@ -156,6 +158,10 @@ class NamespaceSandbox:
         except SandboxFailed:
             if await self._offload(there):
                 raise
+
+    async def socket(self, netns_path: str) -> socket.socket:
+        """A TCP socket in a pod's network, or in the machine's own."""
+        return await self._offload(podsocket.tcp_socket, netns_path)
 
     async def list(self) -> list[SandboxStatus]:
         """Every sandbox, whole or not."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -54,6 +56,10 @@ class ContainerNotFound(RuntimeFailure):
 
 class ExecFailed(RuntimeFailure):
     """A command could not be run in a container; the message says why."""
+
+
+class AttachFailed(RuntimeFailure):
+    """The streams of a container's process cannot be had; the message says why."""
 
 
 class ExecTimedOut(RuntimeFailure):
@@ -180,6 +186,46 @@ class ExecResult:
     output: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """Which standard streams are wanted. With a terminal, stderr comes on stdout."""
+
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    terminal: bool = False
+
+
+STDOUT, STDERR = 1, 2
+
+
+class Streams(Protocol):
+    """The standard streams of a process in a container. Calls raise RuntimeUnavailable."""
+
+    async def read(self) -> tuple[int, bytes]:
+        """(STDOUT or STDERR, what it has written); no bytes once nothing more comes."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Give it input; waits until the runtime takes more. What nobody can read is dropped."""
+        ...
+
+    async def close_stdin(self) -> None:
+        """It reads the end of its input."""
+        ...
+
+    async def resize(self, width: int, height: int) -> None:
+        """Set the size of its terminal, in characters."""
+        ...
+
+    async def exit_code(self) -> int:
+        """How a command has ended, once nothing more comes of it; 0 of what was attached to.
+
+        Raises ExecFailed when nobody knows.
+        """
+        ...
+
+
 def uri(container_id: str) -> str:
     """A container's id as the API has it."""
     return f"{ID_SCHEME}{container_id}"
@@ -238,6 +284,23 @@ class Runtime(Protocol):
 
         Holds up no other call. Raises ExecTimedOut, ExecFailed when it cannot be started, or
         RuntimeUnavailable.
+        """
+        ...
+
+    def exec(
+        self, container_id: str, command: Sequence[str], stdio: Stdio
+    ) -> AbstractAsyncContextManager[Streams]:
+        """A command that runs in a running container; at the end of the block it is killed.
+
+        One that cannot be started says so on stderr and has an exit code of 126 or 127, or raises
+        ExecFailed. Raises RuntimeUnavailable.
+        """
+        ...
+
+    def attach(self, container_id: str, stdio: Stdio) -> AbstractAsyncContextManager[Streams]:
+        """The streams of a container's first process, from now on; it runs on after the block.
+
+        Raises AttachFailed or RuntimeUnavailable.
         """
         ...
 
@@ -306,6 +369,13 @@ class Sandbox(Protocol):
 
     async def list(self) -> list[SandboxStatus]:
         """Every sandbox on this machine."""
+        ...
+
+    async def socket(self, netns_path: str) -> socket.socket:
+        """A TCP socket in a pod's network, or in the machine's own; it does not block.
+
+        Raises SandboxFailed when that network is gone.
+        """
         ...
 
 

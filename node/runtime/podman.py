@@ -10,8 +10,8 @@ import asyncio
 import base64
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,14 @@ import msgspec
 
 from common.runtime.offload import Offload
 from node.runtime import base, podman_json
-from node.runtime.base import ContainerSpec, ContainerStatus, ExecResult, ImageStatus
+from node.runtime.base import (
+    ContainerSpec,
+    ContainerStatus,
+    ExecResult,
+    ImageStatus,
+    Stdio,
+    Streams,
+)
 from node.runtime.oom import was_oom_killed
 from node.runtime.podman_exec import PodmanExec
 from node.runtime.podman_service import PodmanError, PodmanService
@@ -158,6 +165,24 @@ class PodmanRuntime:
         if not await self._is_there(container_id):
             raise base.ExecFailed(f"no such container {container_id}")
         return await self._exec.run(container_id, command, timeout_seconds)
+
+    @asynccontextmanager
+    async def exec(
+        self, container_id: str, command: Sequence[str], stdio: Stdio
+    ) -> AsyncIterator[Streams]:
+        """A command that runs in a container of ours."""
+        if not await self._is_there(container_id):
+            raise base.ExecFailed(f"no such container {container_id}")
+        async with self._exec.start(container_id, command, stdio) as streams:
+            yield streams
+
+    @asynccontextmanager
+    async def attach(self, container_id: str, stdio: Stdio) -> AsyncIterator[Streams]:
+        """The streams of the first process of a container of ours."""
+        if not await self._is_there(container_id):
+            raise base.AttachFailed(f"no such container {container_id}")
+        async with self._exec.attach(container_id, stdio) as streams:
+            yield streams
 
     async def image_status(self, reference: str) -> ImageStatus | None:
         """The image, or None."""

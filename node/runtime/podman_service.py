@@ -22,6 +22,7 @@ from node.runtime.base import RuntimeUnavailable
 
 CALL_TIMEOUT_SECONDS = 60.0
 LINE_LIMIT_BYTES = 1 << 20
+STREAM_LIMIT_BYTES = 64 << 10
 _PREFIX = "/v4.0.0/libpod"
 _NO_CONTENT = (204, 304)
 
@@ -96,7 +97,12 @@ class PodmanService:
         return None if answer.status_code in _NO_CONTENT else _decode(answer.content)
 
     async def call_on_loop(
-        self, method: str, path: str, *, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> Any:
         """Like `call`, without a thread: for calls of which many may wait. A new connection each.
 
@@ -105,9 +111,10 @@ class PodmanService:
         try:
             async with (
                 asyncio.timeout(CALL_TIMEOUT_SECONDS),
-                self._open(method, path, body=body) as (_, reader),
+                self._open(method, path, params=params, body=body) as (reader, _),
             ):
-                return _decode(await reader.read())
+                content = await reader.read()
+                return _decode(content) if content else None
         except (OSError, EOFError) as error:
             raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
 
@@ -120,8 +127,30 @@ class PodmanService:
         Raises PodmanError and RuntimeUnavailable.
         """
         try:
-            async with self._open("POST", path, body=body) as (_, reader):
+            async with self._open("POST", path, body=body) as (reader, _):
                 yield reader
+        except (OSError, EOFError) as error:
+            raise RuntimeUnavailable(f"Podman ended a stream: {reason(error)}") from error
+
+    @asynccontextmanager
+    async def hijacked(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection that a POST turns into a raw stream both ways.
+
+        Raises PodmanError and RuntimeUnavailable.
+        """
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        opened = self._open(
+            "POST", path, params=params, body=body, headers=headers, limit=STREAM_LIMIT_BYTES
+        )
+        try:
+            async with opened as connection:
+                yield connection
         except (OSError, EOFError) as error:
             raise RuntimeUnavailable(f"Podman ended a stream: {reason(error)}") from error
 
@@ -138,7 +167,7 @@ class PodmanService:
         Raises PodmanError and RuntimeUnavailable. Use it within `aclosing`.
         """
         try:
-            async with self._open(method, path, params=params, headers=headers) as (_, reader):
+            async with self._open(method, path, params=params, headers=headers) as (reader, _):
                 while line := await reader.readline():
                     yield _decode(line)
         except (OSError, EOFError) as error:
@@ -153,11 +182,10 @@ class PodmanService:
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[tuple[int, asyncio.StreamReader]]:
-        """Send a request; its status code, and a reader that stands at the answer's body."""
-        reader, writer = await asyncio.open_unix_connection(
-            self._socket_path, limit=LINE_LIMIT_BYTES
-        )
+        limit: int = LINE_LIMIT_BYTES,
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Send a request; a reader that stands at the body of the answer, and the writer."""
+        reader, writer = await asyncio.open_unix_connection(self._socket_path, limit=limit)
         try:
             writer.write(_request(method, path, params or {}, body, headers or {}))
             await writer.drain()
@@ -165,7 +193,7 @@ class PodmanService:
             code = int(head.split(b" ", 2)[1])
             if code >= 400:
                 raise PodmanError(code, _message(await reader.read()))
-            yield code, reader
+            yield reader, writer
         finally:
             writer.close()
 

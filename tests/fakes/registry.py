@@ -102,5 +102,5 @@ def whole(clock: Clock) -> Registry:
         roles,
         wiring.Tokens(nobody, nobody),
         wiring.Reported({}, {}),
-        NodeSessions(clock=clock, rng=SystemRng()),
+        NodeSessions(rng=SystemRng()),
     )

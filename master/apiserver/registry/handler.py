@@ -51,7 +51,9 @@ class Handler:
     is_action: ClassVar[bool] = False
     """What is posted asks for something to be done: it has no metadata to show."""
     connects: ClassVar[Sequence[str]] = ()
-    """The verbs that `connect` answers."""
+    """The verbs that a stream answers: of text (`connect`), or one of those of `duplex.py`."""
+    authorized_as: ClassVar[str] = ""
+    """The verb whose right such a stream needs, where that is not the request's own."""
 
     @property
     def verbs(self) -> list[str]:

@@ -51,6 +51,14 @@ class Registry:
             raise errors.unknown_path()
         return definition.subresources[target.subresource]
 
+    def connects_as(self, verb: str, target: Target) -> str:
+        """The verb whose right is needed for a stream; '' for what is none, or is not served."""
+        definition = self.catalogue.get(target.resource)
+        handler = definition.subresources.get(target.subresource) if definition else None
+        if handler is None or verb not in handler.connects:
+            return ""
+        return handler.authorized_as or verb
+
     def shown(self, target: Target) -> Shown:
         """How what a target answers is shown in tables."""
         return self.handler(target).shown or self.catalogue.require(target.resource).shown

@@ -90,15 +90,23 @@ class Chain:
 
     @asynccontextmanager
     async def call(
-        self, caller: Caller, verb: str, target: Target, *, is_part: bool = False
+        self,
+        caller: Caller,
+        verb: str,
+        target: Target,
+        *,
+        is_part: bool = False,
+        is_stream: bool = False,
     ) -> AsyncIterator[Call]:
         """The block answers the call. Raises StatusError 401, 403, 404, 405 or 429 before it.
 
+        A stream may last: it holds up no other call of its user.
         A call that `is_part` of what its caller does is not ended when the caller's credentials
         count no longer: who does the whole looks after that.
         """
         call = self._begin(caller, verb, target)
-        async with self._passing(call, target.attributes(verb), is_part=is_part):
+        stage = "stream" if is_stream else verb
+        async with self._passing(call, target.attributes(verb), stage, is_part=is_part):
             self._check_verb(verb, target)
             yield call
 
@@ -110,7 +118,7 @@ class Chain:
     async def call_path(self, caller: Caller, verb: str, path: str) -> AsyncIterator[Call]:
         """The same for a path that is no resource."""
         call = self._begin(caller, verb, path=path)
-        async with self._passing(call, Attributes(verb, path=path)):
+        async with self._passing(call, Attributes(verb, path=path), verb):
             yield call
 
     def _begin(
@@ -120,13 +128,13 @@ class Chain:
 
     @asynccontextmanager
     async def _passing(
-        self, call: Call, wanted: Attributes, *, is_part: bool = False
+        self, call: Call, wanted: Attributes, stage: str, *, is_part: bool = False
     ) -> AsyncIterator[None]:
         caller = call.caller
         end = self._live.begin(NOBODY if is_part else caller.by)
         try:
             # Parts of this master have none to wait for: their number is what it is.
-            async with self._flow.seat(caller.user, call.verb) if caller.source else nullcontext():
+            async with self._flow.seat(caller.user, stage) if caller.source else nullcontext():
                 self._authorizer.authorize(caller.user, wanted)
                 yield
         except StatusError as error:

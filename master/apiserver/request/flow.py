@@ -50,7 +50,14 @@ READ = Limit(16, 256)
 LIST = Limit(2, 64)
 WRITE = Limit(8, 256)
 WATCH = Limit(256, 0)
-_LIMITS = {"get": ("read", READ), "list": ("list", LIST), "watch": ("watch", WATCH)}
+STREAM = Limit(64, 0)
+"""Logs, commands, forwarded ports: each may last for hours."""
+_LIMITS = {
+    "get": ("read", READ),
+    "list": ("list", LIST),
+    "watch": ("watch", WATCH),
+    "stream": ("stream", STREAM),
+}
 
 
 class _Stage:
@@ -70,9 +77,12 @@ class FlowControl:
         self._clock = clock
         self._stages: dict[tuple[str, str], _Stage] = {}
 
-    def seat(self, user: Identity, verb: str) -> AbstractAsyncContextManager[None]:
-        """A seat for a call, until the end of the block; raises StatusError 429."""
-        return self._seat(user, *_LIMITS.get(verb, ("write", WRITE)))
+    def seat(self, user: Identity, stage: str) -> AbstractAsyncContextManager[None]:
+        """A seat for a call, until the end of the block; raises StatusError 429.
+
+        The stage is the verb of the call, or `stream`.
+        """
+        return self._seat(user, *_LIMITS.get(stage, ("write", WRITE)))
 
     def initial_seat(self, user: Identity) -> AbstractAsyncContextManager[None]:
         """One for the state that a watch begins with: it is a list."""

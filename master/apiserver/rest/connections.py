@@ -121,6 +121,7 @@ class Connection(web.RequestHandler):
         "_expiry",
         "_head_bytes",
         "_inside",
+        "_is_upgraded",
         "_limiter",
         "_malformed",
         "source",
@@ -133,6 +134,7 @@ class Connection(web.RequestHandler):
         self._inside = False
         self._expiry: asyncio.TimerHandle | None = None
         self._malformed = False
+        self._is_upgraded = False
         self._head_bytes = 0
         self._body: StreamReader = EMPTY_PAYLOAD
         self.source = ""
@@ -159,6 +161,9 @@ class Connection(web.RequestHandler):
         """
         if self._malformed:
             return
+        if self._is_upgraded:
+            super().data_received(data)
+            return
         in_head, waiting = self._body.is_eof(), len(self._messages)
         super().data_received(data)
         if len(self._messages) > waiting:
@@ -170,6 +175,12 @@ class Connection(web.RequestHandler):
             if self._head_bytes > HEAD_MAX_BYTES or self._limiter.heads_bytes > HEADS_MAX_BYTES:
                 self._limiter.log.warning("the head of a request is too long", source=self.source)
                 self.abort()
+
+    def set_parser(self, *arguments: Any, **named: Any) -> None:
+        """What comes from now on is no HTTP, and for the parser to bound."""
+        self._is_upgraded = True
+        self._count_head(-self._head_bytes)
+        super().set_parser(*arguments, **named)
 
     def _count_head(self, more: int) -> None:
         self._head_bytes += more

@@ -44,6 +44,14 @@ def query(raw_query: str) -> dict[str, str]:
     return values
 
 
+def all_values(raw_query: str) -> dict[str, list[str]]:
+    """All values of each query parameter."""
+    values: dict[str, list[str]] = {}
+    for name, value in parse_qsl(raw_query, keep_blank_values=True):
+        values.setdefault(name, []).append(value)
+    return values
+
+
 def parse(
     method: str, parts: list[str], parameters: Mapping[str, str], scheme: Scheme
 ) -> RequestInfo | None:

@@ -50,7 +50,7 @@ class Resources:
 
     def __init__(self, registry: Registry, chain: Chain, *, clock: Clock, unread: Unread) -> None:
         self.scheme: Scheme = registry.scheme
-        self._registry = registry
+        self.registry = registry
         self._chain = chain
         self._clock = clock
         self._unread = unread
@@ -73,10 +73,10 @@ class Resources:
             case "watch", _:
                 state = self._chain.initial_state(call.caller)
                 return await watches.answer(
-                    request, target, parameters, self._registry, self._clock, self._unread, state
+                    request, target, parameters, self.registry, self._clock, self._unread, state
                 )
-            case verb, _ if verb in self._registry.handler(target).connects:
-                return await streams.answer(request, target, parameters, self._registry)
+            case verb, _ if verb in self.registry.handler(target).connects:
+                return await streams.answer(request, target, parameters, self.registry)
             case "get", _:
                 response = await self._get(request, target, parameters)
             case "list", _:
@@ -123,7 +123,7 @@ class Resources:
         self, request: web.Request, target: Target, parameters: Mapping[str, str]
     ) -> web.Response:
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
-        data = await self._registry.get(
+        data = await self.registry.get(
             target, resource_version=parameters.get("resourceVersion", "")
         )
         return await self._object(target, data, form, parameters)
@@ -138,8 +138,8 @@ class Resources:
     ) -> web.Response:
         """One object in the form that the client accepts."""
         weight = len(data) * (10 if form.media_type == mediatypes.YAML else 1)
-        body, kind = await self._registry.pipeline.heavy(
-            weight, self._rendered, self._registry.shown(target), data, form, parameters
+        body, kind = await self.registry.pipeline.heavy(
+            weight, self._rendered, self.registry.shown(target), data, form, parameters
         )
         return web.Response(status=status, body=body, content_type=kind)
 
@@ -176,7 +176,7 @@ class Resources:
         """How the list that is asked for is to be; raises StatusError 406."""
         form = negotiate.accepted(request.headers.get("Accept", ""), _OBJECT_FORMS)
         include = parameters.get("includeObject", "Metadata")
-        shown = self._registry.shown(target)
+        shown = self.registry.shown(target)
         return Asked(target.resource, shown, form, include, self._clock.now())
 
     async def _found(self, target: Target, chosen: ListOptions, holding: Holding) -> ObjectPage:
@@ -185,7 +185,7 @@ class Resources:
         What is read from the store's history is in memory for this list alone.
         """
         async with self._history if chosen.of_history else nullcontext():
-            page = await self._registry.list(target, chosen)
+            page = await self.registry.list(target, chosen)
             if sum(map(len, page.items)) >= SMALL_BYTES:
                 try:
                     await holding.fit(page.items, timeout_seconds=WAIT_SECONDS)
@@ -203,24 +203,24 @@ class Resources:
         body: bytes,
     ) -> web.Response:
         """Create, update, patch, delete."""
-        forms = () if self._registry.handler(target).is_action else _OBJECT_FORMS
+        forms = () if self.registry.handler(target).is_action else _OBJECT_FORMS
         form = negotiate.accepted(request.headers.get("Accept", ""), forms)
         kind = request.headers.get("Content-Type", "")
         match call.verb:
             case "create":
-                data = await self._registry.create(ctx, target, bodies.Body(body, kind))
+                data = await self.registry.create(ctx, target, bodies.Body(body, kind))
                 call.made(data)
                 return await self._object(target, data, form, parameters, 201)
             case "update":
-                data = await self._registry.update(ctx, target, bodies.Body(body, kind))
+                data = await self.registry.update(ctx, target, bodies.Body(body, kind))
                 return await self._object(target, data, form, parameters)
             case "patch":
                 patch = Patch(body, bodies.Body(body, kind).media_type)
-                data = await self._registry.patch(ctx, target, patch)
+                data = await self.registry.patch(ctx, target, patch)
                 return await self._object(target, data, form, parameters)
         asked = options.for_delete(body, kind, parameters, ctx)
-        data, gone = await self._registry.delete(ctx, target, asked)
-        if gone and not self._registry.pipeline.strategy(target.resource).delete_answers_object:
+        data, gone = await self.registry.delete(ctx, target, asked)
+        if gone and not self.registry.pipeline.strategy(target.resource).delete_answers_object:
             return _json(_deleted(target.resource, codec.decode_plain(data)))
         return await self._object(target, data, form, parameters)
 
@@ -239,7 +239,7 @@ class Resources:
         asked = self._asked(request, target, parameters)
         chosen = options.for_list(parameters)
         with held_for(request, self._unread) as holding:
-            page = await self._registry.list(target, chosen)
+            page = await self.registry.list(target, chosen)
             for data in page.items:
                 await self._delete_one(target.resource, data, wanted, ctx)
             holding.add(page.items)
@@ -252,7 +252,7 @@ class Resources:
         """Delete an object of a list, unless that has been done meanwhile."""
         meta = codec.decode_plain(data)["metadata"]
         try:
-            await self._registry.delete(
+            await self.registry.delete(
                 ctx, Target(resource, meta.get("namespace", ""), meta["name"]), wanted
             )
         except errors.StatusError as error:

@@ -102,7 +102,10 @@ class RestServer:
             verb = "rotate" if parts[0] == ROTATION else request.method.lower()
             async with self._chain.call_path(caller, verb, raw_path):
                 return await self._paths.answer(request, parts)
-        async with self._chain.call(caller, info.verb, info.target) as call:
+        stream = self._resources.registry.connects_as(info.verb, info.target)
+        async with self._chain.call(
+            caller, stream or info.verb, info.target, is_stream=bool(stream)
+        ) as call:
             return await self._resources.answer(request, call, info.target, parameters)
 
     def _log_denial(self, request: web.Request, error: StatusError) -> None:

@@ -1,4 +1,4 @@
-"""Answers that are streams of text from a subresource, such as `kubectl logs`."""
+"""Answers that are streams: of text, such as `kubectl logs`, or both ways, such as `exec`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from common.api.errors import StatusError
+from master.apiserver.registry.duplex import CommandHandler
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.target import Target
-from master.apiserver.rest import outflow
+from master.apiserver.rest import outflow, requestinfo
+from master.apiserver.rest.upgrades import remote_commands
 
 
 async def answer(
+    request: web.Request, target: Target, parameters: Mapping[str, str], registry: Registry
+) -> web.StreamResponse:
+    """Answer with the stream of a subresource; raises StatusError when it cannot begin."""
+    match registry.handler(target):
+        case CommandHandler() as handler:
+            query = requestinfo.all_values(request.raw_path.partition("?")[2])
+            return await remote_commands.answer(request, await handler.command(target, query))
+        case _:
+            return await _text(request, target, parameters, registry)
+
+
+async def _text(
     request: web.Request, target: Target, parameters: Mapping[str, str], registry: Registry
 ) -> web.StreamResponse:
     """Send the stream as it comes; errors before the first byte are Status answers.

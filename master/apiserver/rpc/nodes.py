@@ -25,7 +25,7 @@ from master.apiserver.request.audit import NOBODY, Caller
 from master.apiserver.request.chain import Chain
 from master.apiserver.rpc.access import source
 from master.apiserver.rpc.status import code_of
-from master.nodes import intake, sessions
+from master.nodes import intake
 from master.nodes.duplicates import Duplicates
 from master.nodes.hub import NodeHub, NodeStream
 from master.nodes.reports import Reports
@@ -344,20 +344,19 @@ class NodeService(node_v1_pb2_grpc.NodeServiceServicer):
         session = self._sessions.claim(first.id, name)
         if session is None:
             await self._refuse(context, "Session", identity, _denied("no such session"))
-        reader = asyncio.create_task(_pump(request_iterator, session.frames))
-        closed = asyncio.create_task(session.closed.wait())
-        shut_out = asyncio.create_task(self._shut_out(name))
-        tasks = (reader, closed, shut_out)
+        reading = asyncio.create_task(session.pump(request_iterator))
+        shutting_out = asyncio.create_task(self._shut_out(name))
+        shutting_out.add_done_callback(lambda _: session.over())
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if shut_out.done():
+            async for frame in session.outgoing():
+                yield frame
+            if shutting_out.done():
                 await self._check_trust(identity, context, "Session")
-            if reader.done():
-                await closed
             yield node_v1_pb2.SessionFrame(end=True)
         finally:
-            for task in tasks:
-                task.cancel()
+            reading.cancel()
+            shutting_out.cancel()
+            await asyncio.gather(reading, shutting_out, return_exceptions=True)
 
 
 async def _end_with_the_first(tasks: list[asyncio.Task[Any]], stream: NodeStream) -> None:
@@ -367,17 +366,6 @@ async def _end_with_the_first(tasks: list[asyncio.Task[Any]], stream: NodeStream
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a node's stream failed", extra={"object": stream.node}, exc_info=error)
     await stream.outbox.put(None)
-
-
-async def _pump(frames: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
-    """Hand a node's frames on; a full queue slows the node down. None marks the end."""
-    try:
-        async for frame in frames:
-            await queue.put(frame)
-        await queue.put(None)
-    except BaseException:  # what nobody has read of a broken stream is lost; the end is told
-        sessions.end(queue)
-        raise
 
 
 def _denied(why: str) -> StatusError:

@@ -1,7 +1,7 @@
 """A log on its way to a master over gRPC: its reader on the node ends when the session does."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,11 +9,13 @@ import grpc.aio
 import pytest
 
 from common.api import errors
+from node.session.channels import STDOUT, TAKEN_AT_ONCE, Channels
 from node.session.sessions import Sessions
 from protos import node_v1_pb2, node_v1_pb2_grpc
 
 WAIT_SECONDS = 10.0
 Frame = node_v1_pb2.SessionFrame
+LOG = node_v1_pb2.LogRequest()
 Open = Callable[[node_v1_pb2.OpenSession], None]
 
 
@@ -25,10 +27,13 @@ class Master(node_v1_pb2_grpc.NodeServiceServicer):
         self.enough = asyncio.Event()
         self.failure = ""
         self.whole = asyncio.Event()
+        self.say: list[Frame] = []
 
     async def Session(self, request_iterator: Any, context: Any) -> AsyncIterator[Frame]:
         """One session, to its end or until there is enough."""
         reading = asyncio.create_task(self._read(request_iterator))
+        for frame in self.say:
+            yield frame
         enough = asyncio.create_task(self.enough.wait())
         await asyncio.wait({reading, enough}, return_when=asyncio.FIRST_COMPLETED)
         enough.cancel()
@@ -52,17 +57,27 @@ class Log:
         self.said = asyncio.Event()
         self.closed = asyncio.Event()
 
-    async def read(self, request: node_v1_pb2.LogRequest) -> AsyncGenerator[bytes, None]:
-        """Its bytes."""
+    async def serve(self, request: node_v1_pb2.LogRequest, channels: Channels) -> int:
+        """Send its bytes."""
         try:
             if self.error is not None:
                 raise self.error
-            yield b"hello\n"
+            await channels.send(b"hello\n")
             self.said.set()
             if not self.whole:
                 await asyncio.Event().wait()
+            return 0
         finally:
             self.closed.set()
+
+
+async def echo(request: node_v1_pb2.ExecRequest, channels: Channels) -> int:
+    """A command that says what it is told, until that ends; its exit code is how often."""
+    count = 0
+    while (frame := await channels.receive()) is not None and not frame.close:
+        await channels.send(frame.data, STDOUT)
+        count += 1
+    return count
 
 
 @pytest.fixture
@@ -84,7 +99,7 @@ async def open_session(master: Master, log: Log) -> AsyncIterator[Open]:
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = node_v1_pb2_grpc.NodeServiceStub(channel)
-        made = Sessions(log.read)
+        made = Sessions({"log": log.serve, "exec": echo})
         yield lambda request: made.open(request, nullcontext(stub))
     await server.stop(None)
 
@@ -99,7 +114,7 @@ async def test_a_log_is_sent_whole_and_then_its_end(
     master: Master, log: Log, open_session: Open
 ) -> None:
     log.whole = True
-    open_session(node_v1_pb2.OpenSession(id="s1"))
+    open_session(node_v1_pb2.OpenSession(id="s1", log=LOG))
     await until(master.whole)
     assert master.heard == [Frame(id="s1"), Frame(data=b"hello\n"), Frame(end=True)]
 
@@ -108,7 +123,7 @@ async def test_a_log_that_is_not_there_is_told(
     master: Master, log: Log, open_session: Open
 ) -> None:
     log.error = errors.StatusError(404, "NotFound", "no such log")
-    open_session(node_v1_pb2.OpenSession(id="s1"))
+    open_session(node_v1_pb2.OpenSession(id="s1", log=LOG))
     await until(master.whole)
     assert b"no such log" in master.heard[-1].error
 
@@ -117,8 +132,29 @@ async def test_a_log_that_is_not_there_is_told(
 async def test_the_reader_of_a_followed_log_ends_with_its_session(
     master: Master, log: Log, open_session: Open, failure: str
 ) -> None:
-    open_session(node_v1_pb2.OpenSession(id="s1"))
+    open_session(node_v1_pb2.OpenSession(id="s1", log=LOG))
     await until(log.said)
     master.failure = failure
     master.enough.set()
     await until(log.closed)
+
+
+async def test_what_the_master_sends_is_worked_on_and_counted(
+    master: Master, open_session: Open
+) -> None:
+    master.say = [Frame(data=b"%d" % number) for number in range(2 * TAKEN_AT_ONCE)]
+    master.say.append(Frame(close=True))
+    open_session(node_v1_pb2.OpenSession(id="s1", exec=node_v1_pb2.ExecRequest()))
+    await until(master.whole)
+    said = [frame.data for frame in master.heard if frame.data]
+    assert said == [b"%d" % number for number in range(2 * TAKEN_AT_ONCE)]
+    assert sum(frame.taken for frame in master.heard) == 2 * TAKEN_AT_ONCE
+    assert master.heard[-1] == Frame(end=True, exit_code=2 * TAKEN_AT_ONCE)
+
+
+async def test_a_session_of_a_kind_that_the_node_does_not_know_is_refused(
+    master: Master, open_session: Open
+) -> None:
+    open_session(node_v1_pb2.OpenSession(id="s1"))
+    await until(master.whole)
+    assert b"this node is too old for that" in master.heard[-1].error

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from common.api.errors import StatusError
-from common.runtime.rng import SystemRng
 from master.nodes import intake
 from master.nodes.intake import Refused
-from master.nodes.sessions import FRAME_MAX_BYTES, NodeSessions
+from master.nodes.session import FRAME_MAX_BYTES, Session
 from protos import node_v1_pb2
-from tests.fakes.clock import FakeClock
 from tests.unit.apiserver.rpc.test_streams import NODE, Setup, report, setup
-from tests.unit.nodes.test_sessions import LOG
 
 __all__ = ["setup"]
 FromNode = node_v1_pb2.FromNode
@@ -174,17 +172,16 @@ async def test_reports_that_cannot_be_stored_are_kept_up_to_a_size(setup: Setup)
     assert "pod 99" in stream.reports
 
 
-async def error_of(frame: node_v1_pb2.SessionFrame) -> Any:
+async def error_of(frame: node_v1_pb2.SessionFrame) -> StatusError:
     """What the reader of a session's frame is told."""
-    sessions = NodeSessions(clock=FakeClock(), rng=SystemRng())
-    outbox: asyncio.Queue[Any] = asyncio.Queue()
-    sessions.node_connected("n1", outbox)
-    reading = asyncio.ensure_future(anext(sessions.logs("n1", LOG)))
-    session = sessions.claim((await outbox.get()).session.id, "n1")
-    assert session is not None
-    await session.frames.put(frame)
+
+    async def sent() -> AsyncIterator[Any]:
+        yield frame
+
+    session = Session("s1", "n1", endless=False)
+    await session.pump(sent())
     with pytest.raises(StatusError) as raised:
-        await reading
+        await session.receive()
     return raised.value
 
 

@@ -13,6 +13,7 @@ from common.api import errors, times
 from common.api.errors import FieldError
 from common.api.types.core_v1 import ContainerStatus, Pod
 from master.apiserver.request.options import truthy
+from master.apiserver.resources.core.pod.containerchoice import container_of
 
 MINIMA = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
 """The numbers that may be asked for, and their least values."""
@@ -51,7 +52,7 @@ def log_options(pod: Pod, parameters: Mapping[str, str]) -> LogOptions:
         since_ms = int(times.parse(since_time).timestamp() * 1000) if since_time else 0
     except times.InvalidTime as error:
         raise errors.bad_request(str(error)) from error
-    container = _container(pod, parameters.get("container", ""))
+    container = container_of(pod, parameters.get("container", ""))
     previous = truthy(parameters.get("previous"))
     _check_started(pod, container, previous=previous)
     tail = numbers["tailLines"]
@@ -92,23 +93,6 @@ def _problems(numbers: Mapping[str, int | None], since_time: str) -> list[FieldE
         text = "at most one of `sinceTime` or `sinceSeconds` may be specified"
         findings.append(errors.forbidden("", text))
     return findings
-
-
-def _container(pod: Pod, asked: str) -> str:
-    """The container whose log is meant."""
-    names = [c.name for c in (*pod.spec.initContainers, *pod.spec.containers)]
-    if asked:
-        if asked not in names:
-            raise errors.bad_request(f"container {asked} is not valid for pod {pod.metadata.name}")
-        return asked
-    if len(pod.spec.containers) == 1:
-        return pod.spec.containers[0].name
-    text = f"a container name must be specified for pod {pod.metadata.name}"
-    text += f", choose one of: [{' '.join(c.name for c in pod.spec.containers)}]"
-    if pod.spec.initContainers:
-        first = " ".join(c.name for c in pod.spec.initContainers)
-        text += f" or one of the init containers: [{first}]"
-    raise errors.bad_request(text)
 
 
 def _check_started(pod: Pod, container: str, *, previous: bool) -> None:

@@ -1,8 +1,9 @@
-"""Answers the master's requests for logs: finds the file of an attempt and streams it."""
+"""Serves the master's requests for logs: finds the file of an attempt and streams it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 from common.api import errors
@@ -11,6 +12,7 @@ from common.runtime.offload import Offload
 from node.kubelet.kubelet import Kubelet
 from node.kubelet.streams import logs
 from node.kubelet.streams.logs import LogQuery
+from node.session.channels import Channels
 from protos import node_v1_pb2
 
 
@@ -21,6 +23,13 @@ class LogServer:
         self._kubelet = kubelet
         self._clock = clock
         self._offload = offload
+
+    async def serve(self, request: node_v1_pb2.LogRequest, channels: Channels) -> int:
+        """Send a log; raises StatusError when there is no such container or log."""
+        async with aclosing(self.logs(request)) as pieces:
+            async for piece in pieces:
+                await channels.send(piece)
+        return 0
 
     async def logs(self, request: node_v1_pb2.LogRequest) -> AsyncGenerator[bytes, None]:
         """The bytes of a log; raises StatusError when there is no such container or log."""

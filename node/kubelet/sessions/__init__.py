@@ -1,0 +1,5 @@
+"""Serves what the master asks of this machine's pods: logs, commands, connections to ports.
+
+Each file serves one kind of session. How sessions are opened is `node.session`'s; how a log is read
+is `streams`'.
+"""

@@ -1,0 +1,85 @@
+"""Serves port-forward: one connection to a port of a pod, as from inside of it.
+
+Source: https://kubernetes.io/docs/tasks/access-application-cluster/port-forward-access-application-cluster/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from common.api import errors
+from common.runtime.reasons import reason
+from node.kubelet.kubelet import Kubelet
+from node.runtime.base import Sandbox, SandboxFailed
+from node.session.channels import Channels
+from protos import node_v1_pb2
+
+LOOPBACK = "127.0.0.1"
+CONNECT_SECONDS = 10.0
+READ_BYTES = 64 << 10
+
+
+class PortForwards:
+    """Connections to the pods of this machine."""
+
+    def __init__(self, kubelet: Kubelet, sandbox: Sandbox) -> None:
+        self._kubelet = kubelet
+        self._sandbox = sandbox
+
+    async def serve(self, request: node_v1_pb2.PortForwardRequest, channels: Channels) -> int:
+        """Connect, and pass everything on until both sides have ended. Raises StatusError."""
+        reader, writer = await self._connect(request)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_from_pod(reader, channels))
+                group.create_task(_to_pod(writer, channels))
+        except* ConnectionError:
+            pass  # a program that breaks its connection off does so to the user's, too
+        finally:
+            writer.close()
+        return 0
+
+    async def _connect(
+        self, request: node_v1_pb2.PortForwardRequest
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sandbox = self._kubelet.ready_sandbox(request.uid)
+        if sandbox is None:
+            text = f'pod "{request.name}" in namespace "{request.namespace}" is not running'
+            raise errors.StatusError(404, "NotFound", text)
+        try:
+            made = await self._sandbox.socket(sandbox.netns_path)
+            return await _opened(made, request.port)
+        except (SandboxFailed, OSError, TimeoutError) as error:
+            why = "no answer" if isinstance(error, TimeoutError) else reason(error)
+            text = f"failed to connect to localhost:{request.port} inside the pod: {why}"
+            raise errors.internal(text) from error
+
+
+async def _opened(
+    made: socket.socket, port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect a socket; it is closed when that fails."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await asyncio.get_running_loop().sock_connect(made, (LOOPBACK, port))
+        return await asyncio.open_connection(sock=made, limit=READ_BYTES)
+    except BaseException:
+        made.close()
+        raise
+
+
+async def _from_pod(reader: asyncio.StreamReader, channels: Channels) -> None:
+    while data := await reader.read(READ_BYTES):
+        await channels.send(data)
+    await channels.close()
+
+
+async def _to_pod(writer: asyncio.StreamWriter, channels: Channels) -> None:
+    while (frame := await channels.receive()) is not None:
+        if frame.data:
+            writer.write(frame.data)
+            await writer.drain()
+        if frame.close:
+            writer.write_eof()
+            return
