@@ -5,7 +5,6 @@ Where to, and with which credentials: `settings` reads the environment and a kub
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
@@ -21,6 +20,8 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.client.api import ObjectList, WatchEvent
+from common.client.conversations import PodConnection, RemoteCommand
+from common.client.grpcerrors import translated
 from common.client.https import ConnectionFailed, chosen
 from common.runtime.reasons import reason
 from common.security.keypair import KeyPair
@@ -29,7 +30,6 @@ from protos.cluster_v1_pb2_grpc import ClusterStub
 
 log = logging.getLogger(__name__)
 
-STATUS_KEY = "wherry-status-bin"
 ANSWER_MAX_BYTES = 256 << 20
 KEEPALIVE_MS = 20_000
 # An operator is back soon after its master; gRPC's own limit is two minutes.
@@ -37,13 +37,6 @@ RECONNECT_MAX_MS = 5_000
 # Where a kubeconfig does not say, the ports of gRPC follow the one of HTTPS: 6443, then 6444 for
 # certificates and 6445 for tokens.
 CERTIFICATE_PORT_AFTER, TOKEN_PORT_AFTER = 1, 2
-_REASONS = {
-    grpc.StatusCode.UNAVAILABLE: (503, "ServiceUnavailable"),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (504, "Timeout"),
-    grpc.StatusCode.UNAUTHENTICATED: (401, "Unauthorized"),
-    grpc.StatusCode.PERMISSION_DENIED: (403, "Forbidden"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (413, "RequestEntityTooLarge"),
-}
 
 
 class Settings(NamedTuple):
@@ -165,29 +158,6 @@ class _BearerChannel(grpc.aio.Channel):
         await self._opened.channel_ready()
 
 
-def status_error(error: grpc.aio.AioRpcError) -> StatusError:
-    """What the server has said; without a Status of Kubernetes, what gRPC has found."""
-    for key, value in error.trailing_metadata() or ():
-        if key == STATUS_KEY and isinstance(value, bytes):
-            plain = codec.decode_plain(value)
-            refusal = StatusError(
-                plain["code"], plain["reason"], plain["message"], details=plain.get("details")
-            )
-            refusal.metadata = plain.get("metadata", {})
-            return refusal
-    code, reason = _REASONS.get(error.code(), (500, "InternalError"))
-    return StatusError(code, reason, error.details() or error.code().name)
-
-
-@contextlib.contextmanager
-def _translated() -> Any:
-    """Errors of gRPC become StatusErrors."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise status_error(error) from error
-
-
 class GrpcClient:
     """The verbs of the API (common.client.api.ApiClient), logs, and the typed stub beneath.
 
@@ -218,7 +188,7 @@ class GrpcClient:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The most recent state of an object."""
-        with _translated():
+        with translated():
             request = pb.GetRequest(object=object_name(resource, namespace, name))
             return (await self.stub.Get(request)).object
 
@@ -232,7 +202,7 @@ class GrpcClient:
         field_selector: str = "",
     ) -> ObjectList:
         """All objects that the selectors choose."""
-        with _translated():
+        with translated():
             request = pb.ListRequest(
                 resource=resource_name(resource),
                 namespace=namespace,
@@ -247,7 +217,7 @@ class GrpcClient:
         self, resource: Resource, namespace: str, name: str = "", *, label_selector: str = ""
     ) -> dict[str, Any]:
         """The columns of `kubectl get`, of one object or of all; a Table of meta.k8s.io/v1."""
-        with _translated():
+        with translated():
             if name:
                 wanted = object_name(resource, namespace, name)
                 one = await self.stub.Get(pb.GetRequest(object=wanted, encoding=pb.TABLE))
@@ -279,7 +249,7 @@ class GrpcClient:
         )
         call = self.stub.Watch(request)
         try:
-            with _translated():
+            with translated():
                 async for event in call:
                     kind = pb.WatchEvent.Type.Name(event.type)
                     yield [WatchEvent(kind, int(event.resource_version), event.object)]
@@ -288,7 +258,7 @@ class GrpcClient:
 
     async def create(self, resource: Resource, namespace: str, data: bytes) -> bytes:
         """Create an object."""
-        with _translated():
+        with translated():
             wanted = object_name(resource, namespace)
             return self._taken(await self.stub.Create(pb.CreateRequest(object=wanted, body=data)))
 
@@ -302,7 +272,7 @@ class GrpcClient:
         subresource: str = "",
     ) -> bytes:
         """Replace an object or one of its subresources."""
-        with _translated():
+        with translated():
             wanted = object_name(resource, namespace, name, subresource)
             return self._taken(await self.stub.Update(pb.UpdateRequest(object=wanted, body=data)))
 
@@ -317,7 +287,7 @@ class GrpcClient:
         strategic: bool = False,
     ) -> bytes:
         """JSON merge patch, or a strategic one, by which lists are merged, too."""
-        with _translated():
+        with translated():
             wanted = object_name(resource, namespace, name, subresource)
             form = pb.PatchRequest.STRATEGIC if strategic else pb.PatchRequest.MERGE
             request = pb.PatchRequest(object=wanted, body=codec.encode(dict(patch)), type=form)
@@ -340,7 +310,7 @@ class GrpcClient:
         propagation_policy: str = "",
     ) -> None:
         """Delete the object that has this uid; whatever has the name when `uid` is empty."""
-        with _translated():
+        with translated():
             await self.stub.Delete(
                 pb.DeleteRequest(
                     object=object_name(resource, namespace, name),
@@ -354,7 +324,7 @@ class GrpcClient:
         """Bind a pod to a node."""
         body = {"metadata": {"name": name, "uid": uid}, "target": {"kind": "Node", "name": node}}
         wanted = object_name(self.resource("pods"), namespace, name, "binding")
-        with _translated():
+        with translated():
             await self.stub.Create(pb.CreateRequest(object=wanted, body=codec.encode(body)))
 
     async def evict(self, namespace: str, name: str, *, uid: str) -> None:
@@ -368,8 +338,41 @@ class GrpcClient:
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
         wanted = object_name(self.resource("pods"), namespace, name, "eviction")
-        with _translated():
+        with translated():
             await self.stub.Create(pb.CreateRequest(object=wanted, body=codec.encode(body)))
+
+    def exec(
+        self,
+        namespace: str,
+        pod: str,
+        command: Sequence[str],
+        *,
+        container: str = "",
+        stdin: bool = False,
+        terminal: bool = False,
+    ) -> RemoteCommand:
+        """A command in a container; it is killed at the end of the block that it is used in."""
+        start = pb.CommandStart(
+            namespace=namespace,
+            pod=pod,
+            container=container,
+            command=command,
+            stdin=stdin,
+            terminal=terminal,
+        )
+        return RemoteCommand(self.stub.Exec, start)
+
+    def attach(
+        self, namespace: str, pod: str, *, container: str = "", stdin: bool = False
+    ) -> RemoteCommand:
+        """The first process of a container, from now on."""
+        start = pb.CommandStart(namespace=namespace, pod=pod, container=container, stdin=stdin)
+        return RemoteCommand(self.stub.Attach, start)
+
+    def connection(self, namespace: str, pod: str, port: int) -> PodConnection:
+        """A connection to a port of a pod, until the end of the block that it is used in."""
+        start = pb.PortForwardStart(namespace=namespace, pod=pod, port=port)
+        return PodConnection(self.stub.PortForward, start)
 
     async def logs(
         self,
@@ -392,7 +395,7 @@ class GrpcClient:
         )
         call = self.stub.Logs(request)
         try:
-            with _translated():
+            with translated():
                 async for reply in call:
                     yield reply.data
         finally:

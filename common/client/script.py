@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from common.api.errors import StatusError
-from common.client.grpc import status_error
+from common.client.grpcerrors import status_error
 from common.client.https import ConnectionFailed
 from common.runtime.reasons import reason
 

@@ -11,7 +11,7 @@ from common.api.types.core_v1 import Pod
 from master.apiserver.registry.duplex import Dial, PortHandler
 from master.apiserver.registry.stored import Stored
 from master.apiserver.request.target import Target
-from master.apiserver.resources.core.pod.commandoptions import check_assigned
+from master.apiserver.resources.core.pod.commandoptions import PORT_MAX, check_assigned
 from master.nodes.session import Session
 from master.nodes.sessions import NodeSessions
 from protos import node_v1_pb2
@@ -34,6 +34,8 @@ class PodPortForward(PortHandler):
         return partial(self._connection, pod)
 
     def _connection(self, pod: Pod, port: int) -> AbstractAsyncContextManager[Session]:
+        if not 0 < port <= PORT_MAX:
+            raise errors.bad_request(f"{port} is not the number of a port")
         meta = pod.metadata
         request = node_v1_pb2.PortForwardRequest(
             namespace=meta.namespace, name=meta.name, uid=meta.uid, port=port

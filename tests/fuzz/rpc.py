@@ -18,7 +18,8 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from common.api.scheme import SCHEME
-from common.client.grpc import STATUS_KEY, Settings, channel
+from common.client.grpc import Settings, channel
+from common.client.grpcerrors import STATUS_KEY
 from protos import cluster_v1_pb2 as pb
 from tests.fuzz.grammar import Grammar
 from tests.fuzz.messages import Hints, Messages

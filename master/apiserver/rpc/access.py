@@ -39,13 +39,15 @@ class Access:
         return Account(identity.user, known=True, unbounded=MASTERS in identity.groups)
 
     @asynccontextmanager
-    async def call(self, caller: Caller, verb: str, target: Target) -> AsyncIterator[Call]:
+    async def call(
+        self, caller: Caller, verb: str, target: Target, *, is_stream: bool = False
+    ) -> AsyncIterator[Call]:
         """The block answers the call; raises StatusError 400, 401, 403, 404, 405 or 429."""
         for text in target[1:]:
             check_segment(text)
         if target.namespace and not target.resource.namespaced:
             raise errors.unknown_path()
-        async with self._chain.call(caller, verb, target) as call:
+        async with self._chain.call(caller, verb, target, is_stream=is_stream) as call:
             yield call
 
     def initial_state(self, caller: Caller) -> AbstractAsyncContextManager[None]:

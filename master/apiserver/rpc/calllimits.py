@@ -23,8 +23,8 @@ READING_MAX = 32
 READING_OF_A_CALLER_MAX = 4
 READ_SECONDS = 10.0
 """How long a request may take to come once it is its turn."""
-CALLS_OF_A_CALLER_MAX = 64
-"""Calls at once of one caller who is no administrator; a node has 60 at most."""
+CALLS_OF_A_CALLER_MAX = 128
+"""Calls at once of one caller who is no administrator; a node has 110 at most."""
 UNREAD_OF_A_CALLER_MAX_BYTES = 64 << 20
 """With more answers unread, further calls of that caller are refused."""
 SMALL_BYTES = 2 << 20

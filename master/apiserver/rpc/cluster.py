@@ -30,6 +30,7 @@ from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
 from master.apiserver.rpc.access import Access, find
 from master.apiserver.rpc.status import answering
+from master.apiserver.rpc.streams import Requests, Streams
 from master.apiserver.rpc.watches import Writer
 from master.nodes.hub import NodeHub
 from protos import cluster_v1_pb2 as pb
@@ -66,6 +67,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
         self._unread = unread
         self._clock = clock
         self._lists = asyncio.Semaphore(LISTS_MAX)
+        self._streams = Streams(registry, access)
 
     @asynccontextmanager
     async def _one(
@@ -230,7 +232,7 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             caller = self._access.caller(context)
             pods = self._registry.scheme.require("", "v1", "pods")
             target = Target(pods, request.namespace, request.pod, "log")
-            async with self._access.call(caller, "get", target):
+            async with self._access.call(caller, "get", target, is_stream=True):
                 stream = await self._registry.connect(target, _log_parameters(request))
                 if stream is None:
                     return
@@ -239,6 +241,33 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
                         yield pb.LogsReply(data=chunk)
                 finally:
                     await stream.aclose()
+
+    async def Exec(
+        self, request_iterator: Requests, context: Any
+    ) -> AsyncIterator[pb.CommandReply]:
+        """A command in a container."""
+        replies = self._streams.command("exec", request_iterator, context)
+        async with answering(context, "Exec"), aclosing(replies):
+            async for reply in replies:
+                yield reply
+
+    async def Attach(
+        self, request_iterator: Requests, context: Any
+    ) -> AsyncIterator[pb.CommandReply]:
+        """The first process of a container."""
+        replies = self._streams.command("attach", request_iterator, context)
+        async with answering(context, "Attach"), aclosing(replies):
+            async for reply in replies:
+                yield reply
+
+    async def PortForward(
+        self, request_iterator: Requests, context: Any
+    ) -> AsyncIterator[pb.PortForwardReply]:
+        """A connection to a port of a pod."""
+        replies = self._streams.port(request_iterator, context)
+        async with answering(context, "PortForward"), aclosing(replies):
+            async for reply in replies:
+                yield reply
 
     async def NodeUsage(
         self, request: pb.NodeUsageRequest, context: Any

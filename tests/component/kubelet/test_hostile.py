@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node.kubelet.sessions.log_server import LogServer
 
 from common.api.errors import StatusError
+from node.kubelet.sessions.log_server import LogServer
 from node.kubelet.volumes.volumes import Volumes
 from protos import node_v1_pb2
 from tests.fakes.kubelet import FakeNode

@@ -10,7 +10,8 @@ import pytest
 
 from common.api.codec import protobuf
 from common.api.errors import StatusError
-from common.client.grpc import GrpcClient, channel, object_name, status_error
+from common.client.grpc import GrpcClient, channel, object_name
+from common.client.grpcerrors import status_error
 from common.client.https import KubeConfig
 from protos import cluster_v1_pb2 as pb
 from tests.servers.master import RunningMaster

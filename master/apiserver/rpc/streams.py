@@ -1,0 +1,125 @@
+"""Conversations of the Cluster service: commands in containers, connections to ports of pods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from common.api import errors
+from master.apiserver.registry.duplex import (
+    STDERR,
+    STDIN,
+    Command,
+    CommandHandler,
+    Dial,
+    Duplex,
+    PortHandler,
+)
+from master.apiserver.registry.registry import Registry
+from master.apiserver.request.target import Target
+from master.apiserver.rpc.access import Access
+from protos import cluster_v1_pb2 as pb
+
+Requests = AsyncIterator[Any]
+"""Messages of a caller, the first of which says what is asked for."""
+
+
+class Streams:
+    """Answers them; callers translate the StatusErrors that are raised."""
+
+    def __init__(self, registry: Registry, access: Access) -> None:
+        self._registry = registry
+        self._access = access
+
+    async def command(
+        self, subresource: str, requests: Requests, context: Any
+    ) -> AsyncGenerator[pb.CommandReply, None]:
+        """What a process writes, and at last its exit code; raises StatusError."""
+        start = await _start(requests)
+        async with self._handler(context, start, subresource) as (handler, target):
+            assert isinstance(handler, CommandHandler)
+            command: Command = await handler.command(target, _query(start))
+            async with command.run() as duplex, _listening(requests, duplex, _input):
+                while (piece := await duplex.receive()) is not None:
+                    if piece.channel == STDERR:
+                        yield pb.CommandReply(stderr=piece.data)
+                    elif piece.data:
+                        yield pb.CommandReply(stdout=piece.data)
+                yield pb.CommandReply(exit_code=duplex.exit_code)
+
+    async def port(
+        self, requests: Requests, context: Any
+    ) -> AsyncGenerator[pb.PortForwardReply, None]:
+        """What a pod sends on a connection; raises StatusError."""
+        start = await _start(requests)
+        async with self._handler(context, start, "portforward") as (handler, target):
+            assert isinstance(handler, PortHandler)
+            dial: Dial = await handler.dial(target)
+            async with dial(start.port) as duplex, _listening(requests, duplex, _data):
+                while (piece := await duplex.receive()) is not None:
+                    if piece.data:
+                        yield pb.PortForwardReply(data=piece.data)
+                    if piece.closed:
+                        return
+
+    @asynccontextmanager
+    async def _handler(
+        self, context: Any, start: Any, subresource: str
+    ) -> AsyncIterator[tuple[Any, Target]]:
+        """Who answers for a subresource of a pod, once the caller may have it."""
+        caller = self._access.caller(context)
+        pods = self._registry.scheme.require("", "v1", "pods")
+        target = Target(pods, start.namespace, start.pod, subresource)
+        async with self._access.call(caller, "create", target, is_stream=True):
+            yield self._registry.handler(target), target
+
+
+async def _start(requests: Requests) -> Any:
+    """What the first message asks for; raises StatusError 400."""
+    first = await anext(requests, None)
+    if first is None or not first.HasField("start"):
+        raise errors.bad_request("the first message says nothing of what is to be started")
+    if not (first.start.namespace and first.start.pod):
+        raise errors.bad_request("the request names no pod")
+    return first.start
+
+
+def _query(start: pb.CommandStart) -> dict[str, list[str]]:
+    """The options of a command in the names and words of REST, which checks them."""
+    wanted = {"stdin": start.stdin, "stdout": True, "stderr": True, "tty": start.terminal}
+    query = {name: ["true" if value else "false"] for name, value in wanted.items()}
+    return {**query, "container": [start.container], "command": list(start.command)}
+
+
+@asynccontextmanager
+async def _listening(
+    requests: Requests, duplex: Duplex, take: Callable[[Any, Duplex], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """What the caller sends is passed on until the end of the block."""
+
+    async def listen() -> None:
+        async for request in requests:
+            await take(request, duplex)
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def _input(request: pb.CommandRequest, duplex: Duplex) -> None:
+    if request.HasField("size"):
+        duplex.resize(request.size.width, request.size.height)
+    await duplex.send(request.stdin, STDIN)
+    if request.stdin_end:
+        duplex.close(STDIN)
+
+
+async def _data(request: pb.PortForwardRequest, duplex: Duplex) -> None:
+    await duplex.send(request.data)
+    if request.data_end:
+        duplex.close()
