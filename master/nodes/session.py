@@ -22,6 +22,8 @@ WINDOW = 16
 """Frames with data that the node has not worked on yet; protos/node_v1.proto has the number."""
 SENT_MAX_BYTES = 64 << 10
 CHANNELS = 3
+IDLE_SECONDS = 4 * 3600.0
+"""A conversation in which nobody says anything for so long is ended, as a kubelet does."""
 ERROR_MAX_BYTES = 4 << 10
 ERROR_CODES = frozenset(
     (400, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 500, 501, 502, 503, 504)
@@ -48,10 +50,12 @@ class Session:
         self._is_closed = False
         self._wake = asyncio.Event()
         self._stopping = False
+        self._heard = False
+        """The caller has said something since the node was last waited for."""
 
     async def receive(self) -> Piece | None:
         """The next piece of what the node sends; None at the end. Raises StatusError."""
-        frame = await self._received.get()
+        frame = await self._next()
         if frame is None and self._stopping:
             raise errors.stopping()
         if frame is None:
@@ -67,10 +71,22 @@ class Session:
         self.exit_code = frame.exit_code
         return None
 
+    async def _next(self) -> Any:
+        """The node's next frame, or None; raises StatusError when nobody has said anything."""
+        while True:
+            self._heard = False
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    return await self._received.get()
+            except TimeoutError:
+                if not self._heard:
+                    raise errors.timeout("nothing was said for four hours") from None
+
     async def send(self, data: bytes, channel: int = DATA) -> None:
         """Send data in frames, each when there is room for it in the node's window."""
         for start in range(0, len(data), SENT_MAX_BYTES):
             await self._window.acquire()
+            self._heard = True
             self._in_window -= 1
             piece = data[start : start + SENT_MAX_BYTES]
             self._outgoing.append(Frame(data=piece, channel=channel))
@@ -85,6 +101,7 @@ class Session:
 
     def resize(self, width: int, height: int) -> None:
         """The last size counts."""
+        self._heard = True
         self._size = Frame(size=node_v1_pb2.TerminalSize(width=width, height=height))
         self._wake.set()
 

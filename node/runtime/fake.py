@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from common.runtime.clock import Clock
 from node.runtime import base
-from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus
+from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus, Stdio, Streams
 from node.runtime.reference import check_reference
 
 Command = tuple[str, ...]
 KILLED_EXIT_CODE = 137
+NOT_FOUND_EXIT_CODE = 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,28 @@ class FakeRuntime:
         await self.clock.sleep(timeout_seconds)
         raise base.ExecTimedOut(base.timed_out_message(command, timeout_seconds))
 
+    @asynccontextmanager
+    async def exec(
+        self, container_id: str, command: Sequence[str], stdio: Stdio
+    ) -> AsyncIterator[Streams]:
+        """A command that writes what it reads, and exits as `execs` says; one that hangs reads on
+        after its input has ended."""
+        self._call(f"exec {self._named(container_id)} {' '.join(command)}")
+        if self._containers[container_id].state != "running":
+            raise base.ExecFailed(f"container {container_id} is not running")
+        if tuple(command) not in self.execs:
+            yield FakeStreams(NOT_FOUND_EXIT_CODE, stdin=False)
+            return
+        yield FakeStreams(self.execs[tuple(command)], stdin=stdio.stdin)
+
+    @asynccontextmanager
+    async def attach(self, container_id: str, stdio: Stdio) -> AsyncIterator[Streams]:
+        """A process that writes what it reads."""
+        self._call(f"attach {self._named(container_id)}")
+        if self._containers[container_id].state != "running":
+            raise base.AttachFailed(f"container {container_id} is not running")
+        yield FakeStreams(0, stdin=stdio.stdin)
+
     async def image_status(self, reference: str) -> ImageStatus | None:
         """The image, or None."""
         self._call(f"image_status {reference}")
@@ -221,6 +245,41 @@ class FakeRuntime:
 
     def _now(self) -> str:
         return self.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class FakeStreams:
+    """The Streams protocol: what is written comes back on stdout."""
+
+    def __init__(self, exit_code: int | None, *, stdin: bool) -> None:
+        self._exit_code = exit_code
+        self._written: asyncio.Queue[bytes] = asyncio.Queue()
+        self.sizes: list[tuple[int, int]] = []
+        if not stdin:
+            self._written.put_nowait(b"")
+
+    async def read(self) -> tuple[int, bytes]:
+        """What was written; for ever nothing of a command that hangs."""
+        data = await self._written.get()
+        if not data and self._exit_code is None:
+            await asyncio.Event().wait()
+        return base.STDOUT, data
+
+    async def write(self, data: bytes) -> None:
+        """Input."""
+        self._written.put_nowait(data)
+
+    async def close_stdin(self) -> None:
+        """The end of it."""
+        self._written.put_nowait(b"")
+
+    async def resize(self, width: int, height: int) -> None:
+        """Note it."""
+        self.sizes.append((width, height))
+
+    async def exit_code(self) -> int:
+        """As the test has it."""
+        assert self._exit_code is not None
+        return self._exit_code
 
 
 def fake_image(reference: str, *, user: str = "") -> ImageStatus:

@@ -179,8 +179,9 @@ class PodmanRuntime:
     @asynccontextmanager
     async def attach(self, container_id: str, stdio: Stdio) -> AsyncIterator[Streams]:
         """The streams of the first process of a container of ours."""
-        if not await self._is_there(container_id):
-            raise base.AttachFailed(f"no such container {container_id}")
+        status = await self.container_status(container_id)
+        if status is None or status.state != "running":  # Podman would say nothing, for ever
+            raise base.AttachFailed(f"container {container_id} is not running")
         async with self._exec.attach(container_id, stdio) as streams:
             yield streams
 

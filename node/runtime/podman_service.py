@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -142,17 +142,18 @@ class PodmanService:
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """A connection that a POST turns into a raw stream both ways.
 
-        Raises PodmanError and RuntimeUnavailable.
+        Raises PodmanError and RuntimeUnavailable when it does not become one.
         """
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
         opened = self._open(
             "POST", path, params=params, body=body, headers=headers, limit=STREAM_LIMIT_BYTES
         )
-        try:
-            async with opened as connection:
-                yield connection
-        except (OSError, EOFError) as error:
-            raise RuntimeUnavailable(f"Podman ended a stream: {reason(error)}") from error
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(opened)
+            except (OSError, EOFError) as error:
+                raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
+            yield connection
 
     async def lines(
         self,

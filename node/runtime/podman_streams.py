@@ -11,7 +11,8 @@ import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from node.runtime.base import STDERR, STDOUT
+from common.runtime.reasons import reason
+from node.runtime.base import STDERR, STDOUT, RuntimeUnavailable
 
 READ_BYTES = 64 << 10
 _HEADER = struct.Struct(">BxxxI")
@@ -75,7 +76,10 @@ class PodmanStreams:
     async def read(self) -> Piece:
         """What comes next."""
         while not self._pieces:
-            data = await self._reader.read(READ_BYTES)
+            try:
+                data = await self._reader.read(READ_BYTES)
+            except OSError as error:
+                raise RuntimeUnavailable(f"Podman ended a stream: {reason(error)}") from error
             if not data or self._frames is None:
                 return STDOUT, data
             self._pieces.extend(self._frames.feed(data))

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import shutil
+import socket
 from dataclasses import dataclass, field
 
 import pytest
@@ -54,6 +55,12 @@ class FakeSandbox:
         """All of them."""
         await asyncio.sleep(0)
         return list(self.sandboxes.values())
+
+    async def socket(self, netns_path: str) -> socket.socket:
+        """One of this machine: the loopback address is its own."""
+        made = socket.socket()
+        made.setblocking(False)
+        return made
 
 
 class FakeRoutes:

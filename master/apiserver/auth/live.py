@@ -1,4 +1,5 @@
-"""Calls that last: they end when the certificate or the token of their caller counts no longer."""
+"""Calls that last: they end when the certificate or the token of their caller counts no longer,
+and streams when their caller has lost the right to them, too."""
 
 from __future__ import annotations
 
@@ -21,6 +22,12 @@ class Ended(NamedTuple):
     error: StatusError
 
 
+class _Live(NamedTuple):
+    identity: Identity
+    check: Callable[[], None] | None
+    """Raises StatusError once the caller may not do this any more."""
+
+
 class LiveCalls:
     """The tasks that answer calls, and who called."""
 
@@ -28,14 +35,19 @@ class LiveCalls:
         """`problem` says why somebody's credentials do not count; '' when they do."""
         self._problem = problem
         self._clock = clock
-        self._tasks: dict[asyncio.Task[object], Identity] = {}
+        self._tasks: dict[asyncio.Task[object], _Live] = {}
 
-    def begin(self, identity: Identity) -> Callable[[], None]:
-        """The current task answers a caller, until what is returned is called."""
+    def begin(
+        self, identity: Identity, check: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """The current task answers a caller, until what is returned is called.
+
+        `check` raises StatusError once the caller may not do any more what the task does.
+        """
         task = asyncio.current_task()
-        if task is None or not (identity.serial or identity.bound):
+        if task is None or not (identity.serial or identity.bound or check):
             return lambda: None
-        self._tasks[task] = identity
+        self._tasks[task] = _Live(identity, check)
 
         def end() -> None:
             self._tasks.pop(task, None)
@@ -46,10 +58,21 @@ class LiveCalls:
         """Look after all of them until cancelled."""
         while True:
             await self._clock.sleep(LOOK_SECONDS)
-            for task, identity in list(self._tasks.items()):
-                if problem := self._problem(identity):
+            for task, live in list(self._tasks.items()):
+                if (error := self._ended(live)) is not None:
                     self._tasks.pop(task, None)
-                    task.cancel(Ended(errors.unauthorized(problem)))
+                    task.cancel(Ended(error))
+
+    def _ended(self, live: _Live) -> StatusError | None:
+        """Why a call must not go on."""
+        if problem := self._problem(live.identity):
+            return errors.unauthorized(problem)
+        try:
+            if live.check is not None:
+                live.check()
+        except StatusError as error:
+            return error
+        return None
 
 
 @contextmanager

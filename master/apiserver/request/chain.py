@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
 from common.api import errors
 from common.api.errors import StatusError
@@ -100,13 +101,13 @@ class Chain:
     ) -> AsyncIterator[Call]:
         """The block answers the call. Raises StatusError 401, 403, 404, 405 or 429 before it.
 
-        A stream may last: it holds up no other call of its user.
+        A stream may last: it holds up no other call of its user, and ends when the right does.
         A call that `is_part` of what its caller does is not ended when the caller's credentials
         count no longer: who does the whole looks after that.
         """
         call = self._begin(caller, verb, target)
-        stage = "stream" if is_stream else verb
-        async with self._passing(call, target.attributes(verb), stage, is_part=is_part):
+        wanted = target.attributes(verb)
+        async with self._passing(call, wanted, is_part=is_part, is_stream=is_stream):
             self._check_verb(verb, target)
             yield call
 
@@ -118,7 +119,7 @@ class Chain:
     async def call_path(self, caller: Caller, verb: str, path: str) -> AsyncIterator[Call]:
         """The same for a path that is no resource."""
         call = self._begin(caller, verb, path=path)
-        async with self._passing(call, Attributes(verb, path=path), verb):
+        async with self._passing(call, Attributes(verb, path=path)):
             yield call
 
     def _begin(
@@ -128,10 +129,17 @@ class Chain:
 
     @asynccontextmanager
     async def _passing(
-        self, call: Call, wanted: Attributes, stage: str, *, is_part: bool = False
+        self,
+        call: Call,
+        wanted: Attributes,
+        *,
+        is_part: bool = False,
+        is_stream: bool = False,
     ) -> AsyncIterator[None]:
         caller = call.caller
-        end = self._live.begin(NOBODY if is_part else caller.by)
+        stage = "stream" if is_stream else call.verb
+        check = partial(self._authorizer.authorize, caller.user, wanted) if is_stream else None
+        end = self._live.begin(NOBODY if is_part else caller.by, check)
         try:
             # Parts of this master have none to wait for: their number is what it is.
             async with self._flow.seat(caller.user, stage) if caller.source else nullcontext():

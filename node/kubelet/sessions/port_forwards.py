@@ -6,10 +6,10 @@ Source: https://kubernetes.io/docs/tasks/access-application-cluster/port-forward
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 from common.api import errors
-from common.runtime.reasons import reason
 from node.kubelet.kubelet import Kubelet
 from node.runtime.base import Sandbox, SandboxFailed
 from node.session.channels import Channels
@@ -50,9 +50,8 @@ class PortForwards:
         try:
             made = await self._sandbox.socket(sandbox.netns_path)
             return await _opened(made, request.port)
-        except (SandboxFailed, OSError, TimeoutError) as error:
-            why = "no answer" if isinstance(error, TimeoutError) else reason(error)
-            text = f"failed to connect to localhost:{request.port} inside the pod: {why}"
+        except (SandboxFailed, OSError) as error:
+            text = f"failed to connect to localhost:{request.port} inside the pod: {_why(error)}"
             raise errors.internal(text) from error
 
 
@@ -67,6 +66,13 @@ async def _opened(
     except BaseException:
         made.close()
         raise
+
+
+def _why(error: Exception) -> str:
+    """asyncio's own text of a refusal is about sockets."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error) or "no answer"
 
 
 async def _from_pod(reader: asyncio.StreamReader, channels: Channels) -> None:

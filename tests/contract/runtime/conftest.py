@@ -28,7 +28,8 @@ PROGRAMS = {
 EXEC_TRUE = ("/bin/true",)
 EXEC_FAILS = ("/bin/sh", "-c", "exit 4")
 EXEC_HANGS = ("/bin/sleep", "999")
-EXECS = {EXEC_TRUE: 0, EXEC_FAILS: 4, EXEC_HANGS: None}
+EXEC_CAT = ("/bin/cat",)
+EXECS = {EXEC_TRUE: 0, EXEC_CAT: 0, EXEC_FAILS: 4, EXEC_HANGS: None}
 _WAIT_SECONDS = 20.0
 
 

@@ -98,4 +98,5 @@ def _below(found: Collector, definition: ResourceDef, name: str) -> operations.B
     api_version, kind = definition.kind_of(name)
     handler = definition.subresources[name]
     schema = operations.TEXT_SCHEMA if handler.connects else found.kind(api_version, kind)
-    return operations.Below(name, handler.verbs, gvk(api_version, kind), schema)
+    is_conversation = bool(handler.authorized_as)
+    return operations.Below(name, handler.verbs, gvk(api_version, kind), schema, is_conversation)

@@ -5,7 +5,7 @@ Operations are named as Kubernetes names them, for client libraries are generate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,13 @@ _LOGS = (
     ("tailLines", "integer"),
     ("timestamps", "boolean"),
 )
+_STREAMS = tuple((name, "boolean") for name in ("stderr", "stdin", "stdout", "tty"))
+_CONNECTS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "attach": (("container", "string"), *_STREAMS),
+    "exec": (("command", "string"), ("container", "string"), *_STREAMS),
+    "portforward": (("ports", "integer"),),
+}
+"""What subresources take that answer with a conversation."""
 Schema = dict[str, Any]
 
 
@@ -73,6 +80,8 @@ class Below:
     verbs: Sequence[str]
     kind: dict[str, str]
     schema: Schema
+    is_conversation: bool = False
+    """Both sides may send at any time, whatever the verb."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +119,10 @@ def paths(resource: Resource, refer: References) -> dict[str, Any]:
         operations[f"{root}/{resource.plural}"] = {"get": everywhere}
     for below in refer.below:
         operations[f"{one}/{below.name}"] = {
-            _METHODS[verb]: _operation(resource, verb, refer, below) for verb in below.verbs
+            _METHODS[verb]: _connection(resource, verb, below)
+            if below.is_conversation
+            else _operation(resource, verb, refer, below)
+            for verb in below.verbs
         }
     return {path: {**_places(path), **made} for path, made in operations.items() if made}
 
@@ -144,7 +156,7 @@ def _operation(
     own = below.schema if below else refer.own
     kind = below.kind if below else gvk(resource.api_version, resource.kind)
     made: dict[str, Any] = {
-        "tags": [f"{_group(resource).lower()}_{resource.version}"],
+        "tags": [_tag(resource)],
         "description": _about(resource, verb, f"{below.name} of " if below else ""),
         "operationId": _name(resource, verb, below.name.capitalize() if below else ""),
         "parameters": _parameters("log" if below and below.name == "log" else verb),
@@ -160,6 +172,28 @@ def _operation(
     elif verb in ("delete", "deletecollection"):
         made["requestBody"] = _content("", refer.options, BODIES)
     return made
+
+
+def _connection(resource: Resource, verb: str, below: Below) -> dict[str, Any]:
+    """A conversation: the method does not matter, and nothing is said of what passes."""
+    method = _METHODS[verb]
+    name = _name(resource, "connect", below.name.capitalize())
+    return {
+        "tags": [_tag(resource)],
+        "description": f"connect {method.upper()} requests to {below.name} of {resource.kind}",
+        "operationId": name.replace("Namespaced", f"{method.capitalize()}Namespaced", 1),
+        "parameters": _query(_CONNECTS.get(below.name, ())),
+        "responses": {
+            "200": _content("OK", TEXT_SCHEMA, ("*/*",)),
+            "401": {"description": "Unauthorized"},
+        },
+        "x-kubernetes-action": "connect",
+        "x-kubernetes-group-version-kind": below.kind,
+    }
+
+
+def _tag(resource: Resource) -> str:
+    return f"{_group(resource).lower()}_{resource.version}"
 
 
 def _about(resource: Resource, verb: str, part: str) -> str:
@@ -221,4 +255,8 @@ def _parameters(verb: str) -> list[dict[str, Any]]:
             wanted = [*_LISTS[:6], *_DELETES]
         case _:
             wanted = []
+    return _query(wanted)
+
+
+def _query(wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"name": name, "in": "query", "schema": {"type": kind}} for name, kind in wanted]

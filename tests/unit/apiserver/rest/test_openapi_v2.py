@@ -223,6 +223,9 @@ BASE = "/apis/apps/v1/namespaces/{namespace}/deployments"
         ("/api/v1/namespaces/{name}/finalize", "put", "replaceCoreV1NamespaceFinalize", "put"),
         (f"{POD}/log", "get", "readCoreV1NamespacedPodLog", "get"),
         (f"{POD}/binding", "post", "createCoreV1NamespacedPodBinding", "post"),
+        (f"{POD}/exec", "get", "connectCoreV1GetNamespacedPodExec", "connect"),
+        (f"{POD}/exec", "post", "connectCoreV1PostNamespacedPodExec", "connect"),
+        (f"{POD}/portforward", "post", "connectCoreV1PostNamespacedPodPortforward", "connect"),
         (
             "/apis/certificates.k8s.io/v1/certificatesigningrequests",
             "get",
@@ -254,6 +257,7 @@ def test_operations_have_the_names_of_kubernetes(
         ),
         (f"{POD}/log", "get", "read log of the specified Pod", "", "Pod"),
         (f"{POD}/binding", "post", "create binding of a Pod", "", "Binding"),
+        (f"{POD}/exec", "get", "connect GET requests to exec of Pod", "", "PodExecOptions"),
         (
             "/api/v1/namespaces/{namespace}/endpoints/{name}",
             "delete",
