@@ -1,0 +1,1 @@
+"""Conversations over HTTP, on a server of aiohttp and loopback."""
