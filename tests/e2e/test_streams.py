@@ -1,0 +1,125 @@
+"""kubectl exec, attach and cp against real containers, and who may use them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster, pod, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+MEGABYTES = 20
+
+
+@pytest.fixture
+def web(clean: Cluster) -> Cluster:
+    """With a pod `web` that echoes what is attached to it."""
+    clean.apply(pod("web", ["sh", "-c", "exec cat"], container={"stdin": True}))
+    clean.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
+    return clean
+
+
+def test_exec_passes_output_errors_input_and_the_exit_code(web: Cluster) -> None:
+    script = "echo out; echo err >&2; cat; exit 3"
+    done = web.run_kubectl(["exec", "-i", "web", "--", "sh", "-c", script], text="typed\n")
+    assert (done.stdout, done.returncode) == ("out\ntyped\n", 3)
+    assert done.stderr == "err\ncommand terminated with exit code 3\n"
+    done = web.run_kubectl(["exec", "web", "--", "/no/such/program"])
+    assert done.returncode == 127
+    assert "no such file or directory" in done.stderr
+
+
+def test_a_terminal_has_the_size_of_the_users(web: Cluster) -> None:
+    """It comes a moment after the command has begun, as with Kubernetes."""
+    asking = "tty; until stty size 2>/dev/null | grep -v '^0'; do sleep 0.1; done"
+    typed = f'stty rows 33 cols 99; {web.kubectl_path} exec -it web -- sh -c "{asking}"'
+    shown = subprocess.run(
+        ["script", "-qec", typed, os.devnull],
+        env=web.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "/dev/pts/0" in shown.stdout
+    assert "33 99" in shown.stdout
+
+
+def test_attach_shows_what_the_first_process_says(web: Cluster) -> None:
+    done = web.run_kubectl(["attach", "-i", "web"], text="hello\n")
+    assert "hello" in done.stdout
+    # The end of the input is the end of `cat`, which the container is: it was attached once.
+    until(lambda: web.get("pod", "web")["status"]["containerStatuses"][0]["restartCount"] == 1)
+    assert "hello" in web.kubectl("logs", "web", "--previous")
+
+
+def test_cp_copies_both_ways(web: Cluster, tmp_path: Path) -> None:
+    there, back = tmp_path / "there", tmp_path / "back"
+    there.write_bytes(os.urandom(MEGABYTES << 20))
+    web.kubectl("cp", str(there), "web:/tmp/file")
+    summed = web.kubectl("exec", "web", "--", "md5sum", "/tmp/file")
+    assert summed.split()[0] == hashlib.md5(there.read_bytes(), usedforsecurity=False).hexdigest()
+    web.kubectl("cp", "web:/tmp/file", str(back))
+    assert back.read_bytes() == there.read_bytes()
+
+
+def test_what_cannot_be_entered_is_said(web: Cluster) -> None:
+    for arguments, words in (
+        (["exec", "nobody", "--", "true"], 'pods "nobody" not found'),
+        (["exec", "web", "-c", "x", "--", "true"], "container x is not valid for pod web"),
+    ):
+        done = web.run_kubectl(arguments)
+        assert done.returncode == 1
+        assert words in done.stderr
+    clean = {"restartPolicy": "Never"}
+    web.apply(pod("over", ["true"], **clean))
+    web.kubectl("wait", "pod/over", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    assert "completed pod" in web.run_kubectl(["exec", "over", "--", "true"]).stderr
+
+
+def test_only_who_may_create_an_exec_gets_one(web: Cluster) -> None:
+    """kubectl asks by GET, for which a right to read pods must not be enough."""
+    for role in ("view", "edit"):
+        web.kubectl("create", "serviceaccount", role)
+        account = f"--serviceaccount=default:{role}"
+        web.kubectl("create", "rolebinding", role, f"--clusterrole={role}", account)
+    try:
+        asked = ["exec", "web", "--as=system:serviceaccount:default:view", "--", "true"]
+        done = web.run_kubectl(asked)
+        assert done.returncode == 1
+        assert 'cannot create resource "pods/exec"' in done.stderr
+        web.kubectl("exec", "web", "--as=system:serviceaccount:default:edit", "--", "true")
+    finally:
+        web.kubectl("delete", "rolebindings,serviceaccounts", "view", "edit", "--ignore-not-found")
+
+
+def test_a_session_ends_with_its_pod_and_leaves_no_process_behind(
+    web: Cluster, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    left = web.popen("exec", "web", "--", "sleep", "987654", output=output)
+    counting = ["exec", "web", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | grep -c 98765[4]"]
+    until(lambda: web.run_kubectl(counting).stdout.strip() == "1")
+    left.kill()
+    left.wait()
+    until(lambda: web.run_kubectl(counting).stdout.strip() == "0")
+    session = web.popen("exec", "web", "--", "sleep", "987654", output=output)
+    until(lambda: web.run_kubectl(counting).stdout.strip() == "1")
+    web.kubectl("delete", "pod", "web", "--grace-period=1")
+    assert session.wait(timeout=30) != 0
+
+
+def test_the_same_with_wherry(web: Cluster) -> None:
+    command = ["wherry", "exec", "-i", "web", "--", "sh", "-c", "cat; exit 4"]
+    done = subprocess.run(
+        command, env=web.env, input="typed", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.returncode) == ("typed", 4)
+    events = json.loads(web.kubectl("get", "events", "-o", "json"))["items"]
+    assert not [event for event in events if event["type"] == "Warning"]
