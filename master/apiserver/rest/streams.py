@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from common.api.errors import StatusError
-from master.apiserver.registry.duplex import CommandHandler
+from master.apiserver.registry.duplex import CommandHandler, PortHandler
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.target import Target
 from master.apiserver.rest import outflow, requestinfo
-from master.apiserver.rest.upgrades import remote_commands
+from master.apiserver.rest.upgrades import port_forwards, remote_commands
 
 
 async def answer(
@@ -20,10 +20,17 @@ async def answer(
     """Answer with the stream of a subresource; raises StatusError when it cannot begin."""
     match registry.handler(target):
         case CommandHandler() as handler:
-            query = requestinfo.all_values(request.raw_path.partition("?")[2])
-            return await remote_commands.answer(request, await handler.command(target, query))
+            command = await handler.command(target, _query(request))
+            return await remote_commands.answer(request, command)
+        case PortHandler() as handler:
+            dial = await handler.dial(target)
+            return await port_forwards.answer(request, dial, _query(request).get("ports", []))
         case _:
             return await _text(request, target, parameters, registry)
+
+
+def _query(request: web.Request) -> dict[str, list[str]]:
+    return requestinfo.all_values(request.raw_path.partition("?")[2])
 
 
 async def _text(

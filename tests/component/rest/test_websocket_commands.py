@@ -16,7 +16,7 @@ from common.api.errors import StatusError
 from master.apiserver.registry.duplex import Piece
 from master.apiserver.rest.server import status_response
 from master.apiserver.rest.upgrades import remote_commands
-from master.apiserver.rest.upgrades.remote_commands import MESSAGE_MAX_BYTES, V4, V5
+from master.apiserver.rest.upgrades.websocket_channels import MESSAGE_MAX_BYTES, V4, V5
 from tests.fakes.duplex import STDERR, STDIN, STDOUT, FakeProcess
 
 SECONDS = 10.0

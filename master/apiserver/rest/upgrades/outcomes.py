@@ -12,6 +12,9 @@ import msgspec
 from common.api.codec import json as codec
 from common.api.errors import StatusError
 
+ERROR, RESIZE = 3, 4
+"""The channels of these two, beside those of the process."""
+
 
 class TerminalSize(msgspec.Struct):
     """In characters; the names are those of Go's struct."""

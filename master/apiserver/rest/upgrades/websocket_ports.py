@@ -1,0 +1,91 @@
+"""port-forward on the channels of a WebSocket, as Kubernetes' Python client asks for it.
+
+A connection for each port of the query: of the n-th, channel 2n carries data both ways, and 2n+1
+the text of what went wrong. The first message of each is its port in two bytes, the lower first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+from aiohttp import WSMsgType, web
+
+from common.api import errors
+from common.api.errors import StatusError
+from master.apiserver.auth.live import ending
+from master.apiserver.registry.duplex import Dial, Duplex
+from master.apiserver.rest.upgrades.websocket_channels import WebSocketChannels
+
+PORTS_MAX = 16
+
+
+async def answer(
+    request: web.Request, protocol: str, dial: Dial, asked: list[str]
+) -> web.StreamResponse:
+    """Connect to the ports that are asked for; raises StatusError 400 for what are none."""
+    ports = _ports(asked)
+    client = await WebSocketChannels.switch(request, protocol)
+    queues: list[asyncio.Queue[bytes]] = [asyncio.Queue(1) for _ in ports]
+    try:
+        with ending():
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_connect(client, number, port, queues[number], dial))
+                    for number, port in enumerate(ports)
+                ]
+                async for message in client.socket:
+                    data = message.data if message.type is WSMsgType.BINARY else b""
+                    if data and data[0] % 2 == 0 and data[0] // 2 < len(queues):
+                        await queues[data[0] // 2].put(data[1:])
+                for task in tasks:
+                    task.cancel()
+    except StatusError:
+        pass  # the right was lost
+    await client.close()
+    return client.response
+
+
+def _ports(asked: list[str]) -> list[int]:
+    """The ports of a query: numbers, one a parameter or with commas between them."""
+    words = [word for text in asked for word in text.split(",")]
+    if not words or len(words) > PORTS_MAX:
+        raise errors.bad_request(f"ports must name 1 to {PORTS_MAX} ports")
+    if not all(word.isascii() and word.isdecimal() and 0 < int(word) < 1 << 16 for word in words):
+        raise errors.bad_request("ports must be numbers from 1 to 65535")
+    return [int(word) for word in words]
+
+
+async def _connect(
+    client: WebSocketChannels, number: int, port: int, queue: asyncio.Queue[bytes], dial: Dial
+) -> None:
+    """One connection; what goes wrong with it ends no other."""
+    data, failed = 2 * number, 2 * number + 1
+    mark = struct.pack("<H", port)
+    try:
+        await client.send(data, mark)
+        await client.send(failed, mark)
+        async with dial(port) as duplex:
+            await _join(client, data, queue, duplex)
+    except StatusError as error:
+        await client.send(failed, error.message.encode())
+    except ConnectionError:
+        return  # the client has left, which its messages will tell
+
+
+async def _join(
+    client: WebSocketChannels, channel: int, queue: asyncio.Queue[bytes], duplex: Duplex
+) -> None:
+    """Pass everything on, both ways, until the pod's side has ended."""
+
+    async def send() -> None:
+        while True:
+            await duplex.send(await queue.get())
+
+    sending = asyncio.create_task(send())
+    try:
+        while (piece := await duplex.receive()) is not None and not piece.closed:
+            await client.send(channel, piece.data)
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
