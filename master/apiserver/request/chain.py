@@ -148,8 +148,11 @@ class Chain:
         except StatusError as error:
             self._audit.record(call, error)
             raise
-        except BaseException:  # of a write that was under way nobody knows what came of it
-            self._audit.record(call, errors.timeout("the call ended before it was answered"))
+        except BaseException:
+            # Of a write that was under way nobody knows what came of it; a stream has no other end
+            # than that somebody leaves.
+            unknown = errors.timeout("the call ended before it was answered")
+            self._audit.record(call, None if is_stream else unknown)
             raise
         else:
             self._audit.record(call)

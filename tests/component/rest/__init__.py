@@ -1,1 +1,0 @@
-"""Conversations over HTTP, on a server of aiohttp and loopback."""
