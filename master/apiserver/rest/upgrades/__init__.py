@@ -4,7 +4,7 @@
     port_forwards        connections to pods, by SPDY streams; websocket_ports is the older way
     outcomes             how a command has ended, and terminal sizes, as bytes
     negotiation          which protocol is taken of those that a client offers
-    pipes                the raw connection after `101 Switching Protocols`, or a WebSocket, as bytes
+    pipes                the raw connection after a 101, or a WebSocket, as bytes
     spdy, dictionary     frames of SPDY/3.1: bytes in, events out, without IO
     spdystreams          the streams of one connection, for tasks that read and write them
 
