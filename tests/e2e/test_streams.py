@@ -1,11 +1,16 @@
-"""kubectl exec, attach and cp against real containers, and who may use them."""
+"""kubectl exec, attach, cp and port-forward against real containers, and who may use them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import http.client
 import os
+import re
 import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +19,9 @@ from tests.e2e.cluster import Cluster, pod, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 MEGABYTES = 20
+OVER = ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "KUBECTL_PORT_FORWARD_WEBSOCKETS")
+"""kubectl speaks SPDY where these are false: as all of them did before 1.30."""
+SERVES = "echo hello > /tmp/index.html; exec httpd -f -p 127.0.0.1:8080 -h /tmp"
 
 
 @pytest.fixture
@@ -24,6 +32,16 @@ def web(clean: Cluster) -> Cluster:
     return clean
 
 
+@pytest.fixture(params=["true", "false"], ids=["websocket", "spdy"])
+def transport(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each way in which kubectl may ask."""
+    cluster.env.update(dict.fromkeys(OVER, request.param))
+    yield
+    for name in OVER:
+        del cluster.env[name]
+
+
+@pytest.mark.usefixtures("transport")
 def test_exec_passes_output_errors_input_and_the_exit_code(web: Cluster) -> None:
     script = "echo out; echo err >&2; cat; exit 3"
     done = web.run_kubectl(["exec", "-i", "web", "--", "sh", "-c", script], text="typed\n")
@@ -34,6 +52,7 @@ def test_exec_passes_output_errors_input_and_the_exit_code(web: Cluster) -> None
     assert "no such file or directory" in done.stderr
 
 
+@pytest.mark.usefixtures("transport")
 def test_a_terminal_has_the_size_of_the_users(web: Cluster) -> None:
     """It comes a moment after the command has begun, as with Kubernetes."""
     asking = "tty; until stty size 2>/dev/null | grep -v '^0'; do sleep 0.1; done"
@@ -59,6 +78,7 @@ def test_attach_shows_what_the_first_process_says(web: Cluster) -> None:
     assert "hello" in web.kubectl("logs", "web", "--previous")
 
 
+@pytest.mark.usefixtures("transport")
 def test_cp_copies_both_ways(web: Cluster, tmp_path: Path) -> None:
     there, back = tmp_path / "there", tmp_path / "back"
     there.write_bytes(os.urandom(MEGABYTES << 20))
@@ -69,6 +89,63 @@ def test_cp_copies_both_ways(web: Cluster, tmp_path: Path) -> None:
     assert back.read_bytes() == there.read_bytes()
 
 
+def forwarded(cluster: Cluster, output: Path, port: int) -> tuple[subprocess.Popen[str], str]:
+    """(kubectl port-forward of a port of `web`, the URL of it on this machine)."""
+    process = cluster.popen("port-forward", "pod/web", f":{port}", output=output)
+    found = until(lambda: re.search(r"Forwarding from (127.0.0.1:\d+) ->", output.read_text()))
+    return process, f"http://{found[1]}/"
+
+
+def fetched(url: str) -> str:
+    """What a web server answers; '' when the connection breaks."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            text: str = answer.read().decode()
+            return text
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
+@pytest.mark.usefixtures("transport")
+def test_port_forward_reaches_what_listens_inside_of_the_pod(
+    clean: Cluster, tmp_path: Path
+) -> None:
+    clean.apply(pod("web", ["sh", "-c", SERVES]))
+    clean.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
+    process, url = forwarded(clean, tmp_path / "output", 8080)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: fetched(url), range(40))) == {"hello\n"}
+    process.kill()
+    process.wait()
+    process, url = forwarded(clean, tmp_path / "refused", 9)
+    assert fetched(url) == ""
+    until(lambda: "inside the pod: connection refused" in (tmp_path / "refused").read_text())
+    process.kill()
+    process.wait()
+
+
+def test_kubernetes_python_client_runs_commands_and_connects(web: Cluster) -> None:
+    web.kubectl("exec", "web", "--", "sh", "-c", f"({SERVES}) >/dev/null 2>&1 &")
+    until(lambda: ":1F90 " in web.kubectl("exec", "web", "--", "cat", "/proc/net/tcp"))
+    shown = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("python_client.py"))],
+        env=web.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert shown.stdout.splitlines() == [
+        "hi",
+        "typed",
+        "exit code 3",
+        "hello",
+        "Internal error occurred: failed to connect to localhost:9 inside the pod: "
+        "connection refused",
+    ], shown.stderr
+
+
+@pytest.mark.usefixtures("transport")
 def test_what_cannot_be_entered_is_said(web: Cluster) -> None:
     for arguments, words in (
         (["exec", "nobody", "--", "true"], 'pods "nobody" not found'),
@@ -121,5 +198,3 @@ def test_the_same_with_wherry(web: Cluster) -> None:
         command, env=web.env, input="typed", capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.returncode) == ("typed", 4)
-    events = json.loads(web.kubectl("get", "events", "-o", "json"))["items"]
-    assert not [event for event in events if event["type"] == "Warning"]

@@ -2,12 +2,14 @@
 
 A connection for each port of the query: of the n-th, channel 2n carries data both ways, and 2n+1
 the text of what went wrong. The first message of each is its port in two bytes, the lower first.
+The WebSocket is closed when all connections have ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Sequence
 
 from aiohttp import WSMsgType, web
 
@@ -30,20 +32,27 @@ async def answer(
     try:
         with ending():
             async with asyncio.TaskGroup() as group:
-                tasks = [
+                listening = group.create_task(_listen(client, queues))
+                connections = [
                     group.create_task(_connect(client, number, port, queues[number], dial))
                     for number, port in enumerate(ports)
                 ]
-                async for message in client.socket:
-                    data = message.data if message.type is WSMsgType.BINARY else b""
-                    if data and data[0] % 2 == 0 and data[0] // 2 < len(queues):
-                        await queues[data[0] // 2].put(data[1:])
-                for task in tasks:
+                ended = asyncio.gather(*connections)
+                await asyncio.wait((listening, ended), return_when=asyncio.FIRST_COMPLETED)
+                for task in (listening, *connections):
                     task.cancel()
     except StatusError:
         pass  # the right was lost
     await client.close()
     return client.response
+
+
+async def _listen(client: WebSocketChannels, queues: Sequence[asyncio.Queue[bytes]]) -> None:
+    """What the client sends, until it leaves."""
+    async for message in client.socket:
+        data = message.data if message.type is WSMsgType.BINARY else b""
+        if data and data[0] % 2 == 0 and data[0] // 2 < len(queues):
+            await queues[data[0] // 2].put(data[1:])
 
 
 def _ports(asked: list[str]) -> list[int]:
