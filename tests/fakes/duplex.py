@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from common.api.errors import StatusError
 from master.apiserver.registry.duplex import (
@@ -35,6 +35,8 @@ class FakeProcess:
         self.left = asyncio.Event()
         """Nobody wants it any more."""
         self.echoes = False
+        self.ports: list[int] = []
+        """By which it was connected to."""
         self.options = CommandOptions("c", ("x",), stdin, True, not terminal, terminal)
 
     @property
@@ -50,6 +52,11 @@ class FakeProcess:
             yield self
         finally:
             self.left.set()
+
+    def dial(self, port: int) -> AbstractAsyncContextManager[FakeProcess]:
+        """It, as a program that is connected to."""
+        self.ports.append(port)
+        return self._run()
 
     def ends(self, exit_code: int = 0) -> None:
         """By itself."""
@@ -67,7 +74,7 @@ class FakeProcess:
         """What it hears; an echo says it again."""
         assert channel == STDIN
         self.heard += data
-        if self.echoes:
+        if self.echoes and data:
             self.says.put_nowait(Piece(STDOUT, data))
 
     def close(self, channel: int = STDIN) -> None:

@@ -82,16 +82,14 @@ class Server:
         return pipe.response
 
     @contextlib.asynccontextmanager
-    async def listening(self, *, own_connections: bool = True) -> AsyncIterator[Server]:
+    async def listening(self) -> AsyncIterator[Server]:
         """Until the block is left."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self.answer)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None
-        made: Any = connections_of(runner.server, self._limiter)
-        if not own_connections:
-            made = runner.server
+        made = connections_of(runner.server, self._limiter)
         server = await asyncio.get_running_loop().create_server(
             made, HOST, 0, ssl=self.tls.server if self.tls else None
         )
@@ -384,7 +382,7 @@ def test_messages_are_bytes_wherever_they_are_cut(loops: Loops, tls: Tls | None)
 
     async def main() -> None:
         async with (
-            Server(echo, tls).listening(own_connections=False) as server,
+            Server(echo, tls).listening() as server,
             tunnel(server) as websocket,
         ):
             for message in (b"a", b"", b"bc", bytes(100_000)):
@@ -416,7 +414,7 @@ def test_messages_that_are_not_read_stay_with_the_client(loops: Loops, tls: Tls 
 
     async def main() -> None:
         async with (
-            Server(reads_late, tls).listening(own_connections=False) as server,
+            Server(reads_late, tls).listening() as server,
             tunnel(server) as websocket,
         ):
             pipe: Any = await server.pipes.get()

@@ -10,7 +10,7 @@ Source: k8s.io/kubernetes kubelet/server/portforward; KEP-4006.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiohttp import web
@@ -56,7 +56,7 @@ async def _tunnel(pipe: Pipe, dial: Dial) -> web.StreamResponse:
                 request_id = stream.headers.get("requestid", "")
                 other = halves.pop(request_id, None)
                 if other is not None:
-                    task = group.create_task(_connect(_by_type(stream, other), dial))
+                    task = group.create_task(_connect((stream, other), dial))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                 elif len(halves) < HALVES_MAX:
@@ -68,17 +68,14 @@ async def _tunnel(pipe: Pipe, dial: Dial) -> web.StreamResponse:
     return pipe.response
 
 
-def _by_type(*streams: Stream) -> Mapping[str, Stream]:
-    return {stream.headers.get("streamtype", ""): stream for stream in streams}
-
-
-async def _connect(pair: Mapping[str, Stream], dial: Dial) -> None:
+async def _connect(pair: Sequence[Stream], dial: Dial) -> None:
     """One connection; what goes wrong with it ends no other."""
-    data, failed = pair.get("data"), pair.get("error")
-    if data is None or failed is None:
-        for stream in pair.values():
+    by_type = {stream.headers.get("streamtype", ""): stream for stream in pair}
+    if by_type.keys() != {"data", "error"}:
+        for stream in pair:
             stream.reset()
         return
+    data, failed = by_type["data"], by_type["error"]
     with suppress(ConnectionError):  # the client has left, or has given this connection up
         try:
             port = data.headers.get("port", "")
