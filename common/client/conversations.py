@@ -43,6 +43,11 @@ class _Conversation:
                 await self._call.write(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                return  # it is the call that was cancelled, by the end of the block
 
     async def _replies(self) -> AsyncIterator[Any]:
         with translated():
