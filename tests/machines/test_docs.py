@@ -75,6 +75,15 @@ FORMS = {
         "timeout 2 wherry logs web -f || (($? == 124))",
         "! wherry logs web -p",
     ],
+    "wherry exec POD [-i] [-t] [-c CONTAINER] -- COMMAND...; wherry attach POD [-i]": [
+        "wherry exec web -c web -- hostname | grep -x web",
+        "echo typed | wherry exec -i web -- cat | grep -x typed",
+        "timeout 2 wherry attach web || (($? == 124))",
+    ],
+    "wherry port-forward POD [LOCAL:]PORT...": [
+        "timeout 10 wherry port-forward web 18080:8080 & "
+        "until curl --silent http://127.0.0.1:18080/ | grep hello; do sleep 0.2; done"
+    ],
     "wherry cordon NODE; wherry uncordon NODE": ["wherry cordon n3; wherry uncordon n3"],
     "wherry drain NODE [--force] [--timeout 5m]": [
         "! wherry drain n3",
