@@ -11,6 +11,7 @@ from pathlib import Path
 MOUNTINFO = Path("/proc/thread-self/mountinfo")
 _NOSUID, _NODEV, _NOEXEC = 0x2, 0x4, 0x8
 _DETACH, _NOFOLLOW = 0x2, 0x8
+_BIND = 0x1000
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -21,6 +22,16 @@ def mount_tmpfs(directory: Path, options: str, *, data_only: bool = False) -> No
     target = os.fsencode(directory)
     if _libc.mount(b"tmpfs", target, b"tmpfs", ctypes.c_ulong(flags), options.encode()) != 0:
         raise _last_error(directory)
+
+
+def bind(descriptor: int, target: Path) -> None:
+    """Mount what a descriptor is of at a place; it may be renamed or replaced meanwhile.
+
+    Raises OSError.
+    """
+    source = f"/proc/self/fd/{descriptor}".encode()
+    if _libc.mount(source, os.fsencode(target), None, ctypes.c_ulong(_BIND), None) != 0:
+        raise _last_error(target)
 
 
 def points() -> frozenset[str]:

@@ -239,3 +239,57 @@ def test_replacement_and_restart(clean: Cluster) -> None:
     until(lambda: not clean.get("pods")["items"], what="an empty namespace")
     assert clean.shell("node1", *inspect) == before
     clean.shell("node1", "podman", "rm", "-f", "-t", "0", "by-hand")
+
+
+def test_the_inside_of_volumes_and_their_group(clean: Cluster) -> None:
+    """A file of a ConfigMap beside the image's own, a directory for each pod, a group."""
+    clean.kubectl("create", "configmap", "settings", "--from-literal=app.conf=color=blue")
+    script = (
+        "cat /bin/app.conf; echo; ls /bin/sh; touch /data/mine; ls -ln /all/inside | tail -1; "
+        "id -G; stat -c '%g %a' /all"
+    )
+    mounts = [
+        {"name": "settings", "mountPath": "/bin/app.conf", "subPath": "app.conf"},
+        {"name": "data", "mountPath": "/all"},
+        {"name": "data", "mountPath": "/data", "subPathExpr": "$(POD)"},
+    ]
+    clean.apply(
+        pod(
+            "inside",
+            ["sh", "-c", script],
+            container={
+                "volumeMounts": mounts,
+                "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+            },
+            restartPolicy="Never",
+            securityContext={"runAsUser": 1234, "runAsGroup": 1234, "fsGroup": 4321},
+            volumes=[
+                {"name": "settings", "configMap": {"name": "settings"}},
+                {"name": "data", "emptyDir": {}},
+            ],
+        )
+    )
+    until(lambda: shown(clean, "inside") == "Completed")
+    said = clean.kubectl("logs", "inside").splitlines()
+    assert said[:2] == ["color=blue", "/bin/sh"]
+    assert said[2].split()[2:4] == ["1234", "4321"]
+    assert "4321" in said[3].split()
+    assert said[4] == "4321 2777"
+    clean.apply(
+        pod(
+            "outside",
+            ["true"],
+            container={"volumeMounts": [{"name": "data", "mountPath": "/d", "subPath": "link/x"}]},
+            initContainers=[
+                {
+                    "name": "links",
+                    "image": IMAGE,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["ln", "-s", "/etc", "/d/link"],
+                    "volumeMounts": [{"name": "data", "mountPath": "/d"}],
+                }
+            ],
+            volumes=[{"name": "data", "emptyDir": {}}],
+        )
+    )
+    until(lambda: "leads out of its volume" in clean.kubectl("describe", "pod", "outside"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from node.kubelet.pod import eviction, hooks, outcomes, steps
 from node.kubelet.pod.outcomes import Outcome
 from node.kubelet.pod.steps import Step
 from node.kubelet.spec import pullsecrets
-from node.kubelet.spec.containers import ContainerContext, container_spec, log_path
+from node.kubelet.spec.containers import ContainerContext, container_spec, log_path, sub_paths
 from node.kubelet.spec.env import Config, HostFacts
 from node.kubelet.spec.pullsecrets import Login
 from node.kubelet.spec.sandboxes import NodeFiles, sandbox_spec
@@ -274,6 +274,9 @@ class Executor:
             image_user=step.image_user,
         )
         try:
+            wanted = sub_paths(at.pod, container, around)
+            made = await tools.offload(tools.volumes.make_sub_paths, at.pod, container, wanted)
+            around = replace(around, sub_paths=made)
             spec = container_spec(at.pod, container, step.attempt, around)
             await tools.offload(_prepare_files, Path(spec.log_path), path)
             container_id = await tools.runtime.create_container(spec)

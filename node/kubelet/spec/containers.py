@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from common.api import quantity
 from common.api.types.core_v1 import (
@@ -17,7 +17,7 @@ from common.api.types.core_v1 import (
     VolumeMount,
 )
 from node.kubelet.spec import texts
-from node.kubelet.spec.env import Config, HostFacts, environment, expand
+from node.kubelet.spec.env import Config, HostFacts, environment, expand, references
 from node.kubelet.spec.texts import ConfigError
 from node.runtime.base import ContainerSpec, ContainerStatus, Mount, SandboxStatus
 
@@ -43,6 +43,8 @@ class ContainerContext:
     host: HostFacts
     sandbox: SandboxStatus
     volume_path: Callable[[Volume], str]
+    sub_paths: Mapping[int, str] = field(default_factory=dict)
+    """Where what is mounted of a volume's inside is, by the number of the mount."""
     log_root: str
     termination_path: str
     image_user: str
@@ -54,11 +56,11 @@ def container_spec(
     """The specification of one attempt. Raises ConfigError when something is missing."""
     address = around.host.address if pod.spec.hostNetwork else around.sandbox.address
     variables = environment(pod, container, around.config, around.host, pod_address=address)
-    field = f"spec.containers[{container.name}]"
-    command = _words(f"{field}.command", container.command, variables)
-    args = _words(f"{field}.args", container.args, variables)
+    place = f"spec.containers[{container.name}]"
+    command = _words(f"{place}.command", container.command, variables)
+    args = _words(f"{place}.args", container.args, variables)
     given_texts = (*command, *args, *variables, *variables.values())
-    texts.check_total(f"{field}: command, args and env", given_texts)
+    texts.check_total(f"{place}: command, args and env", given_texts)
     security = container.securityContext or SecurityContext()
     pod_security = pod.spec.securityContext or PodSecurityContext()
     shares, quota = _cpu(container.resources)
@@ -77,9 +79,9 @@ def container_spec(
         command=command,
         args=args,
         env=variables,
-        working_dir=texts.plain(f"{field}.workingDir", container.workingDir),
+        working_dir=texts.plain(f"{place}.workingDir", container.workingDir),
         user=_user(security, pod_security, around.image_user),
-        groups=[str(group) for group in pod_security.supplementalGroups],
+        groups=[str(group) for group in _groups(pod_security)],
         mounts=_mounts(pod, container, around),
         netns_path=sandbox.netns_path,
         ipcns_path=sandbox.ipcns_path,
@@ -167,6 +169,12 @@ def _user(security: SecurityContext, pod: PodSecurityContext, image_user: str) -
     return f"{uid}:{gid}" if gid is not None else str(uid)
 
 
+def _groups(pod: PodSecurityContext) -> list[int]:
+    """What a container's processes belong to beside their own group."""
+    own = [] if pod.fsGroup is None else [pod.fsGroup]
+    return list(dict.fromkeys((*pod.supplementalGroups, *own)))
+
+
 def _check_non_root(uid: int | None, image_user: str) -> None:
     name = image_user.split(":")[0]
     if uid == 0:
@@ -187,22 +195,53 @@ def _mounts(pod: Pod, container: Container, around: ContainerContext) -> list[Mo
     """
     volumes = {volume.name: volume for volume in pod.spec.volumes}
     directory = around.sandbox.directory
-    field = f"spec.containers[{container.name}]"
+    place = f"spec.containers[{container.name}]"
     message = container.terminationMessagePath or "/dev/termination-log"
     mounts = [
         Mount(f"{directory}/etc/hosts", "/etc/hosts"),
         Mount(f"{directory}/etc/hostname", "/etc/hostname"),
         Mount(f"{directory}/etc/resolv.conf", "/etc/resolv.conf"),
         Mount(HOST_SHM if pod.spec.hostIPC else f"{directory}/shm", "/dev/shm"),  # noqa: S108
-        Mount(around.termination_path, texts.path(f"{field}.terminationMessagePath", message)),
+        Mount(around.termination_path, texts.path(f"{place}.terminationMessagePath", message)),
     ]
     own = []
-    for mount in container.volumeMounts:
-        name = f"{field}.volumeMounts[{mount.name}].mountPath"
-        own.append(_volume_mount(mount, volumes, texts.path(name, mount.mountPath), around))
+    for number, mount in enumerate(container.volumeMounts):
+        name = f"{place}.volumeMounts[{mount.name}].mountPath"
+        target = texts.path(name, mount.mountPath)
+        made = _volume_mount(mount, volumes, target, around)
+        own.append(replace(made, source=around.sub_paths.get(number, made.source)))
     taken = {posixpath.normpath(mount.target) for mount in own}
     mounts = [mount for mount in mounts if mount.target not in taken]
     return sorted([*mounts, *own], key=lambda mount: posixpath.normpath(mount.target).count("/"))
+
+
+def sub_paths(pod: Pod, container: Container, around: ContainerContext) -> dict[int, str]:
+    """What a container mounts of the inside of volumes: the path there, by the number of the mount.
+
+    Raises ConfigError for a path that could lead out of the volume.
+    """
+    wanted = {
+        number: mount.subPath or _expanded(mount, pod, container, around)
+        for number, mount in enumerate(container.volumeMounts)
+        if mount.subPath or mount.subPathExpr
+    }
+    for number, path in wanted.items():
+        name = f"volumeMounts[{container.volumeMounts[number].name}].subPath"
+        texts.plain(f"spec.containers[{container.name}].{name}", path)
+        if path.startswith("/"):
+            raise ConfigError(f"subPath {path!r} must be a relative path")
+        if ".." in path.split("/"):
+            raise ConfigError(f"subPath {path!r} must not contain '..'")
+    return wanted
+
+
+def _expanded(mount: VolumeMount, pod: Pod, container: Container, around: ContainerContext) -> str:
+    address = around.host.address if pod.spec.hostNetwork else around.sandbox.address
+    variables = environment(pod, container, around.config, around.host, pod_address=address)
+    name = f"spec.containers[{container.name}].volumeMounts[{mount.name}].subPathExpr"
+    if missing := [one for one in references(mount.subPathExpr) if one not in variables]:
+        raise ConfigError(f"{name}: missing value for {missing[0]!r}")
+    return expand(mount.subPathExpr, variables, name)
 
 
 def _volume_mount(

@@ -133,6 +133,11 @@ def hostname(pod: Pod) -> str:
     return pod.spec.hostname or pod.metadata.name[:63].rstrip("-.")
 
 
+def references(text: str) -> list[str]:
+    """The names of the variables that a text refers to."""
+    return [found[1] for found in _REFERENCE.finditer(text) if found[0] != "$$"]
+
+
 def expand(text: str, variables: Mapping[str, str], field: str) -> str:
     """Replace $(NAME) by the variable, $$ by $; references to nothing stay as they are.
 

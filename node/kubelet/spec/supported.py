@@ -69,6 +69,8 @@ POD_SECURITY = frozenset(
         "runAsGroup",
         "runAsNonRoot",
         "supplementalGroups",
+        "fsGroup",
+        "fsGroupChangePolicy",
         "seccompProfile",
     }
 )
@@ -114,7 +116,7 @@ SELINUX = "seLinuxOptions"
 VOLUME = frozenset(
     {"name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected"}
 )
-MOUNT = frozenset({"name", "readOnly", "mountPath", "mountPropagation"})
+MOUNT = frozenset({"name", "readOnly", "mountPath", "mountPropagation", "subPath", "subPathExpr"})
 PROJECTIONS = frozenset({"configMap", "secret", "downwardAPI", "serviceAccountToken"})
 
 

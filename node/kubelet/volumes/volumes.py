@@ -6,6 +6,7 @@ swapping a symbolic link (`..data`), so that a container never sees half an upda
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -19,6 +20,7 @@ import msgspec
 from common.api import quantity
 from common.api.types.core_v1 import (
     ConfigMap,
+    Container,
     DownwardAPIVolumeFile,
     EmptyDirVolumeSource,
     HostPathVolumeSource,
@@ -29,7 +31,8 @@ from common.api.types.core_v1 import (
     Volume,
     VolumeProjection,
 )
-from node.files.mounts import mount_tmpfs
+from node.files.beneath import made_beneath
+from node.files.mounts import bind, mount_tmpfs
 from node.files.removal import remove_tree
 from node.files.usage import used_bytes
 from node.kubelet.spec import env, texts
@@ -40,6 +43,10 @@ from node.kubelet.volumes import tokens
 DEFAULT_MODE = 0o644
 ROOT_MODE = 0o700
 PRIVATE_MODE = 0o600
+SUB_PATHS = "volume-subpaths"
+"""The directory of a pod for what its containers mount of the inside of volumes."""
+GROUP_DIRECTORY, GROUP_FILE = 0o2050, 0o440
+"""What a pod's group may do with volumes that nobody writes to; new files get the group, too."""
 
 
 class File(NamedTuple):
@@ -49,6 +56,7 @@ class File(NamedTuple):
     mode: int
     owner: int | None = None
     """A user's id; the kubelet's own without one."""
+    group: int | None = None
 
 
 Files = dict[str, File]
@@ -111,15 +119,40 @@ class Volumes:
             texts.host_path(f"spec.volumes[{volume.name}].hostPath.path", volume.hostPath.path)
             _check_host_path(volume.hostPath)
         elif volume.emptyDir is not None:
-            _make_empty(directory, volume.emptyDir)
+            _make_empty(directory, volume.emptyDir, fs_group(pod))
         else:
             files = _content(volume, pod, config, host, pod_address)
+            if (group := fs_group(pod)) is not None:
+                files = {path: _of_group(file, group) for path, file in files.items()}
             _make_directory(directory, tmpfs=volume.configMap is None, size=0)
             publish(directory, files)
             taken = {path.split("/")[0] for path in files}
             for point in mounted_below(pod, volume.name):
                 if point.parts[0] not in taken:
                     (directory / point).mkdir(parents=True, exist_ok=True)
+
+    def make_sub_paths(
+        self, pod: Pod, container: Container, wanted: Mapping[int, str]
+    ) -> dict[int, str]:
+        """Mount what is at paths inside of volumes where only we can change it, for a container
+        that is about to be made; where each is, by the number of its mount.
+
+        Directories that are missing are made. Raises OSError, and ConfigError for a path that leads
+        out of its volume.
+        """
+        place = self._root / pod.metadata.uid / SUB_PATHS / container.name
+        while not remove_tree(place):
+            pass
+        volumes = {volume.name: volume for volume in pod.spec.volumes}
+        made = {}
+        for number, path in wanted.items():
+            name = container.volumeMounts[number].name
+            if name not in volumes:
+                raise ConfigError(f"volume {name} not found")
+            target = place / str(number)
+            _bind_inside(Path(self.path(pod.metadata.uid, volumes[name])), path, target)
+            made[number] = str(target)
+        return made
 
     def published(self, pod_uid: str, place: str) -> str:
         """What a volume has at `VOLUME/PATH`; '' when nothing is there."""
@@ -132,7 +165,27 @@ class Volumes:
 
         Answers whether nothing is left: what is large takes several calls. Raises OSError.
         """
-        return remove_tree(self._root / pod_uid / "volumes")
+        own = self._root / pod_uid
+        return remove_tree(own / SUB_PATHS) and remove_tree(own / "volumes")
+
+
+def _bind_inside(volume: Path, path: str, target: Path) -> None:
+    """Mount what is at a path inside of a volume at a place of ours."""
+    try:
+        source = made_beneath(volume, path)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.ELOOP):
+            raise
+        raise ConfigError(f"subPath {path!r} leads out of its volume") from error
+    try:
+        target.parent.mkdir(mode=ROOT_MODE, parents=True, exist_ok=True)
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            target.mkdir()
+        else:
+            target.touch()
+        bind(source, target)
+    finally:
+        os.close(source)
 
 
 def mounted_below(pod: Pod, name: str) -> set[PurePosixPath]:
@@ -151,11 +204,28 @@ def mounted_below(pod: Pod, name: str) -> set[PurePosixPath]:
     return paths
 
 
-def _make_empty(directory: Path, source: EmptyDirVolumeSource) -> None:
-    """A directory that whoever the containers run as may write to, and change the mode of."""
+def fs_group(pod: Pod) -> int | None:
+    """The group to which a pod's volumes belong, if it asks for one."""
+    security = pod.spec.securityContext
+    return security.fsGroup if security is not None else None
+
+
+def _of_group(file: File, group: int) -> File:
+    """The same file for a group, which may read it."""
+    return file._replace(mode=file.mode | GROUP_FILE, group=group)
+
+
+def _make_empty(directory: Path, source: EmptyDirVolumeSource, group: int | None) -> None:
+    """A directory that whoever the containers run as may write to, and change the mode of.
+
+    What a group has is made by the kubelet and by containers of that group, so nothing below needs
+    to be changed when the pod comes back: fsGroupChangePolicy makes no difference.
+    """
     size = quantity.whole(source.sizeLimit) if source.sizeLimit else 0
     if _make_directory(directory, tmpfs=source.medium == "Memory", size=size):
-        directory.chmod(0o777)
+        if group is not None:
+            os.chown(directory, -1, group)
+        directory.chmod(0o777 if group is None else 0o2777)
 
 
 def _make_directory(directory: Path, *, tmpfs: bool, size: int) -> bool:
@@ -233,7 +303,8 @@ def _of_token(source: ServiceAccountTokenProjection, mode: int, pod: Pod, config
     """One user's own, when all containers run as the same."""
     owner = tokens.owner(pod)
     data = config.tokens[tokens.key_of(source)].encode()
-    return {_safe(source.path): File(data, mode if owner is None else PRIVATE_MODE, owner)}
+    private = owner is not None or fs_group(pod) is not None
+    return {_safe(source.path): File(data, PRIVATE_MODE if private else mode, owner)}
 
 
 def _mode(mode: int | None) -> int:
@@ -333,12 +404,22 @@ def _swap(link: Path, target: Path, files: Files) -> None:
     target.mkdir(mode=0o755)
     for path, content in files.items():
         _write(target / path, content)
+    group = next((file.group for file in files.values()), None)
+    if group is not None:
+        _give_directories(target, group)
     temporary = link.with_name("..data_tmp")
     remove_tree(temporary)
     temporary.symlink_to(target.name)
     if not link.is_symlink():
         remove_tree(link)
     temporary.rename(link)
+
+
+def _give_directories(top: Path, group: int) -> None:
+    """Directories that nobody else sees yet belong to a group."""
+    for directory in (top, *(path for path in top.rglob("*") if path.is_dir())):
+        os.chown(directory, -1, group)
+        directory.chmod(stat.S_IMODE(directory.stat().st_mode) | GROUP_DIRECTORY)
 
 
 def _write(path: Path, content: File) -> None:
@@ -348,8 +429,8 @@ def _write(path: Path, content: File) -> None:
     mode = stat.S_IMODE(content.mode)
     descriptor = os.open(path, flags, mode)
     with os.fdopen(descriptor, "wb") as opened:
-        if content.owner is not None:
-            os.fchown(opened.fileno(), content.owner, -1)
+        own = [-1 if one is None else one for one in (content.owner, content.group)]
+        os.fchown(opened.fileno(), *own)
         os.fchmod(opened.fileno(), mode)
         opened.write(content.data)
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import ConfigMap, Pod, PodSecurityContext, Secret
+from node.files.mounts import points
 from node.kubelet.spec.env import Config
 from node.kubelet.spec.texts import ConfigError
 from node.kubelet.volumes import volumes
@@ -412,3 +413,102 @@ def test_a_token_is_one_users_own(made: Made, user: int | None, mode: int, owner
         found = (directory / "token").stat()
         assert (stat.S_IMODE(found.st_mode), found.st_uid) == (mode, owner)
     assert made.published(UID, "v/other") == ""
+
+
+def in_group(**source: Any) -> Pod:
+    """A pod with one volume that is to belong to a group."""
+    return pod(volumes=[{"name": "v", **source}], securityContext={"fsGroup": 4321})
+
+
+@pytest.mark.parametrize("medium", ["", "Memory"])
+def test_an_empty_directory_belongs_to_the_pods_group_and_so_does_what_is_made_in_it(
+    made: Made, medium: str
+) -> None:
+    needs_mounts()
+    directory = made.content(in_group(emptyDir={"medium": medium}), config())
+    assert (directory.stat().st_gid, stat.S_IMODE(directory.stat().st_mode)) == (4321, 0o2777)
+    (directory / "file").touch()
+    assert (directory / "file").stat().st_gid == 4321
+
+
+def test_files_can_be_read_by_the_pods_group(made: Made) -> None:
+    needs_mounts()
+    source = {"name": "settings", "defaultMode": 0o400, "items": [{"key": "a", "path": "deep/a"}]}
+    directory = made.content(in_group(configMap=source), config(config_map(a="1")))
+    file, above = (directory / "deep/a").stat(), (directory / "deep").stat()
+    assert (file.st_gid, stat.S_IMODE(file.st_mode)) == (4321, 0o440)
+    assert (above.st_gid, stat.S_IMODE(above.st_mode)) == (4321, 0o2755)
+
+
+def test_a_path_of_the_machine_keeps_its_group(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    before = (tmp_path / "own").stat()
+    made.content(in_group(hostPath={"path": str(tmp_path / "own")}), config())
+    after = (tmp_path / "own").stat()
+    assert (after.st_gid, after.st_mode) == (before.st_gid, before.st_mode)
+
+
+def sub_paths(made: Made, one: Pod, known: Config, *paths: str) -> list[Path]:
+    """Where the inside of the pod's first volume is for a container that mounts it."""
+    made.content(one, known)
+    mounts = [{"name": "v", "mountPath": f"/{number}"} for number in range(len(paths))]
+    mounting = pod(containers=[container(volumeMounts=mounts)]).spec.containers[0]
+    places = made.make_sub_paths(one, mounting, dict(enumerate(paths)))
+    return [Path(place) for place in places.values()]
+
+
+def test_the_inside_of_a_volume_is_mounted_where_nobody_else_can_change_it(made: Made) -> None:
+    needs_mounts()
+    one = with_volume(emptyDir={})
+    directory = made.content(one, config())
+    (directory / "file").write_text("x")
+    file, new = sub_paths(made, one, config(), "file", "deep/er")
+    assert file.read_text() == "x"
+    assert {str(file), str(new)} <= points()
+    (new / "written").touch()
+    assert (directory / "deep/er/written").exists()
+    (directory / "deep").rename(directory / "other")
+    assert (new / "written").exists(), "it is what it was when it was mounted"
+
+
+def test_a_key_of_a_config_map_is_mounted_alone(made: Made) -> None:
+    needs_mounts()
+    [file] = sub_paths(
+        made, with_volume(configMap={"name": "settings"}), config(config_map(a="1")), "a"
+    )
+    assert file.read_text() == "1"
+
+
+def test_a_later_container_finds_the_inside_as_it_is_then(made: Made) -> None:
+    needs_mounts()
+    one = with_volume(emptyDir={})
+    [before] = sub_paths(made, one, config(), "a")
+    directory = Path(made.path(UID, one.spec.volumes[0]))
+    (directory / "a").rename(directory / "b")
+    [after] = sub_paths(made, one, config(), "a")
+    (directory / "a/new").touch()
+    assert before == after
+    assert [path.name for path in after.iterdir()] == ["new"]
+
+
+def test_a_link_out_of_the_volume_is_not_mounted(made: Made) -> None:
+    one = with_volume(emptyDir={})
+    directory = made.content(one, config())
+    (directory / "link").symlink_to("/etc")
+    with pytest.raises(ConfigError, match="subPath 'link/passwd' leads out of its volume"):
+        sub_paths(made, one, config(), "link/passwd")
+
+
+def test_what_is_mounted_is_unmounted_before_anything_is_removed(
+    made: Made, tmp_path: Path
+) -> None:
+    """The machine's own files stay, whatever of them a container has mounted."""
+    needs_mounts()
+    own = tmp_path / "own"
+    (own / "below").mkdir(parents=True)
+    (own / "below/file").write_text("x")
+    [place] = sub_paths(made, with_volume(hostPath={"path": str(own)}), config(), "below")
+    assert (place / "file").read_text() == "x"
+    assert made.remove(UID)
+    assert (own / "below/file").read_text() == "x"
+    assert not place.exists()

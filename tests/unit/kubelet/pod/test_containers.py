@@ -1,12 +1,13 @@
 """From a container of a pod to what the runtime makes: limits, users, capabilities, mounts."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
-from common.api.types.core_v1 import Container
-from node.kubelet.spec.containers import ContainerContext, container_spec
+from common.api.types.core_v1 import Container, Pod
+from node.kubelet.spec.containers import ContainerContext, container_spec, sub_paths
 from node.kubelet.spec.env import Config
 from node.kubelet.spec.texts import ConfigError
 from node.runtime.base import ContainerSpec
@@ -18,7 +19,15 @@ def made(
 ) -> ContainerSpec:
     """What a container with these fields becomes."""
     one = pod(containers=[container(**fields)], **(of_pod or {}))
-    around = ContainerContext(
+    around = context(one, image_user)
+    own = msgspec.convert(one.spec.containers[0], Container)
+    inside = {number: f"/inside/{path}" for number, path in sub_paths(one, own, around).items()}
+    return container_spec(one, own, 2, replace(around, sub_paths=inside))
+
+
+def context(one: Pod, image_user: str = "") -> ContainerContext:
+    """What else it depends on."""
+    return ContainerContext(
         config=Config(),
         host=HOST,
         sandbox=sandbox("" if one.spec.hostNetwork else "10.42.1.2"),
@@ -27,7 +36,6 @@ def made(
         termination_path="/messages/app",
         image_user=image_user,
     )
-    return container_spec(one, msgspec.convert(one.spec.containers[0], Container), 2, around)
 
 
 def test_names_labels_and_paths() -> None:
@@ -240,3 +248,51 @@ def test_a_mount_comes_after_the_one_that_it_is_below() -> None:
     assert order.index("/etc/app") < order.index("/etc/app//cache/")
     assert order.index("/etc/app//cache/") < order.index("/etc/app/cache/x")
     assert order.index("/dev") < order.index("/dev/shm")
+
+
+VOLUME = {"volumes": [{"name": "v", "emptyDir": {}}]}
+
+
+def mounting(**fields: str) -> dict[str, Any]:
+    """A container that mounts the inside of a volume."""
+    env = [{"name": "WHERE", "value": "in/side"}]
+    return {"volumeMounts": [{"name": "v", "mountPath": "/v", **fields}], "env": env}
+
+
+@pytest.mark.parametrize(
+    ("fields", "source"),
+    [
+        ({"subPath": "a/b"}, "/inside/a/b"),
+        ({"subPath": "$(WHERE)"}, "/inside/$(WHERE)"),
+        ({"subPathExpr": "x/$(WHERE)"}, "/inside/x/in/side"),
+        ({"subPathExpr": "$$(WHERE)"}, "/inside/$(WHERE)"),
+        ({}, "/volumes/v"),
+    ],
+)
+def test_the_inside_of_a_volume_is_mounted_by_its_path(fields: dict[str, str], source: str) -> None:
+    [mount] = [
+        one for one in made(of_pod=VOLUME, **mounting(**fields)).mounts if one.target == "/v"
+    ]
+    assert mount.source == source
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"subPath": "/etc"}, "must be a relative path"),
+        ({"subPath": "a/../b"}, "must not contain '..'"),
+        ({"subPathExpr": "$(NOWHERE)"}, "missing value for 'NOWHERE'"),
+        ({"subPathExpr": "/$(WHERE)"}, "must be a relative path"),
+    ],
+)
+def test_a_path_that_could_lead_out_of_its_volume_is_refused(
+    fields: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        made(of_pod=VOLUME, **mounting(**fields))
+
+
+def test_processes_belong_to_the_group_of_the_volumes() -> None:
+    security = {"fsGroup": 5, "supplementalGroups": [7, 5]}
+    assert made(of_pod={"securityContext": security}).groups == ["7", "5"]
+    assert made(of_pod={"securityContext": {"fsGroup": 5}}).groups == ["5"]

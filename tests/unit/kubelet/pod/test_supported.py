@@ -33,8 +33,8 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
         ({"volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}, "volumeDevices"),
         ({"ports": [{"containerPort": 80, "hostPort": 80}]}, "ports[0].hostPort"),
         (
-            {"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a"}]},
-            "volumeMounts[v].subPath",
+            {"volumeMounts": [{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}]},
+            "volumeMounts[v].recursiveReadOnly",
         ),
         (
             {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a"}}},
@@ -122,7 +122,10 @@ def test_probes_and_hooks_are_carried_out(name: str) -> None:
         ({"overhead": {"cpu": "1"}}, "spec.overhead"),
         ({"os": {"name": "windows"}}, "spec.os"),
         ({"securityContext": {"seccompProfile": {"type": "Localhost"}}}, "seccompProfile"),
-        ({"securityContext": {"fsGroup": 5}}, "spec.securityContext.fsGroup"),
+        (
+            {"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}},
+            "spec.securityContext.sysctls",
+        ),
         ({"securityContext": {"sysctls": [{"name": "a", "value": "1"}]}}, "sysctls"),
         (
             {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
