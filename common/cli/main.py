@@ -21,6 +21,7 @@ FILES = {
     "check": "check",
     "attach": "pods.exec",
     "cordon": "drain",
+    "cp": "pods.cp",
     "delete": "delete",
     "drain": "drain",
     "exec": "pods.exec",

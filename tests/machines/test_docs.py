@@ -84,6 +84,10 @@ FORMS = {
         "timeout 10 wherry port-forward web 18080:8080 & "
         "until curl --silent http://127.0.0.1:18080/ | grep hello; do sleep 0.2; done"
     ],
+    "wherry cp FILE POD:PATH; wherry cp POD:PATH FILE": [
+        "wherry cp /root/web.yaml web:/tmp/there; wherry cp web:/tmp/there /root/back.yaml",
+        "cmp /root/web.yaml /root/back.yaml && rm /root/back.yaml",
+    ],
     "wherry cordon NODE; wherry uncordon NODE": ["wherry cordon n3; wherry uncordon n3"],
     "wherry drain NODE [--force] [--timeout 5m]": [
         "! wherry drain n3",

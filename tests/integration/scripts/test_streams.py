@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -43,7 +45,8 @@ UNREAD_MAX_BYTES = 48 << 20
 class Node:
     """A node named n1 whose commands a test chooses by their first word."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.left = asyncio.Event()
         """A command or a connection was given up by its user."""
         self.sizes: list[tuple[int, int]] = []
@@ -61,6 +64,8 @@ class Node:
                     return await self._echo(channels)
                 case "flood":
                     return await self._flood(channels, int(request.command[1]))
+                case "tar" | "test":
+                    return await self._run(request.command, channels)
                 case "refuse":
                     raise StatusError(404, "NotFound", "no such container")
                 case _:
@@ -78,6 +83,31 @@ class Node:
             elif frame.data:
                 await channels.send(frame.data, STDOUT)
         return 7
+
+    async def _run(self, command: Sequence[str], channels: Channels) -> int:
+        """A command of this machine, in a directory that stands for the container's."""
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=self.root, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+
+        async def write() -> None:
+            assert process.stdin is not None
+            while (frame := await channels.receive()) is not None and not frame.close:
+                process.stdin.write(frame.data)
+                await process.stdin.drain()
+            process.stdin.close()
+
+        writing = asyncio.create_task(write())
+        while data := await process.stdout.read(PIECE):
+            await channels.send(data, STDOUT)
+        if errors := await process.stderr.read():
+            await channels.send(errors, STDERR)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        return await process.wait()
 
     async def _flood(self, channels: Channels, size: int) -> int:
         while self.sent < size:
@@ -123,11 +153,13 @@ def using(stub: Any) -> Any:
 
 
 @pytest_asyncio.fixture
-async def node(master: RunningMaster) -> AsyncIterator[Node]:
+async def node(master: RunningMaster, tmp_path: Path) -> AsyncIterator[Node]:
     """A connected node with a pod `web`."""
     wanted = master.with_certificate(master.node_certificate("n1"))
     async with channel(wanted) as opened:
-        made, synced = Node(), asyncio.Event()
+        root = tmp_path / "container"
+        root.mkdir()
+        made, synced = Node(root), asyncio.Event()
         running = asyncio.create_task(made.run(opened, synced))
         await asyncio.wait_for(synced.wait(), SECONDS)
         await asyncio.to_thread(running_pod, master, "web")
@@ -306,7 +338,7 @@ def wherry(environment: dict[str, str], *arguments: str) -> subprocess.Popen[byt
     )
 
 
-async def test_wherry_exec_and_attach(master: RunningMaster, node: Node, tmp_path: Any) -> None:
+async def test_wherry_exec_and_attach(master: RunningMaster, node: Node, tmp_path: Path) -> None:
     environment = master.environment(tmp_path, token=True)
     ran = wherry(environment, "exec", "-i", "pod/web", "--", "echo")
     assert await asyncio.to_thread(ran.communicate, b"typed") == (b"typed", b"ready\n")
@@ -326,7 +358,7 @@ async def test_wherry_exec_and_attach(master: RunningMaster, node: Node, tmp_pat
         assert refused.returncode != 0
 
 
-async def test_wherry_port_forward(master: RunningMaster, node: Node, tmp_path: Any) -> None:
+async def test_wherry_port_forward(master: RunningMaster, node: Node, tmp_path: Path) -> None:
     environment = {**master.environment(tmp_path, token=False), "PYTHONUNBUFFERED": "1"}
     process = wherry(environment, "port-forward", "web", ":8080", ":9")
     assert process.stdout is not None
@@ -346,3 +378,56 @@ def _fetch(address: str) -> bytes:
     with urllib.request.urlopen(f"http://{address}/", timeout=SECONDS) as answer:
         data: bytes = answer.read()
         return data
+
+
+async def copies(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """(exit code, what is said) of `wherry cp`."""
+    process = wherry(environment, "cp", *arguments)
+    _, errors = await asyncio.to_thread(process.communicate)
+    return process.returncode, errors.decode()
+
+
+async def test_wherry_cp(master: RunningMaster, node: Node, tmp_path: Path) -> None:
+    """Files and directories, both ways, under the names that cp would give them."""
+    environment = master.environment(tmp_path, token=True)
+    mine = tmp_path / "mine"
+    (mine / "deep/er").mkdir(parents=True)
+    (mine / "deep/er/file").write_bytes(os.urandom(3 << 20))
+    (mine / "run").write_text("#!/bin/sh\n")
+    (mine / "run").chmod(0o750)
+    (node.root / "there").mkdir()
+    assert await copies(environment, str(mine), "web:theirs") == (0, "")
+    assert await copies(environment, str(mine / "run"), "default/web:there/") == (0, "")
+    assert await copies(environment, str(mine / "run"), "web:there") == (0, "")
+    content = (mine / "deep/er/file").read_bytes()
+    assert (node.root / "theirs/deep/er/file").read_bytes() == content
+    assert (node.root / "there/run").stat().st_mode & 0o777 == 0o750
+    (node.root / "theirs/link").symlink_to("/etc/passwd")
+    code, said = await copies(environment, "web:theirs", str(tmp_path / "back"))
+    assert (code, said) == (0, "wherry: left out: theirs/link\n")
+    assert (tmp_path / "back/deep/er/file").read_bytes() == content
+    assert (tmp_path / "back/run").stat().st_mode & 0o777 == 0o750
+    (tmp_path / "here").mkdir()
+    assert await copies(environment, "web:theirs/run", f"{tmp_path}/here") == (0, "")
+    assert (tmp_path / "here/run").read_text() == "#!/bin/sh\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("web:nothing", "here"), "nothing"),
+        (("/no/such/file", "web:x"), "/no/such/file: no such file or directory"),
+        (("a", "b"), "needs one path in a pod"),
+        (("web:a", "web:b"), "needs one path in a pod"),
+        (("web:", "b"), "is not [NAMESPACE/]POD:PATH"),
+        (("nobody:a", "b"), 'pods "nobody" not found'),
+    ],
+    ids=str,
+)
+async def test_wherry_cp_says_what_it_cannot_copy(
+    master: RunningMaster, node: Node, tmp_path: Path, arguments: tuple[str, str], words: str
+) -> None:
+    code, said = await copies(master.environment(tmp_path, token=True), *arguments)
+    assert code != 0
+    assert words in said
+    assert "Traceback" not in said
