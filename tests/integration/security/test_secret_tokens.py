@@ -97,9 +97,9 @@ def test_it_may_what_its_account_may(master: RunningMaster) -> None:
     token = token_of(master, "worker-token")
     assert status_of(master, token) == 200
     assert status_of(master, token, f"{DEFAULT}/secrets") == 403
-    found = review(master, token)
-    assert (found["authenticated"], found["audiences"]) == (True, [ISSUER])
-    assert found["user"]["username"] == "system:serviceaccount:default:worker"
+    answer = review(master, token)
+    assert (answer["authenticated"], answer["audiences"]) == (True, [ISSUER])
+    assert answer["user"]["username"] == "system:serviceaccount:default:worker"
     assert "authenticated" not in review(master, token, "vault")
 
 

@@ -43,7 +43,7 @@ class World(Cluster):
         """The informer of service accounts has everything there is."""
         self.listers["serviceaccounts"].revision = self.revision
 
-    def found(self) -> Secret:
+    def filled(self) -> Secret:
         return self.get(Secret, "web-token", "shop")
 
 
@@ -57,14 +57,14 @@ def test_it_gets_what_pods_have_in_a_file(world: World, named: bool) -> None:
     world.secret(world.account.uid if named else "", data={"more": b"stays"})
     (update,) = world.reconcile(world.controller, KEY)
     assert isinstance(update, Update)
-    found = world.found()
-    assert found.data == {
+    secret = world.filled()
+    assert secret.data == {
         "more": b"stays",
         "ca.crt": b"pem",
         "namespace": b"shop",
         "token": b"token-1",
     }
-    assert found.metadata.annotations == {NAME: "web", UID: world.account.uid}
+    assert secret.metadata.annotations == {NAME: "web", UID: world.account.uid}
     assert world.signed == [("web-token", "shop", "web", world.account.uid)]
     assert world.reconcile(world.controller, KEY) == []
 
@@ -73,21 +73,21 @@ def test_what_it_holds_already_stays_but_for_the_authority(world: World) -> None
     data = {"token": b"own", "namespace": b"other", "ca.crt": b"former"}
     world.secret(data=data)
     world.reconcile(world.controller, KEY)
-    assert world.found().data == {**data, "ca.crt": b"pem"}
+    assert world.filled().data == {**data, "ca.crt": b"pem"}
     assert world.signed == []
     world.ca = b"pem of both"
     world.reconcile(world.controller, KEY)
-    assert world.found().data == {**data, "ca.crt": b"pem of both"}
+    assert world.filled().data == {**data, "ca.crt": b"pem of both"}
 
 
 def test_a_token_that_was_taken_out_is_followed_by_another(world: World) -> None:
     world.secret()
     world.reconcile(world.controller, KEY)
-    found = world.found()
-    found.data = {"namespace": b"shop"}
-    world.put(found)
+    secret = world.filled()
+    secret.data = {"namespace": b"shop"}
+    world.put(secret)
     world.reconcile(world.controller, KEY)
-    assert world.found().data["token"] == b"token-2"
+    assert world.filled().data["token"] == b"token-2"
 
 
 def test_the_secret_of_nobody_goes(world: World) -> None:
