@@ -117,6 +117,17 @@ def test_it_is_dead_when_its_secret_is_deleted(master: RunningMaster) -> None:
     assert "does not match server's copy" in review(master, token)["error"]
 
 
+def test_its_account_lists_it_no_longer_when_it_is_deleted(master: RunningMaster) -> None:
+    listed = [{"name": "listed-token"}, {"name": "other"}]
+    body = {"metadata": {"name": "lists"}, "secrets": listed}
+    created(master, f"{DEFAULT}/serviceaccounts", body)
+    created(master, f"{DEFAULT}/secrets", secret("listed-token", "lists"))
+    token_of(master, "listed-token")
+    delete(master, f"{DEFAULT}/secrets/listed-token")
+    wanted = "--for=jsonpath={.secrets[*].name}=other"
+    asked(master, "wait", wanted, "serviceaccount/lists", "--timeout=30s")
+
+
 def test_it_is_dead_when_its_account_is_deleted(master: RunningMaster) -> None:
     """At once, before the Secret goes, too; and for a new account of that name."""
     account(master, "mortal")

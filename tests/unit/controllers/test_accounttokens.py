@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.api.types.core_v1 import Secret, ServiceAccount
+from common.api.types.core_v1 import ObjectReference, Secret, ServiceAccount
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Delete, Requeue, Update
 from common.client.informer import Item
@@ -109,6 +109,24 @@ def test_the_secret_of_another_account_of_that_name_goes(world: World) -> None:
     assert isinstance(world.reconcile(world.controller, KEY)[0], Delete)
 
 
+def test_a_secret_that_has_gone_is_listed_by_no_account(world: World) -> None:
+    """Others that it lists stay, were they there or not; accounts of other namespaces, too."""
+    listed = tuple(ObjectReference(name=name) for name in ("web-token", "web-token-2"))
+    for name, namespace in (("web", "shop"), ("else", "shop"), ("web", "home")):
+        meta = ObjectMeta(name=name, namespace=namespace)
+        secrets = listed[1:] if name == "else" else listed
+        world.put(ServiceAccount(metadata=meta, secrets=secrets))
+    world.secret()
+    world.reconcile(world.controller, KEY)
+    assert world.get(ServiceAccount, "web", "shop").secrets == listed, "it is there"
+    world.remove(Secret, "web-token", "shop")
+    (update,) = world.reconcile(world.controller, KEY)
+    assert isinstance(update, Update)
+    assert world.get(ServiceAccount, "web", "shop").secrets == listed[1:]
+    assert world.get(ServiceAccount, "web", "home").secrets == listed
+    assert world.reconcile(world.controller, KEY) == []
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -148,5 +166,6 @@ def test_an_account_that_comes_or_goes_wakes_its_secrets(world: World) -> None:
     assert list(keys(view, SECRETS, secret, moved)) == [KEY]
     assert list(keys(view, SERVICE_ACCOUNTS, world.account, None)) == []
     assert list(keys(view, SERVICE_ACCOUNTS, None, stranger)) == [KEY]
-    assert list(keys(view, SECRETS, moved, None)) == []
+    assert list(keys(view, SECRETS, moved, None)) == [KEY]
+    assert list(keys(view, SECRETS, other, None)) == []
     assert list(keys(view, SERVICE_ACCOUNTS, None, stranger)) == []
