@@ -13,7 +13,7 @@ import pytest
 
 from master.apiserver.auth.accounttokens import ISSUER
 from tests.integration.security.test_access import wherry
-from tests.integration.security.test_account_tokens import (
+from tests.integration.security.tokens.test_account_tokens import (
     DEFAULT,
     account,
     claims_of,
