@@ -6,6 +6,7 @@ A run is red because of its change, or not at all. `tests/run full` looks for ne
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -23,12 +24,22 @@ settings.load_profile("fixed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMaster]:
-    """A running master, with its etcd, for the tests of one file."""
-    made = RunningMaster(tmp_path_factory.mktemp("master"))
+def _running(directory: Path) -> Iterator[RunningMaster]:
+    made = RunningMaster(directory)
     try:
         made.start()
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMaster]:
+    """A running master, with its etcd, for the tests of one file."""
+    yield from _running(tmp_path_factory.mktemp("master"))
+
+
+@pytest.fixture
+def own_master(tmp_path: Path) -> Iterator[RunningMaster]:
+    """One of a test's own, in its directory, for a test that stops it or changes its keys."""
+    yield from _running(tmp_path)

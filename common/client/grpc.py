@@ -109,29 +109,35 @@ class _BearerChannel(grpc.aio.Channel):
 
     Not by gRPC's call credentials: those are an object of Python, which gRPC lets go in a thread of
     its own, for which it needs the interpreter's lock. Whoever closes the channel at that moment
-    holds that lock and waits for the thread: one call of `wherry get` in a thousand printed its
-    answer and never ended (grpcio 1.85; https://github.com/grpc/grpc/pull/42247).
+    holds that lock and waits for the thread: one call of `wherry get` in three thousand printed its
+    answer and never ended (grpcio 1.85; https://github.com/grpc/grpc/pull/42247). A call that
+    brings an `authorization` of its own keeps it.
     """
 
     def __init__(self, opened: grpc.aio.Channel, token: str) -> None:
         self._opened = opened
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._token = ("authorization", f"Bearer {token}")
 
     def unary_unary(self, *method: Any, **options: Any) -> Any:
         """One request, one answer."""
-        return partial(self._opened.unary_unary(*method, **options), metadata=self._metadata)
+        return partial(self._call, self._opened.unary_unary(*method, **options))
 
     def unary_stream(self, *method: Any, **options: Any) -> Any:
         """One request, a stream of answers."""
-        return partial(self._opened.unary_stream(*method, **options), metadata=self._metadata)
+        return partial(self._call, self._opened.unary_stream(*method, **options))
 
     def stream_unary(self, *method: Any, **options: Any) -> Any:
         """A stream of requests, one answer."""
-        return partial(self._opened.stream_unary(*method, **options), metadata=self._metadata)
+        return partial(self._call, self._opened.stream_unary(*method, **options))
 
     def stream_stream(self, *method: Any, **options: Any) -> Any:
         """Streams both ways."""
-        return partial(self._opened.stream_stream(*method, **options), metadata=self._metadata)
+        return partial(self._call, self._opened.stream_stream(*method, **options))
+
+    def _call(self, invoke: Any, *request: Any, metadata: Any = None, **options: Any) -> Any:
+        own = tuple(metadata or ())
+        named = any(key == self._token[0] for key, _ in own)
+        return invoke(*request, metadata=own if named else (*own, self._token), **options)
 
     async def __aenter__(self) -> Self:
         """The channel connects with the first call."""

@@ -182,8 +182,9 @@ class EtcdClient:
         Goes on by itself after a loss of the connection, also at another member: from behind the
         last event that was handed out, and from nothing else, because some etcd versions announce
         progress that they have not made. With `progress`, batches without events show that etcd
-        is alive. Ends by an error only: Compacted, Refused, EtcdError when etcd cancels it, and
-        Unavailable when this client is closed.
+        is alive. Ends by an error only: Compacted, also by an etcd that was restored to a revision
+        before those; Refused; EtcdError when etcd cancels it; Unavailable when this client is
+        closed.
         """
         next_revision, failures = start_revision, 0
         while True:
@@ -193,7 +194,10 @@ class EtcdClient:
             connection = self._in_use()
             try:
                 async with aclosing(_watch_once(connection, request)) as batches:
-                    async for batch in batches:
+                    async for begins, batch in batches:
+                        if begins:
+                            await self._require(next_revision - 1, batch, key, range_end)
+                            continue
                         failures = 0
                         if batch.events:
                             next_revision = batch.events[-1].item.mod_revision + 1
@@ -208,6 +212,16 @@ class EtcdClient:
             await self._is_left(connection)
             failures += 1
             await self._clock.sleep(_WATCH_BACKOFF.delay_seconds(failures, self._rng.random()))
+
+    async def _require(
+        self, revision: int, begin: WatchBatch, key: bytes, range_end: bytes
+    ) -> None:
+        """Raise Compacted in an etcd that was restored, where `revision` is yet to come: it waits
+        for it and says nothing of the changes until then."""
+        if begin.revision < revision:  # this member may merely be behind the others
+            now = await self.range(key, range_end, count_only=True)
+            if now.revision < revision:
+                raise Compacted
 
     async def _call(self, method: Method, request: Any, *, write: bool = False) -> Any:
         """Ask the member in use; and the next one, when this one cannot have done anything."""
@@ -294,8 +308,10 @@ class EtcdClient:
         await former.close()
 
 
-async def _watch_once(connection: Connection, request: Any) -> AsyncGenerator[WatchBatch, None]:
-    """One watch stream until it breaks."""
+async def _watch_once(
+    connection: Connection, request: Any
+) -> AsyncGenerator[tuple[bool, WatchBatch], None]:
+    """One watch stream until it breaks: (whether it merely begins, what it says)."""
     fragments: list[Event] = []
     async with connection.stream(
         lambda stubs: stubs.watch.Watch, request, metadata=_REQUIRE_LEADER
@@ -304,8 +320,8 @@ async def _watch_once(connection: Connection, request: Any) -> AsyncGenerator[Wa
             if response.canceled:
                 raise _cancelled(response)
             fragments += wire.events(response.events)
-            if not response.fragment and not response.created:
-                yield WatchBatch(tuple(fragments), response.header.revision)
+            if not response.fragment:
+                yield response.created, WatchBatch(tuple(fragments), response.header.revision)
                 fragments = []
 
 

@@ -47,7 +47,8 @@ class Holding:
         self.clear()
 
     def add(self, items: Sequence[bytes]) -> None:
-        """Hold these too, at once. If that is too much in all, others are cut off who may be."""
+        """Hold these too, at once. If that is too much in all, whoever may be is cut off: others,
+        or this one."""
         self._unread.count(self, items)
 
     async def fit(self, items: Sequence[bytes], *, timeout_seconds: float) -> None:
@@ -106,7 +107,7 @@ class Unread:
             self._uses[id(item)] += 1
             holding.size_bytes += len(item)
         if self.used_bytes > self.limit_bytes:
-            self._relieve(holding, 0)
+            self._relieve(None, 0)
 
     def forget(self, holding: Holding, count: int) -> None:
         """Count the oldest items of a holding no more: see `Holding.drop`."""
@@ -139,8 +140,9 @@ class Unread:
     def _new_bytes(self, items: Iterable[bytes]) -> int:
         return sum(len(item) for item in items if id(item) not in self._uses)
 
-    def _relieve(self, newcomer: Holding, size_bytes: int) -> bool:
-        """Make room for so much more, if that is possible; whether there is room now."""
+    def _relieve(self, newcomer: Holding | None, size_bytes: int) -> bool:
+        """Make room for so much more, if that is possible; whether there is room now. A newcomer
+        that waits for it is not cut off."""
         if self.used_bytes + size_bytes <= self.limit_bytes:
             return True
         of_owners: Counter[str] = Counter()

@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 class PartFailed(Exception):
-    """An essential part has failed too often."""
+    """An essential part has failed too often; a part raises it itself when it must not go on."""
 
 
 @dataclass(slots=True)
@@ -89,6 +89,8 @@ class Parts:
         """Run a part until it fails; answers how."""
         try:
             await part.run()
+        except PartFailed:
+            raise
         except Exception as error:  # noqa: BLE001 - the caller logs it
             return error
         return RuntimeError("it has ended by itself")

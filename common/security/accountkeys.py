@@ -69,7 +69,7 @@ def _write(file: Path, former: tuple[ec.EllipticCurvePublicKey, ...]) -> Account
 
 def _read(file: Path) -> AccountKeys:
     try:
-        blocks = [found[0] for found in _BLOCK.finditer(file.read_bytes())]
+        blocks = [match[0] for match in _BLOCK.finditer(file.read_bytes())]
         signing = load_pem_private_key(blocks[0] if blocks else b"", None)
         former = [load_pem_public_key(block) for block in blocks[1:]]
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -1,4 +1,5 @@
-"""Secrets that ask for a token of a service account get it, and go when their account has gone.
+"""Secrets that ask for a token of a service account get it, and go when their account has gone; no
+account lists one that has gone.
 
 Source: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets and
 k8s.io/kubernetes pkg/controller/serviceaccount/tokens_controller.go.
@@ -6,19 +7,19 @@ k8s.io/kubernetes pkg/controller/serviceaccount/tokens_controller.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar
 
 import msgspec
 
 from common.api.resource import Resource
-from common.api.types.core_v1 import Secret
+from common.api.types.core_v1 import Secret, ServiceAccount
 from common.api.wellknown import ACCOUNT_NAME, ACCOUNT_TOKEN, ACCOUNT_UID
 from common.client.commands import Command, Delete, Requeue, Update
-from common.client.informer import Item
+from common.client.informer import Item, split_key
 from master.controllers.base import View
-from master.controllers.lib.resources import SECRETS
+from master.controllers.lib.resources import SECRETS, SERVICE_ACCOUNTS
 
 LAG_SECONDS = 1.0
 SignToken = Callable[[str, str, str, str], str]
@@ -67,18 +68,23 @@ class AccountTokenController:
             known.discard(old.key)
             if not known:
                 self._secrets.pop(f"{old.namespace}/{name}", None)
+            if new is None:
+                return [old.key]
         if new is None or not (name := _account_of(new)):
             return []
         self._secrets.setdefault(f"{new.namespace}/{name}", set()).add(new.key)
         return [new.key]
 
     def reconcile(self, key: str, view: View, now: datetime) -> list[Command]:
-        """Fill in what is missing, or delete a Secret of nobody.
+        """Fill in what is missing, or delete a Secret of nobody; take one that has gone off the
+        lists of its namespace's accounts.
 
         A service account that its informer does not show may merely be news to it.
         """
         item = view["secrets"].by_key(key)
-        if item is None or item.deleting or not (name := _account_of(item)):
+        if item is None:
+            return list(_removals(key, view))
+        if item.deleting or not (name := _account_of(item)):
             return []
         account, secret = view["serviceaccounts"].get(item.namespace, name), item.decode(Secret)
         wanted = secret.metadata.annotations.get(ACCOUNT_UID, "")
@@ -111,6 +117,23 @@ class AccountTokenController:
         meta.annotations = {**meta.annotations, ACCOUNT_UID: account.uid}
         reason = f"it asks for a token of service account {account.name}"
         return [Update(resource=SECRETS, body=secret, reason=reason)]
+
+
+def _removals(key: str, view: View) -> Iterator[Command]:
+    """Kubernetes changes the account only that the Secret was of: here nobody knows it any more."""
+    namespace, name = split_key(key)
+    for item in view["serviceaccounts"].list(namespace):
+        if name.encode() not in item.data:
+            continue
+        account = item.decode(ServiceAccount)
+        left = tuple(one for one in account.secrets if one.name != name)
+        if left != account.secrets:
+            account.secrets = left
+            yield Update(
+                resource=SERVICE_ACCOUNTS,
+                body=account,
+                reason=f"there is no Secret {name} any more",
+            )
 
 
 def _account_of(secret: Item) -> str:

@@ -115,7 +115,7 @@ class MemoryStore:
         check_prefix(prefix)
         next_revision = start_revision
         while True:
-            if next_revision <= self._compacted:
+            if not self._compacted < next_revision <= self._revision + 1:
                 raise Compacted(self._compacted)
             start = bisect_left(self._history, next_revision, key=lambda one: one.revision)
             next_revision = max(next_revision, self._revision + 1)

@@ -197,7 +197,8 @@ class Store(Protocol):
 
         The changes of one revision come together; a batch may hold several revisions. Survives
         the store's absence. Ends only by Compacted, which it may raise from the oldest revision
-        left downwards: what a change replaced is never left out.
+        left downwards: what a change replaced is never left out. A store that was restored to
+        a revision before those ends it so, too.
         """
         ...
 

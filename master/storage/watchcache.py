@@ -13,6 +13,7 @@ from contextlib import aclosing
 
 from common.runtime.backoff import Backoff
 from common.runtime.clock import Clock
+from common.runtime.parts import PartFailed
 from master.storage.entry import CacheEvent, Entry, make_entry
 from master.storage.keys import EVERYTHING, REGISTRY, InvalidKey, check_prefix, registry_key
 from master.storage.store import Change, Compacted, KeyValue, Store, StoreError
@@ -39,6 +40,11 @@ _RETRY = Backoff(initial_seconds=0.1, cap_seconds=5.0)
 
 class NotYet(Exception):
     """The cache did not reach a revision in time."""
+
+
+class StoreRestored(PartFailed):
+    """The store has less than it had. What nobody has written is shown in many places, so that the
+    process begins again."""
 
 
 class _Resource:
@@ -97,7 +103,10 @@ class WatchCache:
         self._takes_subscriptions = True
 
     async def run(self) -> None:
-        """Load and follow until cancelled. History that is compacted away is bridged by a list."""
+        """Load and follow until cancelled. History that is compacted away is bridged by a list.
+
+        Raises StoreRestored.
+        """
         failures = 0
         try:
             while True:
@@ -248,6 +257,9 @@ class WatchCache:
             if not page.more:
                 break
             last = page.items[-1].key
+        if revision < self._revision:
+            text = f"etcd was restored: its revision was {self._revision} and is {revision}"
+            raise StoreRestored(text)
         events = self._apply(_differences(self._entries, values, revision))
         self._forget_history(revision)
         self._loaded_revision = revision

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.measure import Row
-from tests.machines.ansible import files_of_checkout
 from tests.machines.machines import Machines
+from tests.machines.tools.ansible import files_of_checkout
 
 URL = "https://10.97.7.10:6443"
 UNITS = {"m1": ("wherry-master",), "n1": ("wherry-kubelet", "wherry-kube-proxy")}

@@ -24,7 +24,7 @@ from node.session.credentials import Credentials, Held
 from protos import node_v1_pb2
 from tests.bench.measure import Row
 from tests.bench.processes import cpu_seconds, pid_of, rss_mib, running_master
-from tests.bench.store import etcd_of
+from tests.bench.services.store import etcd_of
 from tests.servers.master import RunningMaster
 
 NODES = 200

@@ -15,7 +15,7 @@ import pytest
 from common.runtime.clock import SystemClock
 from common.security.ca import CertificateAuthority
 from common.systemd import exits
-from tests.fakes.systemd import Systemd
+from tests.fakes.peers.systemd import Systemd
 
 WAIT_SECONDS = 30.0
 COMMAND = [sys.executable, "-m", "node.kubeproxy", "--config", "/dev/null"]

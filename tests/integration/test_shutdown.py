@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from http.client import HTTPResponse
 from pathlib import Path
@@ -32,17 +32,6 @@ POD = {
     "metadata": {"name": "p"},
     "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]},
 }
-
-
-@pytest.fixture
-def master(tmp_path: Path) -> Iterator[RunningMaster]:
-    """One of its own: it is stopped."""
-    made = RunningMaster(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 class Stopping:
@@ -166,22 +155,22 @@ async def run_pod(master: RunningMaster) -> None:
 
 
 async def test_streams_end_in_good_order_and_watches_go_on_where_they_were(
-    master: RunningMaster, tmp_path: Path
+    own_master: RunningMaster, tmp_path: Path
 ) -> None:
-    machine = await asyncio.to_thread(Machine, master, tmp_path)
+    machine = await asyncio.to_thread(Machine, own_master, tmp_path)
     node = asyncio.create_task(machine.run())
-    await machine.until(lambda: good_node.is_ready(master, "n1"))
-    await run_pod(master)
-    since = revision(master)
+    await machine.until(lambda: good_node.is_ready(own_master, "n1"))
+    await run_pod(own_master)
+    since = revision(own_master)
     async with (
-        opened(master, watch_path(since, 600)) as watch,
-        opened(master, f"{PODS}/p/log?follow=true") as log,
+        opened(own_master, watch_path(since, 600)) as watch,
+        opened(own_master, f"{PODS}/p/log?follow=true") as log,
     ):
         assert await asyncio.to_thread(log.readline) == b"first\n"
         watched = asyncio.create_task(asyncio.to_thread(read_watch, watch))
-        health = asyncio.create_task(watch_health(master))
-        scripted = asyncio.create_task(watch_over_grpc(master, since))
-        stopping = Stopping(master)
+        health = asyncio.create_task(watch_health(own_master))
+        scripted = asyncio.create_task(watch_over_grpc(own_master, since))
+        stopping = Stopping(own_master)
         seconds = await asyncio.to_thread(stopping.run)
         assert stopping.served_meanwhile > 0
         assert "[-]shutdown failed: the master is stopping" in stopping.told
@@ -190,17 +179,17 @@ async def test_streams_end_in_good_order_and_watches_go_on_where_they_were(
         names, last = await asyncio.wait_for(watched, 10)
         assert await asyncio.wait_for(health, 10) == ["SERVING", "NOT_SERVING"]
         of_script = await asyncio.wait_for(scripted, 10)
-    await asyncio.to_thread(master.start)
-    stored = {int(meta["resourceVersion"]): meta["name"] for meta in config_maps(master)}
+    await asyncio.to_thread(own_master.start)
+    stored = {int(meta["resourceVersion"]): meta["name"] for meta in config_maps(own_master)}
     in_order = [stored[key] for key in sorted(stored)]
     assert in_order[: len(stopping.made)] == stopping.made
     assert names == [stored[key] for key in sorted(stored) if key <= int(last)]
     assert of_script == in_order[: len(of_script)]
-    async with opened(master, watch_path(last, 1)) as watch:
+    async with opened(own_master, watch_path(last, 1)) as watch:
         more, reached = await asyncio.to_thread(read_watch, watch)
     assert not reached or names + more == in_order, "a master that was started may have to list"
     await machine.until(lambda: machine.stream.connected)
-    events = master.admin().json("GET", "/api/v1/events")["items"]
+    events = own_master.admin().json("GET", "/api/v1/events")["items"]
     assert "NodeNotReady" not in {event["reason"] for event in events}
     node.cancel()
     await asyncio.gather(node, return_exceptions=True)

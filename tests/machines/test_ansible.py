@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.ansible import (
+from tests.machines.machines import NAMES, TRACES, Machines
+from tests.machines.tools.ansible import (
     PLAYBOOKS,
     PROGRAM,
     Playbooks,
     changed,
     is_success,
 )
-from tests.machines.hello import PIDS, deploy_hello, is_whole, until
-from tests.machines.machines import NAMES, TRACES, Machines
-from tests.machines.wheels import other_version
+from tests.machines.tools.hello import PIDS, deploy_hello, is_whole, until
+from tests.machines.tools.wheels import other_version
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.machines.ansible import ROOT
-from tests.machines.hello import deploy_hello, until
 from tests.machines.machines import Machines
-from tests.machines.reader import Reader, documented
+from tests.machines.tools.ansible import ROOT
+from tests.machines.tools.hello import deploy_hello, until
+from tests.machines.tools.reader import Reader, documented
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(1800)]
 full = pytest.mark.full

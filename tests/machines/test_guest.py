@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from deploy.bundle.contents import packages
-from tests.machines.ansible import ROOT
 from tests.machines.guest import ADDRESS, Guest, missing
-from tests.machines.hello import IMAGE, PIDS, archive_of_demo
 from tests.machines.machines import TRACES
+from tests.machines.tools.ansible import ROOT
+from tests.machines.tools.hello import IMAGE, PIDS, archive_of_demo
 
 pytestmark = [pytest.mark.full, pytest.mark.machines, pytest.mark.timeout(3600)]
 

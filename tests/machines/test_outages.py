@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.ansible import Playbooks
-from tests.machines.caller import Called, calling
-from tests.machines.hello import PIDS, deploy_hello, is_whole, until
 from tests.machines.machines import NAMES, Machines
+from tests.machines.tools.ansible import Playbooks
+from tests.machines.tools.caller import Called, calling
+from tests.machines.tools.hello import PIDS, deploy_hello, is_whole, until
 
 pytestmark = [pytest.mark.machines, pytest.mark.full, pytest.mark.timeout(900)]
 

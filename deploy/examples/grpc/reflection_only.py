@@ -27,15 +27,18 @@ class Bearer(grpc.UnaryUnaryClientInterceptor, grpc.StreamStreamClientIntercepto
     """
 
     def __init__(self, token: str) -> None:
-        self._metadata = [("authorization", f"Bearer {token}")]
+        self._token = ("authorization", f"Bearer {token}")
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         """Go on with the token."""
-        return continuation(details._replace(metadata=self._metadata), request)
+        return continuation(self._with_token(details), request)
 
     def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
         """Go on with the token."""
-        return continuation(details._replace(metadata=self._metadata), requests)
+        return continuation(self._with_token(details), requests)
+
+    def _with_token(self, details: Any) -> Any:
+        return details._replace(metadata=[*(details.metadata or ()), self._token])
 
 
 def call(channel: grpc.Channel, method_name: str, **fields: Any) -> Any:

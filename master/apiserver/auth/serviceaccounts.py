@@ -101,10 +101,10 @@ class ServiceAccounts:
         entry = self._cache.find(bound.plural, bound.name, bound.namespace)
         if entry is None:
             return INVALIDATED
-        found = codec.decode(entry.data, _Object)
-        meta = found.metadata
+        obj = codec.decode(entry.data, _Object)
+        meta = obj.metadata
         if bound.digest:
-            if hashlib.sha256(base64.b64decode(found.data.token)).digest() != bound.digest:
+            if hashlib.sha256(base64.b64decode(obj.data.token)).digest() != bound.digest:
                 return ANOTHER
         elif meta.uid != bound.uid:
             return f"{_WHAT[bound.plural]} UID ({meta.uid}) does not match claim ({bound.uid})"

@@ -22,17 +22,18 @@ async def fresh(cache: WatchCache, resource_version: str = "") -> None:
     if resource_version == "0":
         return
     wanted = parse_revision(resource_version) if resource_version else None
-    revision = await _of_store(cache) if wanted is None else wanted
+    revision = await of_store(cache) if wanted is None else wanted
     if not await _reaches(cache, revision):
         raise _too_late(cache, revision, asked=wanted is not None)
 
 
 async def is_fresh(cache: WatchCache) -> bool:
     """Whether the cache has all that was written before; raises StatusError 503."""
-    return cache.revision >= await _of_store(cache)
+    return cache.revision >= await of_store(cache)
 
 
-async def _of_store(cache: WatchCache) -> int:
+async def of_store(cache: WatchCache) -> int:
+    """The store's revision, and no older than what was written before; raises StatusError 503."""
     try:
         return await cache.consistent_revision()
     except StoreError as error:

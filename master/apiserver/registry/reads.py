@@ -17,7 +17,7 @@ from common.api.fields import Fields
 from common.api.resource import Resource
 from common.api.types import Int64
 from master.apiserver.registry.filters import Filter, Turns, parse
-from master.apiserver.registry.freshness import RESOURCE_TOO_LARGE, fresh, parse_revision
+from master.apiserver.registry.freshness import RESOURCE_TOO_LARGE, fresh, of_store, parse_revision
 from master.apiserver.request.options import ListOptions, WatchOptions
 from master.storage import store as storage
 from master.storage.entry import CacheEvent, Entry, make_entry
@@ -178,6 +178,7 @@ class Reads:
                 yield [Event("BOOKMARK", since, None, initial_end=True)]
         else:
             since = parse_revision(version)
+            await self._existed(since)
             self._subscribable(prefix, since)
             yield []
         try:
@@ -189,6 +190,12 @@ class Reads:
             return  # the reader goes on from where it is once there is a master again
         except WatchEnded as error:
             raise errors.expired(f"too old resource version: {since} ({error})") from error
+
+    async def _existed(self, revision: int) -> None:
+        """Raise StatusError 410 for a revision that the store is yet to come to: it was restored
+        from a backup, and a watch would miss all that happens until then. 503 without a store."""
+        if revision > self._cache.revision and revision > await of_store(self._cache):
+            raise errors.expired(f"the store was restored: revision {revision} is yet to come")
 
     def _subscribable(self, prefix: str, since: int) -> None:
         """Raise StatusError 410 or 503 at once when a watch from `since` is not possible."""

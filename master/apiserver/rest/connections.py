@@ -7,6 +7,7 @@ connections, by source and in all: docs/decisions/0012-bounds.md.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
@@ -23,8 +24,8 @@ from common.limits.ratelimitedlog import RateLimitedLog
 from common.limits.unread import Holding, Unread
 from common.security.identity import Identity
 from master.apiserver.rest import outflow
+from master.apiserver.rest.listener import Listener
 
-HANDSHAKE_SECONDS = 10.0
 STRANGER_SECONDS = 15.0
 """From the handshake until somebody has said who they are."""
 KEEPALIVE_SECONDS = 3600.0
@@ -275,17 +276,21 @@ class Site(web.TCPSite):
         super().__init__(runner, host, port, ssl_context=context, backlog=1024)
         self._context = context
         self._limiter = limiter
+        self._listener: Listener | None = None
 
     async def start(self) -> None:
         """Begin to listen."""
         await web.BaseSite.start(self)
-        loop, manager = asyncio.get_running_loop(), self._runner.server
+        manager = self._runner.server
         assert manager is not None
-        self._server = await loop.create_server(
-            connections_of(manager, self._limiter),
-            self._host,
-            self._port,
-            ssl=self._context,
-            backlog=self._backlog,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        family = socket.AF_INET6 if ":" in str(self._host) else socket.AF_INET
+        listening = socket.create_server(
+            (self._host, self._port), family=family, backlog=self._backlog
         )
+        self._listener = Listener(listening, self._context, connections_of(manager, self._limiter))
+
+    async def stop(self) -> None:
+        """Take nobody any more."""
+        if self._listener is not None:
+            self._listener.close()
+        await super().stop()

@@ -13,8 +13,8 @@ import pytest
 from common.runtime.rng import SystemRng
 from common.security.tokens import new_token
 from common.systemd import exits
-from tests.fakes.joining import Master
-from tests.fakes.systemd import Systemd
+from tests.fakes.peers.joining import Master
+from tests.fakes.peers.systemd import Systemd
 
 WAIT_SECONDS = 30.0
 

@@ -23,7 +23,7 @@ from node.kubeproxy.plan import Changes
 from node.kubeproxy.proxy import SERVICES, SLICES, Proxy
 from node.kubeproxy.table import Table
 from tests.contract.dataplane.machine import BACKENDS, FACTS, POD, a_table, calls, changes, talking
-from tests.fakes.gateway import Gateway
+from tests.fakes.peers.gateway import Gateway
 from tests.unit.kubeproxy.objects import VIP, endpoint, endpoint_slice, service
 
 pytestmark = pytest.mark.netns

@@ -85,6 +85,16 @@ async def test_watch_behind_compaction_ends(store: Store) -> None:
     assert len(await changes(store, PODS, third + 1, 1)) == 1
 
 
+async def test_watch_ends_where_the_store_is_yet_to_come_to(store: Store) -> None:
+    """It was restored, and what happens until then would be missed."""
+    last = await store.create(A, b"1")
+    waits = asyncio.create_task(changes(store, PODS, last + 1, 1))
+    with pytest.raises(Compacted):
+        await changes(store, PODS, last + 2, 1)
+    await store.create(B, b"1")
+    assert [one.key for one in await waits] == [B]
+
+
 async def test_expired_keys_are_deleted_for_watchers(store: Store) -> None:
     created = await store.create(A, b"1", ttl_seconds=1)
     updated = await store.update(A, b"2", expected_revision=created)

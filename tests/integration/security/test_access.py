@@ -169,7 +169,8 @@ def test_a_node_has_only_its_own(two_nodes: RunningMaster) -> None:
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}
 TAINT = {"key": "k", "effect": "NoExecute"}
 CONFIG = {"configMap": {"name": "x", "namespace": "default", "kubeletConfigKey": "k"}}
-LABELS = "cannot update labels through node status"
+RESTRICTED = "node-restriction.kubernetes.io/tier"
+RIGHTS = "wherry.dev/certificate"
 
 
 def own(node: Any) -> tuple[Any, Any]:
@@ -181,10 +182,9 @@ def own(node: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"metadata": {"labels": {"node-restriction.kubernetes.io/tier": "secret"}}}, LABELS),
-        ({"metadata": {"labels": {"plain": "x"}}}, LABELS),
-        ({"metadata": {"annotations": {"plain": "x"}}}, "update annotations through node status"),
-        ({"metadata": {"finalizers": ["example.com/x"]}}, "update finalizers through node status"),
+        ({"metadata": {"labels": {RESTRICTED: "secret"}}}, f"modify labels: {RESTRICTED}"),
+        ({"metadata": {"annotations": {RIGHTS: "1"}}}, f"modify annotations: {RIGHTS}"),
+        ({"metadata": {"finalizers": ["example.com/x"]}}, "is not allowed to modify finalizers"),
         ({"metadata": {"ownerReferences": [OWNER]}}, "is not allowed to modify ownerReferences"),
         ({"spec": {"taints": [TAINT]}}, "is not allowed to modify taints"),
         ({"spec": {"configSource": CONFIG}}, "update configSource to a new non-nil configSource"),
@@ -193,7 +193,7 @@ def own(node: Any) -> tuple[Any, Any]:
     ],
     ids=str,
 )
-def test_a_node_changes_nothing_of_its_node_but_the_status(
+def test_a_node_changes_little_of_its_node_but_the_status(
     two_nodes: RunningMaster, change: dict[str, Any], why: str
 ) -> None:
     """G6: what is written beside a status is refused, or is as if it had not been sent."""
@@ -210,6 +210,21 @@ def test_a_node_changes_nothing_of_its_node_but_the_status(
         assert own(admin.json("GET", path)) == own(before)
     capacity = {"status": {"capacity": {"example.com/thing": "1"}}}
     assert node_a.request("PATCH", f"{path}/status", json.dumps(capacity).encode())[0] == 200
+
+
+def test_a_node_labels_and_annotates_its_node(two_nodes: RunningMaster) -> None:
+    """With a status, as in Kubernetes; not with what says where pods and rights go."""
+    path = "/api/v1/nodes/b"
+    node_b = two_nodes.client(certificate=two_nodes.node_certificate("b"))
+    own_label = "topology.kubernetes.io/zone"
+    for value in ("x", "y", None):
+        change = {"labels": {"plain": value, own_label: value}, "annotations": {"plain": value}}
+        body = json.dumps({"metadata": change}).encode()
+        assert node_b.request("PATCH", f"{path}/status", body)[0] == 200
+        meta = two_nodes.admin().json("GET", path)["metadata"]
+        assert meta.get("labels", {}).get("plain") == value
+        assert meta.get("labels", {}).get(own_label) == value
+        assert meta.get("annotations", {}).get("plain") == value
 
 
 async def test_a_node_says_little_of_itself_when_it_joins(master: RunningMaster) -> None:

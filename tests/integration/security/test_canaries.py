@@ -39,17 +39,6 @@ KEY_FILES = {
 """The files that hold a secret because it is theirs."""
 
 
-@pytest.fixture
-def master(tmp_path: Path) -> Iterator[RunningMaster]:
-    """One of its own: its authorities are replaced."""
-    made = RunningMaster(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
 def keys_of(directory: Path) -> dict[str, bytes]:
     """Every private key that a file below the directory holds for itself."""
     found = {}
@@ -100,19 +89,21 @@ def answers(master: RunningMaster) -> Iterator[tuple[str, bytes]]:
             yield path, master.admin().request("GET", path)[1]
 
 
-async def test_secrets_are_in_their_own_files_only(master: RunningMaster, tmp_path: Path) -> None:
+async def test_secrets_are_in_their_own_files_only(
+    own_master: RunningMaster, tmp_path: Path
+) -> None:
     canaries = Canaries()
-    await live(master, tmp_path, canaries)
+    await live(own_master, tmp_path, canaries)
     own = {str(tmp_path / name) for name in KEY_FILES}
     found = canaries.in_files(files_below(tmp_path))
     assert found.keys() <= own, {name: found[name] for name in found.keys() - own}
     assert found.keys() == own, "the search finds what is there"
     assert open_to_others(map(Path, found)) == [str(tmp_path / "token")], "the test's own file"
-    assert "answered" in master.log.read_text(), "it has logged at level debug"
-    assert master.process is not None
-    processes = processes_below(master.process.pid)
+    assert "answered" in own_master.log.read_text(), "it has logged at level debug"
+    assert own_master.process is not None
+    processes = processes_below(own_master.process.pid)
     assert len(processes) >= 2
     assert canaries.in_processes(processes) == {}
-    shown: dict[str, Any] = {path: canaries.in_data(data) for path, data in answers(master)}
+    shown: dict[str, Any] = {path: canaries.in_data(data) for path, data in answers(own_master)}
     assert len(shown) > 10
     assert {path: names for path, names in shown.items() if names} == {}

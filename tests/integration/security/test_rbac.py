@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from common.client.https import KubeConfig
 from tests.e2e.cluster import kubectls
@@ -139,6 +140,43 @@ def test_a_default_role_gives_what_kubernetes_does(master: RunningMaster, role: 
 
 def test_masters_are_listed_what_their_role_gives(master: RunningMaster) -> None:
     assert listed(master) == given("cluster-admin", *EVERYBODY)
+
+
+def review(kind: str, group: str = "authorization", **spec: Any) -> dict[str, Any]:
+    """A question as a manifest."""
+    plain = {"apiVersion": f"{group}.k8s.io/v1", "kind": kind, "spec": spec}
+    return plain | ({"metadata": {"namespace": "default"}} if kind.startswith("Local") else {})
+
+
+PODS = {"namespace": "default", "verb": "get", "resource": "pods"}
+REVIEWS = (
+    (review("SubjectAccessReview", user="mia", groups=["viewers"], resourceAttributes=PODS), True),
+    (review("SubjectAccessReview", user="mia", resourceAttributes=PODS), False),
+    (review("LocalSubjectAccessReview", user="mia", resourceAttributes=PODS), False),
+    (review("SelfSubjectAccessReview", resourceAttributes=PODS), True),
+)
+
+
+@pytest.mark.parametrize("kubectl", kubectls())
+def test_kubectl_creates_reviews(
+    kubectl: str, viewer: Path, master: RunningMaster, tmp_path: Path
+) -> None:
+    """It validates them itself: they cannot be patched, by which it tells what the server does."""
+    command = [kubectl, "--kubeconfig", master.directory / "data/admin.kubeconfig", "create"]
+
+    def create(*reviews: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "reviews.yaml"
+        file.write_text(yaml.safe_dump_all(reviews))
+        options = ["-f", str(file), "-o", "jsonpath={.status.allowed} "]
+        return subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+
+    done = create(*(plain for plain, _ in REVIEWS))
+    assert done.stdout.split() == [str(allowed).lower() for _, allowed in REVIEWS], done.stderr
+    done = create(review("TokenReview", "authentication", token="x"))
+    assert done.returncode == 0, done.stderr
+    done = create(review("SelfSubjectAccessReview", nothing=PODS))
+    assert done.returncode == 1
+    assert 'unknown field "nothing"' in done.stderr
 
 
 def test_scripts_are_asked_the_same(viewer: Path, master: RunningMaster) -> None:

@@ -8,7 +8,7 @@ import http.client
 import json
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -42,19 +42,8 @@ FILES = {"master": "data/pki/server.crt", "etcd": "data/etcd/pki/server.crt"}
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Iterator[RunningMaster]:
-    """One of its own: its authorities are replaced."""
-    made = RunningMaster(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-async def machine(master: RunningMaster, tmp_path: Path) -> AsyncIterator[Machine]:
-    made = await asyncio.to_thread(Machine, master, tmp_path)
+async def machine(own_master: RunningMaster, tmp_path: Path) -> AsyncIterator[Machine]:
+    made = await asyncio.to_thread(Machine, own_master, tmp_path)
     running = asyncio.create_task(made.run())
     await made.until(lambda: made.stream.connected)
     yield made
@@ -99,20 +88,20 @@ async def load(master: RunningMaster, *, pause_seconds: float = 0.0) -> AsyncIte
 
 
 async def test_authorities_are_replaced_and_nobody_notices(
-    master: RunningMaster, machine: Machine
+    own_master: RunningMaster, machine: Machine
 ) -> None:
-    former, first = master.kubeconfig, machine.held.current
+    former, first = own_master.kubeconfig, machine.held.current
     annotations = {ACCOUNT_NAME: "default"}
     token = {"metadata": {"name": "token", "annotations": annotations}, "type": ACCOUNT_TOKEN}
-    await asyncio.to_thread(master.admin().json, "POST", SECRETS, token)
-    headers = {"Authorization": f"Bearer {master.with_token().token}"}
-    with closing(master.connection(None)) as connection:
-        async with load(master) as failed:
+    await asyncio.to_thread(own_master.admin().json, "POST", SECRETS, token)
+    headers = {"Authorization": f"Bearer {own_master.with_token().token}"}
+    with closing(own_master.connection(None)) as connection:
+        async with load(own_master) as failed:
             path = f"{LOG}?follow=true"
             await asyncio.to_thread(connection.request, "GET", path, headers=headers)
             with await asyncio.to_thread(connection.getresponse) as followed:
                 assert await asyncio.to_thread(followed.readline) == b"first\n"
-                said = await asyncio.to_thread(wherry, master, "ca", "rotate")
+                said = await asyncio.to_thread(wherry, own_master, "ca", "rotate")
                 machine.over.set()
                 assert await asyncio.to_thread(followed.read) == b"last\n"
     steps = [line.split(":")[0] for line in said.splitlines()]
@@ -122,44 +111,44 @@ async def test_authorities_are_replaced_and_nobody_notices(
         "finish",
     ]
     assert failed == []
-    now = master.kubeconfig
+    now = own_master.kubeconfig
     assert now.ca_pem.count(b"BEGIN") == 1
     assert now.ca_pem != former.ca_pem
     await machine.until(lambda: machine.held.current.ca == now.ca_pem)
-    signer = (master.directory / "data/pki/client-ca/ca.crt").read_bytes()
+    signer = (own_master.directory / "data/pki/client-ca/ca.crt").read_bytes()
     assert identity_from_pem(machine.held.current.certificate).authority == key_id(signer)
     assert identity_from_pem(first.certificate).authority != key_id(signer)
     with pytest.raises(ConnectionFailed):
         former.client().json("GET", "/version")
     assert now.certificate is not None and former.certificate is not None
     with pytest.raises(ConnectionFailed):
-        master.client(certificate=former.certificate).json("GET", "/api/v1/nodes")
+        own_master.client(certificate=former.certificate).json("GET", "/api/v1/nodes")
     path = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"
     await machine.until(
-        lambda: master.admin().json("GET", path)["data"]["ca.crt"] == now.ca_pem.decode()
+        lambda: own_master.admin().json("GET", path)["data"]["ca.crt"] == now.ca_pem.decode()
     )
     authority = base64.b64encode(now.ca_pem).decode()
     await machine.until(
-        lambda: master.admin().json("GET", f"{SECRETS}/token")["data"]["ca.crt"] == authority
+        lambda: own_master.admin().json("GET", f"{SECRETS}/token")["data"]["ca.crt"] == authority
     )
-    assert wherry(master, "ca", "status") == "no rotation is under way"
+    assert wherry(own_master, "ca", "status") == "no rotation is under way"
 
 
 async def test_connections_that_are_open_end_with_the_authority_of_their_certificate(
-    master: RunningMaster,
+    own_master: RunningMaster,
 ) -> None:
     """Whoever has stolen its key could go on for as long as no connection breaks."""
-    former = master.kubeconfig.certificate
+    former = own_master.kubeconfig.certificate
     with (
-        closing(master.connection(former)) as connection,
-        closing(master.connection(former)) as other,
+        closing(own_master.connection(former)) as connection,
+        closing(own_master.connection(former)) as other,
     ):
         connection.request("GET", "/api/v1/nodes")
         assert connection.getresponse().read()
         other.request("GET", "/api/v1/namespaces?watch=1")
         watch = other.getresponse()
         assert watch.readline()
-        await asyncio.to_thread(wherry, master, "ca", "rotate")
+        await asyncio.to_thread(wherry, own_master, "ca", "rotate")
         connection.request("GET", "/api/v1/nodes")
         answer = json.load(connection.getresponse())
         assert (answer["code"], answer["message"]) == (
@@ -228,49 +217,49 @@ async def test_certificates_of_two_minutes_are_renewed_for_ten(tmp_path: Path) -
 
 
 async def test_a_rotation_waits_for_those_who_would_be_left_outside(
-    master: RunningMaster, machine: Machine, tmp_path: Path
+    own_master: RunningMaster, machine: Machine, tmp_path: Path
 ) -> None:
     file = str(tmp_path / "mia.kubeconfig")
-    await asyncio.to_thread(wherry, master, "kubeconfig", "create", "mia", "-o", file)
+    await asyncio.to_thread(wherry, own_master, "kubeconfig", "create", "mia", "-o", file)
     with pytest.raises(subprocess.CalledProcessError) as error:
-        await asyncio.to_thread(wherry, master, "ca", "rotate", "--timeout", "1")
+        await asyncio.to_thread(wherry, own_master, "ca", "rotate", "--timeout", "1")
     assert "kubeconfig mia is of before" in str(error.value.stderr)
-    assert "next step: switch" in wherry(master, "ca", "status")
+    assert "next step: switch" in wherry(own_master, "ca", "status")
     assert KubeConfig(Path(file)).client().request("GET", "/api/v1/nodes")[0] == 200
-    await asyncio.to_thread(master.stop)
-    await asyncio.to_thread(master.start)
-    assert "next step: switch" in wherry(master, "ca", "status")
-    wherry(master, "kubeconfig", "revoke", "mia")
-    wherry(master, "kubeconfig", "create", "mia", "-o", file)
-    said = await asyncio.to_thread(wherry, master, "ca", "rotate")
+    await asyncio.to_thread(own_master.stop)
+    await asyncio.to_thread(own_master.start)
+    assert "next step: switch" in wherry(own_master, "ca", "status")
+    wherry(own_master, "kubeconfig", "revoke", "mia")
+    wherry(own_master, "kubeconfig", "create", "mia", "-o", file)
+    said = await asyncio.to_thread(wherry, own_master, "ca", "rotate")
     assert "done; copies of admin.kubeconfig" in said
     assert KubeConfig(Path(file)).client().request("GET", "/api/v1/nodes")[0] == 200
-    wherry(master, "node", "revoke", "n1")
+    wherry(own_master, "node", "revoke", "n1")
     past = base64.b64encode(b"2020-01-01T00:00:00Z").decode()
     record = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME_PREFIX}mia"
-    master.admin().json("PATCH", record, {"data": {EXPIRES: past}})
+    own_master.admin().json("PATCH", record, {"data": {EXPIRES: past}})
     await machine.until(lambda: not machine.stream.connected)
-    said = await asyncio.to_thread(wherry, master, "ca", "rotate", "--timeout", "5")
+    said = await asyncio.to_thread(wherry, own_master, "ca", "rotate", "--timeout", "5")
     assert "done" in said, "neither a revoked node nor an expired kubeconfig is waited for"
 
 
 @pytest.mark.parametrize("until", ["begin", "start"])
 async def test_who_was_left_behind_comes_back_by_a_new_token(
-    master: RunningMaster, tmp_path: Path, until: str
+    own_master: RunningMaster, tmp_path: Path, until: str
 ) -> None:
     """One that was away all the time, and one that trusts both authorities and has not renewed."""
-    machine = await asyncio.to_thread(Machine, master, tmp_path)
+    machine = await asyncio.to_thread(Machine, own_master, tmp_path)
     former = machine.held.current
     await connected_once(machine)
     if until == "begin":
-        master.admin().json("POST", "/rotation/begin")
+        own_master.admin().json("POST", "/rotation/begin")
         await connected_once(machine, lambda: machine.held.current.ca.count(b"BEGIN") == 2)
         machine.held.replace(
             replace(machine.held.current, certificate=former.certificate, key=former.key)
         )
-    await asyncio.to_thread(wherry, master, "ca", "rotate", "--force", "--timeout", "0")
+    await asyncio.to_thread(wherry, own_master, "ca", "rotate", "--force", "--timeout", "0")
     running = asyncio.create_task(machine.run())
-    machine.token.write_text(wherry(master, "token", "create"))
+    machine.token.write_text(wherry(own_master, "token", "create"))
     await machine.until(lambda: machine.stream.connected)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -284,12 +273,14 @@ async def connected_once(machine: Machine, told: Callable[[], bool] = lambda: Tr
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_rotation_is_for_administrators(master: RunningMaster, machine: Machine) -> None:
+async def test_a_rotation_is_for_administrators(
+    own_master: RunningMaster, machine: Machine
+) -> None:
     own = machine.held.current
     pair = KeyPair(own.certificate, own.key)
     for method, path in (("GET", "/rotation"), ("GET", "/%72otation"), ("POST", "/rotation/begin")):
-        assert master.client(certificate=pair).request(method, path)[0] == 403, path
-    status, body = master.admin().request("POST", "/rotation/finish")
+        assert own_master.client(certificate=pair).request(method, path)[0] == 403, path
+    status, body = own_master.admin().request("POST", "/rotation/finish")
     assert (status, json.loads(body)["message"]) == (
         409,
         "the next step of the rotation is begin, not finish",

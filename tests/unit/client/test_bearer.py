@@ -15,11 +15,12 @@ KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class Echo(grpc.GenericRpcHandler):
-    """Answers each call with the authorization that came with it; its path is the kind of call."""
+    """Answers each call with what came with it; its path is the kind of call."""
 
     def service(self, handler_call_details: Any) -> Any:
         kind = handler_call_details.method.rpartition("/")[2]
-        said = dict(handler_call_details.invocation_metadata).get("authorization", "")
+        brought = list(handler_call_details.invocation_metadata)
+        said = "; ".join(value for key, value in brought if key in ("authorization", "x-trace"))
 
         async def one(request: Any, context: Any) -> bytes:
             return said.encode()
@@ -31,8 +32,20 @@ class Echo(grpc.GenericRpcHandler):
         return getattr(grpc, f"{kind}_rpc_method_handler")(handler)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        (None, b"Bearer t"),
+        ((("x-trace", "1"),), b"1; Bearer t"),
+        (grpc.aio.Metadata(("x-trace", "1")), b"1; Bearer t"),
+        ((("authorization", "Bearer own"),), b"Bearer own"),
+    ],
+)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_every_kind_of_call_carries_the_token(kind: str) -> None:
+async def test_every_kind_of_call_carries_the_token(
+    kind: str, metadata: Any, expected: bytes
+) -> None:
+    """Beside what the call brings itself, which may be another authorization."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Echo(),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -43,12 +56,13 @@ async def test_every_kind_of_call_carries_the_token(kind: str) -> None:
 
     async with _BearerChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), "t") as opened:
         call = getattr(opened, kind)(f"/echo/{kind}")
-        answer = call(requests() if kind.startswith("stream") else b"", timeout=30)
+        request = requests() if kind.startswith("stream") else b""
+        answer = call(request, timeout=30, metadata=metadata)
         if kind.endswith("stream"):
             said = [data async for data in answer]
         else:
             said = [await answer]
-        assert said == [b"Bearer t"]
+        assert said == [expected]
         assert opened.get_state() == grpc.ChannelConnectivity.READY
     await server.stop(None)
 

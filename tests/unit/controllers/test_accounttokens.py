@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.api.types.core_v1 import Secret, ServiceAccount
+from common.api.types.core_v1 import ObjectReference, Secret, ServiceAccount
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.commands import Delete, Requeue, Update
 from common.client.informer import Item
@@ -43,7 +43,7 @@ class World(Cluster):
         """The informer of service accounts has everything there is."""
         self.listers["serviceaccounts"].revision = self.revision
 
-    def found(self) -> Secret:
+    def filled(self) -> Secret:
         return self.get(Secret, "web-token", "shop")
 
 
@@ -57,14 +57,14 @@ def test_it_gets_what_pods_have_in_a_file(world: World, named: bool) -> None:
     world.secret(world.account.uid if named else "", data={"more": b"stays"})
     (update,) = world.reconcile(world.controller, KEY)
     assert isinstance(update, Update)
-    found = world.found()
-    assert found.data == {
+    secret = world.filled()
+    assert secret.data == {
         "more": b"stays",
         "ca.crt": b"pem",
         "namespace": b"shop",
         "token": b"token-1",
     }
-    assert found.metadata.annotations == {NAME: "web", UID: world.account.uid}
+    assert secret.metadata.annotations == {NAME: "web", UID: world.account.uid}
     assert world.signed == [("web-token", "shop", "web", world.account.uid)]
     assert world.reconcile(world.controller, KEY) == []
 
@@ -73,21 +73,21 @@ def test_what_it_holds_already_stays_but_for_the_authority(world: World) -> None
     data = {"token": b"own", "namespace": b"other", "ca.crt": b"former"}
     world.secret(data=data)
     world.reconcile(world.controller, KEY)
-    assert world.found().data == {**data, "ca.crt": b"pem"}
+    assert world.filled().data == {**data, "ca.crt": b"pem"}
     assert world.signed == []
     world.ca = b"pem of both"
     world.reconcile(world.controller, KEY)
-    assert world.found().data == {**data, "ca.crt": b"pem of both"}
+    assert world.filled().data == {**data, "ca.crt": b"pem of both"}
 
 
 def test_a_token_that_was_taken_out_is_followed_by_another(world: World) -> None:
     world.secret()
     world.reconcile(world.controller, KEY)
-    found = world.found()
-    found.data = {"namespace": b"shop"}
-    world.put(found)
+    secret = world.filled()
+    secret.data = {"namespace": b"shop"}
+    world.put(secret)
     world.reconcile(world.controller, KEY)
-    assert world.found().data["token"] == b"token-2"
+    assert world.filled().data["token"] == b"token-2"
 
 
 def test_the_secret_of_nobody_goes(world: World) -> None:
@@ -107,6 +107,24 @@ def test_the_secret_of_another_account_of_that_name_goes(world: World) -> None:
     world.secret(uid="former")
     world.up_to_date()
     assert isinstance(world.reconcile(world.controller, KEY)[0], Delete)
+
+
+def test_a_secret_that_has_gone_is_listed_by_no_account(world: World) -> None:
+    """Others that it lists stay, were they there or not; accounts of other namespaces, too."""
+    listed = tuple(ObjectReference(name=name) for name in ("web-token", "web-token-2"))
+    for name, namespace in (("web", "shop"), ("else", "shop"), ("web", "home")):
+        meta = ObjectMeta(name=name, namespace=namespace)
+        secrets = listed[1:] if name == "else" else listed
+        world.put(ServiceAccount(metadata=meta, secrets=secrets))
+    world.secret()
+    world.reconcile(world.controller, KEY)
+    assert world.get(ServiceAccount, "web", "shop").secrets == listed, "it is there"
+    world.remove(Secret, "web-token", "shop")
+    (update,) = world.reconcile(world.controller, KEY)
+    assert isinstance(update, Update)
+    assert world.get(ServiceAccount, "web", "shop").secrets == listed[1:]
+    assert world.get(ServiceAccount, "web", "home").secrets == listed
+    assert world.reconcile(world.controller, KEY) == []
 
 
 @pytest.mark.parametrize(
@@ -148,5 +166,6 @@ def test_an_account_that_comes_or_goes_wakes_its_secrets(world: World) -> None:
     assert list(keys(view, SECRETS, secret, moved)) == [KEY]
     assert list(keys(view, SERVICE_ACCOUNTS, world.account, None)) == []
     assert list(keys(view, SERVICE_ACCOUNTS, None, stranger)) == [KEY]
-    assert list(keys(view, SECRETS, moved, None)) == []
+    assert list(keys(view, SECRETS, moved, None)) == [KEY]
+    assert list(keys(view, SECRETS, other, None)) == []
     assert list(keys(view, SERVICE_ACCOUNTS, None, stranger)) == []

@@ -17,7 +17,7 @@ from node.kubeproxy.plan import Changes
 from node.kubeproxy.proxy import SERVICES, SLICES, Prefix, Proxy
 from node.kubeproxy.table import Table
 from tests.fakes.clock import FakeClock
-from tests.fakes.gateway import Gateway, item
+from tests.fakes.peers.gateway import Gateway, item
 from tests.fakes.rng import SeededRng
 from tests.unit.kubeproxy.objects import FACTS, endpoint, endpoint_slice, service
 

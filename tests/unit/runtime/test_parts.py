@@ -95,6 +95,16 @@ async def test_an_essential_part_that_fails_again_and_again_ends_everything() ->
             await task
 
 
+async def test_a_part_ends_everything_that_must_not_go_on() -> None:
+    async def run() -> None:
+        raise PartFailed("all begins again")
+
+    clock = FakeClock()
+    async with running(Parts([Part("part", run, essential=True)], clock), clock) as task:
+        with pytest.raises(PartFailed, match="all begins again"):
+            await task
+
+
 async def test_an_essential_part_that_has_recovered_has_all_its_tries_again() -> None:
     clock, part = FakeClock(), Fragile()
     parts = Parts([Part("part", part.run, essential=True)], clock)

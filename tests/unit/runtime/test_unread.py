@@ -67,6 +67,17 @@ async def test_who_reads_all_the_time_has_a_turn_and_no_more(world: World) -> No
     assert world.gone == ["slow"]
 
 
+async def test_who_is_stalled_is_cut_off_by_what_comes_for_it(world: World) -> None:
+    """Nobody else need come: a watch's events queue up while its connection is full."""
+    stalled = world.holding("stalled", bytes(80))
+    stalled.add([bytes(40)])
+    assert world.gone == [], "it has not been its turn for long"
+    await world.clock.advance(STALLED_SECONDS)
+    stalled.add([bytes(40)])
+    assert world.gone == ["stalled"]
+    assert world.unread.used_bytes == 0
+
+
 async def test_only_a_reader_whose_turn_it_is_can_be_slow(world: World) -> None:
     """What takes the server long, as to delete a thousand objects, is not the reader's fault."""
     reader = world.unread.hold("reader", lambda: world.gone.append("reader"))

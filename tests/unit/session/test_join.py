@@ -17,7 +17,7 @@ from common.security.ca import CertificateAuthority
 from common.security.identity import identity_from_pem
 from node.session import credentials, join
 from node.session.join import JoinFailed, Machine
-from tests.fakes.joining import Master
+from tests.fakes.peers.joining import Master
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from master.storage.subscription import (
     TooOld,
     TooSlow,
 )
-from master.storage.watchcache import NotYet, WatchCache
+from master.storage.watchcache import NotYet, StoreRestored, WatchCache
 from tests.fakes.clock import FakeClock
 
 PODS = registry_prefix("pods")
@@ -41,6 +41,13 @@ class GatedStore(MemoryStore):
         self.reads += 1
         await asyncio.sleep(0)
         return await super().revision()
+
+    def restore(self) -> None:
+        """Be as it was in the beginning."""
+        self._revision = 1
+        self._current.clear()
+        self._history.clear()
+        self._wake()
 
     async def put(self, name: str, namespace: str = "a", labels: str = "") -> int:
         """Create or change a pod."""
@@ -178,6 +185,21 @@ async def test_watch_refuses_what_history_does_not_hold(
         cache.watch(PODS, second)
     with cache.watch(PODS, second + 1) as subscription:
         assert len(await anext(subscription)) == 1_000
+
+
+async def test_a_store_that_was_restored_ends_the_cache(store: GatedStore) -> None:
+    """And its readers with it."""
+    cache = WatchCache(store, FakeClock())
+    running = asyncio.create_task(cache.run())
+    await store.put("web")
+    await store.put("web")
+    await synced(cache, store)
+    with cache.watch(PODS, cache.revision) as subscription:
+        store.restore()
+        with pytest.raises(StoreRestored, match="its revision was 3 and is 1"):
+            await running
+        with pytest.raises(CacheStopped):
+            await anext(subscription)
 
 
 async def test_total_history_is_bounded(

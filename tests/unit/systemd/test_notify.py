@@ -11,7 +11,7 @@ import pytest
 
 from common.systemd.notify import Notifier
 from tests.fakes.clock import FakeClock
-from tests.fakes.systemd import Systemd
+from tests.fakes.peers.systemd import Systemd
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -18,21 +18,26 @@ _KEPT = ("labels", "annotations", "finalizers")
 
 
 async def node_restriction(ctx: Context, target: Target, new: Any, old: Any) -> None:
-    """Raise StatusError 403 for a node that changes more than a status in its name, 400 for one
-    that says too much there.
+    """Raise StatusError 403 for a node that changes by a status what it may not, 400 for one that
+    says too much there.
     """
     if target.subresource != "status":
         return
     node = node_name(ctx.user)
     if node is None:
         return
-    if isinstance(new, Node) and (change := refused_change(new, old)):
-        text = f'node "{node}" is not allowed to {change}'
+    if refused := _refused(target, new, old):
+        text = f'node "{node}" {refused}'
         raise errors.forbidden_request(target.resource, new.metadata.name, text)
-    for field in _KEPT:
-        if getattr(new.metadata, field) != getattr(old.metadata, field):
-            kind = target.resource.kind.lower()
-            text = f'node "{node}" cannot update {field} through {kind} status'
-            raise errors.forbidden_request(target.resource, new.metadata.name, text)
     if isinstance(new, Node | Pod):
         check_items(new.status, old.status)
+
+
+def _refused(target: Target, new: Any, old: Any) -> str:
+    if isinstance(new, Node):
+        change = refused_change(new, old)
+        return f"is not allowed to {change}" if change else ""
+    for field in _KEPT:
+        if getattr(new.metadata, field) != getattr(old.metadata, field):
+            return f"cannot update {field} through {target.resource.kind.lower()} status"
+    return ""

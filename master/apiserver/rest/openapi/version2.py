@@ -1,6 +1,9 @@
 """OpenAPI v2 from v3: the same schemas and operations in the older format, as one document.
 
-kubectl before 1.27 validates manifests with it, Helm 3 and client libraries read it.
+kubectl before 1.27 validates manifests with it, Helm 3 and client libraries read it. Newer ones do
+so for what cannot be patched, such as reviews: they ask v3, and then v2, whether the server
+validates it. If v2 names `fieldValidation` for Namespaces, they next list the definitions of custom
+resources, and give up since nobody serves them: so it is left out.
 Source: https://swagger.io/specification/v2/
 """
 
@@ -17,6 +20,7 @@ _KEPT = (
     "x-kubernetes-action",
     "x-kubernetes-group-version-kind",
 )
+_LEFT_OUT = "fieldValidation"
 Plain = dict[str, Any]
 
 
@@ -78,7 +82,7 @@ def _parameter(plain: Plain) -> Plain:
 
 def _operation(plain: Plain) -> Plain:
     made = {key: plain[key] for key in _KEPT}
-    parameters = [_parameter(one) for one in plain["parameters"]]
+    parameters = [_parameter(one) for one in plain["parameters"] if one["name"] != _LEFT_OUT]
     consumes = ["*/*"]
     if (body := plain.get("requestBody")) is not None:
         parameters.insert(0, _body(body))

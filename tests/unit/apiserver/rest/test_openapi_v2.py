@@ -133,6 +133,15 @@ def test_the_document_is_whole() -> None:
         assert f'"{word}"' not in OPENAPI.version_2().decode()
 
 
+def test_reviews_are_validated_by_kubectl() -> None:
+    """Where v2 says that the server validates Namespaces, kubectl wants a list of definitions of
+    custom resources before it creates what cannot be patched."""
+    patch = DOCUMENT["paths"]["/api/v1/namespaces/{name}"]["patch"]
+    names = [parameter["name"] for parameter in patch["parameters"]]
+    assert "dryRun" in names
+    assert "fieldValidation" not in names
+
+
 def undescribed(plain: Any) -> Any:
     """Without descriptions, which are our own."""
     if isinstance(plain, dict):

@@ -288,6 +288,21 @@ async def test_a_revision_from_before_the_history_is_gone(world: World, clients:
     assert await late.response.content.readline() == b"", "the answer is complete"
 
 
+async def test_a_revision_that_is_yet_to_come_is_of_a_store_that_was_restored(
+    world: World, clients: Clients
+) -> None:
+    """A watch from there would miss everything until then."""
+    revision = world.cache.revision
+    late = await clients.watch(resourceVersion=str(revision + 1))
+    kind, obj = await late.event()
+    assert (late.response.status, kind, obj["code"]) == (200, "ERROR", 410)
+    assert obj["message"] == f"the store was restored: revision {revision + 1} is yet to come"
+    reader = await clients.watch(resourceVersion=str(revision))
+    await world.watching(1)
+    await world.put("first", "1")
+    assert await reader.values(1) == ["1"]
+
+
 async def test_who_reads_late_misses_nothing(world: World) -> None:
     """First past the wait, then behind it, then past it again: each event once and in order."""
     with Sleeper(world) as sleeper:

@@ -30,7 +30,8 @@ _OWN = frozenset(
         "topology.kubernetes.io/zone",
     }
 )
-
+_RIGHTS = "wherry.dev/"
+"""Annotations of a Node that begin so say which certificate and address are its machine's."""
 
 NODE_ITEMS_MAX = {
     "addresses": 32,
@@ -53,13 +54,13 @@ POD_ITEMS_MAX = {
 
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """Those of `labels` that a kubelet may give its Node."""
-    return {key: value for key, value in labels.items() if key in _OWN or not _is_reserved(key)}
+    return {key: value for key, value in labels.items() if not _is_reserved(key)}
 
 
 def _is_reserved(key: str) -> bool:
     """Whether a label is Kubernetes' own, and none of those that kubelets give."""
     namespace = key.rpartition("/")[0]
-    if _is_within(namespace, _OWN_NAMESPACES):
+    if key in _OWN or _is_within(namespace, _OWN_NAMESPACES):
         return False
     return _is_within(namespace, _RESERVED)
 
@@ -69,8 +70,11 @@ def _is_within(namespace: str, domains: tuple[str, ...]) -> bool:
 
 
 def refused_change(new: Node, old: Node) -> str:
-    """What a node may not do to its Node, not even where a change of the status drops it; '' if
-    nothing is refused.
+    """What a node may not do to its Node by a change of its status, not even where that drops it;
+    '' if nothing is refused.
+
+    Unlike Kubernetes, finalizers: a Node that stays when it is deleted would be of use to a machine
+    that has lost its rights with it.
     """
     source = new.spec.configSource
     if source is not None and source != old.spec.configSource:
@@ -79,7 +83,20 @@ def refused_change(new: Node, old: Node) -> str:
         return "modify taints"
     if new.metadata.ownerReferences != old.metadata.ownerReferences:
         return "modify ownerReferences"
+    labels = _modified(new.metadata.labels, old.metadata.labels)
+    if reserved := [key for key in labels if _is_reserved(key)]:
+        return f"modify labels: {', '.join(reserved)}"
+    annotations = _modified(new.metadata.annotations, old.metadata.annotations)
+    if rights := [key for key in annotations if key.startswith(_RIGHTS)]:
+        return f"modify annotations: {', '.join(rights)}"
+    if new.metadata.finalizers != old.metadata.finalizers:
+        return "modify finalizers"
     return ""
+
+
+def _modified(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
+    """The keys that came, went or have another value."""
+    return sorted({key for key, _ in new.items() ^ old.items()})
 
 
 def check_items(status: NodeStatus | PodStatus, old: NodeStatus | PodStatus | None = None) -> None:

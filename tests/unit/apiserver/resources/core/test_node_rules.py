@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from master.apiserver.resources.core.node.noderestriction import refused_change
 from tests.unit.apiserver.conftest import STRATEGIES, Writer
 
 
@@ -77,3 +80,27 @@ def test_taints_are_few_enough_to_be_compared_with_every_toleration(writer: Writ
     taints = [{"key": f"k{n}", "effect": "NoExecute"} for n in range(127)]
     assert writer.create_problems("nodes", tainted(*taints)) == []
     assert writer.create_problems("nodes", tainted(*taints, {"key": "more", "effect": "NoExecute"}))
+
+
+@pytest.mark.parametrize(
+    ("labels", "refused"),
+    [
+        ({"plain": "x", "example.com/k": "x", "mykubernetes.io/k": "x"}, ""),
+        ({"kubernetes.io/hostname": "x", "topology.kubernetes.io/zone": "x"}, ""),
+        ({"node.kubernetes.io/k": "x", "a.kubelet.kubernetes.io/k": "x"}, ""),
+        ({"role.kubernetes.io/known": "changed"}, "role.kubernetes.io/known"),
+        ({"b.k8s.io/k": "x", "kubernetes.io/k": "x"}, "b.k8s.io/k, kubernetes.io/k"),
+        ({"node-restriction.kubernetes.io/k": "x"}, "node-restriction.kubernetes.io/k"),
+        ({"node-role.kubernetes.io/control-plane": ""}, "node-role.kubernetes.io/control-plane"),
+    ],
+)
+def test_a_node_changes_the_labels_that_a_kubelet_may_set(
+    writer: Writer, labels: dict[str, str], refused: str
+) -> None:
+    """Source: the admission plugin NodeRestriction of Kubernetes."""
+    others = {"role.kubernetes.io/known": "y", "other": "y"}
+    old = writer.decode("nodes", {"metadata": {"name": "n", "labels": others}})
+    new = writer.decode("nodes", {"metadata": {"name": "n", "labels": others | labels}})
+    text = f"modify labels: {refused}" if refused else ""
+    assert (refused_change(new, old), refused_change(old, new)) == (text, text)
+    assert refused_change(new, new) == ""

@@ -18,8 +18,14 @@ from node.kubelet.spec.env import Config
 from node.kubelet.volumes import tokens
 from node.kubelet.volumes.volumes import Volumes
 from tests.fakes.pods import HOST
-from tests.integration.security.test_account_tokens import DEFAULT, account, created, delete, pod
 from tests.integration.security.test_answers import until
+from tests.integration.security.tokens.test_account_tokens import (
+    DEFAULT,
+    account,
+    created,
+    delete,
+    pod,
+)
 from tests.servers.master import RunningMaster
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(180)]

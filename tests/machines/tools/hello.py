@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.machines.ansible import ROOT, files_of_checkout
 from tests.machines.machines import Machines
+from tests.machines.tools.ansible import ROOT, files_of_checkout
 
 PIDS = "podman ps --format '{{.Names}} {{.Pid}}' | sort"
 IMAGE = """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from master.apiserver.auth.accounttokens import ISSUER
 from tests.integration.security.test_access import wherry
-from tests.integration.security.test_account_tokens import (
+from tests.integration.security.tokens.test_account_tokens import (
     DEFAULT,
     account,
     claims_of,
@@ -98,9 +97,9 @@ def test_it_may_what_its_account_may(master: RunningMaster) -> None:
     token = token_of(master, "worker-token")
     assert status_of(master, token) == 200
     assert status_of(master, token, f"{DEFAULT}/secrets") == 403
-    found = review(master, token)
-    assert (found["authenticated"], found["audiences"]) == (True, [ISSUER])
-    assert found["user"]["username"] == "system:serviceaccount:default:worker"
+    answer = review(master, token)
+    assert (answer["authenticated"], answer["audiences"]) == (True, [ISSUER])
+    assert answer["user"]["username"] == "system:serviceaccount:default:worker"
     assert "authenticated" not in review(master, token, "vault")
 
 
@@ -116,6 +115,17 @@ def test_it_is_dead_when_its_secret_is_deleted(master: RunningMaster) -> None:
     assert status_of(master, token_of(master, "held-token")) == 200
     assert status_of(master, token) == 401
     assert "does not match server's copy" in review(master, token)["error"]
+
+
+def test_its_account_lists_it_no_longer_when_it_is_deleted(master: RunningMaster) -> None:
+    listed = [{"name": "listed-token"}, {"name": "other"}]
+    body = {"metadata": {"name": "lists"}, "secrets": listed}
+    created(master, f"{DEFAULT}/serviceaccounts", body)
+    created(master, f"{DEFAULT}/secrets", secret("listed-token", "lists"))
+    token_of(master, "listed-token")
+    delete(master, f"{DEFAULT}/secrets/listed-token")
+    wanted = "--for=jsonpath={.secrets[*].name}=other"
+    asked(master, "wait", wanted, "serviceaccount/lists", "--timeout=30s")
 
 
 def test_it_is_dead_when_its_account_is_deleted(master: RunningMaster) -> None:
@@ -175,45 +185,34 @@ def test_its_type_and_the_name_in_it_stay(master: RunningMaster) -> None:
     assert f"metadata.annotations[{NAME}]: Required value" in said
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[RunningMaster]:
-    """A master of this test alone: its key is replaced, and it starts again."""
-    made = RunningMaster(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
 def kid_of(token: str) -> str:
     """Which key a token says that it was signed with."""
     text = token.split(".")[0]
     return str(json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))["kid"])
 
 
-def test_a_key_is_followed_by_another_and_dropped_later(own: RunningMaster) -> None:
-    file = own.directory / "data/pki/service-accounts.key"
-    account(own, "robot")
-    created(own, f"{DEFAULT}/secrets", secret("robot-token", "robot"))
-    former = [token_of(own, "robot-token"), asked(own, "create", "token", "robot")]
-    said = wherry(own, "account-key", "rotate", "--file", str(file))
-    own.stop()
-    own.start()
-    assert [status_of(own, token) for token in former] == [200, 200]
-    newer = asked(own, "create", "token", "robot")
-    assert status_of(own, newer) == 200
+def test_a_key_is_followed_by_another_and_dropped_later(own_master: RunningMaster) -> None:
+    file = own_master.directory / "data/pki/service-accounts.key"
+    account(own_master, "robot")
+    created(own_master, f"{DEFAULT}/secrets", secret("robot-token", "robot"))
+    former = [token_of(own_master, "robot-token"), asked(own_master, "create", "token", "robot")]
+    said = wherry(own_master, "account-key", "rotate", "--file", str(file))
+    own_master.stop()
+    own_master.start()
+    assert [status_of(own_master, token) for token in former] == [200, 200]
+    newer = asked(own_master, "create", "token", "robot")
+    assert status_of(own_master, newer) == 200
     listed = [f"{kid_of(newer)}  in use", kid_of(former[0])]
     assert said.startswith(f"{kid_of(newer)} is the new key. ")
-    assert wherry(own, "account-key", "list", "--file", str(file)).splitlines() == listed
-    keys = json.loads(asked(own, "get", "--raw", "/openid/v1/jwks"))["keys"]
+    assert wherry(own_master, "account-key", "list", "--file", str(file)).splitlines() == listed
+    keys = json.loads(asked(own_master, "get", "--raw", "/openid/v1/jwks"))["keys"]
     assert [key["kid"] for key in keys] == [kid_of(newer), kid_of(former[0])]
-    asked(own, "patch", "secret", "robot-token", "-p", '{"data":{"token":null}}')
-    renewed = token_of(own, "robot-token")
+    asked(own_master, "patch", "secret", "robot-token", "-p", '{"data":{"token":null}}')
+    renewed = token_of(own_master, "robot-token")
     assert kid_of(renewed) == kid_of(newer)
     text = file.read_text()
     file.write_text(text[: text.index("-----BEGIN PUBLIC KEY-----")])
-    own.stop()
-    own.start()
-    assert [status_of(own, token) for token in former] == [401, 401]
-    assert [status_of(own, token) for token in (newer, renewed)] == [200, 200]
+    own_master.stop()
+    own_master.start()
+    assert [status_of(own_master, token) for token in former] == [401, 401]
+    assert [status_of(own_master, token) for token in (newer, renewed)] == [200, 200]

@@ -13,7 +13,7 @@ from node.kubelet.streams import logs
 from node.kubelet.streams.logs import LogQuery
 from node.runtime.podman_json import LOG_MAX_BYTES
 from protos import node_v1_pb2
-from tests.component.kubelet.test_podman import WAIT_SECONDS, RealNode, log_of, node
+from tests.component.kubelet.podman.test_podman import WAIT_SECONDS, RealNode, log_of, node
 from tests.fakes.hostile import pod as hostile_pod
 from tests.fakes.pods import UID, container, pod
 from tests.servers.podman import TEST_IMAGE, podman

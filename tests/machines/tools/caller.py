@@ -1,7 +1,7 @@
 """Calls of a user outside the cluster, one after the other, until its input ends.
 
-`python -m tests.machines.caller URL...` calls each URL over a new connection every 50 ms and prints
-what came of it as JSON: URL -> [calls, [[monotonic time, why of a failed one], ...]].
+`python -m tests.machines.tools.caller URL...` calls each URL over a new connection every 50 ms and
+prints what came of it as JSON: URL -> [calls, [[monotonic time, why of a failed one], ...]].
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Called:
 @contextlib.contextmanager
 def calling(machines: Machines, *urls: str) -> Iterator[dict[str, Called]]:
     """Calls these URLs from outside the machines; what came of it is known afterwards."""
-    command = [str(VM), "inside", sys.executable, "-m", "tests.machines.caller", *urls]
+    command = [str(VM), "inside", sys.executable, "-m", "tests.machines.tools.caller", *urls]
     found: dict[str, Called] = {}
     with subprocess.Popen(
         command, env=machines.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

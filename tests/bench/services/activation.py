@@ -29,7 +29,7 @@ from node.kubeproxy.proxy import Proxy
 from node.kubeproxy.table import NodeFacts, Table
 from tests.bench.measure import Row, percentile
 from tests.bench.processes import running_master
-from tests.bench.store import BASE_PORT, etcd_of, put_service, put_slice, write
+from tests.bench.services.store import BASE_PORT, etcd_of, put_service, put_slice, write
 from tests.fakes.sandbox import own_machine
 from tests.servers.master import RunningMaster
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.machines.machines import Machines
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = ROOT / "deploy" / "ansible"
 PROGRAM = Path(sys.executable).with_name("ansible-playbook")
 

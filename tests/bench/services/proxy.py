@@ -26,7 +26,7 @@ from common.etcd.client import EtcdClient
 from node.kubeproxy.dataplane.libnftables import generation
 from tests.bench.measure import Row
 from tests.bench.processes import cpu_seconds, rss_mib, running_master
-from tests.bench.store import (
+from tests.bench.services.store import (
     BASE_PORT,
     ENDPOINTS,
     addresses,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.machines.machines import Machines
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGES = ("install.md", "operating.md")
 
 

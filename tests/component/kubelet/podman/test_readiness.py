@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.api.types.core_v1 import Pod, PodStatus
-from tests.component.kubelet.test_podman import RealNode, ready, restarted
+from tests.component.kubelet.podman.test_podman import RealNode, ready, restarted
 from tests.fakes.kubelet import end
 from tests.fakes.pods import UID, container, pod
 from tests.servers.podman import TEST_IMAGE, Podman, podman

@@ -12,7 +12,7 @@ from common.api.codec import json as codec
 from common.api.types.core_v1 import NodeCondition, NodeStatus
 from node.kubelet import kubelet as kubelet_module
 from node.runtime.podman import PodmanRuntime
-from tests.component.kubelet.test_podman import RealNode, ready, restarted, shell
+from tests.component.kubelet.podman.test_podman import RealNode, ready, restarted, shell
 from tests.fakes.hostile.faulty_socket import FaultySocket, Mode
 from tests.fakes.kubelet import end
 from tests.fakes.pods import UID

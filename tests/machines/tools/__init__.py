@@ -1,0 +1,1 @@
+"""What is used on the machines: Ansible, calls from outside, a reader of the pages, bundles."""
