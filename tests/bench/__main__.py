@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench import cluster, codec, nodes, path, pods, scheduling, watching
+from tests.bench import cluster, codec, nodes, path, pods, scheduling, streams, watching
 from tests.bench.measure import Row
 from tests.bench.services import activation, proxy, rules
 from tests.e2e.cluster import missing_tools
@@ -25,7 +25,7 @@ def main() -> None:
     if not problem and subprocess.run(["unshare", "--net", "true"], check=False).returncode:
         problem = "network namespaces cannot be made"
     if "--no-cluster" not in sys.argv and not problem:
-        parts += [rules.rows, proxy.rows, activation.rows, cluster.rows]
+        parts += [rules.rows, proxy.rows, activation.rows, streams.rows, cluster.rows]
     print(f"{'what':<58} {'measured':<48} target")
     for part in parts:
         for row in part():
