@@ -167,3 +167,4 @@ async def test_other_clients_are_told_what_is_wrong(server: Server) -> None:
         async with server.client("v9.channel.k8s.io"):
             pass
     assert raised.value.status == 400
+    assert not server.process.left.is_set(), "nothing was run"

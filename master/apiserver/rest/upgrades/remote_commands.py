@@ -6,8 +6,7 @@ Source: https://kubernetes.io/docs/reference/using-api/ and KEP-4006.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
 from aiohttp import web
@@ -43,9 +42,10 @@ async def answer(request: web.Request, command: Command) -> web.StreamResponse:
     """Run a command for a client that asks for a WebSocket or for SPDY.
 
     What fails before the connection is upgraded is raised as a StatusError; what fails later is
-    told on the channel of errors.
+    told on the channel of errors. For any other request nothing is run.
     """
-    async with command.run() as duplex, _upgraded(request, command.options) as client:
+    upgrade = _upgrade(request, command.options)
+    async with command.run() as duplex, upgrade as client:
         try:
             with ending():
                 await _converse(client, duplex)
@@ -55,20 +55,17 @@ async def answer(request: web.Request, command: Command) -> web.StreamResponse:
         return client.response
 
 
-@asynccontextmanager
-async def _upgraded(request: web.Request, options: CommandOptions) -> AsyncIterator[Client]:
-    """The channels of a request, closed in the end; raises StatusError for any other request."""
+def _upgrade(
+    request: web.Request, options: CommandOptions
+) -> AbstractAsyncContextManager[WebSocketChannels | SpdyChannels]:
+    """How the channels of a request are had, until the end of a block; raises StatusError 400."""
     if negotiation.wants_websocket(request.headers):
         protocol = negotiation.websocket_protocol(request.headers, (V5, V4))
-        on_websocket = await WebSocketChannels.switch(request, protocol)
-        yield on_websocket
-        await on_websocket.close()
-    elif negotiation.wants_spdy(request.headers):
+        return WebSocketChannels.switch(request, protocol)
+    if negotiation.wants_spdy(request.headers):
         protocol = negotiation.stream_protocol(request.headers, (V4,))
-        async with SpdyChannels.switch(request, protocol, options) as on_spdy:
-            yield on_spdy
-    else:
-        raise errors.bad_request("Upgrade request required")
+        return SpdyChannels.switch(request, protocol, options)
+    raise errors.bad_request("Upgrade request required")
 
 
 async def _converse(client: Client, duplex: Duplex) -> None:

@@ -9,6 +9,8 @@ input. Source: k8s.io/apimachinery pkg/util/remotecommand; KEP-4006.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -33,11 +35,13 @@ class WebSocketChannels:
         self._closes = protocol == V5
 
     @classmethod
-    async def switch(cls, request: web.Request, protocol: str) -> WebSocketChannels:
-        """Answer 101 with the subprotocol. Raises ConnectionError."""
+    @asynccontextmanager
+    async def switch(cls, request: web.Request, protocol: str) -> AsyncIterator[WebSocketChannels]:
+        """Answer 101 with the subprotocol; closed in the end. Raises ConnectionError."""
         socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=MESSAGE_MAX_BYTES)
         await socket.prepare(request)
-        return cls(request, socket, protocol)
+        yield cls(request, socket, protocol)
+        await socket.close()
 
     @property
     def response(self) -> web.StreamResponse:
@@ -53,10 +57,6 @@ class WebSocketChannels:
             if self._request.transport is not None:
                 self._request.transport.abort()
             raise ConnectionResetError("the client does not read") from error
-
-    async def close(self) -> None:
-        """Everything has been said."""
-        await self.socket.close()
 
     async def pass_on(self, duplex: Duplex) -> None:
         """Everything that the client sends, until it leaves."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aiohttp import WSMsgType, web
 
@@ -27,24 +28,25 @@ async def answer(
 ) -> web.StreamResponse:
     """Connect to the ports that are asked for; raises StatusError 400 for what are none."""
     ports = _ports(asked)
-    client = await WebSocketChannels.switch(request, protocol)
+    async with WebSocketChannels.switch(request, protocol) as client:
+        with suppress(StatusError), ending():  # of a right that was lost nobody can be told
+            await _serve(client, ports, dial)
+        return client.response
+
+
+async def _serve(client: WebSocketChannels, ports: Sequence[int], dial: Dial) -> None:
+    """Until the client has left, or all connections have ended."""
     queues: list[asyncio.Queue[bytes]] = [asyncio.Queue(1) for _ in ports]
-    try:
-        with ending():
-            async with asyncio.TaskGroup() as group:
-                listening = group.create_task(_listen(client, queues))
-                connections = [
-                    group.create_task(_connect(client, number, port, queues[number], dial))
-                    for number, port in enumerate(ports)
-                ]
-                ended = asyncio.gather(*connections)
-                await asyncio.wait((listening, ended), return_when=asyncio.FIRST_COMPLETED)
-                for task in (listening, *connections):
-                    task.cancel()
-    except StatusError:
-        pass  # the right was lost
-    await client.close()
-    return client.response
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(_listen(client, queues))
+        connections = [
+            group.create_task(_connect(client, number, port, queues[number], dial))
+            for number, port in enumerate(ports)
+        ]
+        ended = asyncio.gather(*connections)
+        await asyncio.wait((listening, ended), return_when=asyncio.FIRST_COMPLETED)
+        for task in (listening, *connections):
+            task.cancel()
 
 
 async def _listen(client: WebSocketChannels, queues: Sequence[asyncio.Queue[bytes]]) -> None:
