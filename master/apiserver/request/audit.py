@@ -34,6 +34,7 @@ REFUSALS_BURST = 200.0
 TEXT_MAX_CHARACTERS = 1024
 READS = frozenset(("get", "head", "list", "watch"))
 ANNOTATION = "wherry.dev/"
+STARTED, COMPLETE = "ResponseStarted", "ResponseComplete"
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
 
@@ -78,7 +79,9 @@ class _Made(msgspec.Struct):
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
 
 
-def event(call: Call, audit_id: str, error: StatusError | None, now: datetime) -> dict[str, Any]:
+def event(
+    call: Call, audit_id: str, error: StatusError | None, now: datetime, stage: str = COMPLETE
+) -> dict[str, Any]:
     """The audit event of a call that has been answered, with an error or without. Pure."""
     caller = call.caller
     allowed = error is None or error.code not in (401, 403)
@@ -87,7 +90,7 @@ def event(call: Call, audit_id: str, error: StatusError | None, now: datetime) -
         "apiVersion": "audit.k8s.io/v1",
         "level": "Metadata",
         "auditID": audit_id,
-        "stage": "ResponseComplete",
+        "stage": stage,
         "requestURI": call.target.path if call.target else call.path[:TEXT_MAX_CHARACTERS],
         "verb": call.verb,
         "user": _user(caller.by),
@@ -170,8 +173,15 @@ class AuditLog:
         self._torn = False
         self._log = RateLimitedLog(log, clock, per_second=0.1, burst=1.0)
 
+    def started(self, call: Call) -> None:
+        """Write down that a stream has begun, unless it only reads: it may last for hours."""
+        self._record(call, None, STARTED)
+
     def record(self, call: Call, error: StatusError | None = None) -> None:
         """Write down a call that has been answered, if it was a write or has been refused."""
+        self._record(call, error, COMPLETE)
+
+    def _record(self, call: Call, error: StatusError | None, stage: str) -> None:
         if self._path is None:
             return
         refused = error is not None and error.code in (401, 403)
@@ -180,7 +190,7 @@ class AuditLog:
         if refused and not self._refusals.take(self._clock.monotonic()):
             self._left_out += 1
             return
-        made = event(call, self._new_id(), error, self._clock.now())
+        made = event(call, self._new_id(), error, self._clock.now(), stage)
         for name, count in (("left-out", self._left_out), ("lost", self._lost)):
             if count:
                 made["annotations"][ANNOTATION + name] = str(count)

@@ -144,6 +144,8 @@ class Chain:
             # Parts of this master have none to wait for: their number is what it is.
             async with self._flow.seat(caller.user, stage) if caller.source else nullcontext():
                 self._authorizer.authorize(caller.user, wanted)
+                if is_stream:
+                    self._audit.started(call)
                 yield
         except StatusError as error:
             self._audit.record(call, error)

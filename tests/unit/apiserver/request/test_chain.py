@@ -22,6 +22,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.roles import USER, authorizer, binding, role, rule
 
 SECRETS = SCHEME.require("", "v1", "secrets")
+PODS = SCHEME.require("", "v1", "pods")
 DEPLOYMENTS = SCHEME.require("apps", "v1", "deployments")
 ADMIN = Identity("admin", ("system:masters",))
 BOB = Identity("bob", ("dev",), serial="1a2b")
@@ -104,6 +105,47 @@ async def test_a_write_of_which_nobody_knows_the_end_is_written_down(log: Path) 
             raise ConnectionResetError
     (line,) = lines(log)
     assert line["responseStatus"]["code"] == 504
+
+
+async def test_a_stream_is_written_down_when_it_begins_and_when_it_ends(log: Path) -> None:
+    """That somebody leaves is its end."""
+    exec_ = Target(PODS, "n", "p", "exec")
+    with pytest.raises(ConnectionResetError):
+        async with chain(RIGHTS, log=log).call(caller(BOB), "create", exec_, is_stream=True):
+            (line,) = lines(log)
+            assert (line["stage"], line["objectRef"]["subresource"]) == ("ResponseStarted", "exec")
+            raise ConnectionResetError
+    _, line = lines(log)
+    assert (line["stage"], line["responseStatus"]["code"]) == ("ResponseComplete", 201)
+
+
+async def test_a_log_is_a_read_like_any_other(log: Path) -> None:
+    target = Target(PODS, "n", "p", "log")
+    async with chain(RIGHTS, log=log).call(caller(BOB), "get", target, is_stream=True):
+        pass
+    assert not log.exists()
+
+
+async def test_streams_take_no_seat_of_other_calls(log: Path) -> None:
+    made, leave = chain(RIGHTS), asyncio.Event()
+    target = Target(PODS, "n", "p", "log")
+
+    async def follow() -> None:
+        async with made.call(caller(BOB), "get", target, is_stream=True):
+            await leave.wait()
+
+    tasks = [asyncio.create_task(follow()) for _ in range(flow.STREAM.seats)]
+    await settle()
+    async with made.call(caller(BOB), "get", Target(SECRETS, "n", "s")):
+        pass
+    with pytest.raises(StatusError) as raised:
+        async with made.call(caller(BOB), "get", target, is_stream=True):
+            pass
+    assert raised.value.code == 429
+    leave.set()
+    await asyncio.gather(*tasks)
+    async with made.call(caller(BOB), "get", target, is_stream=True):
+        pass
 
 
 async def test_a_failed_write_is_written_down_and_what_it_says_is_cut(log: Path) -> None:
