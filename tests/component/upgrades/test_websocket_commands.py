@@ -98,6 +98,19 @@ async def test_an_exit_code_is_a_cause(server: Server) -> None:
     assert told["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
 
 
+async def test_the_first_clients_are_told_by_a_text_and_only_what_went_wrong(
+    server: Server,
+) -> None:
+    server.process.says.put_nowait(Piece(STDOUT, b"out"))
+    server.process.ends()
+    async with server.client("channel.k8s.io") as socket:
+        assert await said(socket) == [(STDOUT, b"out")]
+    server.process.ends(3)
+    async with server.client("channel.k8s.io") as socket:
+        text = b"command terminated with non-zero exit code: exit status 3"
+        assert await said(socket) == [(ERROR, text)]
+
+
 async def test_the_end_of_the_input_is_a_message_of_v5_alone(server: Server) -> None:
     async with server.client(V4) as socket:
         await socket.send_bytes(bytes((CLOSE, STDIN)))

@@ -5,7 +5,7 @@ Source: k8s.io/apimachinery pkg/util/remotecommand.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -31,22 +31,30 @@ def terminal_size(data: bytes) -> TerminalSize | None:
         return None
 
 
-def outcome(exit_code: int) -> bytes:
-    """The Status of a command that has ended."""
+class End(NamedTuple):
+    """How a command has ended, on the channel of errors."""
+
+    status: bytes
+    """A Status, as clients read it from v4 on."""
+    text: bytes
+    """For those before: nothing when all went well."""
+
+
+def ended(exit_code: int) -> End:
+    """A command has run to its end."""
     if not exit_code:
-        return codec.encode({"metadata": {}, "status": "Success"})
+        return End(codec.encode({"metadata": {}, "status": "Success"}), b"")
     text = f"command terminated with non-zero exit code: exit status {exit_code}"
-    return codec.encode(
-        {
-            "metadata": {},
-            "status": "Failure",
-            "message": text,
-            "reason": "NonZeroExitCode",
-            "details": {"causes": [{"reason": "ExitCode", "message": str(exit_code)}]},
-        }
-    )
+    status = {
+        "metadata": {},
+        "status": "Failure",
+        "message": text,
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(exit_code)}]},
+    }
+    return End(codec.encode(status), text.encode())
 
 
-def failure(error: StatusError) -> bytes:
-    """The Status of a command that could not be run, or not to its end."""
-    return codec.encode(error.status())
+def failed(error: StatusError) -> End:
+    """A command could not be run, or not to its end."""
+    return End(codec.encode(error.status()), error.message.encode())

@@ -16,9 +16,9 @@ from common.api.errors import StatusError
 from master.apiserver.auth.live import ending
 from master.apiserver.registry.duplex import Command, CommandOptions, Duplex
 from master.apiserver.rest.upgrades import negotiation, outcomes
-from master.apiserver.rest.upgrades.outcomes import ERROR
+from master.apiserver.rest.upgrades.outcomes import End
 from master.apiserver.rest.upgrades.spdy_channels import SpdyChannels
-from master.apiserver.rest.upgrades.websocket_channels import V4, V5, WebSocketChannels
+from master.apiserver.rest.upgrades.websocket_channels import PROTOCOLS, V4, WebSocketChannels
 
 
 class Client(Protocol):
@@ -26,6 +26,10 @@ class Client(Protocol):
 
     async def send(self, channel: int, data: bytes) -> None:
         """Send data; raises ConnectionError."""
+        ...
+
+    async def end(self, how: End) -> None:
+        """Tell how the command has ended; raises ConnectionError."""
         ...
 
     async def pass_on(self, duplex: Duplex) -> None:
@@ -51,7 +55,7 @@ async def answer(request: web.Request, command: Command) -> web.StreamResponse:
                 await _converse(client, duplex)
         except StatusError as error:
             with suppress(ConnectionError):
-                await client.send(ERROR, outcomes.failure(error))
+                await client.end(outcomes.failed(error))
         return client.response
 
 
@@ -60,7 +64,7 @@ def _upgrade(
 ) -> AbstractAsyncContextManager[WebSocketChannels | SpdyChannels]:
     """How the channels of a request are had, until the end of a block; raises StatusError 400."""
     if negotiation.wants_websocket(request.headers):
-        protocol = negotiation.websocket_protocol(request.headers, (V5, V4))
+        protocol = negotiation.websocket_protocol(request.headers, PROTOCOLS)
         return WebSocketChannels.switch(request, protocol)
     if negotiation.wants_spdy(request.headers):
         protocol = negotiation.stream_protocol(request.headers, (V4,))
@@ -88,6 +92,6 @@ async def _speak(client: Client, duplex: Duplex) -> None:
         while (piece := await duplex.receive()) is not None:
             if piece.data:
                 await client.send(piece.channel, piece.data)
-        await client.send(ERROR, outcomes.outcome(duplex.exit_code))
+        await client.end(outcomes.ended(duplex.exit_code))
     except StatusError as error:
-        await client.send(ERROR, outcomes.failure(error))
+        await client.end(outcomes.failed(error))

@@ -14,7 +14,7 @@ from aiohttp import web
 from master.apiserver.registry.duplex import STDERR, STDIN, STDOUT, CommandOptions, Duplex
 from master.apiserver.rest.upgrades import outcomes
 from master.apiserver.rest.upgrades.negotiation import SPDY, STREAM_PROTOCOL_HEADER
-from master.apiserver.rest.upgrades.outcomes import ERROR, RESIZE
+from master.apiserver.rest.upgrades.outcomes import ERROR, RESIZE, End
 from master.apiserver.rest.upgrades.pipes import SwitchedPipe
 from master.apiserver.rest.upgrades.spdystreams import Connection, Stream, serve
 
@@ -54,6 +54,10 @@ class SpdyChannels:
         """Send data on a stream, if the client has opened it; raises ConnectionError."""
         if (stream := self._streams.get(channel)) is not None:
             await stream.write(data)
+
+    async def end(self, how: End) -> None:
+        """Tell how the command has ended; raises ConnectionError."""
+        await self.send(ERROR, how.status)
 
     async def pass_on(self, duplex: Duplex) -> None:
         """What the client sends, until it leaves. It opens no more streams."""

@@ -3,7 +3,8 @@
     0 stdin   1 stdout   2 stderr   3 how it has ended (a Status)   4 the size of the terminal
 
 With v5, 255 and the number of a channel close that channel: so the process reads the end of its
-input. Source: k8s.io/apimachinery pkg/util/remotecommand; KEP-4006.
+input. Before v4 the end is told by a text, and only if something went wrong. Source:
+k8s.io/apimachinery pkg/util/remotecommand; KEP-4006.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from aiohttp import WSMessage, WSMsgType, web
 from master.apiserver.registry.duplex import STDIN, Duplex
 from master.apiserver.rest import outflow
 from master.apiserver.rest.upgrades import outcomes
-from master.apiserver.rest.upgrades.outcomes import RESIZE
+from master.apiserver.rest.upgrades.outcomes import ERROR, RESIZE, End
 
-V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+V5, V4, V1 = "v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"
+PROTOCOLS = (V5, V4, V1)
 MESSAGE_MAX_BYTES = 1 << 20
 """Of a client's message; kubectl's are of 32 KiB."""
 CLOSE = 255
@@ -32,7 +34,7 @@ class WebSocketChannels:
         self._request = request
         self.socket = socket
         """Iterate for what the client sends."""
-        self._closes = protocol == V5
+        self._protocol = protocol
 
     @classmethod
     @asynccontextmanager
@@ -58,6 +60,13 @@ class WebSocketChannels:
                 self._request.transport.abort()
             raise ConnectionResetError("the client does not read") from error
 
+    async def end(self, how: End) -> None:
+        """Tell how the command has ended; raises ConnectionError."""
+        if self._protocol != V1:
+            await self.send(ERROR, how.status)
+        elif how.text:
+            await self.send(ERROR, how.text)
+
     async def pass_on(self, duplex: Duplex) -> None:
         """Everything that the client sends, until it leaves."""
         async for message in self.socket:
@@ -70,7 +79,7 @@ class WebSocketChannels:
         elif channel == RESIZE:
             if (size := outcomes.terminal_size(data)) is not None:
                 duplex.resize(size.Width, size.Height)
-        elif channel == CLOSE and self._closes and data[:1] == b"\0":
+        elif channel == CLOSE and self._protocol == V5 and data[:1] == b"\0":
             duplex.close(STDIN)
 
 
