@@ -1,4 +1,4 @@
-"""kubectl exec, attach, cp and port-forward against real containers, and who may use them."""
+"""kubectl exec, attach, cp, port-forward and proxy against real containers; who may use them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,3 +199,52 @@ def test_the_same_with_wherry(web: Cluster) -> None:
         command, env=web.env, input="typed", capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.returncode) == ("typed", 4)
+
+
+def test_a_proxy_reaches_pods_at_their_own_address_and_services(clean: Cluster) -> None:
+    page = (
+        'echo "<a href=/x>$0</a>" > /tmp/index.html; exec httpd -f -p $(hostname -i):8080 -h /tmp'
+    )
+    clean.apply(
+        pod("page", ["sh", "-c", page]),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "page"},
+            "spec": {
+                "selector": {"test": "e2e"},
+                "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+            },
+        },
+    )
+    clean.kubectl("wait", "pod/page", "--for=condition=Ready", "--timeout=60s")
+    for base in ("pods/http:page:8080", "services/page:80", "services/page:http"):
+        path = f"/api/v1/namespaces/default/{base}/proxy"
+        asked = ["get", "--raw", f"{path}/"]
+        until(lambda asked=asked: clean.run_kubectl(asked).returncode == 0)
+        assert clean.kubectl(*asked) == f'<a href="{path}/x">sh</a>\n'
+    refused = clean.run_kubectl(["get", "--raw", "/api/v1/namespaces/default/pods/page:1/proxy/"])
+    assert "connection refused" in refused.stderr
+    asked = ["get", "--raw", asked[-1], "--as=system:serviceaccount:default:default"]
+    assert 'cannot get resource "services/proxy"' in clean.run_kubectl(asked).stderr
+
+
+def test_kubectl_proxy_leads_to_a_service(clean: Cluster, tmp_path: Path) -> None:
+    clean.apply(pod("page", ["serve"], container={"ports": [{"containerPort": 8080}]}))
+    clean.kubectl("wait", "pod/page", "--for=condition=Ready", "--timeout=60s")
+    output = tmp_path / "output"
+    proxy = clean.popen("proxy", "--port=0", output=output)
+    try:
+        port = until(lambda: re.search(r":(\d+)\n", output.read_text()))[1]
+        url = f"http://127.0.0.1:{port}/api/v1/namespaces/default/pods/page/proxy"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.url == f"{url}/"
+            assert answer.read() == b"hello from page\n"
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(f"{url}/nothing", timeout=30)
+        with raised.value as answer:
+            assert answer.status == 404
+            assert b"metadata" not in answer.read()
+    finally:
+        proxy.kill()
+        proxy.wait()

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from common.api.errors import StatusError
-from master.apiserver.registry.duplex import CommandHandler, PortHandler
+from master.apiserver.registry.duplex import CommandHandler, PortHandler, ProxyHandler
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.target import Target
 from master.apiserver.rest import outflow, requestinfo
+from master.apiserver.rest.proxies import proxying
 from master.apiserver.rest.upgrades import port_forwards, remote_commands
 
 
@@ -25,6 +26,8 @@ async def answer(
         case PortHandler() as handler:
             dial = await handler.dial(target)
             return await port_forwards.answer(request, dial, _query(request).get("ports", []))
+        case ProxyHandler() as handler:
+            return await proxying.answer(request, await handler.upstream(target))
         case _:
             return await _text(request, target, parameters, registry)
 
