@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.e2e.cluster import Cluster, pod, until
@@ -229,22 +231,38 @@ def test_a_proxy_reaches_pods_at_their_own_address_and_services(clean: Cluster) 
     assert 'cannot get resource "services/proxy"' in clean.run_kubectl(asked).stderr
 
 
-def test_kubectl_proxy_leads_to_a_service(clean: Cluster, tmp_path: Path) -> None:
+@pytest.fixture
+def proxied(clean: Cluster, tmp_path: Path) -> Iterator[str]:
+    """The URL of a pod `page` of web servers, behind a `kubectl proxy`."""
     clean.apply(pod("page", ["serve"], container={"ports": [{"containerPort": 8080}]}))
     clean.kubectl("wait", "pod/page", "--for=condition=Ready", "--timeout=60s")
     output = tmp_path / "output"
     proxy = clean.popen("proxy", "--port=0", output=output)
     try:
         port = until(lambda: re.search(r":(\d+)\n", output.read_text()))[1]
-        url = f"http://127.0.0.1:{port}/api/v1/namespaces/default/pods/page/proxy"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            assert answer.url == f"{url}/"
-            assert answer.read() == b"hello from page\n"
-        with pytest.raises(urllib.error.HTTPError) as raised:
-            urllib.request.urlopen(f"{url}/nothing", timeout=30)
-        with raised.value as answer:
-            assert answer.status == 404
-            assert b"metadata" not in answer.read()
+        yield f"http://127.0.0.1:{port}/api/v1/namespaces/default/pods/page"
     finally:
         proxy.kill()
         proxy.wait()
+
+
+def test_kubectl_proxy_leads_to_the_pages_of_a_pod(proxied: str) -> None:
+    with urllib.request.urlopen(f"{proxied}/proxy", timeout=30) as answer:
+        assert answer.url == f"{proxied}/proxy/"
+        assert answer.read() == b"hello from page\n"
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"{proxied}/proxy/nothing", timeout=30)
+    with raised.value as answer:
+        assert answer.status == 404
+        assert b"metadata" not in answer.read()
+
+
+def test_a_log_comes_over_a_websocket(proxied: str) -> None:
+    async def read() -> list[bytes]:
+        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+            offered = ("binary.k8s.io",)
+            async with session.ws_connect(f"{proxied}/log", protocols=offered) as socket:
+                assert socket.protocol == offered[0]
+                return [message.data async for message in socket]
+
+    assert asyncio.run(read()) == [b"", b"page serves on port 8080\n"]

@@ -12,7 +12,12 @@ from master.apiserver.registry.registry import Registry
 from master.apiserver.request.target import Target
 from master.apiserver.rest import outflow, requestinfo
 from master.apiserver.rest.proxies import proxying
-from master.apiserver.rest.upgrades import port_forwards, remote_commands
+from master.apiserver.rest.upgrades import (
+    negotiation,
+    port_forwards,
+    remote_commands,
+    websocket_logs,
+)
 
 
 async def answer(
@@ -50,6 +55,8 @@ async def _text(
     response.enable_chunked_encoding()
     try:
         first = await anext(stream, b"")
+        if negotiation.wants_websocket(request.headers):
+            return await websocket_logs.answer(request, first, stream)
         if request.method == "HEAD":
             return web.Response(content_type="text/plain")
         await response.prepare(request)
