@@ -118,7 +118,7 @@ def build(config: KubeletConfig, machine: Machine, own: Credentials, world: Worl
         tools=tools,
         network=NetworkKeeper(world.routes, data / "network.json", clock=clock, writer=writer),
         stream=stream,
-        sessions=Sessions(_servers(kubelet, world)),
+        sessions=Sessions(_servers(kubelet, world, config.node_ip)),
         renewal=renewal,
         held=held,
         pki=pki,
@@ -159,14 +159,14 @@ def _tools(
     )
 
 
-def _servers(kubelet: Kubelet, world: World) -> Mapping[str, Server]:
+def _servers(kubelet: Kubelet, world: World, node_ip: str) -> Mapping[str, Server]:
     """What serves each kind of session, by its name in OpenSession."""
     commands = RemoteCommands(kubelet, world.runtime)
     return {
         "log": LogServer(kubelet, world.clock, world.offload).serve,
         "exec": commands.exec,
         "attach": commands.attach,
-        "port_forward": PortForwards(kubelet, world.sandbox).serve,
+        "port_forward": PortForwards(kubelet, world.sandbox, node_ip=node_ip).serve,
     }
 
 

@@ -36,6 +36,7 @@ from master.config import MasterConfig
 from master.nodes.commands import PodAttach, PodExec
 from master.nodes.logs import PodLogs
 from master.nodes.portforward import PodPortForward
+from master.nodes.proxies import PodProxy, ServiceProxy
 from master.nodes.sessions import NodeSessions
 from master.storage.store import Store
 from master.storage.watchcache import WatchCache
@@ -116,8 +117,10 @@ def registry(
             "finalize": Finalize(written),
             "exec": PodExec(stored, sessions),
             "log": PodLogs(stored, sessions, written.clock),
+            "pods/proxy": PodProxy(stored, sessions),
             "portforward": PodPortForward(stored, sessions),
             "scale": ScaleSubresource(written),
+            "services/proxy": ServiceProxy(stored, sessions, written.rng),
             "token": TokenSubresource(written, tokens.accounts.keys),
         },
     )

@@ -1,18 +1,21 @@
-"""kubectl exec, attach, cp and port-forward against real containers, and who may use them."""
+"""kubectl exec, attach, cp, port-forward and proxy against real containers; who may use them."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import os
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.e2e.cluster import Cluster, pod, until
@@ -198,3 +201,68 @@ def test_the_same_with_wherry(web: Cluster) -> None:
         command, env=web.env, input="typed", capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.returncode) == ("typed", 4)
+
+
+def test_a_proxy_reaches_pods_at_their_own_address_and_services(clean: Cluster) -> None:
+    page = (
+        'echo "<a href=/x>$0</a>" > /tmp/index.html; exec httpd -f -p $(hostname -i):8080 -h /tmp'
+    )
+    clean.apply(
+        pod("page", ["sh", "-c", page]),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "page"},
+            "spec": {
+                "selector": {"test": "e2e"},
+                "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+            },
+        },
+    )
+    clean.kubectl("wait", "pod/page", "--for=condition=Ready", "--timeout=60s")
+    for base in ("pods/http:page:8080", "services/page:80", "services/page:http"):
+        path = f"/api/v1/namespaces/default/{base}/proxy"
+        asked = ["get", "--raw", f"{path}/"]
+        until(lambda asked=asked: clean.run_kubectl(asked).returncode == 0)
+        assert clean.kubectl(*asked) == f'<a href="{path}/x">sh</a>\n'
+    refused = clean.run_kubectl(["get", "--raw", "/api/v1/namespaces/default/pods/page:1/proxy/"])
+    assert "connection refused" in refused.stderr
+    asked = ["get", "--raw", asked[-1], "--as=system:serviceaccount:default:default"]
+    assert 'cannot get resource "services/proxy"' in clean.run_kubectl(asked).stderr
+
+
+@pytest.fixture
+def proxied(clean: Cluster, tmp_path: Path) -> Iterator[str]:
+    """The URL of a pod `page` of web servers, behind a `kubectl proxy`."""
+    clean.apply(pod("page", ["serve"], container={"ports": [{"containerPort": 8080}]}))
+    clean.kubectl("wait", "pod/page", "--for=condition=Ready", "--timeout=60s")
+    output = tmp_path / "output"
+    proxy = clean.popen("proxy", "--port=0", output=output)
+    try:
+        port = until(lambda: re.search(r":(\d+)\n", output.read_text()))[1]
+        yield f"http://127.0.0.1:{port}/api/v1/namespaces/default/pods/page"
+    finally:
+        proxy.kill()
+        proxy.wait()
+
+
+def test_kubectl_proxy_leads_to_the_pages_of_a_pod(proxied: str) -> None:
+    with urllib.request.urlopen(f"{proxied}/proxy", timeout=30) as answer:
+        assert answer.url == f"{proxied}/proxy/"
+        assert answer.read() == b"hello from page\n"
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"{proxied}/proxy/nothing", timeout=30)
+    with raised.value as answer:
+        assert answer.status == 404
+        assert b"metadata" not in answer.read()
+
+
+def test_a_log_comes_over_a_websocket(proxied: str) -> None:
+    async def read() -> list[bytes]:
+        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+            offered = ("binary.k8s.io",)
+            async with session.ws_connect(f"{proxied}/log", protocols=offered) as socket:
+                assert socket.protocol == offered[0]
+                return [message.data async for message in socket]
+
+    assert asyncio.run(read()) == [b"", b"page serves on port 8080\n"]

@@ -1,4 +1,5 @@
-"""Handlers that answer with a conversation: commands in containers, connections to ports of pods.
+"""Handlers that answer with a conversation: commands in containers, connections to ports of pods,
+requests to programs in pods.
 
 What a client sends and gets is in channels; how these travel over HTTP or gRPC is for `rest` and
 `rpc` to know.
@@ -98,4 +99,33 @@ class PortHandler(_Conversation):
 
     async def dial(self, target: Target) -> Dial:
         """How to connect to ports of a pod; raises StatusError 400 or 404."""
+        raise NotImplementedError
+
+
+class Upstream(NamedTuple):
+    """A program in a pod that a request is meant for."""
+
+    host: str
+    """ADDRESS:PORT, by which the program may name itself."""
+    is_tls: bool
+    dial: Callable[[], AbstractAsyncContextManager[Duplex]]
+    """A new connection to it, for as long as the block lasts; raises StatusError."""
+
+
+class ProxyHandler(Handler):
+    """proxy: each method needs the right to its own verb.
+
+    OPTIONS has none in Kubernetes: only who may do everything may send it. Here it is `options`,
+    which discovery does not show.
+    """
+
+    connects: ClassVar[Sequence[str]] = ("create", "delete", "get", "options", "patch", "update")
+
+    @property
+    def verbs(self) -> list[str]:
+        """Those that clients are told of."""
+        return [verb for verb in self.connects if verb != "options"]
+
+    async def upstream(self, target: Target) -> Upstream:
+        """Where the requests of a target go; raises StatusError 400, 404 or 503."""
         raise NotImplementedError

@@ -66,7 +66,7 @@ class Registry:
     def check_verb(self, verb: str, target: Target) -> None:
         """404 for what is not served, 405 for a verb that it lacks."""
         handler, resource = self.handler(target), target.resource
-        offered = handler.verbs if target.subresource else resource.verbs
+        offered = (*handler.verbs, *handler.connects) if target.subresource else resource.verbs
         across = resource.namespaced and not target.namespace
         if verb not in offered or (across and verb not in _ACROSS):
             raise errors.method_not_allowed(verb, resource)

@@ -36,16 +36,17 @@ def definitions(
     """Every resource of a scheme.
 
     `handlers` are of those that are not simply stored, by plural and group; `subresources` answer
-    all of that name.
+    all of that name, or as RESOURCE/NAME those of one resource.
     """
     known = {"status": Status(stored), **subresources}
     own = rules()
     for resource in scheme.resources():
         name = resource.group_resource
-        declared = {sub.name for sub in resource.subresources}
+        declared = sorted(sub.name for sub in resource.subresources)
+        answered = {sub: known.get(f"{name}/{sub}", known.get(sub)) for sub in declared}
         yield own.get(name, Rules()).definition(
             resource,
             settings,
             handlers.get(name, stored),
-            {sub: known[sub] for sub in sorted(declared & known.keys())},
+            {sub: answer for sub, answer in answered.items() if answer is not None},
         )

@@ -6,6 +6,7 @@ another object. Source: k8s.io/apiserver pkg/endpoints/request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -16,7 +17,9 @@ from common.api.scheme import Scheme
 from master.apiserver.request.options import truthy
 from master.apiserver.request.target import Target, check_segment
 
+PROXY = "proxy"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_PROXIED = re.compile(r"(/api/v1/namespaces/[^/]+/(?:pods|services)/[^/]+/proxy)(/.*)?", re.DOTALL)
 
 
 class RequestInfo(NamedTuple):
@@ -24,6 +27,15 @@ class RequestInfo(NamedTuple):
 
     verb: str
     target: Target
+
+
+def proxied(raw_path: str) -> tuple[str, str | None]:
+    """A raw path up to `/proxy`, and what comes behind it: that is for the program there to read.
+
+    None comes behind any other path.
+    """
+    found = _PROXIED.fullmatch(raw_path)
+    return (found[1], found[2] or "") if found else (raw_path, None)
 
 
 def segments(raw_path: str) -> list[str]:
@@ -79,7 +91,11 @@ def parse(
     subresource = rest[2] if len(rest) > 2 else ""
     if resource.namespaced and name and not namespace:
         return _unknown()
-    verb = _verb(method, name, resource, watching or truthy(parameters.get("watch")))
+    if subresource == PROXY and method == "OPTIONS":
+        verb = "options"
+    else:
+        asked = subresource != PROXY and truthy(parameters.get("watch"))
+        verb = _verb(method, name, resource, watching or asked)
     return RequestInfo(verb, Target(resource, namespace, name, subresource))
 
 

@@ -88,10 +88,12 @@ class RestServer:
             return status_response(errors.internal("see the log of wherry-master"))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if request.headers.get("Content-Encoding", "identity") != "identity":
+        raw_path, _, raw_query = request.raw_path.partition("?")
+        raw_path, beyond = requestinfo.proxied(raw_path)
+        encoding = request.headers.get("Content-Encoding", "identity")
+        if encoding != "identity" and beyond is None:
             # Nothing is unpacked: a small body could become a large one. Kubernetes takes none.
             raise errors.unsupported_media_type(OFFERED_ENCODINGS)
-        raw_path, _, raw_query = request.raw_path.partition("?")
         parts = requestinfo.segments(raw_path)
         parameters = requestinfo.query(raw_query)
         if parts[0] in PUBLIC and request.method in ("GET", "HEAD"):

@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from common.api.errors import StatusError
-from master.apiserver.registry.duplex import CommandHandler, PortHandler
+from master.apiserver.registry.duplex import CommandHandler, PortHandler, ProxyHandler
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request.target import Target
 from master.apiserver.rest import outflow, requestinfo
-from master.apiserver.rest.upgrades import port_forwards, remote_commands
+from master.apiserver.rest.proxies import proxying
+from master.apiserver.rest.upgrades import (
+    negotiation,
+    port_forwards,
+    remote_commands,
+    websocket_logs,
+)
 
 
 async def answer(
@@ -25,6 +31,8 @@ async def answer(
         case PortHandler() as handler:
             dial = await handler.dial(target)
             return await port_forwards.answer(request, dial, _query(request).get("ports", []))
+        case ProxyHandler() as handler:
+            return await proxying.answer(request, await handler.upstream(target))
         case _:
             return await _text(request, target, parameters, registry)
 
@@ -47,6 +55,8 @@ async def _text(
     response.enable_chunked_encoding()
     try:
         first = await anext(stream, b"")
+        if negotiation.wants_websocket(request.headers):
+            return await websocket_logs.answer(request, first, stream)
         if request.method == "HEAD":
             return web.Response(content_type="text/plain")
         await response.prepare(request)

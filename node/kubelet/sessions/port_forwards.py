@@ -1,4 +1,4 @@
-"""Serves port-forward: one connection to a port of a pod, as from inside of it.
+"""Serves port-forward and proxy: one connection to a port of a pod, as from inside of it.
 
 Source: https://kubernetes.io/docs/tasks/access-application-cluster/port-forward-access-application-cluster/
 """
@@ -11,7 +11,7 @@ import socket
 
 from common.api import errors
 from node.kubelet.kubelet import Kubelet
-from node.runtime.base import Sandbox, SandboxFailed
+from node.runtime.base import Sandbox, SandboxFailed, SandboxStatus
 from node.session.channels import Channels
 from protos import node_v1_pb2
 
@@ -23,9 +23,11 @@ READ_BYTES = 64 << 10
 class PortForwards:
     """Connections to the pods of this machine."""
 
-    def __init__(self, kubelet: Kubelet, sandbox: Sandbox) -> None:
+    def __init__(self, kubelet: Kubelet, sandbox: Sandbox, *, node_ip: str) -> None:
         self._kubelet = kubelet
         self._sandbox = sandbox
+        self._node_ip = node_ip
+        """The address of pods on the machine's own network."""
 
     async def serve(self, request: node_v1_pb2.PortForwardRequest, channels: Channels) -> int:
         """Connect, and pass everything on until both sides have ended. Raises StatusError."""
@@ -47,25 +49,37 @@ class PortForwards:
         if sandbox is None:
             text = f'pod "{request.name}" in namespace "{request.namespace}" is not running'
             raise errors.StatusError(404, "NotFound", text)
+        host = self._own_address(sandbox) if request.own_address else LOOPBACK
         try:
             made = await self._sandbox.socket(sandbox.netns_path)
-            return await _opened(made, request.port)
+            return await _opened(made, host, request.port)
         except (SandboxFailed, OSError) as error:
-            text = f"failed to connect to localhost:{request.port} inside the pod: {_why(error)}"
-            raise errors.internal(text) from error
+            raise _unreachable(request, host, _why(error)) from error
+
+    def _own_address(self, sandbox: SandboxStatus) -> str:
+        return sandbox.address or self._node_ip
 
 
 async def _opened(
-    made: socket.socket, port: int
+    made: socket.socket, host: str, port: int
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect a socket; it is closed when that fails."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            await asyncio.get_running_loop().sock_connect(made, (LOOPBACK, port))
+            await asyncio.get_running_loop().sock_connect(made, (host, port))
         return await asyncio.open_connection(sock=made, limit=READ_BYTES)
     except BaseException:
         made.close()
         raise
+
+
+def _unreachable(
+    request: node_v1_pb2.PortForwardRequest, host: str, why: str
+) -> errors.StatusError:
+    """As Kubernetes says it of a proxy, and of port-forward."""
+    if request.own_address:
+        return errors.unavailable(f"error trying to reach service: {host}:{request.port}: {why}")
+    return errors.internal(f"failed to connect to localhost:{request.port} inside the pod: {why}")
 
 
 def _why(error: Exception) -> str:

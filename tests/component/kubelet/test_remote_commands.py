@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.fakes.kubelet import FakeNode, end
 from tests.fakes.pods import UID, pod
 
 SECONDS = 10.0
+NODE_IP = "127.0.0.2"
 ECHO = ("cat",)
 Frame = pb.SessionFrame
 
@@ -71,6 +73,10 @@ def commands(node: FakeNode) -> RemoteCommands:
     return RemoteCommands(node.kubelet, node.runtime)
 
 
+def forwards(node: FakeNode) -> PortForwards:
+    return PortForwards(node.kubelet, node.sandbox, node_ip=NODE_IP)
+
+
 async def test_a_command_gets_its_input_and_its_exit_code_is_told(node: FakeNode) -> None:
     channels = MasterChannels(*typed(b"one", b"two"))
     request = pb.ExecRequest(container=name(), command=ECHO, stdio=pb.Stdio(stdin=True))
@@ -123,8 +129,7 @@ async def test_a_connection_carries_both_ways_and_ends_with_the_pods_side(node: 
     channels = MasterChannels(*typed(b"hello"))
     request = pb.PortForwardRequest(namespace="default", name="web", uid=UID, port=port)
     async with asyncio.timeout(SECONDS):
-        forwards = PortForwards(node.kubelet, node.sandbox)
-        assert await forwards.serve(request, channels) == 0  # type: ignore[arg-type]
+        assert await forwards(node).serve(request, channels) == 0  # type: ignore[arg-type]
     assert b"".join(data for _, data in channels.sent) == b"you said hello"
     assert channels.closed == [0]
     server.close()
@@ -137,10 +142,41 @@ async def test_a_port_on_which_nothing_listens_is_told(node: FakeNode) -> None:
     await server.wait_closed()
     request = pb.PortForwardRequest(namespace="default", name="web", uid=UID, port=port)
     with pytest.raises(StatusError, match=f"localhost:{port} inside the pod: connection refused"):
-        await PortForwards(node.kubelet, node.sandbox).serve(request, MasterChannels())  # type: ignore[arg-type]
+        await forwards(node).serve(request, MasterChannels())  # type: ignore[arg-type]
 
 
 async def test_a_pod_that_is_not_there_has_no_ports(node: FakeNode) -> None:
     request = pb.PortForwardRequest(namespace="n", name="p", uid="nobody", port=80)
     with pytest.raises(StatusError, match='pod "p" in namespace "n" is not running'):
-        await PortForwards(node.kubelet, node.sandbox).serve(request, MasterChannels())  # type: ignore[arg-type]
+        await forwards(node).serve(request, MasterChannels())  # type: ignore[arg-type]
+
+
+async def test_a_proxy_connects_to_a_pods_own_address_alone(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that the node has given it; on the machine's own network that is the machine's."""
+    sandbox = node.kubelet.ready_sandbox(UID)
+    assert sandbox is not None
+    assert sandbox.address.startswith("10.42.1.")
+    server = await asyncio.start_server(_greet, NODE_IP, 0)
+    port = server.sockets[0].getsockname()[1]
+    for address, heard in (("", b"hello"), (NODE_IP, b"hello"), ("127.0.0.3", b"")):
+        at = replace(sandbox, address=address)
+        monkeypatch.setattr(node.kubelet, "ready_sandbox", lambda _, at=at: at)
+        request = pb.PortForwardRequest(uid=UID, port=port, own_address=True)
+        channels = MasterChannels(*typed())
+        try:
+            async with asyncio.timeout(SECONDS):
+                await forwards(node).serve(request, channels)  # type: ignore[arg-type]
+        except StatusError as error:
+            assert error.code == 503
+            assert error.message == (
+                f"error trying to reach service: {address}:{port}: connection refused"
+            )
+        assert b"".join(data for _, data in channels.sent) == heard
+    server.close()
+
+
+async def _greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"hello")
+    writer.close()

@@ -299,6 +299,45 @@ def test_every_path_but_the_public_ones_needs_a_role(master: RunningMaster) -> N
     assert found == expected
 
 
+def test_each_method_of_a_proxy_needs_its_verb_for_the_name_as_it_stands(
+    master: RunningMaster,
+) -> None:
+    """What is let through finds no pod. Of a node nothing can be asked."""
+    name, rules = "proxied", f"{RBAC}/namespaces/default"
+    for verbs, of in ((["get"], "web:80"), (["create", "update", "patch"], "http:web:80")):
+        role = f"{name}-{verbs[0]}"
+        rule = {"apiGroups": [""], "resources": ["pods/proxy"], "verbs": verbs}
+        rule["resourceNames"] = [of]
+        meta = {"name": role}
+        created(master, f"{rules}/roles", {"metadata": meta, "rules": [rule]})
+        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
+        binding = {"metadata": meta, "roleRef": ref, "subjects": [{"kind": "User", "name": name}]}
+        created(master, f"{rules}/rolebindings", binding)
+    found = {}
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        for of in ("web:80", "http:web:80"):
+            path = f"/api/v1/namespaces/default/pods/{of}/proxy/x?watch=true"
+            if asked(master, name, method, path) != 403:
+                found[method, of] = asked(master, name, method, path)
+    let_through = [("GET", "web:80"), ("HEAD", "web:80")]
+    let_through += [(method, "http:web:80") for method in ("POST", "PUT", "PATCH")]
+    assert found == dict.fromkeys(let_through, 404)
+    assert asked(master, "", "OPTIONS", path) == 404
+    assert asked(master, "", "GET", "/api/v1/nodes/n1/proxy") == 404
+    assert asked(master, "", "GET", "/api/v1/nodes/n1/proxy/metrics") == 404
+
+
+def asked(master: RunningMaster, user: str, method: str, path: str) -> int:
+    """The code of an answer to somebody, or to the administrator."""
+    token = (master.directory / "data" / "admin.token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    if user:
+        headers["Impersonate-User"] = user
+    with closing(master.connection(None)) as connection:
+        connection.request(method, path, headers=headers)
+        return connection.getresponse().status
+
+
 def test_default_roles_are_put_right_at_the_next_start(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -67,8 +67,11 @@ _CONNECTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "attach": (("container", "string"), *_STREAMS),
     "exec": (("command", "string"), ("container", "string"), *_STREAMS),
     "portforward": (("ports", "integer"),),
+    "proxy": (("path", "string"),),
 }
 """What subresources take that answer with a conversation."""
+_PROXIED = ("delete", "get", "head", "options", "patch", "post", "put")
+"""The methods that a proxy passes on."""
 Schema = dict[str, Any]
 
 
@@ -118,18 +121,34 @@ def paths(resource: Resource, refer: References) -> dict[str, Any]:
         everywhere["operationId"] = _name(resource, "list", "ForAllNamespaces")
         operations[f"{root}/{resource.plural}"] = {"get": everywhere}
     for below in refer.below:
-        operations[f"{one}/{below.name}"] = {
-            _METHODS[verb]: _connection(resource, verb, below)
+        operations |= _below(resource, f"{one}/{below.name}", refer, below)
+    return {path: {**_places(path), **made} for path, made in operations.items() if made}
+
+
+def _below(
+    resource: Resource, path: str, refer: References, below: Below
+) -> dict[str, dict[str, Any]]:
+    """The operations of a subresource by their paths, of which a proxy has two."""
+    if below.name == "proxy":
+        ends = {"": "Proxy", "/{path}": "ProxyWithPath"}
+        return {
+            path + end: {way: _connection(resource, way, below, name) for way in _PROXIED}
+            for end, name in ends.items()
+        }
+    name = below.name.capitalize()
+    return {
+        path: {
+            _METHODS[verb]: _connection(resource, _METHODS[verb], below, name)
             if below.is_conversation
             else _operation(resource, verb, refer, below)
             for verb in below.verbs
         }
-    return {path: {**_places(path), **made} for path, made in operations.items() if made}
+    }
 
 
 def _places(path: str) -> dict[str, Any]:
     """The parameters that stand in the path itself."""
-    places = [name for name in ("namespace", "name") if f"{{{name}}}" in path]
+    places = [name for name in ("namespace", "name", "path") if f"{{{name}}}" in path]
     if not places:
         return {}
     return {
@@ -174,10 +193,9 @@ def _operation(
     return made
 
 
-def _connection(resource: Resource, verb: str, below: Below) -> dict[str, Any]:
-    """A conversation: the method does not matter, and nothing is said of what passes."""
-    method = _METHODS[verb]
-    name = _name(resource, "connect", below.name.capitalize())
+def _connection(resource: Resource, method: str, below: Below, suffix: str) -> dict[str, Any]:
+    """A conversation: nothing is said of what passes."""
+    name = _name(resource, "connect", suffix)
     return {
         "tags": [_tag(resource)],
         "description": f"connect {method.upper()} requests to {below.name} of {resource.kind}",

@@ -2,6 +2,7 @@
 
     remote_commands      exec and attach; websocket_channels and spdy_channels are their clients
     port_forwards        connections to pods, by SPDY streams; websocket_ports is the older way
+    websocket_logs       logs, for clients that ask for a WebSocket
     outcomes             how a command has ended, and terminal sizes, as bytes
     negotiation          which protocol is taken of those that a client offers
     pipes                the raw connection after a 101, or a WebSocket, as bytes

@@ -235,6 +235,13 @@ BASE = "/apis/apps/v1/namespaces/{namespace}/deployments"
         (f"{POD}/exec", "get", "connectCoreV1GetNamespacedPodExec", "connect"),
         (f"{POD}/exec", "post", "connectCoreV1PostNamespacedPodExec", "connect"),
         (f"{POD}/portforward", "post", "connectCoreV1PostNamespacedPodPortforward", "connect"),
+        (f"{POD}/proxy", "head", "connectCoreV1HeadNamespacedPodProxy", "connect"),
+        (
+            "/api/v1/namespaces/{namespace}/services/{name}/proxy/{path}",
+            "options",
+            "connectCoreV1OptionsNamespacedServiceProxyWithPath",
+            "connect",
+        ),
         (
             "/apis/certificates.k8s.io/v1/certificatesigningrequests",
             "get",

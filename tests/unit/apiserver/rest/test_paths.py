@@ -73,6 +73,60 @@ def test_watch_is_a_parameter_too(value: str) -> None:
     assert found.verb == "watch"
 
 
+PODS = "/api/v1/namespaces/a/pods"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (f"{PODS}/b/proxy", (f"{PODS}/b/proxy", "")),
+        (f"{PODS}/http:b:80/proxy/", (f"{PODS}/http:b:80/proxy", "/")),
+        (f"{PODS}/b/proxy/x%2Fy//../z", (f"{PODS}/b/proxy", "/x%2Fy//../z")),
+        (f"{PODS}/b/proxy/\n/proxy/", (f"{PODS}/b/proxy", "/\n/proxy/")),
+        (f"{PODS}/proxy/status", (f"{PODS}/proxy/status", None)),
+        (f"{PODS}/b/proxyx/y", (f"{PODS}/b/proxyx/y", None)),
+        ("/api/v1/nodes/n/proxy/metrics", ("/api/v1/nodes/n/proxy/metrics", None)),
+    ],
+)
+def test_what_comes_behind_a_proxy_is_left_alone(
+    path: str, expected: tuple[str, str | None]
+) -> None:
+    assert requestinfo.proxied(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "verb"),
+    [
+        ("GET", "get"),
+        ("HEAD", "get"),
+        ("POST", "create"),
+        ("PUT", "update"),
+        ("PATCH", "patch"),
+        ("DELETE", "delete"),
+        ("OPTIONS", "options"),
+    ],
+)
+def test_a_proxy_has_a_verb_for_each_method_whatever_the_query(method: str, verb: str) -> None:
+    found = parse(method, f"{PODS}/http:b:80/proxy", "watch=true")
+    assert found is not None
+    assert (found.verb, found.target.name) == (verb, "http:b:80")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("TRACE", f"{PODS}/b/proxy"), ("OPTIONS", f"{PODS}/b/status")]
+)
+def test_other_methods_are_refused(method: str, path: str) -> None:
+    with pytest.raises(errors.StatusError) as raised:
+        parse(method, path)
+    assert raised.value.code == 405
+
+
+def test_nodes_have_no_proxy() -> None:
+    nodes, pods = (CATALOGUE.require(SCHEME.require("", "v1", name)) for name in ("nodes", "pods"))
+    assert "proxy" not in nodes.subresources
+    assert pods.subresources["proxy"].verbs == ["create", "delete", "get", "patch", "update"]
+
+
 @pytest.mark.parametrize("value", ["0", "false"])
 def test_watch_can_be_off(value: str) -> None:
     found = parse("GET", "/api/v1/pods", f"watch={value}")
