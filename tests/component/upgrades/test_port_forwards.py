@@ -13,6 +13,7 @@ from common.api.errors import StatusError
 from master.apiserver.registry.duplex import DATA, Piece
 from master.apiserver.rest.upgrades import port_forwards
 from master.apiserver.rest.upgrades.port_forwards import HALVES_MAX, PORT_FORWARD
+from master.apiserver.rest.upgrades.spdystreams import UNREAD_MAX_BYTES
 from master.apiserver.rest.upgrades.websocket_channels import V4
 from tests.component.upgrades.spdyserver import SECONDS, Client, connected, serving
 from tests.fakes import spdyclient
@@ -82,6 +83,19 @@ async def test_streams_without_a_partner_are_bounded() -> None:
         for number in range(HALVES_MAX + 1):
             [last] = client.opens("error", requestid=str(number), port="80")
         await client.until(lambda heard: Control(3, (last, 5)) in heard)
+
+
+async def test_what_is_sent_to_a_connection_that_has_ended_holds_up_no_other() -> None:
+    program = FakeProcess()
+    async with tunnel(program) as client:
+        failed, data = connects(client, 0)
+        program.says.put_nowait(Piece(DATA, b"", closed=True))
+        await client.until(lambda _: client.has_ended(data) and client.has_ended(failed))
+        for stream in (data, failed):
+            client.writer.write(spdyclient.data(stream, bytes(2 * UNREAD_MAX_BYTES)))
+        program.says.put_nowait(Piece(DATA, b"answer"))
+        _, later = connects(client, 1)
+        await client.until(lambda _: client.data(later) == b"answer")
 
 
 async def test_connections_end_when_the_client_leaves() -> None:

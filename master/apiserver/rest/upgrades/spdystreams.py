@@ -41,6 +41,7 @@ class Stream:
         self._news = asyncio.Event()
         self._ended = False
         self._broken = ""
+        self._ignored = False
 
     async def read(self) -> bytes:
         """All bytes that have come, or b"" once the client has closed its side.
@@ -77,6 +78,12 @@ class Stream:
         """Nothing more is written: the client reads to the end. May be called again."""
         self._connection._end_stream(self._id)
 
+    def ignore(self) -> None:
+        """Nobody reads any more: what has come and still comes is dropped, and holds up no other
+        stream of the connection."""
+        self._ignored = True
+        self._take()
+
     def reset(self) -> None:
         """Nothing more is read or written. May be called at any time."""
         self._connection._reset_stream(self._id)
@@ -86,6 +93,8 @@ class Stream:
 
     def _came(self, data: bytes) -> None:
         self._unread += data
+        if self._ignored:
+            self._take()
         self._news.set()
 
     def _client_ended(self) -> None:
