@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError, web
@@ -146,6 +146,28 @@ async def test_a_channel_a_port_begins_with_the_port_and_the_end_of_all_is_the_e
             program.says.put_nowait(Piece(DATA, b"", closed=True))
         assert {message[1:] for message in await messages(socket)} == {b"hi"}
     assert program.heard in (b"", b"to the second")
+
+
+class OnlyOnPort81(FakeProcess):
+    """A pod in which nothing listens on other ports."""
+
+    def dial(self, port: int) -> AbstractAsyncContextManager[FakeProcess]:
+        """Refused at once, or itself."""
+        self.refusal = None if port == 81 else REFUSED
+        return super().dial(port)
+
+
+async def test_messages_to_a_port_that_has_failed_hold_up_no_other() -> None:
+    program = OnlyOnPort81()
+    async with channels(program, "80,81") as socket:
+        while await socket.receive_bytes() != b"\1connection refused":
+            pass
+        for _ in range(8):
+            await socket.send_bytes(b"\0to nobody")
+        await socket.send_bytes(b"\2to the second")
+        async with asyncio.timeout(SECONDS):
+            await program.heard_something.wait()
+    assert program.heard == b"to the second"
 
 
 async def test_an_error_of_a_port_is_on_its_own_channel() -> None:
