@@ -158,3 +158,57 @@ async def test_a_session_of_a_kind_that_the_node_does_not_know_is_refused(
     open_session(node_v1_pb2.OpenSession(id="s1"))
     await until(master.whole)
     assert b"this node is too old for that" in master.heard[-1].error
+
+
+class BrokenCall:
+    """A call that breaks when something is written on it after the first frame."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._has_begun = False
+
+    def Session(self) -> "BrokenCall":
+        """The stub's own."""
+        return self
+
+    def __aiter__(self) -> "BrokenCall":
+        return self
+
+    async def __anext__(self) -> Frame:
+        await self._broken.wait()
+        raise self._error()
+
+    async def write(self, _: Frame) -> None:
+        """Once."""
+        if self._has_begun:
+            self._broken.set()
+            raise self._error()
+        self._has_begun = True
+
+    def cancel(self) -> None:
+        """It is over."""
+        self.cancelled.set()
+
+    def _error(self) -> Exception:
+        nothing = grpc.aio.Metadata()
+        return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, "it broke")
+
+
+async def in_tasks(request: node_v1_pb2.ExecRequest, channels: Channels) -> int:
+    """A command whose directions are tasks of a group, as those of a connection to a port."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(channels.send(b"x"))
+        group.create_task(channels.receive())
+    return 0
+
+
+async def test_a_call_that_breaks_under_a_group_of_tasks_is_no_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    call = BrokenCall()
+    request = node_v1_pb2.OpenSession(id="s1", exec=node_v1_pb2.ExecRequest())
+    Sessions({"exec": in_tasks}).open(request, nullcontext(call))
+    await until(call.cancelled)
+    assert [record.message for record in caplog.records] == ["session ended"]
