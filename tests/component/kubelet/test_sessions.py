@@ -212,3 +212,28 @@ async def test_a_call_that_breaks_under_a_group_of_tasks_is_no_mistake(
     Sessions({"exec": in_tasks}).open(request, nullcontext(call))
     await until(call.cancelled)
     assert [record.message for record in caplog.records] == ["session ended"]
+
+
+class Saying:
+    """A call on which a master says something, and then nothing more."""
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self._frames = iter(frames)
+
+    def __aiter__(self) -> "Saying":
+        return self
+
+    async def __anext__(self) -> Frame:
+        frame = next(self._frames, None)
+        if frame is None:
+            raise StopAsyncIteration
+        return frame
+
+
+async def test_of_sizes_that_nobody_has_taken_yet_the_last_one_counts() -> None:
+    sizes = [Frame(size=node_v1_pb2.TerminalSize(width=w, height=9)) for w in range(1, 1001)]
+    between, last = Frame(data=b"x"), Frame(channel=0, close=True)
+    channels = Channels(Saying([*sizes, between, *sizes[:7], last]))
+    await channels.pump()
+    seen = [await channels.receive() for _ in range(4)]
+    assert seen == [sizes[6], between, last, None]
