@@ -114,9 +114,12 @@ class PodmanExec:
             raise base.AttachFailed(error.message) from error
 
     async def _resize(self, path: str, width: int, height: int) -> None:
-        """Set the size of a terminal; one that is not there yet, or no longer, has none."""
+        """Set the size of a terminal; one that is not there yet, or no longer, has none.
+
+        It is not worth the end of what uses the terminal.
+        """
         params = {"w": str(width), "h": str(height)}
-        with suppress(PodmanError):
+        with suppress(PodmanError, base.RuntimeUnavailable):
             await self._service.call_on_loop("POST", f"{path}/resize", params=params)
 
     async def _output(self, session: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from node.runtime.base import Stdio
+from node.runtime.base import RuntimeUnavailable, Stdio
 from node.runtime.podman_exec import PodmanExec
 
 SECONDS = 10.0
@@ -24,9 +24,15 @@ class Service:
     def __init__(self, pid: int = 0) -> None:
         self._pid = pid
         self.asked_to_start = asyncio.Event()
+        self.starts = False
+        """Whether it says so."""
+        self.lost: set[str] = set()
+        """Ends of paths of calls that have no answer."""
 
-    async def call_on_loop(self, _method: str, _path: str, **_: Any) -> Any:
+    async def call_on_loop(self, _method: str, path: str, **_: Any) -> Any:
         """As PodmanService."""
+        if any(path.endswith(end) for end in self.lost):
+            raise RuntimeUnavailable("Podman does not answer")
         return {"Id": "s1", "Running": True, "Pid": self._pid}
 
     @asynccontextmanager
@@ -35,7 +41,8 @@ class Service:
     ) -> AsyncIterator[tuple[asyncio.StreamReader, Any]]:
         """As PodmanService."""
         self.asked_to_start.set()
-        await asyncio.Event().wait()
+        if not self.starts:
+            await asyncio.Event().wait()
         yield asyncio.StreamReader(), None
 
 
@@ -63,3 +70,11 @@ async def test_a_command_whose_user_leaves_while_it_is_started_is_killed() -> No
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_a_size_that_podman_does_not_take_ends_no_input() -> None:
+    service = Service()
+    service.starts = True
+    service.lost = {"/resize"}
+    async with exec_of(service).start("c1", ["sh"], Stdio(terminal=True)) as streams:
+        await streams.resize(80, 24)
