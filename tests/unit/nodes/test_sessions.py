@@ -239,3 +239,10 @@ async def test_nothing_more_is_sent_once_the_session_is_over(session: Session) -
     await turns()
     session.over()
     assert await collecting is None
+
+
+async def test_nothing_is_sent_on_a_channel_that_was_closed(session: Session) -> None:
+    """The node would write to a process whose input it has closed."""
+    session.close()
+    await session.send(b"late")
+    assert await sent_so_far(session) == [SessionFrame(close=True)]
