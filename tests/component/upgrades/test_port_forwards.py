@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -168,6 +169,19 @@ async def test_messages_to_a_port_that_has_failed_hold_up_no_other() -> None:
         async with asyncio.timeout(SECONDS):
             await program.heard_something.wait()
     assert program.heard == b"to the second"
+
+
+async def test_a_client_that_leaves_its_ports_leaves_no_mistake_in_the_log() -> None:
+    program, mistakes = FakeProcess(), []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: mistakes.append(context))
+    async with channels(program, "80") as socket:
+        assert [await socket.receive_bytes() for _ in range(2)] == [b"\0P\0", b"\1P\0"]
+    async with asyncio.timeout(SECONDS):
+        await program.left.wait()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert mistakes == []
 
 
 async def test_an_error_of_a_port_is_on_its_own_channel() -> None:

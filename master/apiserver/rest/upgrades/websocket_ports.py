@@ -64,9 +64,9 @@ async def _serve(client: WebSocketChannels, ports: Sequence[int], dial: Dial) ->
             group.create_task(_connect(client, number, port, inputs[number], dial))
             for number, port in enumerate(ports)
         ]
-        ended = asyncio.gather(*connections)
+        ended = group.create_task(asyncio.wait(connections))
         await asyncio.wait((listening, ended), return_when=asyncio.FIRST_COMPLETED)
-        for task in (listening, *connections):
+        for task in (listening, ended, *connections):
             task.cancel()
 
 
