@@ -83,7 +83,12 @@ class Session:
                     raise errors.timeout("nothing was said for four hours") from None
 
     async def send(self, data: bytes, channel: int = DATA) -> None:
-        """Send data in frames, each when there is room for it in the node's window."""
+        """Send data in frames, each when there is room for it in the node's window.
+
+        What a client sends on a channel that it has closed is dropped.
+        """
+        if channel in self._closed_channels:
+            return
         for start in range(0, len(data), SENT_MAX_BYTES):
             await self._window.acquire()
             self._heard = True

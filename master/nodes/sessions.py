@@ -81,9 +81,9 @@ class NodeSessions:
         outbox = self._controls.get(node)
         if outbox is None:
             raise errors.unavailable(f"node {node} is not connected")
-        await outbox.put(node_v1_pb2.ToNode(session=request))
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
+                await outbox.put(node_v1_pb2.ToNode(session=request))
                 await session.opened.wait()
         except TimeoutError as error:
             raise errors.timeout(f"node {node} did not open the stream in time") from error

@@ -55,7 +55,8 @@ def unmount_below(directory: Path) -> None:
     What is used still goes from sight now, and for good with its last user. Two may do so at once.
     Raises OSError.
     """
-    prefix = f"{directory}/"
+    # The kernel names mounts by where they really are; a data directory may be a link.
+    prefix = f"{directory.parent.resolve() / directory.name}/"
     while below := [point for point in _points() if point.startswith(prefix)]:
         # A mount takes what is mounted below it along; of several at one place the last goes first.
         _unmount(Path(min(below, key=len)))

@@ -11,7 +11,7 @@ import os
 import signal
 import struct
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -75,21 +75,21 @@ class PodmanExec:
         try:
             session = await self._create(container_id, command, stdio)
             body = {"Detach": False, "Tty": stdio.terminal}
-            async with self._service.hijacked(f"/exec/{session}/start", body=body) as (
-                reader,
-                writer,
-            ):
-                streams = PodmanStreams(
-                    reader,
-                    writer,
-                    terminal=stdio.terminal,
-                    resize=partial(self._resize, f"/exec/{session}"),
-                    exit_code=partial(self._exit_code, session),
-                )
+            opened = self._service.hijacked(f"/exec/{session}/start", body=body)
+            streams = None
+            async with AsyncExitStack() as connection:
                 try:
+                    reader, writer = await connection.enter_async_context(opened)
+                    streams = PodmanStreams(
+                        reader,
+                        writer,
+                        terminal=stdio.terminal,
+                        resize=partial(self._resize, f"/exec/{session}"),
+                        exit_code=partial(self._exit_code, session),
+                    )
                     yield streams
-                finally:
-                    if not streams.has_ended:
+                finally:  # of one that is being started, too, whoever has left meanwhile
+                    if streams is None or not streams.has_ended:
                         await self._kill(session, container_id)
         except PodmanError as error:
             raise base.ExecFailed(error.message) from error
@@ -114,9 +114,12 @@ class PodmanExec:
             raise base.AttachFailed(error.message) from error
 
     async def _resize(self, path: str, width: int, height: int) -> None:
-        """Set the size of a terminal; one that is not there yet, or no longer, has none."""
+        """Set the size of a terminal; one that is not there yet, or no longer, has none.
+
+        It is not worth the end of what uses the terminal.
+        """
         params = {"w": str(width), "h": str(height)}
-        with suppress(PodmanError):
+        with suppress(PodmanError, base.RuntimeUnavailable):
             await self._service.call_on_loop("POST", f"{path}/resize", params=params)
 
     async def _output(self, session: str) -> bytes:

@@ -26,14 +26,27 @@ class Channels:
         self._writing = asyncio.Lock()
         self._taken = 0
         self._has_data = False
+        self._size: Frame | None = None
+        """Among those that wait."""
 
     async def pump(self) -> None:
         """Take what the master sends, until it ends the session."""
         async for frame in self._call:
             if frame.end:
                 break
-            self._received.put_nowait(frame)
+            if frame.HasField("size"):
+                self._sized(frame)
+            else:
+                self._received.put_nowait(frame)
         self._received.put_nowait(None)
+
+    def _sized(self, frame: Frame) -> None:
+        """The last size counts. Sizes are in no window: all of them would fill the memory."""
+        if self._size is not None:
+            self._size.CopyFrom(frame)
+            return
+        self._size = frame
+        self._received.put_nowait(frame)
 
     async def receive(self) -> Frame | None:
         """The next frame; None at the end. The former one has been worked on."""
@@ -41,6 +54,8 @@ class Channels:
             self._has_data = False
             await self._take()
         frame = await self._received.get()
+        if frame is self._size:
+            self._size = None
         self._has_data = frame is not None and bool(frame.data)
         return frame
 

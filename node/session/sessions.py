@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 import grpc
@@ -65,10 +65,12 @@ class Sessions:
 
     async def _serve(self, call: Any, channels: Channels, request: node_v1_pb2.OpenSession) -> None:
         """Everything that the call takes: whoever reads it learns of its end."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        try:
             await channels.write(Frame(id=request.id))
             await channels.write(await self._outcome(channels, request))
             await call.done_writing()
+        except* (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # also where a server's own tasks have met it
 
     async def _outcome(self, channels: Channels, request: node_v1_pb2.OpenSession) -> Frame:
         """Serve what is asked; the frame that tells how it has ended."""

@@ -25,6 +25,7 @@ class FakeProcess:
     def __init__(self, *, terminal: bool = False, stdin: bool = True) -> None:
         self.says: asyncio.Queue[Piece | StatusError | None] = asyncio.Queue()
         self.heard = b""
+        self.heard_something = asyncio.Event()
         self.closed = asyncio.Event()
         """Its input."""
         self.sizes: list[tuple[int, int]] = []
@@ -74,6 +75,7 @@ class FakeProcess:
         """What it hears; an echo says it again."""
         assert channel == STDIN
         self.heard += data
+        self.heard_something.set()
         if self.echoes and data:
             self.says.put_nowait(Piece(STDOUT, data))
 

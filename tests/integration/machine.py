@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from common.runtime.clock import SystemClock
 from common.runtime.rng import SystemRng
 from common.security.digest import digest
 from node.session import credentials, join
+from node.session.channels import Channels
 from node.session.control import ControlStream, Handlers
 from node.session.credentials import Held
 from node.session.renewal import Renewal, by_process
@@ -47,7 +48,7 @@ class Machine:
             clock=clock,
             rng=rng,
         )
-        self._sessions = Sessions(self._logs)
+        self._sessions = Sessions({"log": self._log})
         self.over = asyncio.Event()
         """Followed logs end."""
 
@@ -70,11 +71,12 @@ class Machine:
             group.create_task(self.stream.run(handlers))
             group.create_task(self.renewal.run())
 
-    async def _logs(self, request: node_v1_pb2.LogRequest) -> AsyncGenerator[bytes, None]:
-        yield b"first\n"
+    async def _log(self, request: node_v1_pb2.LogRequest, channels: Channels) -> int:
+        await channels.send(b"first\n")
         if request.follow:
             await self.over.wait()
-        yield b"last\n"
+        await channels.send(b"last\n")
+        return 0
 
     async def _hello(self) -> node_v1_pb2.Hello:
         ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}

@@ -187,7 +187,8 @@ def unpack(archive: BinaryIO, target: Path) -> list[str]:
 def _write(entries: tarfile.TarFile, entry: tarfile.TarInfo, target: Path) -> bool:
     """Write one entry; False for one that may not be written."""
     parts = entry.name.split("/")[1:]
-    if any(part in ("", ".", "..") for part in parts) or not (entry.isreg() or entry.isdir()):
+    is_odd = "\0" in entry.name or any(part in ("", ".", "..") for part in parts)
+    if is_odd or not (entry.isreg() or entry.isdir()):
         return False
     path = target.joinpath(*parts)
     if entry.isdir():

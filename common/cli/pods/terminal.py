@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import stat
 import sys
 import termios
 import tty
@@ -31,12 +30,13 @@ async def typed(descriptor: int) -> AsyncIterator[bytes]:
 
     A read that waited in a thread could not be given up when the command ends first.
     """
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(descriptor, ready.set)
+    except PermissionError:  # a file, or /dev/null: the kernel has nothing to wait for
         while data := os.read(descriptor, READ_BYTES):
             yield data
         return
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
     try:
         while True:
             await ready.wait()

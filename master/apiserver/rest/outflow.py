@@ -21,6 +21,10 @@ STALL_SECONDS = 60.0
 """A client that takes no piece for so long is cut off."""
 PAUSE_SECONDS = 600.0
 """So is one of a stream that people read, who may have paused it."""
+PING_SECONDS = 30.0
+"""How often a client of an upgraded connection is pinged. It is not waited for: where its input is
+held back, so is what it answers. But the network refuses what comes for somebody who has left, and
+of that we learn although nothing of theirs is read, the end of the connection neither."""
 UNREAD_MAX_BYTES = 256 << 20
 """What all clients together may leave unread of objects; see `common.limits.unread`."""
 

@@ -158,3 +158,82 @@ async def test_a_session_of_a_kind_that_the_node_does_not_know_is_refused(
     open_session(node_v1_pb2.OpenSession(id="s1"))
     await until(master.whole)
     assert b"this node is too old for that" in master.heard[-1].error
+
+
+class BrokenCall:
+    """A call that breaks when something is written on it after the first frame."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._has_begun = False
+
+    def Session(self) -> "BrokenCall":
+        """The stub's own."""
+        return self
+
+    def __aiter__(self) -> "BrokenCall":
+        return self
+
+    async def __anext__(self) -> Frame:
+        await self._broken.wait()
+        raise self._error()
+
+    async def write(self, _: Frame) -> None:
+        """Once."""
+        if self._has_begun:
+            self._broken.set()
+            raise self._error()
+        self._has_begun = True
+
+    def cancel(self) -> None:
+        """It is over."""
+        self.cancelled.set()
+
+    def _error(self) -> Exception:
+        nothing = grpc.aio.Metadata()
+        return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, "it broke")
+
+
+async def in_tasks(request: node_v1_pb2.ExecRequest, channels: Channels) -> int:
+    """A command whose directions are tasks of a group, as those of a connection to a port."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(channels.send(b"x"))
+        group.create_task(channels.receive())
+    return 0
+
+
+async def test_a_call_that_breaks_under_a_group_of_tasks_is_no_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    call = BrokenCall()
+    request = node_v1_pb2.OpenSession(id="s1", exec=node_v1_pb2.ExecRequest())
+    Sessions({"exec": in_tasks}).open(request, nullcontext(call))
+    await until(call.cancelled)
+    assert [record.message for record in caplog.records] == ["session ended"]
+
+
+class Saying:
+    """A call on which a master says something, and then nothing more."""
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self._frames = iter(frames)
+
+    def __aiter__(self) -> "Saying":
+        return self
+
+    async def __anext__(self) -> Frame:
+        frame = next(self._frames, None)
+        if frame is None:
+            raise StopAsyncIteration
+        return frame
+
+
+async def test_of_sizes_that_nobody_has_taken_yet_the_last_one_counts() -> None:
+    sizes = [Frame(size=node_v1_pb2.TerminalSize(width=w, height=9)) for w in range(1, 1001)]
+    between, last = Frame(data=b"x"), Frame(channel=0, close=True)
+    channels = Channels(Saying([*sizes, between, *sizes[:7], last]))
+    await channels.pump()
+    seen = [await channels.receive() for _ in range(4)]
+    assert seen == [sizes[6], between, last, None]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError, web
@@ -13,6 +14,7 @@ from common.api.errors import StatusError
 from master.apiserver.registry.duplex import DATA, Piece
 from master.apiserver.rest.upgrades import port_forwards
 from master.apiserver.rest.upgrades.port_forwards import HALVES_MAX, PORT_FORWARD
+from master.apiserver.rest.upgrades.spdystreams import UNREAD_MAX_BYTES
 from master.apiserver.rest.upgrades.websocket_channels import V4
 from tests.component.upgrades.spdyserver import SECONDS, Client, connected, serving
 from tests.fakes import spdyclient
@@ -84,6 +86,19 @@ async def test_streams_without_a_partner_are_bounded() -> None:
         await client.until(lambda heard: Control(3, (last, 5)) in heard)
 
 
+async def test_what_is_sent_to_a_connection_that_has_ended_holds_up_no_other() -> None:
+    program = FakeProcess()
+    async with tunnel(program) as client:
+        failed, data = connects(client, 0)
+        program.says.put_nowait(Piece(DATA, b"", closed=True))
+        await client.until(lambda _: client.has_ended(data) and client.has_ended(failed))
+        for stream in (data, failed):
+            client.writer.write(spdyclient.data(stream, bytes(2 * UNREAD_MAX_BYTES)))
+        program.says.put_nowait(Piece(DATA, b"answer"))
+        _, later = connects(client, 1)
+        await client.until(lambda _: client.data(later) == b"answer")
+
+
 async def test_connections_end_when_the_client_leaves() -> None:
     program = FakeProcess()
     program.says.put_nowait(Piece(DATA, b"x"))
@@ -132,6 +147,41 @@ async def test_a_channel_a_port_begins_with_the_port_and_the_end_of_all_is_the_e
             program.says.put_nowait(Piece(DATA, b"", closed=True))
         assert {message[1:] for message in await messages(socket)} == {b"hi"}
     assert program.heard in (b"", b"to the second")
+
+
+class OnlyOnPort81(FakeProcess):
+    """A pod in which nothing listens on other ports."""
+
+    def dial(self, port: int) -> AbstractAsyncContextManager[FakeProcess]:
+        """Refused at once, or itself."""
+        self.refusal = None if port == 81 else REFUSED
+        return super().dial(port)
+
+
+async def test_messages_to_a_port_that_has_failed_hold_up_no_other() -> None:
+    program = OnlyOnPort81()
+    async with channels(program, "80,81") as socket:
+        while await socket.receive_bytes() != b"\1connection refused":
+            pass
+        for _ in range(8):
+            await socket.send_bytes(b"\0to nobody")
+        await socket.send_bytes(b"\2to the second")
+        async with asyncio.timeout(SECONDS):
+            await program.heard_something.wait()
+    assert program.heard == b"to the second"
+
+
+async def test_a_client_that_leaves_its_ports_leaves_no_mistake_in_the_log() -> None:
+    program, mistakes = FakeProcess(), []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: mistakes.append(context))
+    async with channels(program, "80") as socket:
+        assert [await socket.receive_bytes() for _ in range(2)] == [b"\0P\0", b"\1P\0"]
+    async with asyncio.timeout(SECONDS):
+        await program.left.wait()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert mistakes == []
 
 
 async def test_an_error_of_a_port_is_on_its_own_channel() -> None:

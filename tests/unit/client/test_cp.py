@@ -77,3 +77,11 @@ def test_junk_is_told(tmp_path: Path, junk: bytes) -> None:
     with pytest.raises(OSError, match="the pod has sent no archive"):
         unpack(io.BytesIO(junk), tmp_path / "target")
     assert not (tmp_path / "target").exists()
+
+
+def test_a_name_that_no_file_can_have_is_left_out(tmp_path: Path) -> None:
+    """Only extended headers can say it."""
+    bad = entry("top/a")
+    bad.pax_headers = {"path": "top/a\0b"}
+    assert unpack(archive(bad, entry("top/c")), tmp_path / "target") == ["top/a\0b"]
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["c"]

@@ -512,3 +512,19 @@ def test_what_is_mounted_is_unmounted_before_anything_is_removed(
     assert made.remove(UID)
     assert (own / "below/file").read_text() == "x"
     assert not place.exists()
+
+
+def test_a_data_directory_that_is_a_link_to_another_disk_is_cleaned_up_as_well(
+    tmp_path: Path,
+) -> None:
+    """The kernel names mounts by where they really are."""
+    needs_mounts()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to("disk")
+    made = Made(tmp_path / "data/pods")
+    one = with_volume(emptyDir={"medium": "Memory"})
+    made.content(one, config())
+    for _ in range(2):
+        sub_paths(made, one, config(), "a")
+    assert made.remove(UID)
+    assert not [point for point in points() if point.startswith(f"{tmp_path}/")]

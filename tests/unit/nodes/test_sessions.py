@@ -75,6 +75,18 @@ async def test_a_node_that_is_not_connected_cannot_be_asked() -> None:
         await read(NodeSessions(rng=SystemRng()))
 
 
+async def test_a_node_that_takes_nothing_is_waited_for_no_longer_than_one_that_does_nothing(
+    sessions: NodeSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("master.nodes.sessions.OPEN_TIMEOUT_SECONDS", 0)
+    stuck: asyncio.Queue[Any] = asyncio.Queue(1)
+    stuck.put_nowait("before")
+    sessions.node_connected("n1", stuck)
+    async with asyncio.timeout(10.0):
+        with pytest.raises(StatusError, match="did not open the stream in time"):
+            await read(sessions)
+
+
 async def test_only_its_own_node_opens_a_session_and_only_once(sessions: NodeSessions) -> None:
     outbox: asyncio.Queue[Any] = asyncio.Queue()
     sessions.node_connected("n1", outbox)
@@ -227,3 +239,10 @@ async def test_nothing_more_is_sent_once_the_session_is_over(session: Session) -
     await turns()
     session.over()
     assert await collecting is None
+
+
+async def test_nothing_is_sent_on_a_channel_that_was_closed(session: Session) -> None:
+    """The node would write to a process whose input it has closed."""
+    session.close()
+    await session.send(b"late")
+    assert await sent_so_far(session) == [SessionFrame(close=True)]

@@ -76,6 +76,7 @@ async def _connect(pair: Sequence[Stream], dial: Dial) -> None:
             stream.reset()
         return
     data, failed = by_type["data"], by_type["error"]
+    failed.ignore()
     with suppress(ConnectionError):  # the client has left, or has given this connection up
         try:
             port = data.headers.get("port", "")
@@ -84,6 +85,7 @@ async def _connect(pair: Sequence[Stream], dial: Dial) -> None:
         except StatusError as error:
             await failed.write(error.message.encode())
         finally:
+            data.ignore()  # the client may go on sending for a while
             failed.close()
             data.close()
 

@@ -106,6 +106,8 @@ class Connection:
         self._received = bytearray()
         self._open: dict[int, _Open] = {}
         self._last_id = 0
+        self._last_ping = 0
+        """Ours are even."""
         self._data_stream, self._data_left, self._data_fin = 0, 0, False
         """The data frame that is being received."""
         self._gone = False
@@ -267,6 +269,11 @@ class Connection:
         if self._open.pop(stream_id, None) is None:
             return b""
         return _rst_stream(stream_id, status)
+
+    def ping(self) -> bytes:
+        """A ping, whose echo is ignored."""
+        self._last_ping = self._last_ping % 0x7FFFFFFE + 2
+        return _frame(PING, self._last_ping.to_bytes(4, "big"))
 
     def goaway(self, status: int = GOAWAY_OK) -> bytes:
         """The end of the connection."""

@@ -4,9 +4,9 @@
         async for stream in connection:
             ...
 
-Two tasks stand behind a connection: one reads the pipe and hands out what comes, one sends. Both
-end with it. SPDY as kubectl speaks it has no windows: when the readers of the streams leave too
-much unread, the connection is not read on, and one slow reader holds up all.
+Three tasks stand behind a connection: one reads the pipe and hands out what comes, one sends, one
+pings. All end with it. SPDY as kubectl speaks it has no windows: when the readers of the streams
+leave too much unread, the connection is not read on, and one slow reader holds up all.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Stream:
         self._news = asyncio.Event()
         self._ended = False
         self._broken = ""
+        self._ignored = False
 
     async def read(self) -> bytes:
         """All bytes that have come, or b"" once the client has closed its side.
@@ -77,6 +78,12 @@ class Stream:
         """Nothing more is written: the client reads to the end. May be called again."""
         self._connection._end_stream(self._id)
 
+    def ignore(self) -> None:
+        """Nobody reads any more: what has come and still comes is dropped, and holds up no other
+        stream of the connection."""
+        self._ignored = True
+        self._take()
+
     def reset(self) -> None:
         """Nothing more is read or written. May be called at any time."""
         self._connection._reset_stream(self._id)
@@ -86,6 +93,8 @@ class Stream:
 
     def _came(self, data: bytes) -> None:
         self._unread += data
+        if self._ignored:
+            self._take()
         self._news.set()
 
     def _client_ended(self) -> None:
@@ -164,7 +173,7 @@ class Connection:
         self._unsent += data
         self._unsent_news.set()
 
-    # --- The two tasks
+    # --- The tasks
 
     async def _read_all(self) -> None:
         """Hand out what comes, until the client goes or breaks the rules."""
@@ -230,6 +239,11 @@ class Connection:
         finally:
             self._end("the client has gone")
 
+    async def _ping(self) -> None:
+        while not self._why:
+            await asyncio.sleep(outflow.PING_SECONDS)
+            self._send(self._spdy.ping())
+
     def _end(self, why: str, status: int = spdy.GOAWAY_OK) -> None:
         """No stream goes on; what is unsent still goes out, and why it ends."""
         if self._why:
@@ -253,10 +267,12 @@ async def serve(pipe: Pipe) -> AsyncIterator[Connection]:
     connection = Connection(pipe)
     reader = asyncio.create_task(connection._read_all())
     writer = asyncio.create_task(connection._write_all())
+    pinging = asyncio.create_task(connection._ping())
     try:
         yield connection
     finally:
         connection._end("the connection was closed")
+        pinging.cancel()
         reader.cancel()
         try:
             async with asyncio.timeout(outflow.PAUSE_SECONDS):
@@ -267,7 +283,7 @@ async def serve(pipe: Pipe) -> AsyncIterator[Connection]:
         finally:
             pipe.abort()
             writer.cancel()
-            await asyncio.wait((reader, writer))
+            await asyncio.wait((reader, writer, pinging))
             for task in (reader, writer):
                 if not task.cancelled():
                     task.result()  # raises what is a mistake of ours

@@ -42,7 +42,12 @@ class WebSocketChannels:
         """Answer 101 with the subprotocol; closed in the end. Raises ConnectionError."""
         socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=MESSAGE_MAX_BYTES)
         await socket.prepare(request)
-        yield cls(request, socket, protocol)
+        pinging = asyncio.create_task(_ping(socket))
+        try:
+            yield cls(request, socket, protocol)
+        finally:
+            pinging.cancel()
+            await asyncio.gather(pinging, return_exceptions=True)
         await socket.close()
 
     @property
@@ -81,6 +86,13 @@ class WebSocketChannels:
                 duplex.resize(size.Width, size.Height)
         elif channel == CLOSE and self._protocol == V5 and data[:1] == b"\0":
             duplex.close(STDIN)
+
+
+async def _ping(socket: web.WebSocketResponse) -> None:
+    """Until the connection is known to be lost, which ends the request."""
+    while True:
+        await asyncio.sleep(outflow.PING_SECONDS)
+        await socket.ping()
 
 
 def _bytes(message: WSMessage) -> bytes | None:

@@ -23,6 +23,27 @@ from master.apiserver.rest.upgrades.websocket_channels import WebSocketChannels
 PORTS_MAX = 16
 
 
+class _Input:
+    """What the client sends to one port: a message waits, and holds the client back."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(1)
+        self._is_over = False
+
+    async def put(self, data: bytes) -> None:
+        if not self._is_over:
+            await self._waiting.put(data)
+
+    async def get(self) -> bytes:
+        return await self._waiting.get()
+
+    def over(self) -> None:
+        """Nobody takes any more: what comes is dropped, and holds up no other port."""
+        self._is_over = True
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+
+
 async def answer(
     request: web.Request, protocol: str, dial: Dial, asked: list[str]
 ) -> web.StreamResponse:
@@ -36,25 +57,25 @@ async def answer(
 
 async def _serve(client: WebSocketChannels, ports: Sequence[int], dial: Dial) -> None:
     """Until the client has left, or all connections have ended."""
-    queues: list[asyncio.Queue[bytes]] = [asyncio.Queue(1) for _ in ports]
+    inputs = [_Input() for _ in ports]
     async with asyncio.TaskGroup() as group:
-        listening = group.create_task(_listen(client, queues))
+        listening = group.create_task(_listen(client, inputs))
         connections = [
-            group.create_task(_connect(client, number, port, queues[number], dial))
+            group.create_task(_connect(client, number, port, inputs[number], dial))
             for number, port in enumerate(ports)
         ]
-        ended = asyncio.gather(*connections)
+        ended = group.create_task(asyncio.wait(connections))
         await asyncio.wait((listening, ended), return_when=asyncio.FIRST_COMPLETED)
-        for task in (listening, *connections):
+        for task in (listening, ended, *connections):
             task.cancel()
 
 
-async def _listen(client: WebSocketChannels, queues: Sequence[asyncio.Queue[bytes]]) -> None:
+async def _listen(client: WebSocketChannels, inputs: Sequence[_Input]) -> None:
     """What the client sends, until it leaves."""
     async for message in client.socket:
         data = message.data if message.type is WSMsgType.BINARY else b""
-        if data and data[0] % 2 == 0 and data[0] // 2 < len(queues):
-            await queues[data[0] // 2].put(data[1:])
+        if data and data[0] % 2 == 0 and data[0] // 2 < len(inputs):
+            await inputs[data[0] // 2].put(data[1:])
 
 
 def _ports(asked: list[str]) -> list[int]:
@@ -68,30 +89,29 @@ def _ports(asked: list[str]) -> list[int]:
 
 
 async def _connect(
-    client: WebSocketChannels, number: int, port: int, queue: asyncio.Queue[bytes], dial: Dial
+    client: WebSocketChannels, number: int, port: int, coming: _Input, dial: Dial
 ) -> None:
     """One connection; what goes wrong with it ends no other."""
     data, failed = 2 * number, 2 * number + 1
     mark = struct.pack("<H", port)
-    try:
-        await client.send(data, mark)
-        await client.send(failed, mark)
-        async with dial(port) as duplex:
-            await _join(client, data, queue, duplex)
-    except StatusError as error:
-        await client.send(failed, error.message.encode())
-    except ConnectionError:
-        return  # the client has left, which its messages will tell
+    with suppress(ConnectionError):  # the client has left, which its messages will tell
+        try:
+            await client.send(data, mark)
+            await client.send(failed, mark)
+            async with dial(port) as duplex:
+                await _join(client, data, coming, duplex)
+        except StatusError as error:
+            await client.send(failed, error.message.encode())
+        finally:
+            coming.over()
 
 
-async def _join(
-    client: WebSocketChannels, channel: int, queue: asyncio.Queue[bytes], duplex: Duplex
-) -> None:
+async def _join(client: WebSocketChannels, channel: int, coming: _Input, duplex: Duplex) -> None:
     """Pass everything on, both ways, until the pod's side has ended."""
 
     async def send() -> None:
         while True:
-            await duplex.send(await queue.get())
+            await duplex.send(await coming.get())
 
     sending = asyncio.create_task(send())
     try:
