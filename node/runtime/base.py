@@ -300,6 +300,7 @@ class Runtime(Protocol):
     def attach(self, container_id: str, stdio: Stdio) -> AbstractAsyncContextManager[Streams]:
         """The streams of a container's first process, from now on; it runs on after the block.
 
+        Without a terminal, the end of the block is the end of an input that was asked for.
         Raises AttachFailed, also when it has ended, or RuntimeUnavailable.
         """
         ...

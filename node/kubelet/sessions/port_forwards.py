@@ -36,7 +36,7 @@ class PortForwards:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_from_pod(reader, channels))
                 group.create_task(_to_pod(writer, channels))
-        except* ConnectionError:
+        except* OSError:
             pass  # a program that breaks its connection off does so to the user's, too
         finally:
             writer.close()

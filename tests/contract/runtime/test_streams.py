@@ -10,7 +10,7 @@ from node.runtime.podman import PodmanRuntime
 from tests.contract.runtime.conftest import EXEC_CAT as CAT
 from tests.contract.runtime.conftest import EXEC_FAILS as FAILS
 from tests.contract.runtime.conftest import EXEC_TRUE as TRUE
-from tests.contract.runtime.conftest import a_spec
+from tests.contract.runtime.conftest import a_spec, eventually
 from tests.contract.runtime.test_exec import started
 
 SECONDS = 30.0
@@ -132,17 +132,32 @@ async def test_a_command_whose_user_leaves_is_killed(podman_runtime: PodmanRunti
 
 
 @pytest.mark.podman
-async def test_attached_streams_are_those_of_the_first_process(
+@pytest.mark.parametrize("stdio", [Stdio(), Stdio(terminal=True), Stdio(True, terminal=True)])
+async def test_a_process_runs_on_when_who_was_attached_leaves(
+    podman_runtime: PodmanRuntime, stdio: Stdio
+) -> None:
+    one = await podman_runtime.create_container(a_spec(command=CAT, stdin=True, tty=stdio.terminal))
+    await podman_runtime.start_container(one)
+    async with podman_runtime.attach(one, stdio) as streams:
+        if stdio.stdin:
+            await streams.write(b"hello\n")
+            channel, data = await streams.read()
+            assert (channel, data[:5]) == (STDOUT, b"hello")
+    look = await podman_runtime.exec_sync(one, ("/bin/true",), timeout_seconds=20)
+    assert look.exit_code == 0
+
+
+@pytest.mark.podman
+async def test_without_a_terminal_who_leaves_is_the_end_of_the_input(
     podman_runtime: PodmanRuntime,
 ) -> None:
+    """conmon closes it; Kubernetes does so only with stdinOnce (docs/roadmap.md)."""
     one = await podman_runtime.create_container(a_spec(command=CAT, stdin=True))
     await podman_runtime.start_container(one)
     async with podman_runtime.attach(one, BOTH) as streams:
         await streams.write(b"hello\n")
         assert await streams.read() == (STDOUT, b"hello\n")
-    status = await podman_runtime.container_status(one)
-    assert status is not None
-    assert status.state == "running"
+    await eventually(podman_runtime, one, lambda status: status.state == "exited")
 
 
 @pytest.mark.podman
