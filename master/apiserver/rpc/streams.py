@@ -18,6 +18,7 @@ from master.apiserver.registry.duplex import (
     PortHandler,
 )
 from master.apiserver.registry.registry import Registry
+from master.apiserver.request.audit import Caller
 from master.apiserver.request.target import Target
 from master.apiserver.rpc.access import Access
 from protos import cluster_v1_pb2 as pb
@@ -37,8 +38,9 @@ class Streams:
         self, subresource: str, requests: Requests, context: Any
     ) -> AsyncGenerator[pb.CommandReply, None]:
         """What a process writes, and at last its exit code; raises StatusError."""
+        caller = self._access.caller(context)
         start = await _start(requests)
-        async with self._handler(context, start, subresource) as (handler, target):
+        async with self._handler(caller, start, subresource) as (handler, target):
             assert isinstance(handler, CommandHandler)
             command: Command = await handler.command(target, _query(start))
             async with command.run() as duplex, _listening(requests, duplex, _input):
@@ -53,8 +55,9 @@ class Streams:
         self, requests: Requests, context: Any
     ) -> AsyncGenerator[pb.PortForwardReply, None]:
         """What a pod sends on a connection; raises StatusError."""
+        caller = self._access.caller(context)
         start = await _start(requests)
-        async with self._handler(context, start, "portforward") as (handler, target):
+        async with self._handler(caller, start, "portforward") as (handler, target):
             assert isinstance(handler, PortHandler)
             dial: Dial = await handler.dial(target)
             async with dial(start.port) as duplex, _listening(requests, duplex, _data):
@@ -66,10 +69,9 @@ class Streams:
 
     @asynccontextmanager
     async def _handler(
-        self, context: Any, start: Any, subresource: str
+        self, caller: Caller, start: Any, subresource: str
     ) -> AsyncIterator[tuple[Any, Target]]:
         """Who answers for a subresource of a pod, once the caller may have it."""
-        caller = self._access.caller(context)
         pods = self._registry.scheme.require("", "v1", "pods")
         target = Target(pods, start.namespace, start.pod, subresource)
         async with self._access.call(caller, "create", target, is_stream=True):
