@@ -136,6 +136,8 @@ class Session:
         try:
             async for frame in frames:
                 self._released(frame.taken)
+                if frame.data and frame.end:  # the last data may come with the end
+                    await self._received.put(Frame(data=frame.data, channel=frame.channel))
                 if frame.data or frame.close or frame.end:
                     await self._received.put(frame)
             await self._received.put(None)

@@ -170,6 +170,13 @@ async def test_the_last_frame_tells_how_a_command_has_ended(session: Session) ->
     assert session.exit_code == 7
 
 
+async def test_the_last_data_may_come_with_the_end(session: Session) -> None:
+    await session.pump(one(SessionFrame(data=b"x", channel=1, end=True, exit_code=7)))
+    assert await session.receive() == Piece(1, b"x")
+    assert await session.receive() is None
+    assert session.exit_code == 7
+
+
 @pytest.mark.parametrize("channel", [-1, CHANNELS])
 async def test_a_channel_that_there_is_not_ends_the_session(session: Session, channel: int) -> None:
     await session.pump(one(SessionFrame(data=b"x", channel=channel)))
