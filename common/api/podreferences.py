@@ -1,4 +1,4 @@
-"""Which ConfigMaps and Secrets a pod uses: what its node is told of, and may read."""
+"""Which ConfigMaps, Secrets and RuntimeClass a pod uses: what its node is told of, and may read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from common.api.types.core_v1 import Container, EphemeralContainer, Pod, PodSpec
 
 CONFIG_MAPS = "configmaps"
 SECRETS = "secrets"
+RUNTIME_CLASSES = "runtimeclasses.node.k8s.io"
 
 
 class Reference(NamedTuple):
-    """An object that a pod uses: plural of its resource, namespace, name."""
+    """An object that a pod uses: resource with its group, namespace (or none), name."""
 
     resource: str
     namespace: str
@@ -19,14 +20,17 @@ class Reference(NamedTuple):
 
 
 def references(pod: Pod) -> set[Reference]:
-    """Every ConfigMap and Secret that a pod names."""
+    """Every ConfigMap and Secret that a pod names, and its RuntimeClass."""
     spec, namespace = pod.spec, pod.metadata.namespace
     names: set[tuple[str, str]] = {(SECRETS, s.name) for s in spec.imagePullSecrets}
     for volume in spec.volumes:
         names |= _of_volume(volume)
     for container in _containers(spec):
         names |= _of_container(container)
-    return {Reference(resource, namespace, name) for resource, name in names if name}
+    used = {Reference(resource, namespace, name) for resource, name in names if name}
+    if spec.runtimeClassName:
+        used.add(Reference(RUNTIME_CLASSES, "", spec.runtimeClassName))
+    return used
 
 
 def _containers(spec: PodSpec) -> list[Container | EphemeralContainer]:

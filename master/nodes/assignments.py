@@ -1,4 +1,4 @@
-"""What a node is told: its pods, with just the ConfigMaps and Secrets that they reference.
+"""What a node is told: its pods, with just the ConfigMaps, Secrets and classes that they reference.
 
 The Services that a pod's containers see as variables go with it, as they are then. They are read
 when a container starts, as Kubernetes does; so a Service that changes is no reason to tell again.
@@ -6,8 +6,16 @@ when a container starts, as Kubernetes does; so a Service that changes is no rea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from common.api.codec import json as codec
-from common.api.podreferences import CONFIG_MAPS, SECRETS, Reference, references
+from common.api.podreferences import (
+    CONFIG_MAPS,
+    RUNTIME_CLASSES,
+    SECRETS,
+    Reference,
+    references,
+)
 from common.api.types.core_v1 import Pod, Service, ServiceSpec
 from common.api.types.meta_v1 import ObjectMeta
 from common.client.informer import Item, Lister
@@ -41,20 +49,24 @@ def services_of(pod: Pod, services: Lister) -> list[bytes]:
 
 
 def assignment(
-    item: Item, config_maps: Lister, secrets: Lister, services: Lister
+    item: Item, listers: Mapping[str, Lister]
 ) -> tuple[node_v1_pb2.ToNode, set[Reference]]:
-    """The message that carries a pod to its node, and what the pod references."""
+    """The message that carries a pod to its node, and what the pod references.
+
+    `listers`: of what may be told of, by plural.
+    """
     pod = codec.decode(item.data, Pod)
     wanted = references(pod)
-    carried: dict[str, list[bytes]] = {CONFIG_MAPS: [], SECRETS: []}
+    carried: dict[str, list[bytes]] = {CONFIG_MAPS: [], SECRETS: [], RUNTIME_CLASSES: []}
     for resource, namespace, name in sorted(wanted):
-        referenced = (config_maps if resource == CONFIG_MAPS else secrets).get(namespace, name)
+        referenced = listers[resource].get(namespace, name)
         if referenced is not None:
             carried[resource].append(referenced.data)
     message = node_v1_pb2.PodAssignment(
         pod=item.data,
         config_maps=carried[CONFIG_MAPS],
         secrets=carried[SECRETS],
-        services=services_of(pod, services),
+        services=services_of(pod, listers["services"]),
+        runtime_class=b"".join(carried[RUNTIME_CLASSES]),
     )
     return node_v1_pb2.ToNode(pod=message), wanted

@@ -121,9 +121,7 @@ class NodeHub:
         clock: Clock,
     ) -> None:
         self._pods = listers["pods"]
-        self._config_maps = listers["configmaps"]
-        self._secrets = listers["secrets"]
-        self._services = listers["services"]
+        self._listers = listers
         self._cidrs = cidrs
         self._problem = problem
         self._peers: dict[str, node_v1_pb2.Peer] = {}
@@ -210,10 +208,10 @@ class NodeHub:
         )
 
     def config_changed(self, resource: Resource, old: Item | None, new: Item | None) -> None:
-        """Informer handler: send pods again whose ConfigMap or Secret has changed."""
+        """Informer handler: send pods again that use what has changed."""
         changed = new or old
         assert changed is not None
-        reference = Reference(resource.plural, changed.namespace, changed.name)
+        reference = Reference(resource.group_resource, changed.namespace, changed.name)
         for stream in self.streams.values():
             for key, wanted in stream.references.items():
                 if reference in wanted:
@@ -291,9 +289,7 @@ class NodeHub:
             namespace, name, uid = key.split("/")
             gone = node_v1_pb2.PodRemoved(namespace=namespace, name=name, uid=uid)
             return ToNode(removed=gone)
-        message, wanted = assignments.assignment(
-            item, self._config_maps, self._secrets, self._services
-        )
+        message, wanted = assignments.assignment(item, self._listers)
         stream.references[key] = wanted
         return message
 

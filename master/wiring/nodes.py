@@ -50,7 +50,7 @@ def hub(
     clock: Clock,
 ) -> NodeHub:
     """It tells nodes what the informers say, and keeps what nodes say."""
-    told = ("pods", "configmaps", "secrets", "services")
+    told = ("pods", "configmaps", "secrets", "services", "runtimeclasses.node.k8s.io")
     made = NodeHub(
         {name: known[name].lister for name in told},
         heartbeats=reported.heartbeats,
@@ -64,6 +64,7 @@ def hub(
         ("pods", made.pod_changed),
         ("configmaps", made.config_changed),
         ("secrets", made.config_changed),
+        ("runtimeclasses.node.k8s.io", made.config_changed),
     ):
         known[name].add_handler(handler)
     return made

@@ -11,6 +11,7 @@ from functools import partial
 from common.api import conditions
 from common.api.codec import json as codec
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
+from common.api.types.runtimeclass_v1 import RuntimeClass
 from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
 from node.kubelet.effects.executor import Executor, Situation, Tools
@@ -285,12 +286,7 @@ class PodWorker:
                 pod.status.podIP, pod.status.podIPs = self._status.podIP, self._status.podIPs
             for condition in self._status.conditions:
                 pod.status.conditions = conditions.put(pod.status.conditions, condition)
-        config = volumes.config_of(
-            [codec.decode(data, ConfigMap) for data in self.assignment.config_maps],
-            [codec.decode(data, Secret) for data in self.assignment.secrets],
-            self.assignment.services,
-        )
-        return pod, config
+        return pod, _config_of(self.assignment)
 
     async def _take(self, step: steps.Step, at: Situation) -> float:
         """Take one step; answers 0, or in how many seconds to try again."""
@@ -395,3 +391,16 @@ class PodWorker:
         if status is not None:
             await self._read_message(status, pod)
         return True
+
+
+def _config_of(assignment: node_v1_pb2.PodAssignment) -> Config:
+    """What was sent with a pod."""
+    config_maps = [codec.decode(data, ConfigMap) for data in assignment.config_maps]
+    secrets = [codec.decode(data, Secret) for data in assignment.secrets]
+    chosen = assignment.runtime_class
+    return Config(
+        {config_map.metadata.name: config_map for config_map in config_maps},
+        {secret.metadata.name: secret for secret in secrets},
+        assignment.services,
+        runtime_class=codec.decode(chosen, RuntimeClass) if chosen else None,
+    )

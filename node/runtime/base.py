@@ -117,6 +117,8 @@ class ContainerSpec:
     stdin: bool = False
     tty: bool = False
     log_path: str = ""
+    oci_runtime: str = ""
+    """The runtime's own choice without one."""
 
     @property
     def runtime_name(self) -> str:

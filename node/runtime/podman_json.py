@@ -63,6 +63,8 @@ def container_body(spec: ContainerSpec) -> dict[str, Any]:
         "healthconfig": {"Test": ["NONE"]},
         "restart_policy": "no",
     }
+    if spec.oci_runtime:
+        body["oci_runtime"] = spec.oci_runtime
     if spec.seccomp_unconfined:
         body["seccomp_profile_path"] = "unconfined"
     body |= _namespaces(spec) | _process(spec)

@@ -37,7 +37,10 @@ class AssignedStore:
     def save(self, uid: str, assignment: node_v1_pb2.PodAssignment) -> None:
         """Keep an assignment."""
         without = node_v1_pb2.PodAssignment(
-            pod=assignment.pod, config_maps=assignment.config_maps, services=assignment.services
+            pod=assignment.pod,
+            config_maps=assignment.config_maps,
+            services=assignment.services,
+            runtime_class=assignment.runtime_class,
         )
         write_private(self._directory / uid, without.SerializeToString())
         if assignment.secrets:

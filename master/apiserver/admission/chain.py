@@ -15,6 +15,7 @@ from master.apiserver.admission.plugins.namespace_lifecycle import NamespaceLife
 from master.apiserver.admission.plugins.node_restriction import node_restriction
 from master.apiserver.admission.plugins.priority import priority
 from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
+from master.apiserver.admission.plugins.runtime_class import PodRuntimeClass
 from master.apiserver.admission.plugins.service_account import PodServiceAccount
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.registry.admission import Admission
@@ -38,6 +39,7 @@ def admission(
             PodServiceAccount(cache, rng),
             default_tolerations,
             priority,
+            PodRuntimeClass(cache),
             CertificateRequester(clock),
         ],
         validating=[

@@ -102,7 +102,18 @@ def container_spec(
         stdin=container.stdin,
         tty=container.tty,
         log_path=log_path(around.log_root, pod, container.name, attempt),
+        oci_runtime=_oci_runtime(pod, around.config),
     )
+
+
+def _oci_runtime(pod: Pod, config: Config) -> str:
+    """The handler of the pod's RuntimeClass; Podman's own runtime for a pod without."""
+    name = pod.spec.runtimeClassName
+    if not name:
+        return ""
+    if config.runtime_class is None:
+        raise ConfigError(f'RuntimeClass "{name}" not found')
+    return config.runtime_class.handler
 
 
 def _words(field: str, words: Sequence[str], variables: Mapping[str, str]) -> list[str]:

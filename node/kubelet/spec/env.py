@@ -22,6 +22,7 @@ from common.api.types.core_v1 import (
     Service,
     ServicePort,
 )
+from common.api.types.runtimeclass_v1 import RuntimeClass
 from node.kubelet.spec import texts
 from node.kubelet.spec.texts import ConfigError
 
@@ -35,7 +36,7 @@ TokenKey = tuple[str, int]
 
 @dataclass(slots=True)
 class Config:
-    """The ConfigMaps and Secrets that a pod references, by name, Services in JSON, and tokens."""
+    """What a pod references: ConfigMaps, Secrets, Services in JSON, tokens, its RuntimeClass."""
 
     config_maps: dict[str, ConfigMap] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Config:
     """Decoded when a container starts only: that is rare, and there may be many."""
     tokens: Mapping[TokenKey, str] = field(default_factory=dict, repr=False)
     """There when volumes are made only."""
+    runtime_class: RuntimeClass | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ POD = frozenset(
         "topologySpreadConstraints",
         "schedulingGates",
         "dnsConfig",
+        "overhead",
+        "runtimeClassName",
     }
 )
 """Members of the spec that are carried out here, or by the scheduler."""

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from posixpath import join, normpath
 from typing import NamedTuple
@@ -19,14 +19,12 @@ import msgspec
 
 from common.api import quantity
 from common.api.types.core_v1 import (
-    ConfigMap,
     Container,
     DownwardAPIVolumeFile,
     EmptyDirVolumeSource,
     HostPathVolumeSource,
     KeyToPath,
     Pod,
-    Secret,
     ServiceAccountTokenProjection,
     Volume,
     VolumeProjection,
@@ -445,14 +443,3 @@ def _link_names(directory: Path, names: set[str]) -> None:
         if not visible.is_symlink() or str(visible.readlink()) != wanted:
             remove_tree(visible)
             visible.symlink_to(wanted)
-
-
-def config_of(
-    config_maps: list[ConfigMap], secrets: list[Secret], services: Sequence[bytes] = ()
-) -> Config:
-    """The objects of an assignment by name."""
-    return Config(
-        {config_map.metadata.name: config_map for config_map in config_maps},
-        {secret.metadata.name: secret for secret in secrets},
-        services,
-    )

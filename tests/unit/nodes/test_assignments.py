@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from common.api.codec import json as codec
+from common.api.podreferences import RUNTIME_CLASSES, Reference
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Service
 from common.client.informer import Item, Lister
@@ -13,11 +14,10 @@ from master.nodes.assignments import assignment
 from tests.fakes.pods import pod
 
 
-def lister(plural: str, *items: Item) -> Lister:
+def lister(name: str, *items: Item) -> Lister:
     """A lister with these objects."""
-    resource = SCHEME.resource("", "v1", plural)
-    assert resource is not None
-    made = Lister(resource)
+    plural, _, group = name.partition(".")
+    made = Lister(SCHEME.require(group, "v1", plural))
     for item in items:
         made.put(item)
     return made
@@ -73,12 +73,19 @@ SERVICES = (
 def test_the_services_that_a_pod_sees(namespace: str, links: Any, expected: list[str]) -> None:
     one = pod(metadata={"namespace": namespace}, enableServiceLinks=links)
     message, _ = assignment(
-        item(namespace, "web", codec.encode(one)),
-        lister("configmaps"),
-        lister("secrets"),
-        lister("services", *SERVICES),
+        item(namespace, "web", codec.encode(one)), {"services": lister("services", *SERVICES)}
     )
     told = [codec.decode(data, Service) for data in message.pod.services]
     assert [f"{one.metadata.namespace}/{one.metadata.name}" for one in told] == expected
     assert all(len(data) < 200 for data in message.pod.services), "and no more than is needed"
     assert {one.spec.ports[0].port for one in told} == {80}
+
+
+@pytest.mark.parametrize(("known", "told"), [(("fast",), b'{"handler":"crun"}'), ((), b"")])
+def test_a_pod_goes_with_its_runtime_class(known: tuple[str, ...], told: bytes) -> None:
+    one = pod(metadata={"namespace": "default"}, runtimeClassName="fast")
+    classes = [item("", name, b'{"handler":"crun"}') for name in known]
+    listers = {"services": lister("services"), RUNTIME_CLASSES: lister(RUNTIME_CLASSES, *classes)}
+    message, wanted = assignment(item("default", "web", codec.encode(one)), listers)
+    assert message.pod.runtime_class == told
+    assert wanted == {Reference(RUNTIME_CLASSES, "", "fast")}, "or a later one would not be told of"

@@ -18,8 +18,12 @@ from common.api.scheme import Scheme
 Schemas = dict[str, dict[str, Any]]
 """Schemas by name."""
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
-_PACKAGES = {"meta_v1": _META, "metrics_v1beta1": "io.k8s.metrics.pkg.apis.metrics.v1beta1"}
-"""Packages that Kubernetes keeps elsewhere than io.k8s.api, by our module."""
+_PACKAGES = {
+    "meta_v1": _META,
+    "metrics_v1beta1": "io.k8s.metrics.pkg.apis.metrics.v1beta1",
+    "runtimeclass_v1": "io.k8s.api.node.v1",
+}
+"""Packages that Kubernetes calls otherwise than our modules."""
 _SCALARS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "boolean": {"type": "boolean"},
