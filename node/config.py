@@ -14,6 +14,7 @@ from common.runtime import config, flags
 from common.runtime.config import ConfigError
 from common.runtime.reasons import reason
 from common.runtime.values import Address, Form, MasterUrl, Port
+from node.kubelet.spec import sysctls
 
 FILE = "/etc/wherry/kubelet.yaml"
 FORMER = Path("/var/lib/wherry/node-pki")
@@ -25,6 +26,14 @@ def _node_name(text: str) -> str:
 
 
 NodeName = Annotated[str, Form(_node_name)]
+
+
+def _sysctls(text: str) -> str:
+    problems = (sysctls.pattern_problem(one) for one in text.split(",") if text)
+    return next(filter(None, problems), "")
+
+
+Sysctls = Annotated[str, Form(_sysctls)]
 
 
 class KubeletConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
@@ -52,6 +61,9 @@ class KubeletConfig(config.Config, kw_only=True, frozen=True, rename="kebab"):
         "/var/lib/wherry/node"
     )
     run_dir: Annotated[str, Meta(description="sandboxes, Secrets")] = "/run/wherry"
+    allowed_unsafe_sysctls: Annotated[
+        Sysctls, Meta(description="what pods may set beside the safe ones: kernel.msg*,net.core.x")
+    ] = ""
     log_dir: Annotated[str, Meta(description="the logs of containers")] = "/var/log/pods"
     log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
 

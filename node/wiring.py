@@ -146,7 +146,12 @@ def _tools(
         tokens=Tokens(partial(ask, stream), clock=world.clock, rng=world.rng),
         pool=AddressPool(pod_cidr or NO_CIDR),
         used_addresses=set,
-        host=HostFacts.of(config.node_ip, machine.capacity, selinux=SELINUX.exists()),
+        host=HostFacts.of(
+            config.node_ip,
+            machine.capacity,
+            selinux=SELINUX.exists(),
+            unsafe_sysctls=[one for one in config.allowed_unsafe_sysctls.split(",") if one],
+        ),
         node_files=world.node_files,
         pods_dir=pods_dir,
         log_root=config.log_dir,

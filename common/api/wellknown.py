@@ -5,6 +5,8 @@ What a single part uses stands in that part, and so do names that only Wherry ha
 
 from __future__ import annotations
 
+CLUSTER_DOMAIN = "cluster.local"
+"""Names of Services and pods in the DNS end in it."""
 KUBE_SYSTEM = "kube-system"
 NODE_LEASES = "kube-node-lease"
 """The namespace of the Leases that show the heartbeats of nodes."""

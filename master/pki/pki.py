@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from common.api.wellknown import MASTERS, NODE_USER_PREFIX, NODES_GROUP
+from common.api.wellknown import CLUSTER_DOMAIN, MASTERS, NODE_USER_PREFIX, NODES_GROUP
 from common.client.https import ports_extension
 from common.client.kubeconfig import Cluster, kubeconfig
 from common.runtime.clock import Clock
@@ -30,7 +30,7 @@ SERVER_NAMES = (
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
+    f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
     "wherry-master",
 )
 

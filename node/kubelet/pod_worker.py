@@ -27,8 +27,8 @@ from node.kubelet.pod.status import (
     pod_status,
 )
 from node.kubelet.probes.prober import Prober
-from node.kubelet.spec import containers, supported
-from node.kubelet.spec.env import Config
+from node.kubelet.spec import containers, supported, sysctls
+from node.kubelet.spec.env import Config, HostFacts
 from node.kubelet.spec.supported import Findings
 from node.kubelet.volumes import volumes
 from node.runtime.base import ID_SCHEME, ContainerStatus, RuntimeFailure, SandboxStatus
@@ -221,7 +221,12 @@ class PodWorker:
             # Plan for the phase as it is now: what was observed may have ended the pod.
             pod.status.phase = self._send_status(pod, now.wall, unsupported).phase
             plan = planner.plan(
-                pod, self.observed, self.memory, now.monotonic, volumes_version=version
+                pod,
+                self.observed,
+                self.memory,
+                now.monotonic,
+                volumes_version=version,
+                refusal=_refusal(pod, self._tools.host),
             )
             if blocked and not self.observed.containers and not planner.is_ending(pod, self.memory):
                 plan = []
@@ -404,3 +409,9 @@ def _config_of(assignment: node_v1_pb2.PodAssignment) -> Config:
         assignment.services,
         runtime_class=codec.decode(chosen, RuntimeClass) if chosen else None,
     )
+
+
+def _refusal(pod: Pod, host: HostFacts) -> planner.Refusal | None:
+    """Why this machine does not take a pod that it could carry out."""
+    message = sysctls.refusal(pod, host.unsafe_sysctls)
+    return planner.Refusal(sysctls.FORBIDDEN, message) if message else None

@@ -13,6 +13,7 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -101,7 +102,8 @@ class NamespaceSandbox:
             "LINK": link_name(spec.pod_uid),
         }
         steps = (MAKE_IPC,) if spec.host_network else CONNECTED
-        await self._run(["sh", "-ec", "\n".join(steps)], values)
+        settings = [_setting(*one, spec.host_network) for one in spec.sysctls.items()]
+        await self._run(["sh", "-ec", "\n".join((*steps, *settings))], values)
         if not spec.host_network:
             await self._offload(forward)
         meta = _Meta(spec.pod_uid, spec.pod_namespace, spec.pod_name, spec.address)
@@ -209,6 +211,13 @@ def _status(directory: Path, meta: _Meta, *, ready: bool) -> SandboxStatus:
 def link_name(pod_uid: str) -> str:
     """The node's end of a pod's veth pair; 15 characters is what Linux allows."""
     return LINK_PREFIX + hashlib.sha256(pod_uid.encode()).hexdigest()[:12]
+
+
+def _setting(path: str, value: str, host_network: bool) -> str:
+    """A line of shell that sets a sysctl in a pod's namespaces."""
+    joined = "" if host_network else ' --net="$DIRECTORY/net"'
+    write = """sh -ec 'printf %s "$2" > "/proc/sys/$1"' sysctl"""
+    return f'nsenter --ipc="$DIRECTORY/ipc"{joined} {write} {quote(path)} {quote(value)}'
 
 
 def _run_now(command: Sequence[str], values: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ LABEL_CONTAINER = "io.wherry.container.name"
 LABEL_ATTEMPT = "io.wherry.container.attempt"
 LABEL_IMAGE = "io.wherry.container.image"
 
+UNCONFINED = "unconfined"
 State = Literal["created", "running", "exited", "unknown"]
 
 
@@ -113,7 +114,8 @@ class ContainerSpec:
     capabilities_add: Sequence[str] = ()
     capabilities_drop: Sequence[str] = ()
     no_new_privileges: bool = False
-    seccomp_unconfined: bool = False
+    seccomp_profile: str = ""
+    """A file that filters system calls, or UNCONFINED; empty for the runtime's own."""
     stdin: bool = False
     tty: bool = False
     log_path: str = ""
@@ -334,6 +336,8 @@ class SandboxSpec:
     hosts: str = ""
     resolv_conf: str = ""
     shm_bytes: int = 64 << 20
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Values by path below /proc/sys, of the pod's network or its IPC."""
 
     @property
     def host_network(self) -> bool:

@@ -65,8 +65,8 @@ def container_body(spec: ContainerSpec) -> dict[str, Any]:
     }
     if spec.oci_runtime:
         body["oci_runtime"] = spec.oci_runtime
-    if spec.seccomp_unconfined:
-        body["seccomp_profile_path"] = "unconfined"
+    if spec.seccomp_profile:
+        body["seccomp_profile_path"] = spec.seccomp_profile
     body |= _namespaces(spec) | _process(spec)
     return body
 

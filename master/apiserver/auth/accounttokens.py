@@ -23,10 +23,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
+from common.api.wellknown import CLUSTER_DOMAIN
 from common.security.accountkeys import AccountKeys, key_id
 from master.apiserver.auth.authorizers.rbac import SERVICE_ACCOUNT_PREFIX
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
+ISSUER = f"https://kubernetes.default.svc.{CLUSTER_DOMAIN}"
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 """Of the tokens in Secrets."""
 API_AUDIENCES = (ISSUER,)

@@ -197,10 +197,10 @@ class Executor:
 
     async def _make_sandbox(self, at: Situation) -> Outcome:
         of_node = await self._tools.offload(self._tools.node_files)
-        spec = sandbox_spec(at.pod, at.address, of_node)
         try:
+            spec = sandbox_spec(at.pod, at.address, of_node)
             return outcomes.SandboxMade(await self._tools.sandbox.create(spec))
-        except SandboxFailed as error:
+        except (ConfigError, SandboxFailed) as error:
             return outcomes.SandboxFailed(str(error))
 
     def _begin_image(self, container: Container, work: Work, pod: Pod) -> None:
@@ -270,6 +270,7 @@ class Executor:
             sandbox=at.sandbox,
             volume_path=lambda volume: tools.volumes.path(uid, volume),
             log_root=tools.log_root,
+            seccomp_root=str(tools.pods_dir.parent / "seccomp"),
             termination_path=str(path),
             image_user=step.image_user,
         )

@@ -45,10 +45,26 @@ MINIMUM_GRACE_SECONDS = 2
 _HOOK_RETRY = "the runtime did not answer for a hook"
 
 
+class Refusal(NamedTuple):
+    """Why a machine does not take a pod: reason and message."""
+
+    reason: str
+    message: str
+
+
 def plan(
-    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float, *, volumes_version: str = ""
+    pod: Pod,
+    observed: Observed,
+    memory: PodMemory,
+    monotonic: float,
+    *,
+    volumes_version: str = "",
+    refusal: Refusal | None = None,
 ) -> Sequence[Step]:
-    """The steps that can be taken now, in order; empty when all is as it should be."""
+    """The steps that can be taken now, in order; empty when all is as it should be.
+
+    `refusal`: why this machine does not take the pod; it runs on where it has been taken before.
+    """
     if pod.metadata.deletionTimestamp or memory.unassigned:
         return _plan_end(pod, observed, memory, monotonic)
     if is_ending(pod, memory):
@@ -57,6 +73,15 @@ def plan(
         return steps or _plan_tear_down(observed, memory, monotonic, why)
     if memory.halting:
         return _stop(pod, observed, memory, monotonic, "the machine goes down")
+    if refusal is not None and observed.sandbox is None and not observed.containers:
+        return [
+            FailPod(
+                reason="the pod is refused",
+                failure=refusal.reason,
+                message=f"Pod was rejected: {refusal.message}",
+                event="Warning",
+            )
+        ]
     deadline = _deadline(pod, memory)
     if deadline is not None and monotonic >= deadline:
         return [

@@ -19,7 +19,7 @@ from common.api.types.core_v1 import (
 from node.kubelet.spec import texts
 from node.kubelet.spec.env import Config, HostFacts, environment, expand, references
 from node.kubelet.spec.texts import ConfigError
-from node.runtime.base import ContainerSpec, ContainerStatus, Mount, SandboxStatus
+from node.runtime.base import UNCONFINED, ContainerSpec, ContainerStatus, Mount, SandboxStatus
 
 MIN_SHARES = 2
 PERIOD_US = 100_000
@@ -46,6 +46,8 @@ class ContainerContext:
     sub_paths: Mapping[int, str] = field(default_factory=dict)
     """Where what is mounted of a volume's inside is, by the number of the mount."""
     log_root: str
+    seccomp_root: str
+    """Where the profiles are that pods name by path."""
     termination_path: str
     image_user: str
 
@@ -98,7 +100,7 @@ def container_spec(
         capabilities_add=tuple(dict.fromkeys((*given, *asked))),
         capabilities_drop=drop,
         no_new_privileges=security.allowPrivilegeEscalation is False,
-        seccomp_unconfined=_seccomp_unconfined(security, pod_security),
+        seccomp_profile=_seccomp(security, pod_security, around.seccomp_root),
         stdin=container.stdin,
         tty=container.tty,
         log_path=log_path(around.log_root, pod, container.name, attempt),
@@ -125,10 +127,17 @@ def _words(field: str, words: Sequence[str], variables: Mapping[str, str]) -> li
     ]
 
 
-def _seccomp_unconfined(security: SecurityContext, pod: PodSecurityContext) -> bool:
-    """Whether system calls are not filtered; by default Podman's own profile is used."""
+def _seccomp(security: SecurityContext, pod: PodSecurityContext, root: str) -> str:
+    """The file by which system calls are filtered; empty for Podman's own."""
     profile = security.seccompProfile or pod.seccompProfile
-    return profile is not None and profile.type == "Unconfined"
+    if profile is None or profile.type == "RuntimeDefault":
+        return ""
+    if profile.type == "Unconfined":
+        return UNCONFINED
+    name = texts.plain("seccompProfile.localhostProfile", profile.localhostProfile or "")
+    if not name or name.startswith("/") or ".." in name.split("/"):
+        raise ConfigError(f"seccomp profile {name!r} must be a path below {root}")
+    return f"{root}/{name}"
 
 
 def log_path(root: str, pod: Pod, container: str, attempt: int) -> str:

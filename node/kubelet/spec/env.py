@@ -23,6 +23,7 @@ from common.api.types.core_v1 import (
     ServicePort,
 )
 from common.api.types.runtimeclass_v1 import RuntimeClass
+from common.api.wellknown import CLUSTER_DOMAIN
 from node.kubelet.spec import texts
 from node.kubelet.spec.texts import ConfigError
 
@@ -30,6 +31,8 @@ _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 _ENV_NAME = re.compile(r"[ -<>-~]+")
 
 
+HOSTNAME_MAX = 64
+"""Linux takes no longer name; of a pod's own name one character less is used."""
 TokenKey = tuple[str, int]
 """(audience, seconds) of a service account's token; '' is the API server."""
 
@@ -57,9 +60,18 @@ class HostFacts:
     disk_bytes: int = 0
     selinux: bool = False
     """Whether the machine has it."""
+    unsafe_sysctls: tuple[str, ...] = ()
+    """What pods may set beside the safe ones."""
 
     @classmethod
-    def of(cls, address: str, capacity: Mapping[str, str], *, selinux: bool = False) -> HostFacts:
+    def of(
+        cls,
+        address: str,
+        capacity: Mapping[str, str],
+        *,
+        selinux: bool = False,
+        unsafe_sysctls: Sequence[str] = (),
+    ) -> HostFacts:
         """From the node's capacity."""
         return cls(
             address,
@@ -67,6 +79,7 @@ class HostFacts:
             quantity.whole(capacity["memory"]),
             quantity.whole(capacity["ephemeral-storage"]),
             selinux,
+            tuple(unsafe_sysctls),
         )
 
 
@@ -131,8 +144,30 @@ def _link(address: str, port: ServicePort) -> str:
 
 
 def hostname(pod: Pod) -> str:
-    """The host name that a pod sees."""
-    return pod.spec.hostname or pod.metadata.name[:63].rstrip("-.")
+    """The host name that a pod sees, which may be its whole name in the DNS. Raises ConfigError."""
+    short, whole = names(pod)
+    if not pod.spec.setHostnameAsFQDN or pod.spec.hostnameOverride is not None:
+        return short
+    if len(whole) > HOSTNAME_MAX:
+        raise ConfigError(
+            "failed to construct FQDN from pod hostname and cluster domain, "
+            f"FQDN {whole} is too long ({HOSTNAME_MAX} characters is the max, "
+            f"{len(whole)} characters requested)"
+        )
+    return whole
+
+
+def names(pod: Pod) -> tuple[str, str]:
+    """(host name, the pod's whole name in the DNS); they are the same without a subdomain."""
+    spec = pod.spec
+    if spec.hostnameOverride is not None:
+        short, domain = spec.hostnameOverride, ""
+    else:
+        short, domain = spec.hostname or pod.metadata.name, spec.subdomain
+    short = short[: HOSTNAME_MAX - 1].rstrip("-.")
+    if not domain:
+        return short, short
+    return short, f"{short}.{domain}.{pod.metadata.namespace}.svc.{CLUSTER_DOMAIN}"
 
 
 def references(text: str) -> list[str]:

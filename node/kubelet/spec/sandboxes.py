@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common.api.types.core_v1 import Pod
-from node.kubelet.spec.env import hostname
+from node.kubelet.spec import env, sysctls
 from node.runtime.base import SandboxSpec
 
 MAX_NAMESERVERS = 3
@@ -26,20 +26,20 @@ class NodeFiles(NamedTuple):
 
 
 def sandbox_spec(pod: Pod, address: str, of_node: NodeFiles) -> SandboxSpec:
-    """What a pod's sandbox is made from."""
-    name = hostname(pod)
+    """What a pod's sandbox is made from. Raises ConfigError for a name that is too long."""
     return SandboxSpec(
         pod_uid=pod.metadata.uid,
         pod_namespace=pod.metadata.namespace,
         pod_name=pod.metadata.name,
-        hostname=name,
+        hostname=env.hostname(pod),
         address="" if pod.spec.hostNetwork else address,
-        hosts=_hosts(pod, name, address, of_node.hosts),
+        hosts=_hosts(pod, address, of_node.hosts),
         resolv_conf=_resolv_conf(pod, of_node.resolv_conf),
+        sysctls=sysctls.settings(pod),
     )
 
 
-def _hosts(pod: Pod, name: str, address: str, of_node: str) -> str:
+def _hosts(pod: Pod, address: str, of_node: str) -> str:
     """/etc/hosts: the pod's own name, or on the host network the machine's; and its hostAliases."""
     if pod.spec.hostNetwork:
         lines = ["# Kubernetes-managed hosts file (host network).", of_node.rstrip("\n")]
@@ -52,7 +52,7 @@ def _hosts(pod: Pod, name: str, address: str, of_node: str) -> str:
             "fe00::0\tip6-mcastprefix",
             "fe00::1\tip6-allnodes",
             "fe00::2\tip6-allrouters",
-            f"{address}\t{name}",
+            "\t".join((address, *dict.fromkeys(reversed(env.names(pod))))),
         ]
     if pod.spec.hostAliases:
         lines.append("\n# Entries added by HostAliases.")

@@ -14,9 +14,7 @@ from common.api.types.core_v1 import (
     Container,
     EmptyDirVolumeSource,
     Pod,
-    PodSecurityContext,
     PodSpec,
-    SecurityContext,
     Volume,
 )
 
@@ -38,6 +36,9 @@ POD = frozenset(
         "securityContext",
         "imagePullSecrets",
         "hostname",
+        "hostnameOverride",
+        "setHostnameAsFQDN",
+        "subdomain",
         "affinity",
         "schedulerName",
         "tolerations",
@@ -59,9 +60,7 @@ POD_DEFAULTS: dict[str, tuple[Any, ...]] = {
     "enableServiceLinks": (True, False),
     "automountServiceAccountToken": (True, False),
     "shareProcessNamespace": (False,),
-    "setHostnameAsFQDN": (False,),
     "hostUsers": (True,),
-    "subdomain": ("",),
 }
 """Members that are accepted with these values only."""
 POD_SECURITY_DEFAULTS: dict[str, tuple[Any, ...]] = {"supplementalGroupsPolicy": ("Merge",)}
@@ -73,6 +72,7 @@ POD_SECURITY = frozenset(
         "supplementalGroups",
         "fsGroup",
         "fsGroupChangePolicy",
+        "sysctls",
         "seccompProfile",
     }
 )
@@ -180,7 +180,6 @@ def _of_pod(spec: PodSpec, selinux: bool) -> list[str]:
             if name not in (POD_SECURITY if selinux else {*POD_SECURITY, SELINUX})
             and getattr(spec.securityContext, name) not in POD_SECURITY_DEFAULTS.get(name, ())
         ]
-        fields += _of_seccomp(spec.securityContext)
     for volume in spec.volumes:
         fields += _of_volume(volume)
     return fields
@@ -214,7 +213,6 @@ def _of_container(container: Container, spec: PodSpec, selinux: bool) -> list[st
             if name not in (SECURITY if selinux else {*SECURITY, SELINUX})
             and not _default_proc_mount(container, name)
         ]
-        fields += _of_seccomp(container.securityContext)
     fields += [f"lifecycle.{name}" for name in _of_lifecycle(container)]
     fields += [
         f"ports[{number}].hostPort"
@@ -234,13 +232,6 @@ def _of_container(container: Container, spec: PodSpec, selinux: bool) -> list[st
         if name not in ("cpu", "memory")
     ]
     return fields
-
-
-def _of_seccomp(context: PodSecurityContext | SecurityContext) -> list[str]:
-    """A profile of the machine's own would have to be there; Podman's, and none, always are."""
-    profile = context.seccompProfile
-    known = profile is None or profile.type in ("RuntimeDefault", "Unconfined")
-    return [] if known else ["securityContext.seccompProfile"]
 
 
 def _default_proc_mount(container: Container, name: str) -> bool:

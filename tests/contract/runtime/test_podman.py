@@ -6,11 +6,12 @@ import os
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from node.kubelet.streams.logs import LogQuery, Reader
 from node.runtime import base, podman_json
-from node.runtime.base import ImageNotFound, Mount
+from node.runtime.base import UNCONFINED, CreateFailed, ImageNotFound, Mount, StartFailed
 from node.runtime.podman import PodmanRuntime
 from tests.contract.runtime.conftest import a_spec, eventually, podman_driver
 from tests.fakes.hostile import pod as hostile_pod
@@ -217,17 +218,47 @@ async def test_a_name_without_a_registry_is_never_the_machines_own(
     )
 
 
-@pytest.mark.parametrize(("unconfined", "mode"), [(False, "2"), (True, "0")])
+@pytest.mark.parametrize(("profile", "mode"), [("", "2"), (UNCONFINED, "0")])
 async def test_system_calls_are_filtered_unless_the_spec_says_no(
-    podman: Podman, podman_runtime: PodmanRuntime, unconfined: bool, mode: str
+    podman: Podman, podman_runtime: PodmanRuntime, profile: str, mode: str
 ) -> None:
     said = await run(
         podman_runtime,
         "cat /proc/self/status | while read k v; do [ $k = Seccomp: ] && echo $v; done; :",
-        seccomp_unconfined=unconfined,
+        seccomp_profile=profile,
         log_path=str(podman.directory / "seccomp.log"),
     )
     assert said.split() == [mode]
+
+
+async def test_system_calls_are_filtered_by_a_profile_of_the_machine(
+    podman: Podman, podman_runtime: PodmanRuntime, tmp_path: Path
+) -> None:
+    profile, log_path = tmp_path / "no-mkdir.json", str(podman.directory / "profile.log")
+    no_mkdir = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    profile.write_bytes(
+        msgspec.json.encode({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [no_mkdir]})
+    )
+    script = "mkdir /x 2>/dev/null || echo refused"
+    said = await run(podman_runtime, script, seccomp_profile=str(profile), log_path=log_path)
+    assert said.split() == ["refused"]
+    with pytest.raises(CreateFailed, match=r"missing\.json"):
+        await podman_runtime.create_container(
+            a_spec(attempt=1, seccomp_profile=str(tmp_path / "missing.json"))
+        )
+
+
+async def test_the_runtime_of_a_container_can_be_chosen(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    own = (await podman.run("info", "--format", "{{.Host.OCIRuntime.Name}}")).strip()
+    container_id = await podman_runtime.create_container(a_spec(oci_runtime=own))
+    assert (await podman.run("inspect", "--format", "{{.OCIRuntime}}", container_id)).strip() == own
+    await podman_runtime.start_container(container_id)
+    missing = await podman_runtime.create_container(a_spec(attempt=1, oci_runtime="no-such"))
+    with pytest.raises(StartFailed, match="no-such"):
+        await podman_runtime.start_container(missing)
+    await podman_runtime.remove_container(missing)
 
 
 async def test_a_container_that_ended_outlives_what_it_shared_with_others(

@@ -51,6 +51,32 @@ async def test_it_has_its_own_name_and_network(machine: Offload, real: Namespace
         assert link != await machine(said, "readlink", f"/proc/self/ns/{name}")
 
 
+SHM, SYN = "kernel/shm_rmid_forced", "net/ipv4/tcp_syncookies"
+
+
+async def test_its_sysctls_are_its_own(machine: Offload, real: NamespaceSandbox) -> None:
+    def read(path: str, status: SandboxStatus | None = None) -> str:
+        command = ("cat", f"/proc/sys/{path}")
+        return said(*command) if status is None else inside(status, *command)
+
+    before = [await machine(read, path) for path in (SHM, SYN)]
+    changed = [str(1 - min(1, int(value))) for value in before]
+    sandbox = await real.create(a_spec(sysctls=dict(zip((SHM, SYN), changed, strict=True))))
+    assert [await machine(read, path, sandbox) for path in (SHM, SYN)] == changed
+    assert [await machine(read, path) for path in (SHM, SYN)] == before
+    on_machine = await real.create(a_spec(3, address="", sysctls={SHM: changed[0]}))
+    script = ("nsenter", f"--ipc={on_machine.ipcns_path}", "cat", f"/proc/sys/{SHM}")
+    assert await machine(said, *script) == changed[0]
+
+
+async def test_a_sysctl_that_cannot_be_set_is_said(real: NamespaceSandbox) -> None:
+    spec = a_spec(sysctls={SYN: "a quote ' and\n; more"})
+    with pytest.raises(SandboxFailed, match=r"[Ii]nvalid argument|I/O error"):
+        await real.create(spec)
+    with pytest.raises(SandboxFailed, match="no/such"):
+        await real.create(a_spec(sysctls={"net/no/such": "1"}))
+
+
 async def test_its_files_are_there(machine: Offload, real: NamespaceSandbox) -> None:
     directory = Path((await real.create(a_spec(shm_bytes=1 << 20))).directory)
     names = ("hosts", "hostname", "resolv.conf")

@@ -99,7 +99,7 @@ async def test_what_another_toleration_covers_is_left_out(
 ) -> None:
     await make_class(pipeline, writer, scheduling={"tolerations": added})
     made = await make_pod(pipeline, writer, runtimeClassName="fast", tolerations=own)
-    found = [one for one in codec.decode_plain(codec.encode(made))["spec"]["tolerations"]]
+    found = codec.decode_plain(codec.encode(made))["spec"]["tolerations"]
     assert [one for one in found if one["key"] == "disk"] == kept
 
 

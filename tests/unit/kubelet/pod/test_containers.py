@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from common.api.types.core_v1 import Container, Pod
+from common.api.types.runtimeclass_v1 import RuntimeClass
 from node.kubelet.spec.containers import ContainerContext, container_spec, sub_paths
 from node.kubelet.spec.env import Config
 from node.kubelet.spec.texts import ConfigError
-from node.runtime.base import ContainerSpec
+from node.runtime.base import UNCONFINED, ContainerSpec
 from tests.fakes.pods import HOST, UID, container, pod, sandbox
 
 
@@ -33,6 +34,7 @@ def context(one: Pod, image_user: str = "") -> ContainerContext:
         sandbox=sandbox("" if one.spec.hostNetwork else "10.42.1.2"),
         volume_path=lambda volume: f"/volumes/{volume.name}",
         log_root="/var/log/pods",
+        seccomp_root="/seccomp",
         termination_path="/messages/app",
         image_user=image_user,
     )
@@ -159,9 +161,31 @@ def test_privileges() -> None:
 def test_system_calls_are_filtered_unless_the_nearest_profile_says_no() -> None:
     unconfined = {"seccompProfile": {"type": "Unconfined"}}
     default = {"seccompProfile": {"type": "RuntimeDefault"}}
-    assert not made().seccomp_unconfined
-    assert not made(securityContext=default).seccomp_unconfined
-    assert made(securityContext=unconfined).seccomp_unconfined
+    of_pod = {"securityContext": unconfined}
+    assert made().seccomp_profile == ""
+    assert made(securityContext=default, of_pod=of_pod).seccomp_profile == ""
+    assert made(of_pod=of_pod).seccomp_profile == UNCONFINED
+
+
+def test_profiles_of_the_machine_are_below_one_directory() -> None:
+    def profile(name: str) -> str:
+        context = {"seccompProfile": {"type": "Localhost", "localhostProfile": name}}
+        return made(securityContext=context).seccomp_profile
+
+    assert profile("audit/a.json") == "/seccomp/audit/a.json"
+    for wrong in ("", "/etc/shadow", "../x", "a/../../x"):
+        with pytest.raises(ConfigError, match="must be a path below /seccomp"):
+            profile(wrong)
+
+
+def test_the_runtime_is_that_of_the_pods_class() -> None:
+    one = pod(runtimeClassName="fast")
+    around = context(one)
+    with pytest.raises(ConfigError, match='RuntimeClass "fast" not found'):
+        container_spec(one, one.spec.containers[0], 0, around)
+    known = replace(around, config=Config(runtime_class=RuntimeClass(handler="crun")))
+    assert container_spec(one, one.spec.containers[0], 0, known).oci_runtime == "crun"
+    assert made().oci_runtime == ""
 
 
 def test_command_and_arguments_see_the_environment() -> None:

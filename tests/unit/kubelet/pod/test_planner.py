@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -343,6 +344,16 @@ def test_a_start_in_the_future_does_not_put_off_the_deadline(start: str) -> None
     """The clock has been set back since; or anybody has written that."""
     one = pod(activeDeadlineSeconds=15, status={"startTime": start})
     assert wait_of(plan(one, observed(ran()))) == 15
+
+
+def test_a_pod_that_the_machine_does_not_take_fails_before_anything_is_made() -> None:
+    refusal = planner.Refusal("SysctlForbidden", "forbidden sysctl")
+    refused = partial(planner.plan, pod(), refusal=refusal)
+    [step] = refused(observed(with_sandbox=False), memory(), SECONDS)
+    assert isinstance(step, steps.FailPod)
+    assert (step.failure, step.message) == ("SysctlForbidden", "Pod was rejected: forbidden sysctl")
+    # One that has been taken runs on, also when the operator allows less than before.
+    assert "FailPod" not in kinds(refused(observed(ran()), memory(), SECONDS))
 
 
 LIMITED = [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.kubelet.spec.sandboxes import NodeFiles, resolver_for_pods, sandbox_spec
+from node.kubelet.spec.texts import ConfigError
 from tests.fakes.pods import pod
 
 ADDRESS = "10.42.1.2"
@@ -43,6 +44,39 @@ def test_aliases_come_after_both() -> None:
     added = ["", "# Entries added by HostAliases.", "192.0.2.9\tdb\tdb.example"]
     assert hosts(hostAliases=ALIASES) == hosts() + added
     assert hosts(hostAliases=ALIASES, hostNetwork=True) == hosts(hostNetwork=True) + added
+
+
+def names(**spec: object) -> tuple[str, str]:
+    """The host name of a pod, and its line in its hosts file."""
+    made = sandbox_spec(pod(**spec), ADDRESS, OF_NODE)
+    return made.hostname, made.hosts.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "hostname", "line"),
+    [
+        ({}, "web", "web"),
+        ({"hostname": "a"}, "a", "a"),
+        ({"hostname": "a", "subdomain": "db"}, "a", "a.db.default.svc.cluster.local\ta"),
+        ({"subdomain": "db"}, "web", "web.db.default.svc.cluster.local\tweb"),
+        (
+            {"subdomain": "db", "setHostnameAsFQDN": True},
+            "web.db.default.svc.cluster.local",
+            "web.db.default.svc.cluster.local\tweb",
+        ),
+        ({"setHostnameAsFQDN": True}, "web", "web"),
+        ({"subdomain": "db", "hostnameOverride": "a.b"}, "a.b", "a.b"),
+    ],
+)
+def test_the_names_of_a_pod(spec: dict[str, object], hostname: str, line: str) -> None:
+    assert names(**spec) == (hostname, f"{ADDRESS}\t{line}")
+
+
+def test_a_whole_name_that_linux_does_not_take_is_refused() -> None:
+    fits = "s" * (64 - len("web..default.svc.cluster.local"))
+    assert len(names(subdomain=fits, setHostnameAsFQDN=True)[0]) == 64
+    with pytest.raises(ConfigError, match=r"is too long \(64 characters is the max, 65 characters"):
+        names(subdomain=fits + "s", setHostnameAsFQDN=True)
 
 
 def resolv_conf(of_node: str, dns_config: dict[str, object] | None, **spec: object) -> list[str]:

@@ -36,10 +36,6 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
             {"volumeMounts": [{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}]},
             "volumeMounts[v].recursiveReadOnly",
         ),
-        (
-            {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a"}}},
-            "spec.containers[app].securityContext.seccompProfile",
-        ),
         ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "limits[nvidia.com/gpu]"),
         ({"resources": {"limits": {"ephemeral-storage": "1Gi"}}}, "limits[ephemeral-storage]"),
     ],
@@ -94,13 +90,6 @@ def test_a_port_of_the_machine_that_is_not_the_containers_is_named() -> None:
     assert "ports[0].hostPort" in text(one)
 
 
-@pytest.mark.parametrize("kind", ["RuntimeDefault", "Unconfined"])
-def test_profiles_that_every_machine_has_are_carried_out(kind: str) -> None:
-    context = {"seccompProfile": {"type": kind}}
-    one = pod(containers=[container(securityContext=context)], securityContext=context)
-    assert text(one) == ""
-
-
 def test_the_only_operating_system_is_carried_out() -> None:
     assert text(pod(os={"name": "linux"})) == ""
 
@@ -116,17 +105,8 @@ def test_probes_and_hooks_are_carried_out(name: str) -> None:
     ("fields", "path"),
     [
         ({"shareProcessNamespace": True}, "spec.shareProcessNamespace"),
-        ({"runtimeClassName": "gvisor"}, "spec.runtimeClassName"),
         ({"hostUsers": False}, "spec.hostUsers"),
-        ({"setHostnameAsFQDN": True}, "spec.setHostnameAsFQDN"),
-        ({"overhead": {"cpu": "1"}}, "spec.overhead"),
         ({"os": {"name": "windows"}}, "spec.os"),
-        ({"securityContext": {"seccompProfile": {"type": "Localhost"}}}, "seccompProfile"),
-        (
-            {"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}},
-            "spec.securityContext.sysctls",
-        ),
-        ({"securityContext": {"sysctls": [{"name": "a", "value": "1"}]}}, "sysctls"),
         (
             {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
             "volumes[v].persistentVolumeClaim",
