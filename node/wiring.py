@@ -76,10 +76,11 @@ class World:
 def real_world(config: KubeletConfig) -> World:
     """This machine, with Podman."""
     offload = Offload(threads=6, name="kubelet")
+    sandbox = NamespaceSandbox(Path(config.run_dir) / "sandboxes", offload)
     return World(
         runtime=PodmanRuntime(config.podman_socket, offload),
-        sandbox=NamespaceSandbox(Path(config.run_dir) / "sandboxes", offload),
-        routes=PodNetwork(config.node_ip, offload),
+        sandbox=sandbox,
+        routes=PodNetwork(config.node_ip, offload, sandbox.repair),
         processes=PidfdProcesses(),
         checks=NetworkChecks(),
         node_files=_node_files,

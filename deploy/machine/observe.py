@@ -22,7 +22,7 @@ FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 RUN_DIRECTORY = "/run/wherry"
 DATA = ("/var/lib/wherry/master", "/var/lib/wherry/node")
 LOGS = "/var/log/pods"
-TABLES = ("ip wherry-network", "ip wherry-proxy")
+TABLES = ("ip wherry-hostports", "ip wherry-network", "ip wherry-proxy")
 ROUTES = "87"
 """The protocol number of the kubelet's routes."""
 POD_LINK = re.compile(r"wh[0-9a-f]{12}")

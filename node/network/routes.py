@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
@@ -21,6 +19,7 @@ import msgspec
 
 from common.runtime.offload import Offload
 from common.runtime.reasons import reason
+from node.network.commands import load_table, run
 from node.runtime.base import SandboxFailed
 
 log = logging.getLogger(__name__)
@@ -28,12 +27,9 @@ PROTOCOL = "87"
 """Marks a route as ours (the numbers from 5 to 99 are free; see rtnetlink(7))."""
 TABLE = "ip wherry-network"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-COMMAND_SECONDS = 10.0
 UNREACHABLE = "unreachable"
 LINK_PREFIX = "wh"
 """How the names of the links to pods begin."""
-ERROR_MAX = 2000
-_FAILED_LINE = re.compile(r"Command failed -:(\d+)")
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -147,11 +143,15 @@ table {TABLE} {{
 
 
 class PodNetwork:
-    """Keeps this node's routes, forwarding and rules as the cluster needs them."""
+    """Keeps this node's routes, forwarding and rules as the cluster needs them.
 
-    def __init__(self, node_ip: str, offload: Offload) -> None:
+    `repair` mends what else somebody may have removed of the rules; it raises SandboxFailed.
+    """
+
+    def __init__(self, node_ip: str, offload: Offload, repair: Callable[[], None]) -> None:
         self.node_ip = node_ip
         self._offload = offload
+        self._repair = repair
         self._loaded = ""
 
     async def apply(self, network: Network, pod_cidr: str) -> None:
@@ -167,6 +167,7 @@ class PodNetwork:
             forward,
             partial(self._load, rules(network, pod_cidr) if network.cluster_cidr else ""),
             partial(self._route, network, pod_cidr),
+            self._repair,
         )
         for part in parts:
             try:
@@ -177,9 +178,8 @@ class PodNetwork:
             raise SandboxFailed("; ".join(problems))
 
     def _load(self, script: str) -> None:
-        if script and (script != self._loaded or not _has_table()):
-            _run(["nft", "-f", "-"], script)
-            self._loaded = script
+        if script:
+            self._loaded = load_table(TABLE, script, self._loaded)
 
     def _route(self, network: Network, pod_cidr: str) -> None:
         problem = ""
@@ -188,11 +188,11 @@ class PodNetwork:
         except SandboxFailed as error:
             device, problem = "", str(error)
         wanted = wanted_routes(network, self.node_ip, device, pod_cidr)
-        there = parse_routes(_run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
+        there = parse_routes(run(["ip", "-j", "route", "show", "proto", PROTOCOL]))
         if lines := changes(wanted, there):
             log.info("routes to pods change", extra={"count": len(lines)})
             # With -force, a line that is refused does not keep the others from being carried out.
-            _run(["ip", "-force", "-batch", "-"], "\n".join(lines) + "\n", lines)
+            run(["ip", "-force", "-batch", "-"], "\n".join(lines) + "\n", lines)
         if problem:
             raise SandboxFailed(problem)
 
@@ -223,33 +223,7 @@ def parse_routes(listed: str) -> dict[str, Route]:
 
 def device_of(address: str) -> str:
     """The link that has an address of this machine's. Raises SandboxFailed."""
-    for link in json.loads(_run(["ip", "-j", "-4", "address", "show"])):
+    for link in json.loads(run(["ip", "-j", "-4", "address", "show"])):
         if any(entry["local"] == address for entry in link["addr_info"]):
             return str(link["ifname"])
     raise SandboxFailed(f"no link of this machine has the address {address}")
-
-
-def _has_table() -> bool:
-    """Whether our table is there; an admin may have flushed everything."""
-    listed = _run(["nft", "list", "tables"])
-    return f"table {TABLE}" in listed.splitlines()
-
-
-def _run(command: list[str], text: str = "", lines: Sequence[str] = ()) -> str:
-    """What a program prints. Raises SandboxFailed in its words, with those of `lines` that ip says
-    have failed."""
-    try:
-        ended = subprocess.run(
-            command,
-            input=text.encode(),
-            capture_output=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SandboxFailed(f"{command[0]}: {reason(error)}") from error
-    if ended.returncode:
-        said = ended.stderr.decode("utf-8", "replace").strip()
-        named = _FAILED_LINE.sub(lambda found: f"({lines[int(found[1]) - 1]})", said)
-        raise SandboxFailed(f"{command[0]}: {' '.join(named.split())[:ERROR_MAX]}")
-    return ended.stdout.decode()

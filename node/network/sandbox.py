@@ -22,8 +22,9 @@ from common.runtime.reasons import reason
 from node.files.mounts import mount_tmpfs, points
 from node.files.removal import remove_tree
 from node.network import podsocket
+from node.network.hostports import HostPorts, PortsOfPod
 from node.network.routes import LINK_PREFIX, forward
-from node.runtime.base import SandboxFailed, SandboxSpec, SandboxStatus
+from node.runtime.base import HostPort, SandboxFailed, SandboxSpec, SandboxStatus
 
 GATEWAY = "169.254.1.1"
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
@@ -58,6 +59,9 @@ neigh add {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent
 route add {GATEWAY} dev eth0 scope link
 route add default via {GATEWAY} dev eth0
 END"""
+ROUTE_LOCALNET = "echo 1 > /proc/sys/net/ipv4/conf/$LINK/route_localnet"
+"""Programs of the machine reach a pod's host ports at 127.0.0.1 too: hostports keeps pods from the
+machine's own loopback."""
 CONNECTED = (MAKE_NAMESPACES, CONNECT_NODE, CONNECT_POD)
 """How a sandbox is made: one shell, for starting it takes longer than most of what it does. The
 host name is set inside, as Podman may not set it."""
@@ -70,6 +74,7 @@ class _Meta(msgspec.Struct):
     namespace: str
     name: str
     address: str
+    ports: tuple[HostPort, ...] = ()
 
 
 Sandboxes = list[SandboxStatus]
@@ -81,6 +86,8 @@ class NamespaceSandbox:
     def __init__(self, root: Path, offload: Offload) -> None:
         self._root = root
         self._offload = offload
+        self._ports = HostPorts(self._ports_by_uid)
+        self.repair = self._ports.apply
 
     async def create(self, spec: SandboxSpec) -> SandboxStatus:
         """Make a pod's sandbox; a whole one is answered, the rest of a former try is removed."""
@@ -89,6 +96,10 @@ class NamespaceSandbox:
         if existing is not None and existing.ready:
             return existing
         await self.remove(spec.pod_uid)
+        if spec.host_ports:
+            named = f"{spec.pod_namespace}/{spec.pod_name}"
+            wanted = PortsOfPod(named, spec.address, spec.host_ports)
+            await self._offload(self._ports.claim, spec.pod_uid, wanted)
         try:
             await self._offload(self._make_files, directory, spec)
         except OSError as error:
@@ -103,10 +114,12 @@ class NamespaceSandbox:
         }
         steps = (MAKE_IPC,) if spec.host_network else CONNECTED
         settings = [_setting(*one, spec.host_network) for one in spec.sysctls.items()]
-        await self._run(["sh", "-ec", "\n".join((*steps, *settings))], values)
+        local = (ROUTE_LOCALNET,) if spec.host_ports else ()
+        await self._run(["sh", "-ec", "\n".join((*steps, *settings, *local))], values)
         if not spec.host_network:
             await self._offload(forward)
-        meta = _Meta(spec.pod_uid, spec.pod_namespace, spec.pod_name, spec.address)
+        ports = tuple(spec.host_ports)
+        meta = _Meta(spec.pod_uid, spec.pod_namespace, spec.pod_name, spec.address, ports)
         await self._offload((directory / "sandbox.json").write_bytes, msgspec.json.encode(meta))
         return _status(directory, meta, ready=True)
 
@@ -141,6 +154,7 @@ class NamespaceSandbox:
     async def remove(self, pod_uid: str) -> None:
         """Unpin the namespaces (the veth goes with them), unmount and delete the rest."""
         directory = self._root / pod_uid
+        meta = await self._offload(_read_meta, directory)
         if not await self._offload(directory.exists):
             return
         await self._disconnect(link_name(pod_uid))
@@ -149,6 +163,17 @@ class NamespaceSandbox:
                 pass
         except OSError as error:
             raise SandboxFailed(f"{directory} cannot be deleted: {reason(error)}") from error
+        if (meta is not None and meta.ports) or self._ports.has(pod_uid):
+            await self._offload(self._ports.release, pod_uid)
+
+    def _ports_by_uid(self) -> dict[str, PortsOfPod]:
+        """What each sandbox that is written down has of the machine's ports."""
+        known = [_read_meta(path) for path in self._root.iterdir()] if self._root.is_dir() else []
+        return {
+            meta.uid: PortsOfPod(f"{meta.namespace}/{meta.name}", meta.address, meta.ports)
+            for meta in known
+            if meta is not None and meta.ports
+        }
 
     async def _disconnect(self, link: str) -> None:
         """Delete a veth pair. The kernel may be doing so already, its namespace having ended."""
@@ -182,15 +207,22 @@ def _read(directory: Path, mounted: frozenset[str] | None = None) -> SandboxStat
     many sandboxes, for there are five of each."""
     if not directory.is_dir():
         return None
-    try:
-        meta = msgspec.json.decode((directory / "sandbox.json").read_bytes(), type=_Meta)
-    except (OSError, msgspec.DecodeError):
+    meta = _read_meta(directory)
+    if meta is None:
         return _status(directory, _Meta(directory.name, "", "", ""), ready=False)
     mounted = points() if mounted is None else mounted
     parts = ("shm", ETC, *NAMESPACES) if meta.address else ("shm", ETC, "ipc")
     whole = {str(directory / name) for name in parts}
     linked = not meta.address or Path(f"/sys/class/net/{link_name(meta.uid)}").exists()
     return _status(directory, meta, ready=whole <= mounted and linked)
+
+
+def _read_meta(directory: Path) -> _Meta | None:
+    """What is written down of a sandbox; None of one that is not whole."""
+    try:
+        return msgspec.json.decode((directory / "sandbox.json").read_bytes(), type=_Meta)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _status(directory: Path, meta: _Meta, *, ready: bool) -> SandboxStatus:

@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
+
 POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What a pod's UID is; anything else is not taken for the name of a directory of ours."""
 ID_SCHEME = "podman://"
@@ -324,6 +326,17 @@ class Runtime(Protocol):
         ...
 
 
+class HostPort(msgspec.Struct, frozen=True):
+    """A port of the machine that leads to one of a pod."""
+
+    port: int
+    protocol: str
+    """TCP, UDP or SCTP"""
+    pod_port: int
+    address: str = ""
+    """One of the machine's; empty for all of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """What a pod's containers share. `address` is empty for pods on the machine's network."""
@@ -338,6 +351,7 @@ class SandboxSpec:
     shm_bytes: int = 64 << 20
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """Values by path below /proc/sys, of the pod's network or its IPC."""
+    host_ports: Sequence[HostPort] = ()
 
     @property
     def host_network(self) -> bool:
@@ -367,7 +381,10 @@ class Sandbox(Protocol):
     """Makes the namespaces that a pod's containers join."""
 
     async def create(self, spec: SandboxSpec) -> SandboxStatus:
-        """Make a pod's sandbox; what is there of it already is kept. Raises SandboxFailed."""
+        """Make a pod's sandbox; what is there of it already is kept.
+
+        Raises SandboxFailed, also when another pod has one of its ports of the machine.
+        """
         ...
 
     async def remove(self, pod_uid: str) -> None:

@@ -5,11 +5,13 @@ Source: k8s.io/kubernetes pkg/kubelet/network/dns and pkg/kubelet/kubelet_pods.g
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from common.api.types.core_v1 import Pod
 from node.kubelet.spec import env, sysctls
-from node.runtime.base import SandboxSpec
+from node.kubelet.spec.texts import ConfigError
+from node.runtime.base import HostPort, SandboxSpec
 
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
@@ -36,7 +38,40 @@ def sandbox_spec(pod: Pod, address: str, of_node: NodeFiles) -> SandboxSpec:
         hosts=_hosts(pod, address, of_node.hosts),
         resolv_conf=_resolv_conf(pod, of_node.resolv_conf),
         sysctls=sysctls.settings(pod),
+        host_ports=() if pod.spec.hostNetwork else _host_ports(pod),
     )
+
+
+def _host_ports(pod: Pod) -> list[HostPort]:
+    """What containers ask for of the machine's ports. Raises ConfigError."""
+    containers = (*pod.spec.initContainers, *pod.spec.containers)
+    ports = [port for container in containers for port in container.ports if port.hostPort]
+    return [
+        HostPort(
+            port=port.hostPort,
+            protocol=_protocol(port.protocol or "TCP"),
+            pod_port=port.containerPort,
+            address=_host_address(port.hostIP),
+        )
+        for port in ports
+    ]
+
+
+def _protocol(name: str) -> str:
+    if name not in ("TCP", "UDP", "SCTP"):
+        raise ConfigError(f"protocol {name!r} of a host port is not supported")
+    return name
+
+
+def _host_address(text: str) -> str:
+    """An address of the machine; empty for all of them. It becomes a part of nftables' script."""
+    try:
+        address = ip_address(text or "0.0.0.0")  # noqa: S104 - a name of all, none to listen on
+    except ValueError as error:
+        raise ConfigError(f"hostIP {text!r} is not an IP address") from error
+    if address.version == 6 and not address.is_unspecified:
+        raise ConfigError(f"hostIP {text} is not IPv4")
+    return "" if address.is_unspecified else str(address)
 
 
 def _hosts(pod: Pod, address: str, of_node: str) -> str:

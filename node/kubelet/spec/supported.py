@@ -142,7 +142,7 @@ def findings(pod: Pod, *, selinux: bool = False) -> Findings:
         tuple(
             (
                 container.name,
-                _text(f"spec.{kind}[{container.name}]", _of_container(container, spec, selinux)),
+                _text(f"spec.{kind}[{container.name}]", _of_container(container, selinux)),
             )
             for kind in ("initContainers", "containers")
             for container in getattr(spec, kind)
@@ -204,7 +204,7 @@ def _of_empty_dir(source: EmptyDirVolumeSource) -> list[str]:
     return [] if source.medium in ("", "Memory") else ["medium"]
 
 
-def _of_container(container: Container, spec: PodSpec, selinux: bool) -> list[str]:
+def _of_container(container: Container, selinux: bool) -> list[str]:
     fields = [name for name in _set_members(container) if name not in CONTAINER]
     if container.securityContext is not None:
         fields += [
@@ -214,12 +214,6 @@ def _of_container(container: Container, spec: PodSpec, selinux: bool) -> list[st
             and not _default_proc_mount(container, name)
         ]
     fields += [f"lifecycle.{name}" for name in _of_lifecycle(container)]
-    fields += [
-        f"ports[{number}].hostPort"
-        for number, port in enumerate(container.ports)
-        # On the machine's network a container's port is the machine's: the API says so itself.
-        if port.hostPort and not (spec.hostNetwork and port.hostPort == port.containerPort)
-    ]
     for mount in container.volumeMounts:
         fields += [
             f"volumeMounts[{mount.name}].{name}"

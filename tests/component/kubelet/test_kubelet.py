@@ -510,12 +510,12 @@ async def test_pods_that_ended_leave_their_addresses_to_others(node: FakeNode) -
 
 
 async def test_a_field_that_is_not_supported_starts_nothing(node: FakeNode) -> None:
-    ports = [{"containerPort": 80, "hostPort": 80}]
-    await node.assign(pod(containers=[container(ports=ports)]))
+    devices = [{"name": "v", "devicePath": "/dev/x"}]
+    await node.assign(pod(containers=[container(volumeDevices=devices)]))
     waiting = node.master.last(UID).containerStatuses[0].state.waiting
     assert waiting is not None
     assert waiting.reason == "CreateContainerConfigError"
-    assert "hostPort" in waiting.message
+    assert "volumeDevices" in waiting.message
     assert node.runtime.changes() == []
 
 

@@ -36,7 +36,7 @@ async def network(machine: Offload) -> PodNetwork:
         "nft add table ip mine",
     ):
         await machine(run, command)
-    return PodNetwork(NODE, machine)
+    return PodNetwork(NODE, machine, lambda: None)
 
 
 async def routes(machine: Offload) -> list[str]:

@@ -239,7 +239,7 @@ FULL = Leftovers(
     mounts=("/run/wherry/sandboxes/u/net",),
     links=("wh0123456789ab",),
     routes=("10.42.1.0/24 via 10.0.0.3",),
-    tables=("ip wherry-network", "ip wherry-proxy"),
+    tables=("ip wherry-hostports", "ip wherry-network", "ip wherry-proxy"),
     ip_forward="1",
 )
 DATA = frozenset({"/var/lib/wherry/node", "/var/log/pods", "/run/wherry", TOKEN_FILE})
@@ -271,6 +271,7 @@ def test_all_that_a_node_has_made_goes_and_its_data_stay() -> None:
         "removing the links to pods",
         "unmounting what pods had",
         "removing the routes to pods",
+        "removing the rules of ip wherry-hostports",
         "removing the rules of ip wherry-network",
         "removing the rules of ip wherry-proxy",
         "setting ip_forward to 0, as it was",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.runtime.offload import Offload
-from node.network import routes
+from node.network import commands, routes
 from node.network.routes import (
     Network,
     Peer,
@@ -110,17 +110,18 @@ class Commands:
 async def test_what_is_refused_keeps_nothing_else_from_being_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
-    commands = Commands(refused)
-    monkeypatch.setattr(routes, "_run", commands.run)
+    machine = Commands(refused)
+    for module in (routes, commands):
+        monkeypatch.setattr(module, "run", machine.run)
     forwarding = tmp_path / ("none/ip_forward" if refused == "forwarding" else "ip_forward")
     if refused != "forwarding":
         forwarding.write_text("0")
     monkeypatch.setattr(routes, "FORWARDING", forwarding)
     offload = Offload()
     with pytest.raises(SandboxFailed, match=refused):
-        await PodNetwork("192.168.7.1", offload).apply(NETWORK, "10.42.1.0/24")
+        await PodNetwork("192.168.7.1", offload, lambda: None).apply(NETWORK, "10.42.1.0/24")
     offload.close()
-    done = "\n".join(commands.done)
+    done = "\n".join(machine.done)
     assert ("masquerade" in done) == (refused != "nft -f")
     assert ("10.42.2.0/24 via 192.168.7.2" in done) == (refused != "ip -force")
     assert refused == "forwarding" or forwarding.read_text() == "1"

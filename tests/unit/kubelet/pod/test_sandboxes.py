@@ -6,7 +6,8 @@ import pytest
 
 from node.kubelet.spec.sandboxes import NodeFiles, resolver_for_pods, sandbox_spec
 from node.kubelet.spec.texts import ConfigError
-from tests.fakes.pods import pod
+from node.runtime.base import HostPort
+from tests.fakes.pods import container, pod
 
 ADDRESS = "10.42.1.2"
 OF_NODE = NodeFiles("127.0.0.1\tlocalhost\n192.0.2.1\tnode1.example node1\n", "")
@@ -77,6 +78,39 @@ def test_a_whole_name_that_linux_does_not_take_is_refused() -> None:
     assert len(names(subdomain=fits, setHostnameAsFQDN=True)[0]) == 64
     with pytest.raises(ConfigError, match=r"is too long \(64 characters is the max, 65 characters"):
         names(subdomain=fits + "s", setHostnameAsFQDN=True)
+
+
+def host_ports(**spec: object) -> list[HostPort]:
+    """What a pod whose containers have these ports asks for of the machine's."""
+    return list(sandbox_spec(pod(**spec), ADDRESS, OF_NODE).host_ports)
+
+
+def test_the_ports_of_the_machine_that_a_pod_asks_for() -> None:
+    first = container("a", ports=[{"containerPort": 80}, {"containerPort": 81, "hostPort": 8081}])
+    udp = {"containerPort": 53, "hostPort": 53, "protocol": "UDP", "hostIP": "127.0.0.1"}
+    every = {"containerPort": 82, "hostPort": 82, "protocol": "SCTP", "hostIP": "0.0.0.0"}
+    containers = [first, container("b", ports=[udp, every])]
+    assert host_ports(containers=containers) == [
+        HostPort(8081, "TCP", 81),
+        HostPort(53, "UDP", 53, "127.0.0.1"),
+        HostPort(82, "SCTP", 82),
+    ]
+    assert host_ports(containers=containers, hostNetwork=True) == []
+
+
+@pytest.mark.parametrize(
+    ("port", "problem"),
+    [
+        ({"hostIP": "fd00::1"}, "hostIP fd00::1 is not IPv4"),
+        ({"hostIP": "1.2.3.4; flush ruleset"}, "is not an IP address"),
+        ({"protocol": "tcp } ; flush"}, "protocol 'tcp } ; flush' of a host port"),
+    ],
+)
+def test_nothing_else_gets_into_the_rules(port: dict[str, str], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        host_ports(
+            containers=[container("a", ports=[{"containerPort": 80, "hostPort": 80, **port}])]
+        )
 
 
 def resolv_conf(of_node: str, dns_config: dict[str, object] | None, **spec: object) -> list[str]:

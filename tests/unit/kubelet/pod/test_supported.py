@@ -31,7 +31,6 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
         ),
         ({"lifecycle": {"stopSignal": "SIGUSR1"}}, "lifecycle.stopSignal"),
         ({"volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}, "volumeDevices"),
-        ({"ports": [{"containerPort": 80, "hostPort": 80}]}, "ports[0].hostPort"),
         (
             {"volumeMounts": [{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}]},
             "volumeMounts[v].recursiveReadOnly",
@@ -82,12 +81,6 @@ def test_what_the_api_sets_by_default_is_carried_out() -> None:
         one = msgspec.convert({"spec": spec | network}, Pod)
         default_pod(one)
         assert text(one) == ""
-
-
-def test_a_port_of_the_machine_that_is_not_the_containers_is_named() -> None:
-    port = {"containerPort": 80, "hostPort": 81}
-    one = pod(containers=[container(ports=[port])], hostNetwork=True)
-    assert "ports[0].hostPort" in text(one)
 
 
 def test_the_only_operating_system_is_carried_out() -> None:
