@@ -13,7 +13,7 @@ from common.client.api import ObjectList, WatchEvent
 from common.security.identity import Identity
 from master.apiserver.registry.registry import Registry
 from master.apiserver.request import mediatypes
-from master.apiserver.request.audit import Caller
+from master.apiserver.request.audit import Call, Caller
 from master.apiserver.request.bodies import Body
 from master.apiserver.request.chain import Chain
 from master.apiserver.request.context import Context
@@ -32,8 +32,10 @@ class LocalClient:
         self._caller = Caller(user, user)
         self._binding = BindingSubresource(registry.pipeline)
 
-    def _context(self) -> Context:
-        return Context(user=self._caller.user, field_validation="Ignore")
+    def _context(self, call: Call) -> Context:
+        ctx = Context(user=self._caller.user, field_validation="Ignore")
+        call.annotations = ctx.audit
+        return ctx
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """The most recent state of an object."""
@@ -67,7 +69,7 @@ class LocalClient:
         """Create an object."""
         target = Target(resource, namespace)
         async with self._chain.call(self._caller, "create", target) as call:
-            made = await self._registry.create(self._context(), target, Body(data))
+            made = await self._registry.create(self._context(call), target, Body(data))
             call.made(made)
             return made
 
@@ -82,8 +84,8 @@ class LocalClient:
     ) -> bytes:
         """Replace an object or one of its subresources."""
         target = Target(resource, namespace, name, subresource)
-        async with self._chain.call(self._caller, "update", target):
-            return await self._registry.update(self._context(), target, Body(data))
+        async with self._chain.call(self._caller, "update", target) as call:
+            return await self._registry.update(self._context(call), target, Body(data))
 
     async def patch(
         self,
@@ -97,8 +99,8 @@ class LocalClient:
         """JSON merge patch."""
         target = Target(resource, namespace, name, subresource)
         wanted = Patch(codec.encode(dict(patch)), mediatypes.MERGE_PATCH)
-        async with self._chain.call(self._caller, "patch", target):
-            return await self._registry.patch(self._context(), target, wanted)
+        async with self._chain.call(self._caller, "patch", target) as call:
+            return await self._registry.patch(self._context(call), target, wanted)
 
     async def delete(
         self,
@@ -117,8 +119,8 @@ class LocalClient:
             propagation_policy=propagation_policy,
         )
         target = Target(resource, namespace, name)
-        async with self._chain.call(self._caller, "delete", target):
-            await self._registry.delete(self._context(), target, options)
+        async with self._chain.call(self._caller, "delete", target) as call:
+            await self._registry.delete(self._context(call), target, options)
 
     async def bind(self, namespace: str, name: str, *, uid: str, node: str) -> None:
         """Bind a pod to a node."""
@@ -127,5 +129,5 @@ class LocalClient:
             metadata=ObjectMeta(uid=uid), target=ObjectReference(kind="Node", name=node)
         )
         target = Target(pods, namespace, name, "binding")
-        async with self._chain.call(self._caller, "create", target):
-            await self._binding.bind(self._context(), target, binding)
+        async with self._chain.call(self._caller, "create", target) as call:
+            await self._binding.bind(self._context(call), target, binding)

@@ -179,3 +179,18 @@ def test_watch_sees_every_change(k: Cluster) -> None:
     values = [e["object"]["data"]["n"] for e in events if e["type"] == "MODIFIED"]
     assert values == [str(number) for number in range(1, 21)]
     assert events[-1]["type"] == "DELETED"
+
+
+def test_a_namespace_names_what_its_pods_may_do(k: Cluster) -> None:
+    label = ("label", "namespace", "default", "--overwrite")
+    prefix = "pod-security.kubernetes.io"
+    try:
+        k.kubectl(*label, f"{prefix}/enforce=baseline", f"{prefix}/warn=restricted")
+        overrides = '--overrides={"spec":{"hostNetwork":true}}'
+        said = k.kubectl("run", "wide", f"--image={IMAGE}", overrides, check=False)
+        assert 'violates PodSecurity "baseline:latest": host namespaces' in said
+        said = k.kubectl("run", "fair", f"--image={IMAGE}", check=False)
+        assert 'Warning: would violate PodSecurity "restricted:latest"' in said
+        assert "pod/fair created" in said
+    finally:
+        k.kubectl(*label, f"{prefix}/enforce-", f"{prefix}/warn-")

@@ -38,7 +38,7 @@ def test_every_end(clean: Cluster) -> None:
         pod(
             "hosted",
             ["sleep", "1000"],
-            container={"ports": [{"containerPort": 80, "hostPort": 80}]},
+            hostUsers=False,
         ),
         pod(
             "grown",
@@ -70,7 +70,7 @@ def test_every_end(clean: Cluster) -> None:
     assert terminated["message"].strip() == "why"
     assert clean.get("pod", "succeeded")["status"]["phase"] == "Succeeded"
     until(lambda: clean.kubectl("logs", "crash", "--previous", check=False) == "once\n")
-    until(lambda: "hostPort" in clean.kubectl("describe", "pod", "hosted"))
+    until(lambda: "spec.hostUsers" in clean.kubectl("describe", "pod", "hosted"))
     assert clean.get("pod", "hosted")["status"]["phase"] == "Pending"
     until(lambda: clean.get("pod", "grown")["status"]["phase"] == "Failed")
     described = clean.kubectl("describe", "pod", "grown")
@@ -293,3 +293,44 @@ def test_the_inside_of_volumes_and_their_group(clean: Cluster) -> None:
         )
     )
     until(lambda: "leads out of its volume" in clean.kubectl("describe", "pod", "outside"))
+
+
+def test_what_a_pod_has_of_its_machine(clean: Cluster) -> None:
+    """A port, sysctls, a name in the DNS, the runtime that its class names; and who is refused."""
+    runtime = clean.shell("node1", "podman", "info", "--format", "{{.Host.OCIRuntime.Name}}")
+    meta = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "own"}}
+    clean.apply({**meta, "handler": runtime.strip()})
+    script = (
+        "cat /proc/sys/kernel/shm_rmid_forced; hostname; grep -c svc.cluster.local /etc/hosts;"
+        "exec httpd -f -p 8080 -h /etc"
+    )
+    clean.apply(
+        pod(
+            "wanting",
+            ["sh", "-c", script],
+            container={"ports": [{"containerPort": 8080, "hostPort": 30999}]},
+            nodeName="node1",
+            runtimeClassName="own",
+            subdomain="db",
+            setHostnameAsFQDN=True,
+            securityContext={"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]},
+        ),
+        pod(
+            "greedy",
+            ["true"],
+            securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}]},
+        ),
+    )
+    until(lambda: clean.kubectl("logs", "wanting", check=False).count("\n") == 3)
+    said = clean.kubectl("logs", "wanting").split()
+    assert said == ["1", "wanting.db.default.svc.cluster.local", "1"]
+    fetch = ("busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:30999/hostname")
+    assert clean.shell("node1", *fetch).strip() == said[1]
+    until(lambda: shown(clean, "greedy") == "SysctlForbidden")
+    assert 'forbidden sysctl: "kernel.msgmax" not allowlisted' in clean.kubectl(
+        "describe", "pod", "greedy"
+    )
+    clean.kubectl("delete", "runtimeclass", "own")
+    of_class = '--overrides={"spec":{"runtimeClassName":"own"}}'
+    refused = clean.kubectl("run", "x", f"--image={IMAGE}", of_class, check=False)
+    assert 'RuntimeClass "own" not found' in refused

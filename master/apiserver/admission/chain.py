@@ -13,6 +13,7 @@ from master.apiserver.admission.plugins.endpoint_addresses import EndpointAddres
 from master.apiserver.admission.plugins.external_ips import deny_external_ips
 from master.apiserver.admission.plugins.namespace_lifecycle import NamespaceLifecycle
 from master.apiserver.admission.plugins.node_restriction import node_restriction
+from master.apiserver.admission.plugins.pod_security import PodSecurity
 from master.apiserver.admission.plugins.priority import priority
 from master.apiserver.admission.plugins.rbac_escalation import RbacEscalation
 from master.apiserver.admission.plugins.runtime_class import PodRuntimeClass
@@ -47,6 +48,7 @@ def admission(
             CertificateSigning(authorizer),
             EndpointAddresses(cache),
             RbacEscalation(authorizer, scheme),
+            PodSecurity(cache),
             *([] if allow_external_ips else [deny_external_ips]),
         ],
     )

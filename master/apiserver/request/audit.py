@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,8 @@ class Call:
     received: datetime
     name: str = ""
     uid: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """What admission has to say of it."""
 
     def made(self, data: bytes) -> None:
         """Take name and uid of the object that was created."""
@@ -102,6 +105,7 @@ def event(
         "annotations": {
             "authorization.k8s.io/decision": "allow" if allowed else "forbid",
             f"{ANNOTATION}authenticated-by": authenticated_by(caller),
+            **call.annotations,
         },
     }
     if caller.user != caller.by:

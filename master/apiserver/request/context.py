@@ -53,6 +53,8 @@ class Context:
     dry_run: bool = False
     field_validation: str = "Warn"
     warnings: Warnings = field(default_factory=Warnings)
+    audit: dict[str, str] = field(default_factory=dict)
+    """Annotations of the line in the audit log, by key."""
 
     def take_findings(self, kind: str, version: str, findings: Sequence[str]) -> None:
         """Act on what strict decoding of an object has found, as fieldValidation asks.

@@ -86,6 +86,7 @@ class Resources:
                 return await self._delete_collection(request, target, parameters, ctx)
             case _:
                 ctx = options.context(parameters, user, call.verb)
+                call.annotations = ctx.audit
                 async with self._room(request, user):
                     body = await _read(request)
                     response = await self._write(request, call, target, parameters, ctx, body)

@@ -339,7 +339,9 @@ def _write(call: Call, wanted: pb.WriteOptions) -> Context:
     """The options of a write; raises StatusError 422 for values that do not exist."""
     dry_run = "All" if wanted.dry_run else ""
     parameters = {"dryRun": dry_run, "fieldValidation": wanted.field_validation}
-    return options.context(parameters, call.caller.user, call.verb)
+    ctx = options.context(parameters, call.caller.user, call.verb)
+    call.annotations = ctx.audit
+    return ctx
 
 
 def _body(data: bytes, encoding: Any) -> Body:

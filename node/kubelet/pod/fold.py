@@ -96,7 +96,7 @@ def _begun(step: steps.Step, at: _At) -> list[PodEvent]:
         case steps.MeasureVolumes():
             memory.measuring = True
         case steps.FailPod():
-            memory.failed = (step.failure, step.message)
+            memory.failed, memory.refused = (step.failure, step.message), step.refused
             if step.grace_seconds is not None:
                 memory.kill_at = at.now.monotonic + step.grace_seconds
             return [PodEvent("", step.event, step.failure, step.message)]

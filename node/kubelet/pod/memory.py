@@ -210,6 +210,8 @@ class PodMemory:
     """When what still runs of a pod that is ending is killed; None before its end begins."""
     failed: tuple[str, str] | None = None
     """(reason, message) of a pod that the kubelet has failed: DeadlineExceeded, Evicted."""
+    refused: bool = False
+    """This machine does not take the pod."""
 
     def forget(self, container_id: str) -> None:
         """A container is gone: drop what is known by its id."""

@@ -80,6 +80,7 @@ def plan(
                 failure=refusal.reason,
                 message=f"Pod was rejected: {refusal.message}",
                 event="Warning",
+                refused=True,
             )
         ]
     deadline = _deadline(pod, memory)

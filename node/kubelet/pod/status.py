@@ -58,6 +58,8 @@ def pod_status(
         or any_started(pod, observed, memory)
         or (is_ending(pod, memory) and _was_initialised(pod))
     )
+    if memory.refused:
+        init, main = [], []
     _shorten_messages([*init, *main])
     _mark_initialising(init)
     if not initialised:

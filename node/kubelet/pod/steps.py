@@ -122,6 +122,8 @@ class FailPod(Step):
     event: Literal["Normal", "Warning"] = "Normal"
     grace_seconds: int | None = None
     """In place of the pod's own; None for that."""
+    refused: bool = False
+    """The machine does not take the pod: it never had containers, and reports none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import pytest
 from common.api.codec import json as codec
 from common.api.scheme import SCHEME
 from common.api.types.core_v1 import Namespace, ServiceAccount
+from common.api.types.meta_v1 import ObjectMeta
 from common.runtime.rng import SystemRng
 from master.apiserver.admission.chain import admission
 from master.apiserver.registry.pipeline import Pipeline
@@ -85,7 +86,8 @@ async def pipeline() -> AsyncIterator[Pipeline]:
     store = MemoryStore(clock)
     cache = WatchCache(store, clock)
     running = asyncio.create_task(cache.run())
-    await store.create(registry_key("namespaces", "n"), codec.encode(Namespace()))
+    namespace = Namespace(metadata=ObjectMeta(name="n"))
+    await store.create(registry_key("namespaces", "n"), codec.encode(namespace))
     account = registry_key("serviceaccounts", "default", "n")
     await store.create(account, codec.encode(ServiceAccount()))
     await cache.wait_for(await store.revision(), 5.0)

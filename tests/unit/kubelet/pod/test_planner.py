@@ -352,6 +352,7 @@ def test_a_pod_that_the_machine_does_not_take_fails_before_anything_is_made() ->
     [step] = refused(observed(with_sandbox=False), memory(), SECONDS)
     assert isinstance(step, steps.FailPod)
     assert (step.failure, step.message) == ("SysctlForbidden", "Pod was rejected: forbidden sysctl")
+    assert step.refused, "it reports no containers"
     # One that has been taken runs on, also when the operator allows less than before.
     assert "FailPod" not in kinds(refused(observed(ran()), memory(), SECONDS))
 

@@ -255,6 +255,14 @@ def test_an_init_container_that_fails_for_good_fails_the_pod() -> None:
 def test_the_deadline_is_the_pods_reason() -> None:
     made = status(pod(), observed(), memory(failed=("DeadlineExceeded", "too long")))
     assert (made.phase, made.reason, made.message) == ("Failed", "DeadlineExceeded", "too long")
+    assert [one.name for one in made.containerStatuses] == ["app"]
+
+
+def test_a_refused_pod_has_failed_without_containers() -> None:
+    known = memory(failed=("SysctlForbidden", "no"), refused=True)
+    made = status(pod(initContainers=[container("first")]), observed(with_sandbox=False), known)
+    assert (made.phase, made.reason) == ("Failed", "SysctlForbidden")
+    assert (made.initContainerStatuses, made.containerStatuses) == ((), ())
 
 
 def test_a_container_that_ended_with_the_machine_has_an_unknown_end() -> None:
