@@ -25,6 +25,7 @@ FILES = {
     "delete": "delete",
     "drain": "drain",
     "exec": "pods.exec",
+    "export": "pods.export",
     "get": "get",
     "kubeconfig": "credentials.kubeconfig",
     "log-level": "loglevel",

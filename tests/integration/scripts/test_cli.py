@@ -348,3 +348,24 @@ spec: {{nodeName: n1, terminationGracePeriodSeconds: 0, containers: [{{name: c, 
     assert wherry("delete", "node", "n1").stdout == "node/n1 deleted\n"
     for gone in (wherry("drain", "n1"), wherry("delete", "no", "n1")):
         assert (gone.returncode, gone.stderr) == (1, 'wherry: nodes "n1" not found\n')
+
+
+def test_a_pod_is_exported_for_systemd(wherry: Run, tmp_path: Path) -> None:
+    """With the values that it has now, in files that only their owner may read."""
+    settings = "{apiVersion: v1, kind: ConfigMap, metadata: {name: words}, data: {word: hi}}"
+    env = "{name: W, valueFrom: {configMapKeyRef: {name: words, key: word}}}"
+    spec = f"{{containers: [{{name: c, image: x, env: [{env}]}}]}}"
+    pod = f"{{apiVersion: v1, kind: Pod, metadata: {{name: taken}}, spec: {spec}}}"
+    made = wherry("apply", "-f", "-", text=f"{settings}\n---\n{pod}\n")
+    assert made.returncode == 0, made.stderr
+    said = wherry("export", "quadlet", "pod/taken", "-d", str(tmp_path / "units"))
+    assert said.returncode == 0, said.stderr
+    files = [Path(line) for line in said.stdout.splitlines()]
+    assert [file.name for file in files] == ["taken.kube", "taken.yaml"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    [container] = yaml.safe_load(files[1].read_text())["spec"]["containers"]
+    assert container["env"] == [{"name": "W", "value": "hi"}]
+    assert "`systemctl start taken.service` runs it" in said.stderr
+    assert "left out" not in said.stderr
+    missing = wherry("export", "quadlet", "nobody", "-d", str(tmp_path))
+    assert (missing.returncode, missing.stderr) == (1, 'wherry: pods "nobody" not found\n')
