@@ -22,6 +22,7 @@ from node.kubelet.kubelet import Kubelet
 from node.kubelet.machine.node_status import Machine
 from node.kubelet.machine.stats import Stats
 from node.kubelet.pod.memory import MESSAGE_MAX
+from node.kubelet.sessions.image_loads import ImageLoads
 from node.kubelet.sessions.log_server import LogServer
 from node.kubelet.sessions.port_forwards import PortForwards
 from node.kubelet.sessions.remote_commands import RemoteCommands
@@ -173,6 +174,7 @@ def _servers(kubelet: Kubelet, world: World, node_ip: str) -> Mapping[str, Serve
         "exec": commands.exec,
         "attach": commands.attach,
         "port_forward": PortForwards(kubelet, world.sandbox, node_ip=node_ip).serve,
+        "load_image": ImageLoads(world.runtime).serve,
     }
 
 

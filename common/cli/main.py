@@ -27,6 +27,7 @@ FILES = {
     "exec": "pods.exec",
     "export": "pods.export",
     "get": "get",
+    "image": "image",
     "kubeconfig": "credentials.kubeconfig",
     "log-level": "loglevel",
     "logs": "pods.logs",

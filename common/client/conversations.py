@@ -1,9 +1,11 @@
-"""Commands in containers and connections to pods over gRPC: both sides may send at any time."""
+"""Commands in containers, connections to pods, archives for nodes over gRPC: both sides may send at
+any time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Self
 
 import grpc.aio
@@ -113,3 +115,33 @@ class PodConnection(_Conversation):
     async def close(self) -> None:
         """The pod reads the end."""
         await self._write(pb.PortForwardRequest(data_end=True))
+
+
+class ImagePush(_Conversation):
+    """An archive of images on its way to a node."""
+
+    def __init__(self, method: Callable[[], Any], start: pb.PushImageStart) -> None:
+        super().__init__(method, pb.PushImageRequest(start=start))
+
+    async def names(self, archive: AsyncIterator[bytes]) -> Sequence[str]:
+        """Send all of it; the names of the images that the node has taken. Raises StatusError."""
+
+        async def send() -> None:
+            try:
+                async for data in archive:
+                    await self._write(pb.PushImageRequest(data=data))
+                await self._call.done_writing()
+            except Exception:  # of the archive: the node would wait for the rest of it
+                self._call.cancel()
+                raise
+
+        replies = self._replies()
+        await anext(replies)  # the node is ready
+        sending = asyncio.create_task(send())
+        try:
+            return [name async for reply in replies for name in reply.names]
+        finally:
+            sending.cancel()
+            [ended] = await asyncio.gather(sending, return_exceptions=True)
+            if isinstance(ended, Exception):
+                raise ended

@@ -20,7 +20,7 @@ from common.api.errors import StatusError
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
 from common.client.api import ObjectList, WatchEvent
-from common.client.conversations import PodConnection, RemoteCommand
+from common.client.conversations import ImagePush, PodConnection, RemoteCommand
 from common.client.grpcerrors import translated
 from common.client.https import ConnectionFailed, chosen
 from common.runtime.reasons import reason
@@ -379,6 +379,14 @@ class GrpcClient:
         """A connection to a port of a pod, until the end of the block that it is used in."""
         start = pb.PortForwardStart(namespace=namespace, pod=pod, port=port)
         return PodConnection(self.stub.PortForward, start)
+
+    async def push_image(
+        self, node: str, archive: AsyncIterator[bytes], size_bytes: int
+    ) -> Sequence[str]:
+        """Give a node the images of an archive; their names. Raises StatusError."""
+        start = pb.PushImageStart(node=node, size_bytes=size_bytes)
+        async with ImagePush(self.stub.PushImage, start) as push:
+            return await push.names(archive)
 
     async def logs(
         self,

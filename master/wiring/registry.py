@@ -34,6 +34,7 @@ from master.apiserver.resources.core.tokenrequest import TokenSubresource
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.config import MasterConfig
 from master.nodes.commands import PodAttach, PodExec
+from master.nodes.images import NodeImages
 from master.nodes.logs import PodLogs
 from master.nodes.portforward import PodPortForward
 from master.nodes.proxies import PodProxy, ServiceProxy
@@ -116,6 +117,7 @@ def registry(
             "binding": BindingSubresource(written),
             "finalize": Finalize(written),
             "exec": PodExec(stored, sessions),
+            "nodes/images": NodeImages(stored, sessions),
             "log": PodLogs(stored, sessions, written.clock),
             "pods/proxy": PodProxy(stored, sessions),
             "portforward": PodPortForward(stored, sessions),

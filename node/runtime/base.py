@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -39,6 +39,10 @@ class ImageNotFound(RuntimeFailure):
 
 class ImagePullFailed(RuntimeFailure):
     """A registry did not give the image; the message says why."""
+
+
+class ImageLoadFailed(RuntimeFailure):
+    """An archive has no images that can be taken; the message says why."""
 
 
 class InvalidImageName(RuntimeFailure):
@@ -317,6 +321,13 @@ class Runtime(Protocol):
 
     async def list_images(self) -> list[ImageStatus]:
         """Every image on this machine."""
+        ...
+
+    async def load_images(self, archive: AsyncIterator[bytes], size_bytes: int) -> list[str]:
+        """Take the images of an archive, as `docker save` and OCI have them; their names.
+
+        Raises ImageLoadFailed, RuntimeUnavailable, and what the iterator raises.
+        """
         ...
 
     async def pull_image(

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import json
+import tarfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -213,6 +216,20 @@ class FakeRuntime:
         """Every image."""
         self._call("list_images")
         return list(self.images.values())
+
+    async def load_images(self, archive: AsyncIterator[bytes], size_bytes: int) -> list[str]:
+        """Take the images that the archive's manifest names."""
+        self._call(f"load_images {size_bytes}")
+        data = b"".join([piece async for piece in archive])
+        try:
+            with tarfile.open(fileobj=io.BytesIO(data)) as opened:
+                manifest = opened.extractfile("manifest.json")
+                assert manifest is not None
+                names = [name for one in json.load(manifest) for name in one["RepoTags"]]
+        except (tarfile.TarError, KeyError, ValueError) as error:
+            raise base.ImageLoadFailed(str(error)) from error
+        self.add_images(*names)
+        return names
 
     async def pull_image(
         self, reference: str, *, credentials: tuple[str, str] | None = None

@@ -200,6 +200,14 @@ class PodmanRuntime:
         """Every image on this machine."""
         return [podman_json.image_status(image) for image in await self._ask("/images/json") or ()]
 
+    async def load_images(self, archive: AsyncIterator[bytes], size_bytes: int) -> list[str]:
+        """Take the images of an archive; Podman keeps it in a file until all of it is there."""
+        try:
+            answer = await self._service.upload("/images/load", archive, size_bytes)
+        except PodmanError as error:
+            raise base.ImageLoadFailed(error.message) from error
+        return [str(name) for name in answer.get("Names") or ()]
+
     async def pull_image(
         self, reference: str, *, credentials: tuple[str, str] | None = None
     ) -> None:

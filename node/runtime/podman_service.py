@@ -155,6 +155,31 @@ class PodmanService:
                 raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
             yield connection
 
+    async def upload(self, path: str, pieces: AsyncIterator[bytes], size_bytes: int) -> Any:
+        """Send a body in pieces, of so many bytes in all; the decoded answer.
+
+        Raises PodmanError and RuntimeUnavailable, and what the iterator raises.
+        """
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._socket_path)
+        except OSError as error:
+            raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
+        try:
+            writer.write(_head("POST", path, {}, {"Content-Type": "application/x-tar"}, size_bytes))
+            async for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+            content = await reader.read()
+        except (OSError, EOFError) as error:
+            raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
+        finally:
+            writer.close()
+        code = int(head.split(b" ", 2)[1])
+        if code >= 400:
+            raise PodmanError(code, _message(content))
+        return _decode(content)
+
     async def lines(
         self,
         method: str,
@@ -223,10 +248,21 @@ def _request(
     headers: Mapping[str, str],
 ) -> bytes:
     content = b"" if body is None else msgspec.json.encode(body)
+    headers = {"Content-Type": "application/json", **headers}
+    return _head(method, path, params, headers, len(content)) + content
+
+
+def _head(
+    method: str,
+    path: str,
+    params: Mapping[str, str],
+    headers: Mapping[str, str],
+    size_bytes: int,
+) -> bytes:
+    """A request up to its body."""
     target = _PREFIX + quote(path, safe="/:@") + (f"?{urlencode(params)}" if params else "")
-    head = [f"{method} {target} HTTP/1.0", "Host: podman", f"Content-Length: {len(content)}"]
-    head += ["Content-Type: application/json", *(f"{k}: {v}" for k, v in headers.items())]
-    return "\r\n".join([*head, "", ""]).encode() + content
+    head = [f"{method} {target} HTTP/1.0", "Host: podman", f"Content-Length: {size_bytes}"]
+    return "\r\n".join([*head, *(f"{k}: {v}" for k, v in headers.items()), "", ""]).encode()
 
 
 def _decode(content: bytes) -> Any:

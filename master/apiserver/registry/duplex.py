@@ -1,5 +1,5 @@
 """Handlers that answer with a conversation: commands in containers, connections to ports of pods,
-requests to programs in pods.
+requests to programs in pods, images for nodes.
 
 What a client sends and gets is in channels; how these travel over HTTP or gRPC is for `rest` and
 `rpc` to know.
@@ -128,4 +128,18 @@ class ProxyHandler(Handler):
 
     async def upstream(self, target: Target) -> Upstream:
         """Where the requests of a target go; raises StatusError 400, 404 or 503."""
+        raise NotImplementedError
+
+
+Load = Callable[[int], AbstractAsyncContextManager[Duplex]]
+"""size in bytes -> who takes an archive and sends back the names in it, as a list in JSON."""
+
+
+class ArchiveHandler(Handler):
+    """nodes/images, over gRPC alone."""
+
+    connects: ClassVar[Sequence[str]] = ("create",)
+
+    async def archive(self, target: Target) -> Load:
+        """How to give a node an archive of images; raises StatusError 404."""
         raise NotImplementedError

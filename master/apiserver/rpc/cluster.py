@@ -269,6 +269,15 @@ class ClusterService(cluster_v1_pb2_grpc.ClusterServicer):
             async for reply in replies:
                 yield reply
 
+    async def PushImage(
+        self, request_iterator: Requests, context: Any
+    ) -> AsyncIterator[pb.PushImageReply]:
+        """Images for a node."""
+        replies = self._streams.push(request_iterator, context)
+        async with answering(context, "PushImage"), aclosing(replies):
+            async for reply in replies:
+                yield reply
+
     async def NodeUsage(
         self, request: pb.NodeUsageRequest, context: Any
     ) -> AsyncIterator[pb.NodeUsageReply]:

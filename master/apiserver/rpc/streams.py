@@ -1,4 +1,6 @@
-"""Conversations of the Cluster service: commands in containers, connections to ports of pods."""
+"""Conversations of the Cluster service: commands in containers, connections to ports of pods,
+images for nodes.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from common.api import errors
+from common.api.errors import StatusError
 from master.apiserver.registry.duplex import (
     STDERR,
     STDIN,
+    ArchiveHandler,
     Command,
     CommandHandler,
     Dial,
     Duplex,
+    Load,
     PortHandler,
 )
 from master.apiserver.registry.registry import Registry
@@ -25,6 +32,7 @@ from protos import cluster_v1_pb2 as pb
 
 Requests = AsyncIterator[Any]
 """Messages of a caller, the first of which says what is asked for."""
+NAMES_MAX_BYTES = 1 << 20
 
 
 class Streams:
@@ -67,6 +75,29 @@ class Streams:
                     if piece.closed:
                         return
 
+    async def push(
+        self, requests: Requests, context: Any
+    ) -> AsyncGenerator[pb.PushImageReply, None]:
+        """That the node is ready, and then what images it has taken; raises StatusError."""
+        caller = self._access.caller(context)
+        start = await _start(requests)
+        nodes = self._registry.scheme.require("", "v1", "nodes")
+        target = Target(nodes, "", start.node, "images")
+        async with self._access.call(caller, "create", target, is_stream=True):
+            handler = self._registry.handler(target)
+            assert isinstance(handler, ArchiveHandler)
+            load: Load = await handler.archive(target)
+            try:
+                opened = load(start.size_bytes)
+                async with opened as node, _listening(_to_the_end(requests), node, _archive):
+                    yield pb.PushImageReply()
+                    yield pb.PushImageReply(names=await _names(node))
+            except StatusError:
+                # A caller who still writes would be told of a broken stream, and not why it ended.
+                async for _ in requests:
+                    pass
+                raise
+
     @asynccontextmanager
     async def _handler(
         self, caller: Caller, start: Any, subresource: str
@@ -83,9 +114,13 @@ async def _start(requests: Requests) -> Any:
     first = await anext(requests, None)
     if first is None or not first.HasField("start"):
         raise errors.bad_request("the first message says nothing of what is to be started")
-    if not (first.start.namespace and first.start.pod):
+    start = first.start
+    if isinstance(start, pb.PushImageStart):
+        if not start.node or start.size_bytes <= 0:
+            raise errors.bad_request("the request names no node, or an archive without a size")
+    elif not (start.namespace and start.pod):
         raise errors.bad_request("the request names no pod")
-    return first.start
+    return start
 
 
 def _query(start: pb.CommandStart) -> dict[str, list[str]]:
@@ -125,3 +160,28 @@ async def _data(request: pb.PortForwardRequest, duplex: Duplex) -> None:
     await duplex.send(request.data)
     if request.data_end:
         duplex.close()
+
+
+async def _to_the_end(requests: Requests) -> Requests:
+    """The messages of a caller, and None when no more come."""
+    async for request in requests:
+        yield request
+    yield None
+
+
+async def _archive(request: pb.PushImageRequest | None, duplex: Duplex) -> None:
+    if request is None:
+        duplex.close()
+    else:
+        await duplex.send(request.data)
+
+
+async def _names(node: Duplex) -> list[str]:
+    """What a node has sent back at the end; raises StatusError."""
+    told = b""
+    while (piece := await node.receive()) is not None and len(told) < NAMES_MAX_BYTES:
+        told += piece.data
+    try:
+        return msgspec.json.decode(told, type=list[str])
+    except msgspec.DecodeError as error:
+        raise errors.internal("the node has answered with no list of names") from error

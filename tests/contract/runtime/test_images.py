@@ -1,10 +1,13 @@
 """Images: found, missing, misnamed, not to be had."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from node.runtime import base
 from node.runtime.base import Runtime
 from tests.contract.runtime.conftest import a_spec
+from tests.fakes.archives import image_archive, pieces
 from tests.servers.podman import TEST_IMAGE
 
 NOWHERE = "127.0.0.1:1/no/image:1"
@@ -41,3 +44,32 @@ async def test_an_image_that_no_registry_gives_is_an_error(runtime: Runtime) -> 
         await runtime.pull_image(NOWHERE)
     with pytest.raises(base.ImagePullFailed):
         await runtime.pull_image(NOWHERE, credentials=("user", "secret"))
+
+
+async def test_images_of_an_archive_are_taken(runtime: Runtime) -> None:
+    archive = image_archive("localhost/taken:1", padding=3 << 20)
+    assert await runtime.load_images(pieces(archive), len(archive)) == ["localhost/taken:1"]
+    image = await runtime.image_status("localhost/taken:1")
+    assert image is not None
+    assert len(await runtime.list_images()) == 2
+    assert await runtime.load_images(pieces(archive), len(archive)) == ["localhost/taken:1"]
+    assert len(await runtime.list_images()) == 2
+
+
+@pytest.mark.parametrize("data", [b"no archive", bytes(2 << 20)])
+async def test_what_is_no_archive_is_refused(runtime: Runtime, data: bytes) -> None:
+    with pytest.raises(base.ImageLoadFailed):
+        await runtime.load_images(pieces(data), len(data))
+    assert len(await runtime.list_images()) == 1
+
+
+async def test_an_archive_that_ends_too_early_is_given_up(runtime: Runtime) -> None:
+    archive = image_archive("localhost/taken:1")
+
+    async def breaking() -> AsyncIterator[bytes]:
+        yield archive[:1000]
+        raise ValueError("the master is gone")
+
+    with pytest.raises(ValueError, match="the master is gone"):
+        await runtime.load_images(breaking(), len(archive))
+    assert len(await runtime.list_images()) == 1

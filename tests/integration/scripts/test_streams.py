@@ -27,6 +27,9 @@ import pytest_asyncio
 from common.api.errors import StatusError
 from common.client.conversations import STDERR, STDOUT
 from common.client.grpc import GrpcClient, channel
+from common.runtime.clock import SystemClock
+from node.kubelet.sessions.image_loads import ImageLoads
+from node.runtime.fake import FakeRuntime
 from node.session.channels import Channels
 from node.session.sessions import Sessions
 from protos import node_v1_pb2
@@ -52,8 +55,15 @@ class Node:
         self.sizes: list[tuple[int, int]] = []
         self.sent = 0
         self.asked: Any = None
-        servers = {"exec": self.execute, "attach": self.attach, "port_forward": self.connect}
-        self._sessions = Sessions(servers)
+        self.runtime = FakeRuntime(SystemClock())
+        self._sessions = Sessions(
+            {
+                "exec": self.execute,
+                "attach": self.attach,
+                "port_forward": self.connect,
+                "load_image": ImageLoads(self.runtime).serve,
+            }
+        )
 
     async def execute(self, request: node_v1_pb2.ExecRequest, channels: Channels) -> int:
         """`echo`, `flood BYTES` and `hang`."""
