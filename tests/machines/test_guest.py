@@ -43,7 +43,12 @@ wherry token create --uses 1 > /root/token
 {INSTALL} node --server {URL} --token-file /root/token
 rm /root/token
 """
-LOOK = "wherry get pods -o wide; wherry get nodes; journalctl -b -n 60 -o short -u 'wherry-*'"
+LOOK = """
+wherry get pods -o wide; wherry get nodes
+systemctl status --no-pager --lines 0 wherry-kubelet wherry-kube-proxy podman.service
+for unit in wherry-kubelet podman wherry-master; do journalctl -b -n 40 -o short -u $unit; done
+timeout 20 podman ps --all
+"""
 PATIENCE = ("periodSeconds: 2", "timeoutSeconds: 20")
 """A probe's second is short where a busy machine needs several for an answer."""
 DOWN_SECONDS = 80.0
