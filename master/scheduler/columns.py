@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.api.podrequests import CPU, MEMORY, PODS, STORAGE, amounts
 from common.api.types.core_v1 import Node
 from common.client.informer import Item
 from master.scheduler.pod import PodClass, PodInfo
 from master.scheduler.podmatches import LabelClass, Matches, PodMatches
-from master.scheduler.requests import CPU, MEMORY, PODS, STORAGE, amounts
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
+from common.api.podrequests import CPU, MEMORY, PODS, requests
 from common.api.types.core_v1 import (
     Affinity,
     Pod,
@@ -19,7 +20,7 @@ from common.api.types.core_v1 import (
 )
 from common.client.events import reference
 from common.client.informer import Item
-from master.scheduler.requests import CPU, MEMORY, NO_REQUEST, PODS, requests
+from master.scheduler.requests import NO_REQUEST, in_effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def pod_info(item: Item) -> PodInfo:
         wanted=free and not item.deleting and not finished,
         scheduler=spec.schedulerName or SCHEDULER_NAME,
         about=tuple(reference("v1", "Pod", pod.metadata).items()),
-        shape=_shape(item, spec),
+        shape=_shape(item, in_effect(pod)),
     )
 
 

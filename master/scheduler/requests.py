@@ -1,71 +1,56 @@
-"""What a pod asks of a node's resources.
-
-Source: component-helpers/resource of Kubernetes and
-https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (sidecars add up). Pure.
-"""
+"""What counts of a pod's requests: while it is resized, and where it has none. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from msgspec.structs import replace
 
-from common.api import quantity
-from common.api.types.core_v1 import Container, PodSpec
+from common.api import conditions, quantity
+from common.api.podrequests import CPU, MEMORY
+from common.api.types import Quantity
+from common.api.types.core_v1 import Container, ContainerStatus, Pod, PodSpec
 
-CPU, MEMORY, STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 NO_REQUEST = {CPU: 100, MEMORY: 200 * 1024 * 1024}
 """What scoring counts for a container without requests, so that such pods spread, too."""
 
-AMOUNT_MAX = 1 << 50
-"""No node has more of anything, and thousands of pods with so much still add up in 64 bits."""
 
-Amounts = dict[str, int]
-"""Amounts by resource: CPU in thousandths, everything else in units."""
-
-
-def amounts(quantities: Mapping[str, str]) -> Amounts:
-    """Quantities as whole numbers, rounded up, from 0 to AMOUNT_MAX."""
-    return {
-        name: min(max(quantity.milli(text) if name == CPU else quantity.whole(text), 0), AMOUNT_MAX)
-        for name, text in quantities.items()
-    }
-
-
-def requests(spec: PodSpec, defaults: Mapping[str, int] | None = None) -> Amounts:
-    """What the scheduler sets aside: containers and sidecars together, or an init container that
-    needs more. Containers without a request for a resource count with `defaults`.
+def in_effect(pod: Pod) -> PodSpec:
+    """The spec with what counts for each container while a resize is under way: the most of what
+    is wanted, what its kubelet has set aside, and what it has; without what is wanted where the
+    kubelet has said that it will never have it.
     """
-    start = dict(defaults or {})
-    total: Amounts = {}
-    for container in spec.containers:
-        _add(total, start | _of(container))
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.initContainers:
-        own = start | _of(container)
-        if container.restartPolicy == "Always":
-            _add(sidecars, own)
-            _raise(peak, sidecars)
-        else:
-            together = dict(sidecars)
-            _add(together, own)
-            _raise(peak, together)
-    _add(total, sidecars)
-    _raise(total, peak)
-    if spec.resources is not None:
-        total |= amounts(spec.resources.requests)
-    _add(total, amounts(spec.overhead))
-    return total
+    statuses = {
+        status.name: status
+        for status in (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+        if status.resources is not None
+    }
+    if not statuses:
+        return pod.spec
+    pending = conditions.find(pod.status.conditions, "PodResizePending")
+    infeasible = pending is not None and pending.reason == "Infeasible"
+    return replace(
+        pod.spec,
+        containers=tuple(
+            _in_effect(one, statuses.get(one.name), infeasible) for one in pod.spec.containers
+        ),
+        initContainers=tuple(
+            _in_effect(one, statuses.get(one.name), infeasible)
+            if one.restartPolicy == "Always"
+            else one
+            for one in pod.spec.initContainers
+        ),
+    )
 
 
-def _of(container: Container) -> Amounts:
-    return amounts(container.resources.requests)
-
-
-def _add(total: Amounts, more: Amounts) -> None:
-    for name, amount in more.items():
-        total[name] = min(total.get(name, 0) + amount, AMOUNT_MAX)
-
-
-def _raise(total: Amounts, least: Amounts) -> None:
-    for name, amount in least.items():
-        total[name] = max(total.get(name, 0), amount)
+def _in_effect(container: Container, status: ContainerStatus | None, infeasible: bool) -> Container:
+    wanted = container.resources.requests
+    if status is None or status.resources is None:
+        return container
+    known = [status.allocatedResources, status.resources.requests]
+    if all(amounts == wanted for amounts in known):
+        return container
+    most: dict[str, Quantity] = {}
+    for held in known if infeasible else [wanted, *known]:
+        for name, amount in held.items():
+            if name not in most or quantity.parse(amount) > quantity.parse(most[name]):
+                most[name] = amount
+    return replace(container, resources=replace(container.resources, requests=most))

@@ -30,6 +30,7 @@ from master.apiserver.resources.coordination.lease import LeaseView
 from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.namespace.finalize import Finalize
 from master.apiserver.resources.core.pod.binding import BindingSubresource
+from master.apiserver.resources.core.pod.resize import Resize
 from master.apiserver.resources.core.tokenrequest import TokenSubresource
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
 from master.config import MasterConfig
@@ -121,6 +122,7 @@ def registry(
             "log": PodLogs(stored, sessions, written.clock),
             "pods/proxy": PodProxy(stored, sessions),
             "portforward": PodPortForward(stored, sessions),
+            "resize": Resize(stored),
             "scale": ScaleSubresource(written),
             "services/proxy": ServiceProxy(stored, sessions, written.rng),
             "token": TokenSubresource(written, tokens.accounts.keys),

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from common.api.podrequests import CPU, MEMORY
 from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent
 from master.scheduler.pod import PodClass
-from master.scheduler.requests import CPU, MEMORY
 
 
 class BalancedAllocation:

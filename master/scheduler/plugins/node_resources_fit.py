@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from common.api.podrequests import PODS
 from master.scheduler.columns import Bools, Columns, Floats
 from master.scheduler.framework import ClusterEvent, Rejections
 from master.scheduler.pod import PodClass
-from master.scheduler.requests import PODS
 
 
 class NodeResourcesFit:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.api.podrequests import AMOUNT_MAX
 from common.api.types.core_v1 import Taint
 from master.scheduler.columns import Columns
-from master.scheduler.requests import AMOUNT_MAX
 from tests.examples import examples
 from tests.unit.scheduler.world import node_item, pod
 

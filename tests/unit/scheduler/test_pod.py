@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from common.api.types.core_v1 import Container, PodSchedulingGate, PodSpec, ResourceRequirements
+from common.api.codec import json as codec
+from common.api.podrequests import requests
+from common.api.types import Quantity
+from common.api.types.core_v1 import (
+    Container,
+    ContainerStatus,
+    Pod,
+    PodCondition,
+    PodSchedulingGate,
+    PodSpec,
+    PodStatus,
+    ResourceRequirements,
+)
 from master.scheduler.pod import pod_info
-from master.scheduler.requests import NO_REQUEST, requests
+from master.scheduler.requests import NO_REQUEST, in_effect
 from tests.unit.scheduler.world import pod, pod_item
 
 
@@ -58,3 +71,38 @@ def test_which_pods_are_wanted() -> None:
 def test_whose_pods_they_are() -> None:
     assert pod("a").scheduler == "default-scheduler"
     assert pod("a", schedulerName="other").scheduler == "other"
+
+
+def resizing(wanted: str, allocated: str, has: str, *, infeasible: bool = False) -> Pod:
+    """A pod between two amounts of CPU, as its kubelet reports it."""
+    status = ContainerStatus(
+        name="c",
+        allocatedResources={"cpu": Quantity(allocated)},
+        resources=ResourceRequirements(requests={"cpu": Quantity(has)}),
+    )
+    pending = PodCondition(type="PodResizePending", status="True", reason="Infeasible")
+    return Pod(
+        spec=PodSpec(containers=(container(wanted),)),
+        status=PodStatus(containerStatuses=(status,), conditions=(pending,) if infeasible else ()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "milli"),
+    [
+        (resizing("1", "1", "1"), 1000),
+        (resizing("2", "1", "1"), 2000),
+        (resizing("1", "2", "1"), 2000),
+        (resizing("1", "1", "2"), 2000),
+        (resizing("100", "1", "2", infeasible=True), 2000),
+    ],
+)
+def test_a_resize_counts_with_the_most_that_it_may_need(one: Pod, milli: int) -> None:
+    assert requests(in_effect(one)) == {"cpu": milli}
+
+
+def test_a_pod_that_is_resized_takes_what_it_will_have() -> None:
+    item = pod_item("a", cpu="1")
+    bound = item.decode(Pod)
+    bound.status = resizing("1", "3", "1").status
+    assert ("cpu", 3000) in pod_info(replace(item, data=codec.encode(bound))).shape.requests
