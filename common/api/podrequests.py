@@ -28,7 +28,7 @@ def amounts(quantities: Mapping[str, str]) -> Amounts:
 
 
 def requests(spec: PodSpec, defaults: Mapping[str, int] | None = None) -> Amounts:
-    """What is set aside on the pod's node: containers and sidecars together, or an init container that
+    """What is set aside on a node: containers and sidecars together, or an init container that
     needs more. Containers without a request for a resource count with `defaults`.
     """
     start = dict(defaults or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,8 +21,12 @@ LABEL_POD_NAME = "io.wherry.pod.name"
 LABEL_CONTAINER = "io.wherry.container.name"
 LABEL_ATTEMPT = "io.wherry.container.attempt"
 LABEL_IMAGE = "io.wherry.container.image"
+LABEL_RESOURCES = "io.wherry.container.resources"
 
 UNCONFINED = "unconfined"
+PAGE_BYTES = 4096
+PERIOD_US = 100_000
+"""What CPU quotas are of: 100 ms."""
 State = Literal["created", "running", "exited", "unknown"]
 
 
@@ -65,6 +70,17 @@ class ExecFailed(RuntimeFailure):
     """A command could not be run in a container; the message says why."""
 
 
+class LimitsRefused(RuntimeFailure):
+    """A container could not be held to other limits; the message says why."""
+
+
+class BelowUsage(LimitsRefused):
+    """A container uses as much memory as it is to have, or more."""
+
+    def __init__(self, limit_bytes: int, usage_bytes: int) -> None:
+        super().__init__(f"memory limit ({limit_bytes}) below current usage ({usage_bytes})")
+
+
 class AttachFailed(RuntimeFailure):
     """The streams of a container's process cannot be had; the message says why."""
 
@@ -88,6 +104,47 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the kernel holds a container to; 0 where it holds it to nothing."""
+
+    memory_bytes: int = 0
+    cpu_shares: int = 0
+    cpu_quota_us: int = 0
+    """Of each period of PERIOD_US."""
+    cpu_weight: int = 0
+    """What version 2 of cgroups has in place of shares; only ever read."""
+
+    def differences(self, wanted: Limits) -> set[Literal["cpu", "memory"]]:
+        """In what these, as the kernel has them, are not those that were asked for.
+
+        A 0 asks for nothing. The kernel keeps whole pages, systemd quotas of whole hundredths.
+        """
+        found: set[Literal["cpu", "memory"]] = set()
+        pages = wanted.memory_bytes // PAGE_BYTES
+        if wanted.memory_bytes and pages != self.memory_bytes // PAGE_BYTES:
+            found.add("memory")
+        rounded_us = self.cpu_quota_us - wanted.cpu_quota_us
+        if wanted.cpu_quota_us and not 0 <= rounded_us < PERIOD_US // 100:
+            found.add("cpu")
+        if self.cpu_weight and self.cpu_weight not in weights(wanted.cpu_shares):
+            found.add("cpu")
+        if not self.cpu_weight and self.cpu_shares != wanted.cpu_shares:
+            found.add("cpu")
+        return found
+
+
+def weights(cpu_shares: int) -> tuple[int, int]:
+    """What OCI runtimes write as the weight of a container: the older ones, and those since 2025.
+
+    Source: KEP-2254, https://github.com/kubernetes/kubernetes/issues/131216.
+    """
+    shares = max(2, cpu_shares)
+    exponent = math.log2(shares)
+    power = (exponent * exponent + 125 * exponent) / 612 - 7 / 34
+    return 1 + (shares - 2) * 9999 // 262142, math.ceil(10**power)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
     """Everything that a container is made from. Paths are absolute; sizes in bytes."""
 
@@ -97,6 +154,8 @@ class ContainerSpec:
     name: str
     attempt: int
     image: str
+    resources: str = ""
+    """What it was asked to have, for whoever made it: the runtime keeps it as it is."""
     command: Sequence[str] = ()
     args: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -112,7 +171,6 @@ class ContainerSpec:
     memory_limit_bytes: int = 0
     cpu_shares: int = 0
     cpu_quota_us: int = 0
-    cpu_period_us: int = 100_000
     pids_limit: int = 4096
     oom_score_adj: int = 0
     read_only_root: bool = False
@@ -143,6 +201,7 @@ class ContainerSpec:
             LABEL_CONTAINER: self.name,
             LABEL_ATTEMPT: str(self.attempt),
             LABEL_IMAGE: self.image,
+            LABEL_RESOURCES: self.resources,
         }
 
 
@@ -170,6 +229,10 @@ class ContainerStatus:
     image: str = ""
     image_id: str = ""
     asked_image: str = ""
+    resources: str = ""
+    """As in its specification: what it was made with, whatever its limits are now."""
+    limits: Limits | None = None
+    """Of one that runs, as the kernel has them; None where that is not known."""
     stop_signal: str = "TERM"
     """Asks its first process to end: the image's, a name or a number."""
     cgroup_path: str = ""
@@ -280,6 +343,14 @@ class Runtime(Protocol):
         """Send a signal to its first process; one that has ended or gone is no error.
 
         Raises NotOurs.
+        """
+        ...
+
+    async def set_limits(self, container_id: str, limits: Limits) -> None:
+        """Hold a running container to other limits; a 0 leaves what there is.
+
+        Raises BelowUsage, and changes nothing, when it uses that much memory already;
+        LimitsRefused, ContainerNotFound or NotOurs.
         """
         ...
 

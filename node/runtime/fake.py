@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from common.runtime.clock import Clock
 from node.runtime import base
-from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus, Stdio, Streams
+from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus, Limits, Stdio, Streams
 from node.runtime.reference import check_reference
 
 Command = tuple[str, ...]
@@ -52,6 +52,8 @@ class FakeRuntime:
     programs: dict[Command, Program] = field(default_factory=dict)
     execs: dict[Command, int | None] = field(default_factory=dict)
     """Command -> its exit code; None for one that hangs. Others cannot be run."""
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+    """Container id -> the memory that it uses; others use none."""
     available: bool = True
     faults: dict[int, Exception] = field(default_factory=dict)
     """Raised by the call of that number (the first is 1), before it does anything."""
@@ -72,6 +74,7 @@ class FakeRuntime:
                 container_id,
                 state="exited",
                 pid=0,
+                limits=None,
                 exit_code=exit_code,
                 oom_killed=oom_killed,
                 finished_at=self._now(),
@@ -128,6 +131,7 @@ class FakeRuntime:
             image=spec.image,
             image_id=self.images[spec.image].id,
             asked_image=spec.image,
+            resources=spec.resources,
             log_path=spec.log_path,
         )
         return container_id
@@ -142,7 +146,12 @@ class FakeRuntime:
         if program.start_error:
             raise base.StartFailed(program.start_error)
         pid = 1000 + int(container_id, 16)
-        self._change(container_id, state="running", pid=pid, started_at=self._now())
+        limits = Limits(
+            memory_bytes=spec.memory_limit_bytes,
+            cpu_shares=spec.cpu_shares,
+            cpu_quota_us=spec.cpu_quota_us,
+        )
+        self._change(container_id, state="running", pid=pid, started_at=self._now(), limits=limits)
         if program.exit_code is not None:
             self.end(container_id, program.exit_code)
 
@@ -157,6 +166,22 @@ class FakeRuntime:
             self.end(container_id, KILLED_EXIT_CODE)
         elif program.term_exit_code is not None:
             self.end(container_id, program.term_exit_code)
+
+    async def set_limits(self, container_id: str, limits: Limits) -> None:
+        """Take those that are not 0."""
+        self._call(f"set_limits {self._named(container_id)}")
+        former = self._containers[container_id].limits
+        if former is None:
+            raise base.LimitsRefused(f"container {container_id} is not running")
+        used = self.memory_bytes.get(container_id, 0)
+        if limits.memory_bytes and limits.memory_bytes <= used:
+            raise base.BelowUsage(limits.memory_bytes, used)
+        made = Limits(
+            memory_bytes=limits.memory_bytes or former.memory_bytes,
+            cpu_shares=limits.cpu_shares or former.cpu_shares,
+            cpu_quota_us=limits.cpu_quota_us or former.cpu_quota_us,
+        )
+        self._change(container_id, limits=made)
 
     async def remove_container(self, container_id: str) -> None:
         """Remove it, running or not."""

@@ -19,12 +19,13 @@ from typing import Any
 import msgspec
 
 from common.runtime.offload import Offload
-from node.runtime import base, podman_json
+from node.runtime import base, cgroups, podman_json
 from node.runtime.base import (
     ContainerSpec,
     ContainerStatus,
     ExecResult,
     ImageStatus,
+    Limits,
     Stdio,
     Streams,
 )
@@ -92,6 +93,8 @@ class PodmanRuntime:
         if not podman_json.is_ours_inspected(answer):
             raise base.NotOurs(f"container {container_id} was not made by Wherry")
         status = podman_json.container_status(answer)
+        if status.state == "running":
+            return replace(status, limits=await self._offload(cgroups.limits, status.cgroup_path))
         if status.state != "exited" or status.exit_code == 0 or status.oom_killed:
             return status
         return replace(status, oom_killed=await self._offload(was_oom_killed, container_id))
@@ -142,6 +145,25 @@ class PodmanRuntime:
         except PodmanError as error:
             if not error.is_missing and "state improper" not in error.message:
                 raise base.RuntimeUnavailable(error.message) from error
+
+    async def set_limits(self, container_id: str, limits: Limits) -> None:
+        """Hold a running container to other limits.
+
+        The kernel would kill for memory (v2), or refuse without saying why (v1): its use is asked
+        for before.
+        """
+        status = await self.container_status(container_id)
+        if status is None:
+            raise base.ContainerNotFound(f"no such container {container_id}")
+        used = await self._offload(cgroups.memory_bytes, status.cgroup_path)
+        if limits.memory_bytes and limits.memory_bytes <= used:
+            raise base.BelowUsage(limits.memory_bytes, used)
+        self._known.pop(container_id, None)
+        path, body = f"/containers/{container_id}/update", podman_json.limits_body(limits)
+        try:
+            await self._service.call("POST", path, body=body)
+        except PodmanError as error:
+            raise base.LimitsRefused(error.message) from error
 
     async def remove_container(self, container_id: str) -> None:
         """Remove it; `timeout=0` kills at once, where podman-py's `force` waits for ten seconds."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from node.runtime import base
-from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus, Mount
+from node.runtime.base import ContainerSpec, ContainerStatus, ImageStatus, Limits, Mount
 
 _STATES: dict[str, base.State] = {
     "created": "created",
@@ -112,17 +112,27 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 
 def _limits(spec: ContainerSpec) -> dict[str, Any]:
-    limits: dict[str, Any] = {"pids": {"limit": spec.pids_limit}}
-    if spec.memory_limit_bytes:
-        limits["memory"] = {"limit": spec.memory_limit_bytes, "swap": spec.memory_limit_bytes}
+    limits = Limits(
+        memory_bytes=spec.memory_limit_bytes,
+        cpu_shares=spec.cpu_shares,
+        cpu_quota_us=spec.cpu_quota_us,
+    )
+    return {"pids": {"limit": spec.pids_limit}, **limits_body(limits)}
+
+
+def limits_body(limits: Limits) -> dict[str, Any]:
+    """Limits as the OCI's LinuxResources: without those that are 0, and without swap."""
+    body: dict[str, Any] = {}
+    if limits.memory_bytes:
+        body["memory"] = {"limit": limits.memory_bytes, "swap": limits.memory_bytes}
     cpu: dict[str, int] = {}
-    if spec.cpu_shares:
-        cpu["shares"] = spec.cpu_shares
-    if spec.cpu_quota_us:
-        cpu |= {"quota": spec.cpu_quota_us, "period": spec.cpu_period_us}
+    if limits.cpu_shares:
+        cpu["shares"] = limits.cpu_shares
+    if limits.cpu_quota_us:
+        cpu |= {"quota": limits.cpu_quota_us, "period": base.PERIOD_US}
     if cpu:
-        limits["cpu"] = cpu
-    return limits
+        body["cpu"] = cpu
+    return body
 
 
 def is_ours(name: str, labels: Mapping[str, str]) -> bool:
@@ -168,6 +178,7 @@ def container_status(found: Mapping[str, Any]) -> ContainerStatus:
         image=str(found.get("ImageName") or ""),
         image_id=f"sha256:{found.get('Image', '')}",
         asked_image=labels.get(base.LABEL_IMAGE, ""),
+        resources=labels.get(base.LABEL_RESOURCES, ""),
         stop_signal=_signal(found["Config"].get("StopSignal")),
         cgroup_path=str(state.get("CgroupPath") or ""),
         log_path=str(log_config.get("Path") or ""),

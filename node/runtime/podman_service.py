@@ -62,7 +62,7 @@ class PodmanService:
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Any:
-        """One request; its decoded answer, None when that is empty.
+        """One request; its decoded answer, or its text; None when that is empty.
 
         Raises PodmanError, or RuntimeUnavailable when there is no whole answer in time.
         """
@@ -94,7 +94,11 @@ class PodmanService:
             raise RuntimeUnavailable(f"Podman does not answer: {reason(error)}") from error
         if answer.status_code >= 400:
             raise PodmanError(answer.status_code, _message(answer.content))
-        return None if answer.status_code in _NO_CONTENT else _decode(answer.content)
+        if answer.status_code in _NO_CONTENT:
+            return None
+        if answer.headers.get("Content-Type", "").startswith("text/plain"):  # a container's id
+            return answer.text.strip()
+        return _decode(answer.content)
 
     async def call_on_loop(
         self,

@@ -11,18 +11,16 @@ from common.api.types.core_v1 import (
     Container,
     Pod,
     PodSecurityContext,
-    ResourceRequirements,
     SecurityContext,
     Volume,
     VolumeMount,
 )
 from node.kubelet.spec import texts
 from node.kubelet.spec.env import Config, HostFacts, environment, expand, references
+from node.kubelet.spec.limits import limits_of, resource_text
 from node.kubelet.spec.texts import ConfigError
 from node.runtime.base import UNCONFINED, ContainerSpec, ContainerStatus, Mount, SandboxStatus
 
-MIN_SHARES = 2
-PERIOD_US = 100_000
 HOST_SHM = "/dev/shm"  # noqa: S108 (the machine's, for who asks for it)
 GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE = -997, 1000
 DEFAULT_CAPABILITIES = ("NET_RAW", "MKNOD", "AUDIT_WRITE")
@@ -65,7 +63,7 @@ def container_spec(
     texts.check_total(f"{place}: command, args and env", given_texts)
     security = container.securityContext or SecurityContext()
     pod_security = pod.spec.securityContext or PodSecurityContext()
-    shares, quota = _cpu(container.resources)
+    limits = limits_of(container.resources)
     capabilities = security.capabilities
     drop = tuple(name.upper() for name in capabilities.drop) if capabilities else ()
     asked = tuple(name.upper() for name in capabilities.add) if capabilities else ()
@@ -78,6 +76,7 @@ def container_spec(
         name=container.name,
         attempt=attempt,
         image=container.image,
+        resources=resource_text(container.resources),
         command=command,
         args=args,
         env=variables,
@@ -90,10 +89,9 @@ def container_spec(
         utsns_path=sandbox.utsns_path,
         host_pid=pod.spec.hostPID,
         host_ipc=pod.spec.hostIPC,
-        memory_limit_bytes=_memory(container.resources),
-        cpu_shares=shares,
-        cpu_quota_us=quota,
-        cpu_period_us=PERIOD_US,
+        memory_limit_bytes=limits.memory_bytes,
+        cpu_shares=limits.cpu_shares,
+        cpu_quota_us=limits.cpu_quota_us,
         oom_score_adj=_oom_score_adj(pod, container, around.host.memory_bytes),
         read_only_root=bool(security.readOnlyRootFilesystem),
         privileged=bool(security.privileged),
@@ -144,21 +142,6 @@ def log_path(root: str, pod: Pod, container: str, attempt: int) -> str:
     """Where an attempt's log is: the path that Kubernetes' own tools expect."""
     meta = pod.metadata
     return f"{root}/{meta.namespace}_{meta.name}_{meta.uid}/{container}/{attempt}.log"
-
-
-def _cpu(resources: ResourceRequirements) -> tuple[int, int]:
-    """(cpu shares, quota in microseconds a period; 0 for none)."""
-    request = resources.requests.get("cpu") or resources.limits.get("cpu")
-    milli = quantity.milli(request) if request else 0
-    shares = max(MIN_SHARES, milli * 1024 // 1000)
-    limit = resources.limits.get("cpu")
-    quota = quantity.milli(limit) * PERIOD_US // 1000 if limit else 0
-    return shares, max(quota, 1000) if quota else 0
-
-
-def _memory(resources: ResourceRequirements) -> int:
-    limit = resources.limits.get("memory")
-    return quantity.whole(limit) if limit else 0
 
 
 def _oom_score_adj(pod: Pod, container: Container, capacity_bytes: int) -> int:

@@ -37,7 +37,7 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 def test_names_and_labels_tell_pod_container_and_attempt() -> None:
-    made = body()
+    made = body(resources="{}")
     assert made["name"] == NAME
     assert made["labels"] == {
         "io.wherry.pod.uid": UID,
@@ -46,6 +46,7 @@ def test_names_and_labels_tell_pod_container_and_attempt() -> None:
         "io.wherry.container.name": "app",
         "io.wherry.container.attempt": "2",
         "io.wherry.container.image": "localhost/x:1",
+        "io.wherry.container.resources": "{}",
     }
 
 
