@@ -30,6 +30,7 @@ from master.apiserver.resources.core.node.noderestriction import check_items, ow
 from protos import node_v1_pb2
 
 LEASE_SECONDS = 40
+OF_RESIZES = ("PodResizePending", "PodResizeInProgress")
 
 
 class Reports:
@@ -179,7 +180,9 @@ class Reports:
                 raise errors.forbidden_request(self._pods, report.name, why)
             reported, _ = codec.decode_request(report.status, PodStatus)
             check_items(reported)
-            reported.conditions = conditions.put_all(pod.status.conditions, reported.conditions)
+            # Those of a resize are there for as long as its kubelet says so.
+            kept = [one for one in pod.status.conditions if one.type not in OF_RESIZES]
+            reported.conditions = conditions.put_all(kept, reported.conditions)
             reported.nominatedNodeName = pod.status.nominatedNodeName
             pod.status = reported
             return pod

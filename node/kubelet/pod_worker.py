@@ -10,13 +10,14 @@ from functools import partial
 
 from common.api import conditions
 from common.api.codec import json as codec
+from common.api.podrequests import requests
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
 from common.api.types.runtimeclass_v1 import RuntimeClass
 from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
 from node.kubelet.effects.executor import Executor, Situation, Tools
 from node.kubelet.effects.processes import Stop
-from node.kubelet.pod import lifecycle, outcomes, planner, probing, steps
+from node.kubelet.pod import lifecycle, outcomes, planner, probing, resizing, steps
 from node.kubelet.pod.fold import fold
 from node.kubelet.pod.memory import UNKNOWN_VERSION, Moment, Observed, PodMemory
 from node.kubelet.pod.outcomes import Outcome
@@ -70,6 +71,7 @@ class PodWorker:
         self.halted = asyncio.Event()
         """Set when no container of the pod runs any more, after `halt`."""
         self._executor = Executor(tools, self._on_outcome)
+        self._hold()
         self._prober = Prober(tools, self.memory, self._on_probe)
         self._watched: dict[str, Stop] = {}
         self._ended: set[str] = set()
@@ -81,6 +83,11 @@ class PodWorker:
         self._unsupported_recorded = False
         self._retry_at = 0.0
         self._errors_in_a_row = 0
+
+    def _hold(self) -> None:
+        """Set aside on the machine what the pod has."""
+        pod = resizing.allocated(self.pod, self.memory)
+        self._tools.room.hold(pod.metadata.uid, requests(pod.spec))
 
     def check_invariants(self) -> None:
         """What is observed and remembered fits together; only processes that run are watched."""
@@ -162,6 +169,7 @@ class PodWorker:
                     return
                 await self._wait(seconds)
         finally:
+            self._tools.room.leave(self.pod.metadata.uid)
             self._prober.close()
             self._executor.cancel_hooks()
             self._executor.cancel_work()
@@ -207,9 +215,13 @@ class PodWorker:
             return None
         if not await self._observe_ends():
             return RUNTIME_RETRY_SECONDS
+        if not self.memory.resize.recalled:
+            self._fold(await self._executor.recall(self.pod, self.observed))
+            self._hold()
         while True:
             pod, config = self._current()
-            version = volumes.version(pod, config) + self._tools.tokens.version(pod)
+            held = resizing.allocated(pod, self.memory)
+            version = volumes.version(held, config) + self._tools.tokens.version(pod)
             unsupported = supported.findings(pod, selinux=self._tools.host.selinux)
             self._fold(outcomes.RoundBegun(), pod)
             blocked = bool(unsupported.pod or any(text for _, text in unsupported.containers))
@@ -219,7 +231,8 @@ class PodWorker:
             self._follow(pod)
             now = self._now()
             # Plan for the phase as it is now: what was observed may have ended the pod.
-            pod.status.phase = self._send_status(pod, now.wall, unsupported).phase
+            current = self._status_now(pod, now.wall, unsupported)
+            pod.status.phase = current.phase
             plan = planner.plan(
                 pod,
                 self.observed,
@@ -231,6 +244,9 @@ class PodWorker:
             if blocked and not self.observed.containers and not planner.is_ending(pod, self.memory):
                 plan = []
                 self._record_unsupported(pod, unsupported)
+            # A generation counts as observed once its resize is granted or refused.
+            if not any(isinstance(step, steps.AllocateResources) for step in plan):
+                self._send(pod, current)
             doable = [step for step in plan if not isinstance(step, steps.Wait)]
             if self.memory.halting and not plan:
                 self.halted.set()
@@ -242,7 +258,8 @@ class PodWorker:
                     self._report_gone(pod)
                 return None
             memory, sandbox = self.memory, self.observed.sandbox
-            at = Situation(pod, config, version, memory.address, sandbox)
+            wanted = isinstance(doable[0], steps.AllocateResources)
+            at = Situation(pod if wanted else held, config, version, memory.address, sandbox)
             if seconds := await self._take(doable[0], at):
                 return seconds
 
@@ -316,9 +333,8 @@ class PodWorker:
         self._watch_processes()
         return 0.0
 
-    def _send_status(self, pod: Pod, now: datetime, unsupported: Findings) -> PodStatus:
-        """The status; it is reported when it has changed."""
-        status = pod_status(
+    def _status_now(self, pod: Pod, now: datetime, unsupported: Findings) -> PodStatus:
+        return pod_status(
             pod,
             self.observed,
             self.memory,
@@ -326,17 +342,21 @@ class PodWorker:
             host_address=self._tools.host.address,
             findings=unsupported,
         )
+
+    def _send(self, pod: Pod, status: PodStatus) -> None:
+        """Report a status when it has changed."""
         data = codec.encode(status)
         if data == self._reported:
-            return status
+            return
         meta = pod.metadata
         for name in new_crash_loops(self._status, status):
             place = f"{name} in pod {meta.name}_{meta.namespace}({meta.uid})"
             text = f"Back-off restarting failed container {place}"
             self._tools.record(pod, name, "Warning", "BackOff", text)
+        if status.phase in ("Succeeded", "Failed"):
+            self._tools.room.leave(meta.uid)
         self._reported, self._status = data, status
         self._report(pod, data)
-        return status
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait to be woken, at most so many seconds."""

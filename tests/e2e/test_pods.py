@@ -334,3 +334,67 @@ def test_what_a_pod_has_of_its_machine(clean: Cluster) -> None:
     of_class = '--overrides={"spec":{"runtimeClassName":"own"}}'
     refused = clean.kubectl("run", "x", f"--image={IMAGE}", of_class, check=False)
     assert 'RuntimeClass "own" not found' in refused
+
+
+MEMORY_LIMIT = (
+    "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
+)
+
+
+def resize(cluster: Cluster, name: str, **resources: dict[str, str | None]) -> str:
+    """What kubectl says when it resizes the container of a pod."""
+    patch = {"spec": {"containers": [{"name": "c", "resources": resources}]}}
+    command = ("patch", "pod", name, "--subresource", "resize", "--patch", json.dumps(patch))
+    return cluster.kubectl(*command, check=False)
+
+
+def memory_limit(cluster: Cluster, name: str) -> int:
+    """What the kernel holds a container to, read inside it."""
+    said = cluster.kubectl("exec", name, "--", "sh", "-c", MEMORY_LIMIT, check=False)
+    return int(said) if said.strip().isdigit() else 0
+
+
+def test_resizes(clean: Cluster) -> None:
+    """In place, by a restart, more than there is, and less than is used."""
+    own = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}}
+    restarts = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    clean.apply(
+        pod("resized", ["sleep", "1000"], container={"resources": own}),
+        pod(
+            "restarted",
+            ["sleep", "1000"],
+            container={"resources": own, "resizePolicy": restarts},
+            terminationGracePeriodSeconds=1,
+        ),
+    )
+    names = ("resized", "restarted")
+    until(lambda: all(shown(clean, name) == "Running" for name in names))
+    assert [memory_limit(clean, name) for name in names] == [64 << 20] * 2
+    for name in names:
+        resize(clean, name, limits={"memory": "96Mi"}, requests={"cpu": "20m"})
+    until(lambda: all(memory_limit(clean, name) == 96 << 20 for name in names))
+
+    def status(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = clean.get("pod", name)["status"]
+        return found
+
+    def conditions(name: str) -> dict[str, Any]:
+        return {one["type"]: one for one in status(name)["conditions"]}
+
+    until(lambda: not any("PodResizeInProgress" in conditions(name) for name in names))
+    for name, count in (("resized", 0), ("restarted", 1)):
+        [has] = status(name)["containerStatuses"]
+        assert has["restartCount"] == count
+        assert has["allocatedResources"] == {"cpu": "20m", "memory": "32Mi"}
+        assert has["resources"]["limits"] == {"memory": "96Mi"}
+    assert "resource limits cannot be removed" in resize(clean, "resized", limits={"memory": None})
+    resize(clean, "resized", requests={"cpu": "99"})
+    until(lambda: conditions("resized").get("PodResizePending", {}).get("reason") == "Infeasible")
+    resize(clean, "resized", requests={"cpu": "20m", "memory": "8Ki"}, limits={"memory": "8Ki"})
+    until(lambda: conditions("resized").get("PodResizeInProgress", {}).get("reason") == "Error")
+    assert "below current usage" in conditions("resized")["PodResizeInProgress"]["message"]
+    assert "PodResizePending" not in conditions("resized")
+    resize(clean, "resized", requests={"memory": "32Mi"}, limits={"memory": "48Mi"})
+    until(lambda: memory_limit(clean, "resized") == 48 << 20)
+    until(lambda: "PodResizeInProgress" not in conditions("resized"))
+    assert status("resized")["containerStatuses"][0]["restartCount"] == 0

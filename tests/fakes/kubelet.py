@@ -30,7 +30,13 @@ from tests.fakes.rng import SeededRng
 from tests.fakes.sandbox import FakeSandbox
 
 TURNS = 300
-CHANGES = ("create_container", "start_container", "signal_container", "remove_container")
+CHANGES = (
+    "create_container",
+    "start_container",
+    "signal_container",
+    "set_limits",
+    "remove_container",
+)
 
 
 class InlineOffload(Offload):

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from common.api import podrequests
 from common.api.types.core_v1 import Container, Pod
 from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from node.files.removal import remove_tree
-from node.kubelet.effects import hook_runner, termination
+from node.kubelet.effects import allocations, hook_runner, termination
 from node.kubelet.effects.processes import Processes
-from node.kubelet.pod import eviction, hooks, outcomes, steps
+from node.kubelet.pod import eviction, hooks, outcomes, resizing, steps
+from node.kubelet.pod.memory import Observed
 from node.kubelet.pod.outcomes import Outcome
+from node.kubelet.pod.room import Request, Room
 from node.kubelet.pod.steps import Step
 from node.kubelet.spec import pullsecrets
 from node.kubelet.spec.containers import ContainerContext, container_spec, log_path, sub_paths
@@ -69,6 +72,15 @@ class Tools:
     measurements: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(MEASUREMENTS_AT_ONCE)
     )
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        """There is as much room as the machine has."""
+        capacity = {
+            podrequests.CPU: self.host.cpu_milli,
+            podrequests.MEMORY: self.host.memory_bytes,
+        }
+        self.room = Room(capacity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,10 @@ class Executor:
                 return outcomes.ContainerSignalled(step.status.id, step.signal)
             case steps.RunHook():
                 self._begin_hook(step, at)
+            case steps.AllocateResources():
+                return await self._allocate(step, at.pod)
+            case steps.SetLimits():
+                return await self._set_limits(step)
             case steps.RemoveContainer():
                 return await self._remove_container(step.status, at.pod)
             case steps.RemoveSandbox():
@@ -134,6 +150,38 @@ class Executor:
         """Observe one container anew. Raises RuntimeFailure."""
         status = await self._tools.runtime.container_status(container_id)
         return outcomes.ContainerSeen(container_id, status)
+
+    async def recall(self, pod: Pod, observed: Observed) -> outcomes.ResourcesRecalled:
+        """What is set aside for a pod as this kubelet begins with it."""
+        tools, uid = self._tools, pod.metadata.uid
+        stored = await tools.offload(allocations.load, tools.pods_dir / uid)
+        held = resizing.recalled(pod, stored, observed)
+        return outcomes.ResourcesRecalled(held, resized=stored is not None)
+
+    async def _allocate(self, step: steps.AllocateResources, pod: Pod) -> Outcome:
+        """Set aside what a resized pod wants, and keep it on disk before it counts."""
+        tools, uid = self._tools, pod.metadata.uid
+        request = Request(
+            podrequests.requests(pod.spec),
+            pod.spec.priority or 0,
+            pod.status.qosClass == "Guaranteed",
+            partial(self._report, outcomes.RoomMade()),
+        )
+        if refusal := tools.room.ask(uid, request):
+            return outcomes.ResizeRefused(resizing.refused(*refusal, pod))
+        await tools.offload(allocations.save, tools.pods_dir / uid, step.resources)
+        return outcomes.ResourcesAllocated(step.resources)
+
+    async def _set_limits(self, step: steps.SetLimits) -> Outcome:
+        status = step.status
+        try:
+            await self._tools.runtime.set_limits(status.id, step.limits)
+        except base.BelowUsage as error:
+            text = f'attempting to set container "{status.name}" {error}'
+            return outcomes.LimitsNotSet(status.id, f"cannot decrease memory limits: {text}")
+        except base.LimitsRefused as error:
+            return outcomes.LimitsNotSet(status.id, str(error))
+        return outcomes.LimitsSet(status.id, step.limits)
 
     async def read_message(self, status: ContainerStatus, *, or_log: bool) -> outcomes.MessageRead:
         """The termination message of a container that has ended, or the end of its log."""

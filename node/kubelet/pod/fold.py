@@ -20,6 +20,7 @@ from node.kubelet.pod import (
     outcomes,
     planner,
     probing,
+    resizefold,
     steps,
 )
 from node.kubelet.pod.events import PodEvent, normal, warning
@@ -70,6 +71,8 @@ def fold(
         return _image(outcome, at)
     if isinstance(outcome, outcomes.ContainerOutcome):
         return _container(outcome, at)
+    if isinstance(outcome, outcomes.Resize):
+        return resizefold.fold(outcome, pod, memory, now.monotonic)
     if isinstance(outcome, outcomes.Observation):
         return _observation(outcome, at)
     if isinstance(outcome, outcomes.Preparation):
@@ -349,6 +352,7 @@ def _notice(outcome: outcomes.Notice, at: _At) -> list[PodEvent]:
                 memory.kill_at = planner.kill_at(pod, memory, monotonic)
             hooks.adopt(pod, at.observed, memory)
             probing.adopt(pod, at.observed, memory)
+            return resizefold.completed(pod, at.observed, memory)
         case outcomes.WorkCancelled():
             memory.pulls.clear()
             memory.measuring = False

@@ -7,13 +7,14 @@ aware datetimes. Losing it (a restart of the kubelet) costs a retry at most, nev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from common.api.types.core_v1 import Container
+from common.api.types.core_v1 import Container, ResourceRequirements
 from common.runtime.backoff import Backoff
-from node.runtime.base import ContainerStatus, SandboxStatus
+from node.runtime.base import ContainerStatus, Limits, SandboxStatus
 
 BACKOFF = Backoff(initial_seconds=10, cap_seconds=300)
 """Between attempts of a container, and of what is needed for one."""
@@ -83,6 +84,32 @@ class Stop:
     term_at: float | None = None
     restart: bool = False
     """Stopped for a failed probe or hook: it counts as failed, whatever its exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingResize:
+    """A resize that the machine has no room for: reason and message as in the status."""
+
+    reason: Literal["Deferred", "Infeasible"]
+    message: str
+    wanted: Mapping[str, ResourceRequirements]
+
+
+@dataclass(slots=True)
+class ResizeMemory:
+    """What is remembered of a pod's resizes."""
+
+    recalled: bool = False
+    """Whether it is known what an earlier kubelet has set aside for the pod."""
+    begun: bool = False
+    """Whether the pod was ever resized: only then the limits of its containers are looked at."""
+    generation: int | None = None
+    """The pod's generation at its last resize; None once containers have what it asked for."""
+    pending: PendingResize | None = None
+    failure: Failure | None = None
+    """Of the last attempt to set the limits of a container."""
+    limits: dict[str, Limits] = field(default_factory=dict)
+    """Container id -> those that were set last: the kernel may have rounded them."""
 
 
 HookState = Literal["running", "done", "failed"]
@@ -200,6 +227,9 @@ class PodMemory:
     """When a hook is called again for which the runtime did not answer."""
     probes: dict[ProbeKey, ProbeState] = field(default_factory=dict)
     """What each probe of a running container has come to."""
+    allocated: dict[str, ResourceRequirements] = field(default_factory=dict)
+    """Container -> the CPU and memory that are set aside for it; the spec's until that is known."""
+    resize: ResizeMemory = field(default_factory=ResizeMemory)
     files_removed: bool = False
     """Whether logs and termination messages are removed: the last that is removed of a pod."""
     unassigned: bool = False
@@ -224,6 +254,7 @@ class PodMemory:
             self.messages,
             self.signalled,
             self.stops,
+            self.resize.limits,
         )
         for by_id in known:
             by_id.pop(container_id, None)
@@ -238,7 +269,7 @@ class PodMemory:
         present = {status.id for status in observed.all()}
         known = {
             *(*self.start_failures, *self.began, *self.ended, *self.vanished, *self.messages),
-            *(*self.signalled, *self.stops, *self.of_former_sandbox),
+            *(*self.signalled, *self.stops, *self.of_former_sandbox, *self.resize.limits),
             *(key[0] for key in (*self.hooks, *self.hook_retries, *self.probes)),
         }
         assert known <= present, f"gone and not forgotten: {known - present}"

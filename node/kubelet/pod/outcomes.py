@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from common.api.types.core_v1 import Container, Probe
+from common.api.types.core_v1 import Container, Probe, ResourceRequirements
 from node.kubelet.pod.hooks import HookKind
-from node.kubelet.pod.memory import ProbeKey
+from node.kubelet.pod.memory import PendingResize, ProbeKey
 from node.kubelet.pod.steps import Step
-from node.runtime.base import ContainerStatus, ImageStatus, SandboxStatus
+from node.runtime.base import ContainerStatus, ImageStatus, Limits, SandboxStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,51 @@ class ProbeAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourcesRecalled:
+    """What is set aside for a pod as this kubelet begins with it."""
+
+    allocated: Mapping[str, ResourceRequirements]
+    resized: bool
+    """Whether an earlier kubelet has kept it, at a resize."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesAllocated:
+    """What a resized pod wants is set aside."""
+
+    resources: Mapping[str, ResourceRequirements]
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeRefused:
+    """There is no room for what a resized pod wants."""
+
+    pending: PendingResize
+
+
+@dataclass(frozen=True, slots=True)
+class RoomMade:
+    """There is room now for a resize that was deferred; it is kept for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSet:
+    """A running container is held to other limits."""
+
+    container_id: str
+    limits: Limits
+    """A 0 has left what there was."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsNotSet:
+    """A running container could not be held to other limits."""
+
+    container_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerRemoved:
     """A container is gone, with its log and its termination message."""
 
@@ -275,21 +320,28 @@ ContainerOutcome = (
     | ContainerRemoved
     | HookEnded
 )
+Resize = (
+    ResourcesRecalled | ResourcesAllocated | ResizeRefused | RoomMade | LimitsSet | LimitsNotSet
+)
 Observation = ContainerSeen | ContainerVanished | MessageRead | ProbeAnswered | Relisted
 Preparation = (
     AddressTaken | VolumesMade | VolumesFailed | VolumesMeasured | SandboxMade | SandboxFailed
 )
 Removal = SandboxRemoved | FilesRemoved | RemovalFailed
 Notice = RoundBegun | WorkCancelled | PodAssigned | PodUnassigned | MachineHalting
-Outcome = Begun | ImageOutcome | ContainerOutcome | Observation | Preparation | Removal | Notice
+Outcome = (
+    Begun | ImageOutcome | ContainerOutcome | Resize | Observation | Preparation | Removal | Notice
+)
 
 OF_CONTAINER = (
     ContainerNotStarted,
     ContainerSignalled,
     ContainerVanished,
     HookEnded,
+    LimitsNotSet,
+    LimitsSet,
     MessageRead,
 )
 """These say nothing any more once the container is gone."""
-CONTAINER_CHANGES = (ContainerCreated, ContainerStarted, ContainerSignalled)
+CONTAINER_CHANGES = (ContainerCreated, ContainerStarted, ContainerSignalled, LimitsSet)
 """After these the runtime has something new to say of the container."""

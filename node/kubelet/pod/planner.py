@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
-from node.kubelet.pod import eviction, hooks, probing
+from node.kubelet.pod import eviction, hooks, probing, resizing
 from node.kubelet.pod.memory import (
     Observed,
     PodMemory,
@@ -102,7 +102,10 @@ def plan(
                 grace_seconds=eviction.GRACE_SECONDS,
             )
         ]
-    steps = _plan_run(pod, observed, memory, monotonic, volumes_version)
+    if allocation := resizing.plan_allocation(pod, memory):
+        return allocation
+    held = resizing.allocated(pod, memory)
+    steps = _plan_run(held, observed, memory, monotonic, volumes_version)
     steps = [*steps, *_plan_measuring(pod, memory, monotonic)]
     if deadline is not None:
         left = deadline - monotonic
@@ -275,6 +278,8 @@ def _plan_running(
     message = "FailedPostStartHook"
     if hook != "failed" and failed is None:
         message = f"Container {container.name} definition changed, will be restarted"
+        if resizing.needs_restart(container, status):
+            message = f"Container {container.name} resize requires restart"
     elif hook != "failed":
         message = f"Container {container.name} failed {failed} probe"
         message += "" if pod.spec.restartPolicy == "Never" else ", will be restarted"
@@ -282,8 +287,9 @@ def _plan_running(
 
 
 def _is_changed(container: Container, status: ContainerStatus) -> bool:
-    """Whether a container was made from another image: the API lets no other field change."""
-    return status.asked_image not in ("", container.image)
+    """Whether a container was made from another image, or must be made anew to be resized."""
+    asked = status.asked_image
+    return asked not in ("", container.image) or resizing.needs_restart(container, status)
 
 
 def _plan_run(
@@ -299,6 +305,8 @@ def _plan_run(
         if (status := probing.running(container, observed)) is not None
         for step in _plan_running(pod, container, status, memory, monotonic)
     ]
+    resizes = resizing.plan_limits(pod, observed, memory, monotonic)
+    running += resizes
     if any(not isinstance(step, Wait) for step in running):
         return running
     preparations = _plan_preparations(pod, observed, memory, monotonic, volumes_version)
@@ -309,7 +317,7 @@ def _plan_run(
         # ConfigMap is missing pulls nothing.
         early = images if isinstance(preparations[0], MakeSandbox) else []
         return [*running, *early, *preparations]
-    return [*preparations, *containers]
+    return [*preparations, *containers, *resizes]
 
 
 def _plan_containers(
@@ -454,7 +462,7 @@ def _plan_attempt(
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
     """Whether a container that has ended runs again, by the pod's restart policy.
 
-    One that was stopped for a change of its image is restarted whatever the policy.
+    One that was stopped for a change of it is restarted whatever the policy.
     """
     stop = memory.stops.get(ended.id)
     if stop is not None and stop.restart and _is_changed(container, ended):

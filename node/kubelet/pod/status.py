@@ -24,7 +24,7 @@ from common.api.types.core_v1 import (
     PodStatus,
 )
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
-from node.kubelet.pod import hooks, lifecycle, probing
+from node.kubelet.pod import hooks, lifecycle, probing, resizing
 from node.kubelet.pod.memory import Observed, PodMemory
 from node.kubelet.pod.planner import (
     any_started,
@@ -51,6 +51,7 @@ def pod_status(
     findings: Findings = Findings(),  # noqa: B008 (immutable)
 ) -> PodStatus:
     """The whole status to report."""
+    wanted, pod = pod, resizing.allocated(pod, memory)
     init = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.initContainers]
     main = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.containers]
     initialised = (
@@ -84,6 +85,12 @@ def pod_status(
     elif status.phase == pod.status.phase:
         status.reason, status.message = pod.status.reason, pod.status.message
     status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
+    if not is_ending(pod, memory):
+        for condition in resizing.resize_conditions(wanted, observed, memory):
+            former = conditions.find(pod.status.conditions, condition.type)
+            kept = former.lastTransitionTime if former is not None else None
+            condition.lastTransitionTime = kept or times.to_time(now)
+            status.conditions = (*status.conditions, condition)
     return status
 
 
@@ -226,6 +233,9 @@ def _container_status(
         containerID=uri(latest.id) if latest else "",
         restartCount=latest.attempt if latest else 0,
     )
+    if latest is not None:
+        status.allocatedResources = dict(container.resources.requests)
+        status.resources = resizing.reported(container, latest, memory)
     started = False
     if latest is None and reported is not None and reported.containerID:
         return _as_reported(reported)

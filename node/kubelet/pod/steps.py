@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from common.api.types.core_v1 import Container
+from common.api.types.core_v1 import Container, ResourceRequirements
 from node.kubelet.pod.hooks import HookKind
-from node.runtime.base import ContainerStatus
+from node.runtime.base import ContainerStatus, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,23 @@ class RunHook(Step):
     kind: HookKind
     message: str = ""
     restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocateResources(Step):
+    """Set CPU and memory aside for a resized pod, and keep in mind how much."""
+
+    resources: Mapping[str, ResourceRequirements]
+    """By container name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLimits(Step):
+    """Hold a running container to other limits."""
+
+    status: ContainerStatus
+    limits: Limits
+    """A 0 leaves what there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,25 @@ async def test_times_and_addresses_of_a_pod_are_some(
         assert code == 0
 
 
+async def test_a_condition_of_a_resize_is_there_for_as_long_as_the_kubelet_says_so(
+    pipeline: Pipeline,
+) -> None:
+    made = await bound_pod(pipeline)
+    other = {"type": "example.com/gate", "status": "True"}
+    resize = {"type": "PodResizeInProgress", "status": "True", "reason": "Error"}
+    for reported in ([other, resize], []):
+        report = node_v1_pb2.PodReport(
+            namespace="n",
+            name="a",
+            uid=made.metadata.uid,
+            status=codec.encode({"conditions": reported}),
+        )
+        await reports(pipeline).pod_status(calling(NODE), "n1", report)
+    stored = codec.decode((await pipeline.read(Target(PODS, "n", "a"))).value, Pod)
+    assert "example.com/gate" in {one.type for one in stored.status.conditions}
+    assert "PodResizeInProgress" not in {one.type for one in stored.status.conditions}
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("labels", {"app": "db"}), ("annotations", {"a": "b"}), ("finalizers", ("x.io/y",))],
