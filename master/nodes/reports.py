@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from common.api import conditions, errors, times
 from common.api.codec import json as codec
 from common.api.errors import StatusError
+from common.api.types import Quantity
 from common.api.types.coordination_v1 import Lease, LeaseSpec
 from common.api.types.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodStatus
 from common.api.types.meta_v1 import ObjectMeta, OwnerReference
@@ -27,6 +29,7 @@ from master.apiserver.request.target import Target
 from master.apiserver.resources.core.node.node import NodeStrategy
 from master.apiserver.resources.core.node.nodeaddresses import CALLS_FROM
 from master.apiserver.resources.core.node.noderestriction import check_items, own_labels
+from master.apiserver.resources.core.pod.container.resources import is_extended
 from protos import node_v1_pb2
 
 LEASE_SECONDS = 40
@@ -154,12 +157,15 @@ class Reports:
                 raise
 
     async def node_status(self, caller: Caller, name: str, data: bytes) -> None:
-        """Take a node's status; conditions that the kubelet does not know stay."""
+        """Take a node's status; conditions and devices that the kubelet does not know stay."""
 
         def change(node: Node) -> Node:
             reported, _ = codec.decode_request(data, NodeStatus)
             check_items(reported)
             reported.conditions = conditions.put_all(node.status.conditions, reported.conditions)
+            given = reported.allocatable or reported.capacity
+            reported.capacity = _devices(node.status.capacity) | reported.capacity
+            reported.allocatable = _devices(node.status.allocatable) | given
             node.status = reported
             return node
 
@@ -218,3 +224,8 @@ def _end(identity: Identity) -> dict[str, str]:
     if math.isinf(identity.expires):
         return {}
     return {EXPIRES: times.to_time(datetime.fromtimestamp(identity.expires, UTC))}
+
+
+def _devices(amounts: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Those of extended resources: an administrator or a program writes them to a node's status."""
+    return {name: amount for name, amount in amounts.items() if is_extended(name)}

@@ -221,11 +221,15 @@ def _of_container(container: Container, selinux: bool) -> list[str]:
             if name not in MOUNT
         ]
     fields += [
-        f"resources.limits[{name}]"
-        for name in container.resources.limits
-        if name not in ("cpu", "memory")
+        f"resources.limits[{name}]" for name in container.resources.limits if not _is_counted(name)
     ]
     return fields
+
+
+def _is_counted(resource: str) -> bool:
+    """Whether a limit is enforced here, or is of a device, which the scheduler alone counts."""
+    is_device = "/" in resource and "kubernetes.io/" not in resource
+    return resource in ("cpu", "memory") or is_device
 
 
 def _default_proc_mount(container: Container, name: str) -> bool:

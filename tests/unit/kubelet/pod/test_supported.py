@@ -35,7 +35,8 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
             {"volumeMounts": [{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}]},
             "volumeMounts[v].recursiveReadOnly",
         ),
-        ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "limits[nvidia.com/gpu]"),
+        ({"resources": {"limits": {"hugepages-2Mi": "2Mi"}}}, "limits[hugepages-2Mi]"),
+        ({"resources": {"limits": {"kubernetes.io/a": "1"}}}, "limits[kubernetes.io/a]"),
         ({"resources": {"limits": {"ephemeral-storage": "1Gi"}}}, "limits[ephemeral-storage]"),
     ],
 )
@@ -64,7 +65,7 @@ def test_what_the_api_sets_by_default_is_carried_out() -> None:
         "readinessProbe": {"grpc": {"port": 80}},
         "startupProbe": probe,
         "lifecycle": {"preStop": probe},
-        "resources": {"limits": {"cpu": "1", "memory": "1Mi"}},
+        "resources": {"limits": {"cpu": "1", "memory": "1Mi", "nvidia.com/gpu": "1"}},
         "securityContext": {"procMount": "Default"},
     }
     sources: list[dict[str, Any]] = [

@@ -22,7 +22,7 @@ from master.apiserver.registry.catalogue import Rules
 from master.apiserver.registry.strategy import Settings, Strategy
 from master.apiserver.resources.core.node.nodeaddresses import validate_addresses
 from master.apiserver.resources.core.node.nodecells import cells_of
-from master.apiserver.resources.core.pod.container.resources import validate_amount
+from master.apiserver.resources.core.pod.container.resources import is_extended, validate_amount
 from master.apiserver.resources.lib.checks import Findings, few, one_of
 from master.storage.keys import allocation_key
 from master.storage.store import Allocation
@@ -87,6 +87,18 @@ class NodeStrategy(Strategy):
         """A taint that drives pods out keeps the time from which their tolerations count."""
         super().prepare_update(new, old)
         self._stamp(new.spec.taints, old.spec.taints)
+
+    def prepare_status_update(self, new: Node, old: Node) -> None:
+        """What is written of a device's capacity alone can be given to pods, too."""
+        super().prepare_status_update(new, old)
+        before, status = old.status, new.status
+        for name in filter(is_extended, {*before.capacity, *status.capacity}):
+            if status.allocatable.get(name) != before.allocatable.get(name):
+                continue
+            if name not in status.capacity:
+                status.allocatable.pop(name, None)
+            elif status.capacity[name] != before.capacity.get(name):
+                status.allocatable[name] = status.capacity[name]
 
     def _stamp(self, taints: Iterable[Taint], former: Iterable[Taint]) -> None:
         """Add the time to taints that need one and were written without it, as by kubectl."""

@@ -12,6 +12,7 @@ import pytest
 from common.api import errors
 from common.api.codec import json as codec
 from common.api.scheme import SCHEME
+from common.api.types import Quantity
 from common.api.types.core_v1 import Node, Pod
 from common.security.identity import Identity
 from master.apiserver.auth.live import LOOK_SECONDS, LiveCalls
@@ -24,7 +25,7 @@ from protos import node_v1_pb2
 from tests.fakes.chain import calling, chain, reports
 from tests.fakes.clock import FakeClock
 from tests.fakes.roles import authorizer
-from tests.unit.apiserver.registry.test_pipeline_pods import PODS
+from tests.unit.apiserver.registry.test_pipeline_pods import CONTEXT, PODS
 from tests.unit.apiserver.resources.core.test_pod_defaults import pod
 
 NODE = Identity("system:node:n1", ("system:nodes",))
@@ -97,6 +98,32 @@ async def test_a_node_that_reserves_nothing_may_give_all_that_it_has(pipeline: P
     await reports(pipeline).node_status(calling(NODE), "n1", b'{"capacity":{"pods":"110"}}')
     stored = codec.decode((await pipeline.read(Target(NODES, "", "n1"))).value, Node)
     assert stored.status.allocatable == {"pods": "110"}
+
+
+async def test_a_device_that_is_written_to_a_node_stays_until_it_is_taken_out(
+    pipeline: Pipeline,
+) -> None:
+    """By a device's own program, or an administrator: the kubelet knows nothing of it."""
+    await register(pipeline)
+    has = b'{"capacity":{"cpu":"2"},"allocatable":{"cpu":"1"}}'
+    await reports(pipeline).node_status(calling(NODE), "n1", has)
+
+    async def written(name: str, amount: str) -> Node:
+        def change(node: Node) -> Node:
+            node.status.capacity.pop(name, None)
+            node.status.capacity |= {name: Quantity(amount)} if amount else {}
+            return node
+
+        await pipeline.update(CONTEXT, Target(NODES, "", "n1", "status"), change)
+        await reports(pipeline).node_status(calling(NODE), "n1", has)
+        return codec.decode((await pipeline.read(Target(NODES, "", "n1"))).value, Node)
+
+    for amount in ("4", "3"):
+        made = await written("example.com/gpu", amount)
+        assert made.status.capacity == {"cpu": "2", "example.com/gpu": amount}
+        assert made.status.allocatable == {"cpu": "1", "example.com/gpu": amount}
+    made = await written("example.com/gpu", "")
+    assert (made.status.capacity, made.status.allocatable) == ({"cpu": "2"}, {"cpu": "1"})
 
 
 ENDED = {"name": "web", "lastState": {"terminated": {"exitCode": 1, "finishedAt": "yesterday"}}}
