@@ -43,6 +43,7 @@ class _Metadata(msgspec.Struct, gc=False):
     namespace: str = ""
     uid: str = ""
     resourceVersion: str = "0"
+    generation: int = 0
     deletionTimestamp: str | None = None
     labels: dict[str, str] | None = None
     ownerReferences: tuple[Owner, ...] = ()
@@ -79,6 +80,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     node: str
     phase: str
     data: bytes
+    generation: int = 0
 
     @property
     def key(self) -> str:
@@ -115,6 +117,7 @@ def item(data: bytes) -> Item:
         node=partial.spec.nodeName if partial.spec else "",
         phase=partial.status.phase if partial.status else "",
         data=data,
+        generation=meta.generation,
     )
 
 

@@ -261,21 +261,25 @@ class Columns:
         self.ports.pop(row, None)
         self._holes.append(row)
 
-    def put_pod(self, pod: PodInfo, node: str) -> None:
-        """A pod takes room on a node (assumed or bound): again is the same as once."""
+    def put_pod(self, pod: PodInfo, node: str) -> bool:
+        """A pod takes room on a node (assumed or bound): again is the same as once.
+
+        Answers whether it has taken other amounts until now.
+        """
         counted = not pod.deleting
         row = self.nodes[node].row if node in self.nodes else -1
         known = self._placed.get(pod.key)
         if known is not None and known.is_same(pod, row, counted):
-            return
+            return False
         self.remove_pod(pod.key)
         if row < 0:
             self._homeless[pod.key] = (node, pod)
-            return
+            return False
         self._placed[pod.key] = _Placed(pod, row, counted)
         self._take_room(pod.shape, row, 1)
         if counted:
             self._count(pod.shape, row, 1)
+        return known is not None and known.pod.shape.requests != pod.shape.requests
 
     def remove_pod(self, key: str) -> bool:
         """A pod gives its room back; answers whether it had any."""

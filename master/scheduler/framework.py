@@ -27,6 +27,7 @@ class ClusterEvent(Enum):
     NODE_TAINTS = "the taints or the cordon of a node have changed"
     POD_ADDED = "a pod was placed"
     POD_REMOVED = "a pod has left its node"
+    POD_RESIZED = "a pod takes other amounts of its node"
     SCHEDULER_FILE = "the user's own scheduler file has changed"
 
 

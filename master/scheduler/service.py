@@ -287,7 +287,8 @@ class Scheduler:
         if pod.finished:
             self._make_room(pod.key, now)
         else:
-            self._columns.put_pod(pod, pod.node)
+            if self._columns.put_pod(pod, pod.node):
+                self._event(ClusterEvent.POD_RESIZED, now)
             self._event(ClusterEvent.POD_ADDED, now)
 
     def _make_room(self, key: str, now: float) -> None:
@@ -314,7 +315,9 @@ class Scheduler:
 
 
 def _takes_the_same(old: Item, new: Item) -> bool:
-    """Whether a placed pod takes the same room as before."""
+    """Whether a placed pod takes the same room as before: surely so while its spec is the first."""
+    if new.generation > 1 and pod_info(old).shape is not pod_info(new).shape:
+        return False
     return (old.uid, old.node, old.deleting, old.phase, old.labels) == (
         new.uid,
         new.node,

@@ -21,7 +21,12 @@ class NodeResourcesFit:
 
     name: ClassVar[str] = "NodeResourcesFit"
     events: ClassVar[frozenset[ClusterEvent]] = frozenset(
-        {ClusterEvent.NODE_ADDED, ClusterEvent.NODE_ALLOCATABLE, ClusterEvent.POD_REMOVED}
+        {
+            ClusterEvent.NODE_ADDED,
+            ClusterEvent.NODE_ALLOCATABLE,
+            ClusterEvent.POD_REMOVED,
+            ClusterEvent.POD_RESIZED,
+        }
     )
     static: ClassVar[bool] = False
 

@@ -13,7 +13,14 @@ import pytest
 from common.api import errors
 from common.api.resource import Resource
 from common.api.scheme import SCHEME
-from common.api.types.core_v1 import Node, Pod, PodSchedulingGate
+from common.api.types import Quantity
+from common.api.types.core_v1 import (
+    ContainerStatus,
+    Node,
+    Pod,
+    PodSchedulingGate,
+    ResourceRequirements,
+)
 from common.client.events import Correlator, EventRecorder
 from common.client.informer import Informer, Item
 from master.scheduler.service import Scheduler
@@ -147,6 +154,33 @@ async def test_a_finished_pod_gives_its_room_back(world: World) -> None:
     world.pod("new", cpu="1")
     await world.until(lambda: world.conditions("new"))
     world.pod("old", cpu="1", node="n1", phase="Succeeded")
+    await world.until(lambda: world.api.bound.get("new") == "n1")
+
+
+async def test_what_a_resized_pod_gives_back_is_used_once_its_kubelet_has_it(
+    world: World,
+) -> None:
+    world.node("n1", cpu="1")
+    world.pod("old", cpu="1", node="n1", phase="Running")
+    world.pod("new", cpu="800m")
+    await world.until(lambda: world.conditions("new"))
+
+    def resized(has: str) -> None:
+        made = pod_item("old", cpu="200m", node="n1", phase="Running").decode(Pod)
+        made.metadata.generation = 2
+        amounts = {"cpu": Quantity(has)}
+        status = ContainerStatus(
+            name="c",
+            allocatedResources=amounts,
+            resources=ResourceRequirements(requests=amounts),
+        )
+        made.status.containerStatuses = (status,)
+        world.api.put(made, PODS)
+
+    resized("1")
+    await world.clock.advance(30)
+    assert "new" not in world.api.bound
+    resized("200m")
     await world.until(lambda: world.api.bound.get("new") == "n1")
 
 
