@@ -1,7 +1,7 @@
 """The resize subresource of pods: CPU and memory of containers, changed while they run.
 
 Source: https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/,
-KEP-1287, pkg/apis/core/validation ValidatePodResize.
+KEP-1287, pkg/apis/core/validation ValidatePodResize, plugin/pkg/admission/podresize.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from common.api import errors
+from common.api import errors, podrequests
 from common.api.codec import json as codec
 from common.api.types import Quantity
-from common.api.types.core_v1 import Container, Pod, ResourceRequirements
+from common.api.types.core_v1 import Container, Node, Pod, ResourceRequirements
 from common.api.wellknown import MIRROR_POD
 from master.apiserver.registry.handler import Handler
 from master.apiserver.registry.stored import Stored, replacing
@@ -24,6 +24,7 @@ from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 from master.apiserver.resources.core.pod.poddefaults import qos_class
 from master.apiserver.resources.lib.checks import Findings
+from master.storage.keys import registry_key
 
 RESIZABLE = ("cpu", "memory")
 ONLY_RESIZABLE = "only cpu and memory resources are mutable"
@@ -44,20 +45,24 @@ class Resize(Handler):
     async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
         """Replace the resources by those of the body."""
         wanted = replacing(target, bodies.decode(ctx, body, Pod, "v1"))
-        return await self._pipeline.update(ctx, target, lambda pod: self._resized(pod, wanted(pod)))
+
+        def change(pod: Pod) -> Pod:
+            return self._resized(target, pod, wanted(pod))
+
+        return await self._pipeline.update(ctx, target, change)
 
     async def patch(self, ctx: Context, target: Target, patcher: Patcher) -> bytes:
         """Change some of the resources."""
 
         def change(pod: Pod) -> Pod:
             wanted = bodies.patched(ctx, codec.encode(pod), patcher, Pod)
-            return self._resized(pod, wanted)
+            return self._resized(target, pod, wanted)
 
         return await self._pipeline.update(ctx, target, change)
 
-    def _resized(self, pod: Pod, wanted: Pod) -> Pod:
-        """The pod with the resources that are wanted; raises StatusError 422."""
-        strategy = self._pipeline.strategy(self._pipeline.scheme.require("", "v1", "pods"))
+    def _resized(self, target: Target, pod: Pod, wanted: Pod) -> Pod:
+        """The pod with the resources that are wanted; raises StatusError 403 or 422."""
+        strategy = self._pipeline.strategy(target.resource)
         strategy.default(wanted)
         findings = errors.first(_problems(pod, wanted, strategy))
         if findings:
@@ -67,7 +72,33 @@ class Resize(Handler):
         made.metadata.uid = wanted.metadata.uid
         if made.spec != pod.spec:
             made.metadata.generation += 1
+            self._check_node(target, made)
         return made
+
+    def _check_node(self, target: Target, pod: Pod) -> None:
+        """Raise StatusError 403 for more than the pod's node could give it if it were empty."""
+        if not pod.spec.nodeName:
+            return
+        entry = self._pipeline.cache.get(registry_key("nodes", pod.spec.nodeName))
+        if entry is None:
+            why = f'node "{pod.spec.nodeName}" not found'
+            raise errors.forbidden_request(target.resource, target.name, why)
+        node = codec.decode(entry.data, Node)
+        if lack := _lack(pod, node):
+            why = f"node didn't have enough allocatable resources: {lack}"
+            error = errors.forbidden_request(target.resource, target.name, why)
+            error.details = {**(error.details or {}), "causes": [{"reason": "NodeCapacity"}]}
+            raise error
+
+
+def _lack(pod: Pod, node: Node) -> str:
+    """Of what a pod asks for more than a node has, and how much."""
+    asked, has = podrequests.requests(pod.spec), podrequests.amounts(node.status.allocatable)
+    return "; ".join(
+        f"{name}, requested: {asked[name]}, allocatable: {has.get(name, 0)}"
+        for name in (podrequests.CPU, podrequests.MEMORY)
+        if asked.get(name, 0) > has.get(name, 0)
+    )
 
 
 def resized(pod: Pod, wanted: Pod) -> Pod:

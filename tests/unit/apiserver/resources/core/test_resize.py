@@ -9,7 +9,9 @@ import pytest
 
 from common.api import errors
 from common.api.codec import json as codec
-from common.api.types.core_v1 import Pod, PodStatus
+from common.api.types import Quantity
+from common.api.types.core_v1 import Node, Pod, PodStatus
+from common.api.types.meta_v1 import ObjectMeta
 from master.apiserver.registry.pipeline import Pipeline
 from master.apiserver.request import patches
 from master.apiserver.request.bodies import Body
@@ -17,9 +19,10 @@ from master.apiserver.request.patches import Patch
 from master.apiserver.request.target import Target
 from master.apiserver.resources.core.pod.resize import Resize
 from tests.fakes import registry as fakes
-from tests.unit.apiserver.registry.test_pipeline_pods import CONTEXT, PODS, create
+from tests.unit.apiserver.registry.test_pipeline_pods import CONTEXT, PODS, create, resource
 from tests.unit.apiserver.resources.core.test_pod_defaults import pod
 
+NODES = resource("nodes")
 RESIZE = Target(PODS, "n", "a", "resize")
 STRATEGIC = "application/strategic-merge-patch+json"
 BURSTABLE = {"requests": {"cpu": "100m", "memory": "50Mi"}, "limits": {"memory": "60Mi"}}
@@ -37,6 +40,13 @@ def with_resources(*each: dict[str, Any], **members: Any) -> dict[str, Any]:
         for name, own in zip(names, each, strict=True)
     ]
     return pod(containers=containers)
+
+
+def on_node(own: dict[str, Any]) -> dict[str, Any]:
+    """A pod of one container that is bound."""
+    made = with_resources(own)
+    made["spec"]["nodeName"] = "n1"
+    return made
 
 
 async def patched(pipeline: Pipeline, spec: dict[str, Any], **metadata: Any) -> Pod:
@@ -57,6 +67,38 @@ async def test_a_resize_changes_resources_and_counts_the_generation(pipeline: Pi
     assert made.spec.containers[0].resources.requests == {"cpu": "200m", "memory": "50Mi"}
     assert made.spec.containers[0].resources.limits == {"memory": "60Mi"}
     assert made.metadata.generation == 2
+
+
+async def bound(pipeline: Pipeline, **allocatable: str) -> None:
+    """A pod on a node that has so much."""
+    await create(pipeline, on_node(BURSTABLE))
+    node = Node(metadata=ObjectMeta(name="n1"))
+    node.status.capacity = {name: Quantity(amount) for name, amount in allocatable.items()}
+    await pipeline.create(CONTEXT, Target(NODES, "", "n1"), node)
+    await pipeline.cache.wait_for(await pipeline.store.revision(), 5.0)
+
+
+async def test_more_than_the_node_has_is_refused(pipeline: Pipeline) -> None:
+    await bound(pipeline, cpu="1", memory="55Mi")
+    await patched(pipeline, of("c0", {"requests": {"cpu": "1"}}))
+    for own, lack in (
+        ({"cpu": "1001m"}, "cpu, requested: 1001, allocatable: 1000"),
+        ({"memory": "56Mi"}, f"memory, requested: {56 << 20}, allocatable: {55 << 20}"),
+    ):
+        with pytest.raises(errors.StatusError) as caught:
+            await patched(pipeline, of("c0", {"requests": own}))
+        why = f"node didn't have enough allocatable resources: {lack}"
+        assert str(caught.value).endswith(f'pods "a" is forbidden: {why}')
+        assert caught.value.code == 403
+        assert caught.value.details is not None
+        assert caught.value.details["causes"] == [{"reason": "NodeCapacity"}]
+
+
+async def test_a_pod_of_a_node_that_is_gone_is_not_resized(pipeline: Pipeline) -> None:
+    await create(pipeline, on_node(BURSTABLE))
+    with pytest.raises(errors.StatusError) as caught:
+        await patched(pipeline, of("c0", {"requests": {"cpu": "200m"}}))
+    assert 'node "n1" not found' in str(caught.value)
 
 
 async def test_an_equal_amount_is_no_change(pipeline: Pipeline) -> None:
