@@ -6,7 +6,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (sidecars
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from common.api import quantity
 from common.api.types.core_v1 import Container, PodSpec
@@ -32,13 +32,27 @@ def requests(spec: PodSpec, defaults: Mapping[str, int] | None = None) -> Amount
     needs more. Containers without a request for a resource count with `defaults`.
     """
     start = dict(defaults or {})
+    total = _in_all(spec, lambda container: start | amounts(container.resources.requests))
+    if spec.resources is not None:
+        total |= amounts(spec.resources.requests)
+    _add(total, amounts(spec.overhead))
+    return total
+
+
+def limits(spec: PodSpec) -> Amounts:
+    """What the containers of a pod may use in all, of that of which some have a limit."""
+    return _in_all(spec, lambda container: amounts(container.resources.limits))
+
+
+def _in_all(spec: PodSpec, of: Callable[[Container], Amounts]) -> Amounts:
+    """Containers and sidecars together, or an init container that needs more."""
     total: Amounts = {}
     for container in spec.containers:
-        _add(total, start | _of(container))
+        _add(total, of(container))
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.initContainers:
-        own = start | _of(container)
+        own = of(container)
         if container.restartPolicy == "Always":
             _add(sidecars, own)
             _raise(peak, sidecars)
@@ -48,14 +62,7 @@ def requests(spec: PodSpec, defaults: Mapping[str, int] | None = None) -> Amount
             _raise(peak, together)
     _add(total, sidecars)
     _raise(total, peak)
-    if spec.resources is not None:
-        total |= amounts(spec.resources.requests)
-    _add(total, amounts(spec.overhead))
     return total
-
-
-def _of(container: Container) -> Amounts:
-    return amounts(container.resources.requests)
 
 
 def _add(total: Amounts, more: Amounts) -> None:

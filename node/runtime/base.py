@@ -237,6 +237,8 @@ class ContainerStatus:
     """Asks its first process to end: the image's, a name or a number."""
     cgroup_path: str = ""
     log_path: str = ""
+    layer_path: str = ""
+    """Where what it writes outside of volumes is on the machine; empty where that is not known."""
     lost: bool = False
     """It ended with the machine: neither when nor how is known, and `finished_at` is empty."""
 

@@ -182,6 +182,7 @@ def container_status(found: Mapping[str, Any]) -> ContainerStatus:
         stop_signal=_signal(found["Config"].get("StopSignal")),
         cgroup_path=str(state.get("CgroupPath") or ""),
         log_path=str(log_config.get("Path") or ""),
+        layer_path=str(((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or ""),
     )
     return _lost(status) if status.state == "created" and status.started_at else status
 

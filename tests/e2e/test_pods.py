@@ -47,6 +47,11 @@ def test_every_end(clean: Cluster) -> None:
             volumes=[{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}],
             terminationGracePeriodSeconds=600,
         ),
+        pod(
+            "filled",
+            ["sh", "-c", "dd if=/dev/zero of=/tmp/big bs=1M count=3; sleep 1000"],
+            container={"resources": {"limits": {"ephemeral-storage": "1Mi"}}},
+        ),
     )
     until(lambda: shown(clean, "running") == "Running")
     until(lambda: shown(clean, "succeeded") == "Completed")
@@ -76,6 +81,10 @@ def test_every_end(clean: Cluster) -> None:
     described = clean.kubectl("describe", "pod", "grown")
     assert re.search(r"\nReason: +Evicted\n", described)
     assert 'Usage of EmptyDir volume "v" exceeds the limit "1Mi".' in described
+    until(lambda: clean.get("pod", "filled")["status"]["phase"] == "Failed")
+    said = clean.get("pod", "filled")["status"]["message"]
+    text = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi."
+    assert said == text
 
 
 def test_terminating_takes_its_grace(clean: Cluster) -> None:

@@ -18,6 +18,7 @@ from common.runtime.clock import Clock
 from common.runtime.offload import Offload
 from common.runtime.rng import Rng
 from node.files.removal import remove_tree
+from node.files.usage import used_bytes
 from node.kubelet.effects import allocations, hook_runner, termination
 from node.kubelet.effects.processes import Processes
 from node.kubelet.pod import eviction, hooks, outcomes, resizing, steps
@@ -143,7 +144,7 @@ class Executor:
             case steps.RemoveFiles():
                 return await self._remove_files(at.pod)
             case steps.MeasureVolumes():
-                self._measuring = asyncio.create_task(self._measure(at.pod), name="volumes' sizes")
+                self._measuring = asyncio.create_task(self._measure(step, at.pod), name="sizes")
         return None
 
     async def inspect(self, container_id: str) -> outcomes.ContainerSeen:
@@ -204,22 +205,22 @@ class Executor:
         for key in [key for key in self._hooks if key[0] not in but_of]:
             self._hooks.pop(key).cancel()
 
-    async def _measure(self, pod: Pod) -> None:
-        """Measure the emptyDirs that have a sizeLimit."""
-        tools, sizes = self._tools, {}
+    async def _measure(self, step: steps.MeasureVolumes, pod: Pod) -> None:
+        """Measure what has a limit of what it may take of the disk."""
+        tools, volumes, containers = self._tools, dict[str, int](), dict[str, int]()
         async with tools.measurements:
             start = tools.clock.monotonic()
             try:
-                for name in eviction.limits(pod):
+                for name in eviction.volumes(pod):
                     size = await tools.offload(tools.volumes.used_bytes, pod.metadata.uid, name)
-                    if size is None:
-                        extra = {"object": _named(pod), "volume": name}
-                        log.warning("a volume was not measured", extra=extra)
-                    else:
-                        sizes[name] = size
+                    _note(volumes, pod, name, size)
+                for name, paths in _places(step.containers).items():
+                    sizes = [await tools.offload(used_bytes, path) for path in paths]
+                    known = [size for size in sizes if size is not None]
+                    _note(containers, pod, name, sum(known) if len(known) == len(sizes) else None)
             finally:
                 took_seconds = tools.clock.monotonic() - start
-                self._report(outcomes.VolumesMeasured(sizes, took_seconds))
+                self._report(outcomes.VolumesMeasured(volumes, took_seconds, containers))
 
     def _take_address(self) -> Outcome:
         """An address of this node's block that no other pod has."""
@@ -401,6 +402,25 @@ class Executor:
         except OSError as error:
             return _removal_failed(pod, error)
         return outcomes.FilesRemoved(files_left=not all(gone))
+
+
+def _note(sizes: dict[str, int], pod: Pod, name: str, size: int | None) -> None:
+    """Take in a size; one that is not known leaves what was known before."""
+    if size is None:
+        log.warning("a size is not known", extra={"object": _named(pod), "part": name})
+    else:
+        sizes[name] = size
+
+
+def _places(containers: Sequence[ContainerStatus]) -> dict[str, list[Path]]:
+    """Where the logs of each container are, and what it has written of its own."""
+    return {
+        status.name: [
+            Path(status.log_path).parent,
+            *([Path(status.layer_path)] if status.layer_path else []),
+        ]
+        for status in containers
+    }
 
 
 def _removal_failed(pod: Pod, error: Exception) -> outcomes.RemovalFailed:

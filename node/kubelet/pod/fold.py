@@ -303,6 +303,7 @@ def _preparation(outcome: outcomes.Preparation, at: _At) -> list[PodEvent]:
             return _preparation_failed("FailedMount", outcome.message, at)
         case outcomes.VolumesMeasured():
             memory.volume_bytes.update(outcome.bytes_used)
+            memory.container_bytes.update(outcome.by_containers)
             memory.measuring = False
             memory.measure_at = now.monotonic + eviction.pause_seconds(outcome.took_seconds)
         case outcomes.SandboxMade():

@@ -190,6 +190,8 @@ class PodMemory:
     """Whether every volume has been made, of whatever version."""
     volume_bytes: dict[str, int] = field(default_factory=dict)
     """What was counted last of each volume that has a limit."""
+    container_bytes: dict[str, int] = field(default_factory=dict)
+    """The same of each container, by its name."""
     measuring: bool = False
     measure_at: float = 0.0
     """When volumes are measured next."""

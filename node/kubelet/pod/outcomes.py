@@ -6,7 +6,7 @@ The executor answers them and changes nothing itself; `fold` changes what is rem
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from common.api.types.core_v1 import Container, Probe, ResourceRequirements
@@ -46,11 +46,13 @@ class VolumesFailed:
 
 @dataclass(frozen=True, slots=True)
 class VolumesMeasured:
-    """The emptyDirs with a sizeLimit have been measured, and how long that took."""
+    """Volumes and containers with a limit have been measured, and how long that took."""
 
     bytes_used: Mapping[str, int]
     """By the name of the volume; without those that could not be measured."""
     took_seconds: float
+    by_containers: Mapping[str, int] = field(default_factory=dict)
+    """By the name of the container, likewise: its logs and what it has written of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,10 +92,10 @@ def plan(
                 message="Pod was active on the node longer than the specified deadline",
             )
         ]
-    if message := eviction.exceeded(pod, memory.volume_bytes):
+    if message := eviction.exceeded(pod, memory.volume_bytes, memory.container_bytes):
         return [
             FailPod(
-                reason="a volume is larger than its limit",
+                reason="the pod takes more of the disk than it may",
                 failure=eviction.REASON,
                 message=message,
                 event="Warning",
@@ -106,7 +106,7 @@ def plan(
         return allocation
     held = resizing.allocated(pod, memory)
     steps = _plan_run(held, observed, memory, monotonic, volumes_version)
-    steps = [*steps, *_plan_measuring(pod, memory, monotonic)]
+    steps = [*steps, *_plan_measuring(pod, observed, memory, monotonic)]
     if deadline is not None:
         left = deadline - monotonic
         steps = [*steps, Wait(reason="activeDeadlineSeconds", seconds=left)]
@@ -147,14 +147,19 @@ def _deadline(pod: Pod, memory: PodMemory) -> float | None:
     return seen.monotonic - max(0.0, (seen.wall - start).total_seconds()) + seconds
 
 
-def _plan_measuring(pod: Pod, memory: PodMemory, monotonic: float) -> list[Step]:
-    """Measure emptyDirs with a sizeLimit from time to time."""
-    if not memory.volumes_made or memory.measuring or not eviction.limits(pod):
+def _plan_measuring(
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float
+) -> list[Step]:
+    """Measure from time to time what has a limit of what it may take of the disk."""
+    has_limits = eviction.limits(pod) or eviction.storage_limits(pod)
+    if not memory.volumes_made or memory.measuring or not has_limits:
         return []
     left = memory.measure_at - monotonic
     if left > 0:
         return [Wait(reason="volumes are measured from time to time", seconds=left)]
-    return [MeasureVolumes(reason="a volume has a limit")]
+    running = [status for status in observed.all() if status.state == "running"]
+    measured = running if eviction.storage_limits(pod) else ()
+    return [MeasureVolumes(reason="the pod has limits of disk", containers=measured)]
 
 
 def _plan_end(pod: Pod, observed: Observed, memory: PodMemory, monotonic: float) -> list[Step]:

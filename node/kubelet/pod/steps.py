@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,10 @@ class MakeVolumes(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureVolumes(Step):
-    """Begin to measure the pod's emptyDirs that have a sizeLimit."""
+    """Begin to measure what the pod takes of the disk, as far as it has limits."""
+
+    containers: Sequence[ContainerStatus] = ()
+    """Those that run, where some have a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

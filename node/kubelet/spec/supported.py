@@ -229,7 +229,7 @@ def _of_container(container: Container, selinux: bool) -> list[str]:
 def _is_counted(resource: str) -> bool:
     """Whether a limit is enforced here, or is of a device, which the scheduler alone counts."""
     is_device = "/" in resource and "kubernetes.io/" not in resource
-    return resource in ("cpu", "memory") or is_device
+    return resource in ("cpu", "memory", "ephemeral-storage") or is_device
 
 
 def _default_proc_mount(container: Container, name: str) -> bool:

@@ -255,6 +255,20 @@ async def test_a_pod_that_outgrows_its_volume_is_evicted(
     assert next(sizes, "none is left") == "none is left"
 
 
+async def test_a_container_that_outgrows_its_share_of_the_disk_is_evicted(node: FakeNode) -> None:
+    """Catalogue row F23: its log is a part of what it takes; here it is all of it."""
+    limit = {"limits": {"ephemeral-storage": "1Mi"}}
+    await node.assign(pod(containers=[container(resources=limit)], terminationGracePeriodSeconds=9))
+    [status] = (await node.containers()).values()
+    await node.wait(11)
+    assert node.master.last(UID).phase == "Running"
+    Path(status.log_path).with_suffix(".log.1").write_bytes(bytes(2 << 20))
+    await node.wait(12)
+    reported = node.master.last(UID)
+    message = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi."
+    assert (reported.phase, reported.reason, reported.message) == ("Failed", "Evicted", message)
+
+
 async def test_a_restart_of_the_kubelet_keeps_why_a_pod_has_failed(node: FakeNode) -> None:
     one = pod(activeDeadlineSeconds=60, containers=[container(command=STOPS_ON_TERM)])
     await node.assign(one)

@@ -309,6 +309,22 @@ async def test_limits_reach_the_cgroup(podman: Podman, podman_runtime: PodmanRun
     assert said.split() == [str(32 << 20), "204", "50000"]
 
 
+async def test_what_a_container_writes_outside_of_volumes_can_be_measured(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    command = ("/bin/sh", "-c", "echo some > /written; sleep 1000")
+    log = str(podman.directory / "layer.log")
+    container_id = await podman_runtime.create_container(a_spec(command=command, log_path=log))
+    await podman_runtime.start_container(container_id)
+    [status] = await podman_runtime.list_containers()
+    if not status.layer_path:
+        pytest.skip("Podman stores images without overlay")
+    written = Path(status.layer_path) / "written"
+    async with asyncio.timeout(20):
+        while not written.exists() or written.read_text() != "some\n":
+            await asyncio.sleep(0.02)
+
+
 async def test_a_working_directory_that_the_image_lacks_is_made(
     podman: Podman, podman_runtime: PodmanRuntime
 ) -> None:

@@ -133,7 +133,8 @@ def test_what_is_slow_to_measure_is_measured_less_often() -> None:
     kept = Kept(volume_bytes={"a": 1, "b": 1})
     kept.fold(outcomes.Begun(steps.MeasureVolumes(reason="")))
     assert kept.memory.measuring
-    kept.fold(outcomes.VolumesMeasured({"a": 5}, took_seconds=3.0))
+    kept.fold(outcomes.VolumesMeasured({"a": 5}, took_seconds=3.0, by_containers={"app": 7}))
+    assert kept.memory.container_bytes == {"app": 7}
     assert not kept.memory.measuring
     assert kept.memory.volume_bytes == {"a": 5, "b": 1}, "what was not counted is as it was"
     assert kept.memory.measure_at == SECONDS + 30

@@ -372,6 +372,18 @@ def test_volumes_with_limits_are_measured_now_and_then() -> None:
     assert kinds(plan(pod(), observed(ran()), memory(volumes_made=True))) == []
 
 
+def test_containers_with_limits_of_disk_are_measured_while_they_run() -> None:
+    own = {"limits": {"ephemeral-storage": "1Mi"}}
+    one, known = pod(containers=[container(resources=own)]), memory(volumes_made=True)
+    found = observed(ran(state="exited", finished_at="2030-01-01T00:00:00Z"), ran(attempt=1))
+    [step] = plan(one, found, known)
+    assert isinstance(step, steps.MeasureVolumes)
+    assert [status.attempt for status in step.containers] == [1]
+    known.container_bytes = {"app": (1 << 20) + 1}
+    [step] = plan(one, found, known)
+    assert isinstance(step, steps.FailPod)
+
+
 def test_a_volume_beyond_its_limit_fails_the_pod_within_a_second() -> None:
     known = memory(volumes_made=True, volume_bytes={"v": (1 << 20) + 1})
     [step] = plan(pod(volumes=LIMITED), observed(ran()), known)

@@ -37,7 +37,6 @@ def test_a_pod_with_the_apis_defaults_has_nothing_unsupported() -> None:
         ),
         ({"resources": {"limits": {"hugepages-2Mi": "2Mi"}}}, "limits[hugepages-2Mi]"),
         ({"resources": {"limits": {"kubernetes.io/a": "1"}}}, "limits[kubernetes.io/a]"),
-        ({"resources": {"limits": {"ephemeral-storage": "1Gi"}}}, "limits[ephemeral-storage]"),
     ],
 )
 def test_fields_of_a_container(fields: dict[str, Any], path: str) -> None:
@@ -65,7 +64,14 @@ def test_what_the_api_sets_by_default_is_carried_out() -> None:
         "readinessProbe": {"grpc": {"port": 80}},
         "startupProbe": probe,
         "lifecycle": {"preStop": probe},
-        "resources": {"limits": {"cpu": "1", "memory": "1Mi", "nvidia.com/gpu": "1"}},
+        "resources": {
+            "limits": {
+                "cpu": "1",
+                "memory": "1Mi",
+                "nvidia.com/gpu": "1",
+                "ephemeral-storage": "1Gi",
+            }
+        },
         "securityContext": {"procMount": "Default"},
     }
     sources: list[dict[str, Any]] = [
