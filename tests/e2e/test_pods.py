@@ -170,6 +170,48 @@ def the_pod(cluster: Cluster, app: str) -> dict[str, Any]:
     return found[0] if len(found) == 1 else {}
 
 
+def test_sidecars_run_before_beside_and_after_the_app(clean: Cluster) -> None:
+    """A sidecar that has started lets the others begin; one that runs lets the pod complete."""
+    serve = "trap 'echo stopped; exit 1' TERM; sleep 2; touch /v/up; while true; do sleep 1; done"
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    common = {"image": IMAGE, "imagePullPolicy": "IfNotPresent", **mount}
+    sidecar = {
+        **common,
+        "name": "proxy",
+        "command": ["sh", "-c", serve],
+        "restartPolicy": "Always",
+        "startupProbe": {"exec": {"command": ["test", "-e", "/v/up"]}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hooked > /proc/1/fd/1"]}}},
+    }
+    init = {**common, "name": "setup", "command": ["sh", "-c", "cp /v/up /v/also"]}
+    app = "cat /v/up /v/also && sleep 5"
+    for name, then in (("done", "true"), ("served", "sleep 1000")):
+        clean.apply(
+            pod(
+                name,
+                ["sh", "-c", f"{app}; {then}"],
+                container=mount,
+                initContainers=[sidecar, init],
+                restartPolicy="Never",
+                volumes=[{"name": "v", "emptyDir": {}}],
+            )
+        )
+    until(lambda: shown(clean, "served") == "Running")
+    assert clean.kubectl("get", "pod", "served", "--no-headers").split()[1] == "2/2"
+    # The STATUS column says Completed as soon as the app has ended.
+    until(lambda: clean.get("pod", "done")["status"]["phase"] == "Succeeded", timeout_seconds=60)
+    assert clean.kubectl("logs", "done", "-c", "proxy") == "hooked\nstopped\n"
+    status = clean.get("pod", "done")["status"]
+    assert status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
+    clean.kubectl("exec", "served", "-c", "proxy", "--", "kill", "1")
+    until(
+        lambda: clean.get("pod", "served")["status"]["initContainerStatuses"][0]["restartCount"],
+        what="the restart of the sidecar",
+    )
+    assert clean.get("pod", "served")["status"]["containerStatuses"][0]["restartCount"] == 0
+    clean.kubectl("delete", "pod", "served", "--grace-period=1")
+
+
 def test_a_container_has_the_token_of_its_account(clean: Cluster) -> None:
     """Where client libraries look for it, and for its user alone; the API knows it."""
     place = "/var/run/secrets/kubernetes.io/serviceaccount"

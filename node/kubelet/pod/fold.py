@@ -39,6 +39,7 @@ from node.kubelet.pod.memory import (
     Stop,
 )
 from node.kubelet.pod.outcomes import Outcome
+from node.kubelet.pod.restarting import has_finished
 from node.runtime.base import ContainerStatus
 
 log = logging.getLogger(__name__)
@@ -345,7 +346,7 @@ def _notice(outcome: outcomes.Notice, at: _At) -> list[PodEvent]:
     pod, memory, monotonic = at.pod, at.memory, at.now.monotonic
     match outcome:
         case outcomes.RoundBegun():
-            if planner.is_ending(pod, memory):
+            if planner.is_ending(pod, memory) or has_finished(pod, at.observed, memory):
                 memory.kill_at = planner.kill_at(pod, memory, monotonic)
             hooks.adopt(pod, at.observed, memory)
             probing.adopt(pod, at.observed, memory)

@@ -26,12 +26,14 @@ from common.api.types.core_v1 import (
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
 from node.kubelet.pod import hooks, lifecycle, probing
 from node.kubelet.pod.memory import Observed, PodMemory
-from node.kubelet.pod.planner import (
-    any_started,
-    is_ending,
+from node.kubelet.pod.planner import any_started, is_ending
+from node.kubelet.pod.restarting import (
+    has_ended,
+    has_finished,
     restart_wait_seconds,
     restarts,
 )
+from node.kubelet.pod.sidecars import is_sidecar
 from node.kubelet.spec.supported import Findings
 from node.runtime.base import ID_SCHEME, ContainerStatus, uri
 
@@ -54,7 +56,7 @@ def pod_status(
     init = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.initContainers]
     main = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.containers]
     initialised = (
-        all(_completed(one) for one in init)
+        all(_is_initialised(pod, one) for one in init)
         or any_started(pod, observed, memory)
         or (is_ending(pod, memory) and _was_initialised(pod))
     )
@@ -124,7 +126,10 @@ def _crash_loops(status: PodStatus) -> set[tuple[str, str]]:
     }
 
 
-def _completed(status: ApiStatus) -> bool:
+def _is_initialised(pod: Pod, status: ApiStatus) -> bool:
+    """Whether the next init container may begin after this one."""
+    if is_sidecar(pod, status.name):
+        return status.started is True
     ended = status.state.terminated
     return ended is not None and ended.exitCode == 0
 
@@ -178,8 +183,11 @@ def _phase_by_states(
     """The phase by the states of the containers, a deletion and a failure of the whole pod."""
     if memory.failed:
         return "Failed"
-    init_failed = pod.spec.restartPolicy == "Never" and any(
-        s.state.terminated is not None and s.state.terminated.exitCode for s in init
+    # One that will be restarted is waiting, not terminated.
+    init_failed = any(
+        s.state.terminated is not None and s.state.terminated.exitCode
+        for s in init
+        if not is_sidecar(pod, s.name)
     )
     states: list[lifecycle.ContainerPhase] = []
     codes = []
@@ -198,7 +206,6 @@ def _phase_by_states(
         codes,
         initialised=initialised,
         init_failed=init_failed,
-        restart_policy=pod.spec.restartPolicy,
     )
 
 
@@ -210,12 +217,14 @@ def _container_status(
     findings: Findings,
 ) -> ApiStatus:
     """The status of one container, of its last attempt and of the one before."""
-    is_init = any(c.name == container.name for c in pod.spec.initContainers)
-    keeps_report = is_ending(pod, memory) or (is_init and any_started(pod, observed, memory))
+    runs_once = any(c.name == container.name for c in pod.spec.initContainers) and not is_sidecar(
+        pod, container.name
+    )
+    keeps_report = is_ending(pod, memory) or (runs_once and any_started(pod, observed, memory))
     known = _reported(pod, container.name)
     reported = known if keeps_report else None
     attempts = observed.containers.get(container.name, [])
-    ended = [status for status in attempts if _has_ended(status, memory)]
+    ended = [status for status in attempts if has_ended(status, memory)]
     latest = attempts[-1] if attempts else None
     if ended and latest is not None and latest.state == "created" and latest is not ended[-1]:
         latest = ended[-1]  # the status is of this one until the next attempt runs
@@ -245,9 +254,9 @@ def _container_status(
         started = probing.is_started(container, latest, memory)
         status.ready = probing.is_ready(container, latest, memory)
         status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
-    elif not _has_ended(latest, memory):
+    elif not has_ended(latest, memory):
         status.state = _waiting(*_why_waiting(container, memory, findings))
-    elif _will_restart(pod, container, latest, memory):
+    elif _will_restart(pod, container, latest, observed, memory):
         status.state = _restarting(pod, container, latest, memory, findings)
         status.lastState = _terminated(latest, memory)
     else:
@@ -256,7 +265,7 @@ def _container_status(
             status.lastState = _terminated(ended[-2], memory)
         elif reported is not None and reported.containerID == status.containerID:
             status.lastState = reported.lastState  # of an attempt that has been removed
-        status.ready = is_init and latest.exit_code == 0
+        status.ready = runs_once and latest.exit_code == 0
     status.started = started
     return status
 
@@ -314,14 +323,16 @@ def _was_initialised(pod: Pod) -> bool:
     return condition is not None and condition.status == "True"
 
 
-def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:
-    return status.state in ("exited", "unknown") or status.id in memory.start_failures
-
-
 def _will_restart(
-    pod: Pod, container: Container, latest: ContainerStatus, memory: PodMemory
+    pod: Pod,
+    container: Container,
+    latest: ContainerStatus,
+    observed: Observed,
+    memory: PodMemory,
 ) -> bool:
-    return not is_ending(pod, memory) and restarts(pod, container, latest, memory)
+    if is_ending(pod, memory) or has_finished(pod, observed, memory):
+        return False
+    return restarts(pod, container, latest, memory)
 
 
 def _restarting(
@@ -397,11 +408,12 @@ def _conditions(
 ) -> tuple[PodCondition, ...]:
     """The conditions that the kubelet owns, and no others."""
     ended = status.phase in ("Succeeded", "Failed")
-    unready = [s.name for s in status.containerStatuses if not s.ready]
+    sidecars = [s for s in status.initContainerStatuses if is_sidecar(pod, s.name)]
+    unready = [s.name for s in (*sidecars, *status.containerStatuses) if not s.ready]
     ready = not unready and not ended and bool(status.containerStatuses)
     unmet = _unmet_gates(pod)
     sandbox = observed.sandbox is not None and observed.sandbox.ready
-    uninitialised = [s.name for s in status.initContainerStatuses if not _completed(s)]
+    uninitialised = [s.name for s in status.initContainerStatuses if not _is_initialised(pod, s)]
     reason, message = "", ""
     if ended:
         reason = "PodCompleted" if status.phase == "Succeeded" else "PodFailed"

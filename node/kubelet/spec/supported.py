@@ -96,6 +96,7 @@ CONTAINER = frozenset(
         "stdinOnce",
         "tty",
         "resizePolicy",
+        "restartPolicy",
         "livenessProbe",
         "readinessProbe",
         "startupProbe",

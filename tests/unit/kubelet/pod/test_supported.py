@@ -130,9 +130,12 @@ def test_what_only_says_the_default_is_carried_out() -> None:
     assert text(pod(securityContext={"supplementalGroupsPolicy": "Merge"}, volumes=[volume])) == ""
 
 
-def test_sidecars_are_refused_by_name() -> None:
-    one = pod(initContainers=[container("side", restartPolicy="Always")])
-    assert "spec.initContainers[side].restartPolicy" in text(one)
+def test_restart_policies_of_containers_are_carried_out() -> None:
+    one = pod(
+        initContainers=[container("side", restartPolicy="Always")],
+        containers=[container(restartPolicy="OnFailure")],
+    )
+    assert text(one) == ""
 
 
 @pytest.mark.parametrize("owner", [PodSpec, Container, SecurityContext])
