@@ -172,7 +172,7 @@ def the_pod(cluster: Cluster, app: str) -> dict[str, Any]:
 
 def test_sidecars_run_before_beside_and_after_the_app(clean: Cluster) -> None:
     """A sidecar that has started lets the others begin; one that runs lets the pod complete."""
-    serve = "trap 'echo stopped; exit 1' TERM; sleep 2; touch /v/up; while true; do sleep 1; done"
+    serve = "trap 'echo stopped; exit 1' TERM; sleep 2; touch /v/up; sleep 1000 & wait"
     mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     common = {"image": IMAGE, "imagePullPolicy": "IfNotPresent", **mount}
     sidecar = {
@@ -193,6 +193,7 @@ def test_sidecars_run_before_beside_and_after_the_app(clean: Cluster) -> None:
                 container=mount,
                 initContainers=[sidecar, init],
                 restartPolicy="Never",
+                terminationGracePeriodSeconds=30,
                 volumes=[{"name": "v", "emptyDir": {}}],
             )
         )
@@ -210,6 +211,45 @@ def test_sidecars_run_before_beside_and_after_the_app(clean: Cluster) -> None:
     )
     assert clean.get("pod", "served")["status"]["containerStatuses"][0]["restartCount"] == 0
     clean.kubectl("delete", "pod", "served", "--grace-period=1")
+
+
+def test_rules_for_exit_codes_restart_one_container_or_all(clean: Cluster) -> None:
+    """A rule is above the policies; RestartAllContainers begins the pod anew, with its volumes."""
+
+    def ruled(name: str, action: str) -> dict[str, Any]:
+        codes = {"operator": "In", "values": [42]}
+        return pod(
+            name,
+            ["sh", "-c", "test -e /v/been && exec sleep 1000; touch /v/been; exit 42"],
+            container={
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                "restartPolicy": "Never",
+                "restartPolicyRules": [{"action": action, "exitCodes": codes}],
+            },
+            initContainers=[
+                {
+                    "name": name,
+                    "image": IMAGE,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["sleep", "1000"] if name == "proxy" else ["true"],
+                    **({"restartPolicy": "Always"} if name == "proxy" else {}),
+                }
+                for name in ("setup", "proxy")
+            ],
+            restartPolicy="Never",
+            volumes=[{"name": "v", "emptyDir": {}}],
+        )
+
+    def restarts(name: str) -> list[int]:
+        status = clean.get("pod", name)["status"]
+        both = (*status["initContainerStatuses"], *status["containerStatuses"])
+        return [one["restartCount"] for one in both if "running" in one["state"]]
+
+    clean.apply(ruled("one", "Restart"), ruled("all", "RestartAllContainers"))
+    until(lambda: restarts("one") == [0, 1], timeout_seconds=60)
+    until(lambda: restarts("all") == [1, 1], timeout_seconds=60)
+    assert shown(clean, "all") == "Running"
+    clean.kubectl("delete", "pod", "one", "all", "--grace-period=1")
 
 
 def test_a_container_has_the_token_of_its_account(clean: Cluster) -> None:

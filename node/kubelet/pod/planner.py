@@ -15,6 +15,7 @@ from common.api.types.core_v1 import Container, Pod
 from node.kubelet.pod import eviction, hooks, probing
 from node.kubelet.pod.memory import Observed, PodMemory
 from node.kubelet.pod.restarting import (
+    asks_for_all,
     back_off_seconds,
     has_finished,
     has_succeeded,
@@ -107,6 +108,8 @@ def plan(
                 grace_seconds=eviction.GRACE_SECONDS,
             )
         ]
+    if sources := asks_for_all(pod, observed, memory):
+        return _plan_restart_of_all(sources, observed, memory, monotonic)
     if has_finished(pod, observed, memory):
         return _stop(pod, observed, memory, monotonic, "the app containers have ended")
     steps = _plan_run(pod, observed, memory, monotonic, volumes_version)
@@ -218,6 +221,31 @@ def _stop(
         )
         for status in running
     ]
+
+
+def _plan_restart_of_all(
+    sources: Sequence[Container], observed: Observed, memory: PodMemory, monotonic: float
+) -> list[Step]:
+    """Remove all containers, so that the pod begins anew in its sandbox, with its volumes.
+
+    Those whose ends ask for it go last, and after their back-off: as long as they are there, a
+    kubelet that has just started knows what goes on.
+    """
+    why = "all containers are restarted"
+    running = [status for status in observed.all() if status.state == "running"]
+    if running:
+        # Nobody waits for hooks, or longer than TERM needs: as in Kubernetes.
+        message = "Container {} is stopped: all containers are restarted"
+        endings = [_Ending(s, None, why, message.format(s.name), restart=True) for s in running]
+        return [_stop_one(ending, memory, monotonic, monotonic) for ending in endings]
+    names = {source.name for source in sources}
+    if targets := [status for status in observed.all() if status.name not in names]:
+        return [RemoveContainer(reason=why, status=status) for status in targets]
+    ends = [status for name in names if (status := observed.latest(name)) is not None]
+    left = max(back_off_seconds(status, memory, monotonic) for status in ends)
+    if left > 0:
+        return [Wait(reason="back-off", seconds=left)]
+    return [RemoveContainer(reason=why, status=status) for status in observed.all()]
 
 
 class _Ending(NamedTuple):

@@ -1,4 +1,8 @@
-"""Which containers run again after their end and when, and which pods have finished. Pure."""
+"""Which containers run again after their end and when, and which pods have finished. Pure.
+
+Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restart-rules
+(KEP-5307: policies and rules of containers, KEP-5532: one that restarts all of a pod).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,13 @@ from common.api.types.core_v1 import Container, Pod
 from node.kubelet.pod.memory import Observed, PodMemory, restart_delay_seconds
 from node.runtime.base import ContainerStatus
 
+ALL = "RestartAllContainers"
+START_ERROR_EXIT_CODE = 128
+"""Of an attempt that could not be started, as containerd reports it."""
+
 
 def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
-    """Whether a container that has ended runs again, by its own restart policy or the pod's.
+    """Whether a container that has ended runs again: by its rules, its own policy or the pod's.
 
     One that was stopped for a change of its image is restarted whatever the policy.
     """
@@ -17,11 +25,51 @@ def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: Pod
         return True
     if ended.id in memory.of_former_sandbox and _is_init(pod, container):
         return True
-    failed = (
-        ended.exit_code != 0 or ended.id in memory.start_failures or bool(stop and stop.restart)
-    )
     policy = policy_of(pod, container)
-    return policy == "Always" or (policy == "OnFailure" and failed)
+    failed = exit_code(ended, memory) != 0 or bool(stop and stop.restart)
+    if policy == "Always" or (policy == "OnFailure" and failed):
+        return True
+    by_rule = _action(pod, container, ended, memory) != ""
+    return by_rule and (failed or not _is_init(pod, container))
+
+
+def exit_code(ended: ContainerStatus, memory: PodMemory) -> int:
+    """The exit code of an attempt."""
+    return START_ERROR_EXIT_CODE if ended.id in memory.start_failures else ended.exit_code
+
+
+def _action(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> str:
+    """What the first rule for the exit code of an attempt asks for; empty for no rule.
+
+    Rules are for ends of a process's own: not for one that was stopped so as to be restarted.
+    """
+    stop = memory.stops.get(ended.id)
+    if stop is not None and stop.restart and policy_of(pod, container) != "Never":
+        return ""
+    code = exit_code(ended, memory)
+    for rule in container.restartPolicyRules:
+        if rule.exitCodes is not None and (code in rule.exitCodes.values) == (
+            rule.exitCodes.operator == "In"
+        ):
+            return rule.action
+    return ""
+
+
+def asks_for_all(pod: Pod, observed: Observed, memory: PodMemory) -> list[Container]:
+    """The containers whose ends restart all containers of the pod."""
+    return [
+        container
+        for container in (*pod.spec.initContainers, *pod.spec.containers)
+        if (latest := observed.latest(container.name)) is not None
+        and has_ended(latest, memory)
+        and _action(pod, container, latest, memory) == ALL
+    ]
+
+
+def may_restart_all(pod: Pod) -> bool:
+    """Whether an end of some container may restart all containers of the pod."""
+    containers = (*pod.spec.initContainers, *pod.spec.containers)
+    return any(rule.action == ALL for one in containers for rule in one.restartPolicyRules)
 
 
 def policy_of(pod: Pod, container: Container) -> str:
@@ -67,6 +115,8 @@ def has_finished(pod: Pod, observed: Observed, memory: PodMemory) -> bool:
             return None
         return None if restarts(pod, container, latest, memory) else latest
 
+    if asks_for_all(pod, observed, memory):
+        return False
     init = [last_end(container) for container in pod.spec.initContainers]
     failed = any(end is not None and not has_succeeded(end) for end in init)
     return failed or all(last_end(container) is not None for container in pod.spec.containers)

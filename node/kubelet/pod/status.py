@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from common.api import conditions, times
+from common.api import times
 from common.api.types import Time
 from common.api.types.core_v1 import (
     Container,
@@ -19,7 +19,6 @@ from common.api.types.core_v1 import (
     ContainerStateWaiting,
     HostIP,
     Pod,
-    PodCondition,
     PodIP,
     PodStatus,
 )
@@ -27,7 +26,10 @@ from common.api.types.core_v1 import ContainerStatus as ApiStatus
 from node.kubelet.pod import hooks, lifecycle, probing
 from node.kubelet.pod.memory import Observed, PodMemory
 from node.kubelet.pod.planner import any_started, is_ending
+from node.kubelet.pod.podconditions import is_initialised, pod_conditions, was_initialised
 from node.kubelet.pod.restarting import (
+    asks_for_all,
+    exit_code,
     has_ended,
     has_finished,
     restart_wait_seconds,
@@ -56,9 +58,9 @@ def pod_status(
     init = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.initContainers]
     main = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.containers]
     initialised = (
-        all(_is_initialised(pod, one) for one in init)
+        all(is_initialised(pod, one) for one in init)
         or any_started(pod, observed, memory)
-        or (is_ending(pod, memory) and _was_initialised(pod))
+        or (is_ending(pod, memory) and was_initialised(pod))
     )
     if memory.refused:
         init, main = [], []
@@ -85,7 +87,7 @@ def pod_status(
         status.reason, status.message = memory.failed
     elif status.phase == pod.status.phase:
         status.reason, status.message = pod.status.reason, pod.status.message
-    status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
+    status.conditions = pod_conditions(pod, status, observed, memory, now, initialised=initialised)
     return status
 
 
@@ -124,14 +126,6 @@ def _crash_loops(status: PodStatus) -> set[tuple[str, str]]:
         if one.state.waiting is not None and one.state.waiting.reason == "CrashLoopBackOff"
         if one.lastState.terminated is not None
     }
-
-
-def _is_initialised(pod: Pod, status: ApiStatus) -> bool:
-    """Whether the next init container may begin after this one."""
-    if is_sidecar(pod, status.name):
-        return status.started is True
-    ended = status.state.terminated
-    return ended is not None and ended.exitCode == 0
 
 
 def _shorten_messages(statuses: list[ApiStatus]) -> None:
@@ -235,6 +229,8 @@ def _container_status(
         containerID=uri(latest.id) if latest else "",
         restartCount=latest.attempt if latest else 0,
     )
+    if latest is not None and known is not None and not ended:
+        status.lastState = _before(known, status.containerID)
     started = False
     if latest is None and reported is not None and reported.containerID:
         return _as_reported(reported)
@@ -253,7 +249,8 @@ def _container_status(
         status.state = ContainerState(running=ContainerStateRunning(startedAt=stamp))
         started = probing.is_started(container, latest, memory)
         status.ready = probing.is_ready(container, latest, memory)
-        status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
+        if ended:
+            status.lastState = _terminated(ended[-1], memory)
     elif not has_ended(latest, memory):
         status.state = _waiting(*_why_waiting(container, memory, findings))
     elif _will_restart(pod, container, latest, observed, memory):
@@ -263,8 +260,8 @@ def _container_status(
         status.state = _terminated(latest, memory)
         if len(ended) > 1:
             status.lastState = _terminated(ended[-2], memory)
-        elif reported is not None and reported.containerID == status.containerID:
-            status.lastState = reported.lastState  # of an attempt that has been removed
+        elif known is not None:
+            status.lastState = _before(known, status.containerID)
         status.ready = runs_once and latest.exit_code == 0
     status.started = started
     return status
@@ -289,6 +286,13 @@ def _after_removal(known: ApiStatus) -> tuple[int, ContainerState]:
     elif known.state.running is not None:
         last = _could_not_be_located(known)
     return known.restartCount + 1, last
+
+
+def _before(known: ApiStatus, container_id: str) -> ContainerState:
+    """The lastState of a container whose former attempt has been removed, as it was reported."""
+    last = known.lastState if known.containerID == container_id else _after_removal(known)[1]
+    is_own = last.terminated is not None and last.terminated.containerID == container_id
+    return ContainerState() if is_own else last
 
 
 def _could_not_be_located(known: ApiStatus) -> ContainerState:
@@ -317,12 +321,6 @@ def _as_reported(reported: ApiStatus) -> ApiStatus:
     return status
 
 
-def _was_initialised(pod: Pod) -> bool:
-    """Whether the pod was reported as Initialized."""
-    condition = conditions.find(pod.status.conditions, "Initialized")
-    return condition is not None and condition.status == "True"
-
-
 def _will_restart(
     pod: Pod,
     container: Container,
@@ -332,6 +330,8 @@ def _will_restart(
 ) -> bool:
     if is_ending(pod, memory) or has_finished(pod, observed, memory):
         return False
+    if asks_for_all(pod, observed, memory):
+        return True
     return restarts(pod, container, latest, memory)
 
 
@@ -375,7 +375,7 @@ def _waiting(reason: str, message: str) -> ContainerState:
 def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
     """The terminated state of an attempt."""
     start_failure = memory.start_failures.get(status.id)
-    code = 128 if start_failure else status.exit_code
+    code = exit_code(status, memory)
     if start_failure:
         reason = "StartError"
     elif status.lost:
@@ -401,68 +401,3 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
 
 def _stamp(text: str) -> Time | None:
     return times.to_time(times.parse(text)) if text else None
-
-
-def _conditions(
-    pod: Pod, status: PodStatus, observed: Observed, now: datetime, *, initialised: bool
-) -> tuple[PodCondition, ...]:
-    """The conditions that the kubelet owns, and no others."""
-    ended = status.phase in ("Succeeded", "Failed")
-    sidecars = [s for s in status.initContainerStatuses if is_sidecar(pod, s.name)]
-    unready = [s.name for s in (*sidecars, *status.containerStatuses) if not s.ready]
-    ready = not unready and not ended and bool(status.containerStatuses)
-    unmet = _unmet_gates(pod)
-    sandbox = observed.sandbox is not None and observed.sandbox.ready
-    uninitialised = [s.name for s in status.initContainerStatuses if not _is_initialised(pod, s)]
-    reason, message = "", ""
-    if ended:
-        reason = "PodCompleted" if status.phase == "Succeeded" else "PodFailed"
-    elif not ready:
-        reason = "ContainersNotReady"
-        message = f"containers with unready status: [{' '.join(unready)}]"
-    init_reason, init_message = "", ""
-    if not initialised:
-        init_reason = "ContainersNotInitialized"
-        init_message = f"containers with incomplete status: [{' '.join(uninitialised)}]"
-    elif status.phase == "Succeeded":
-        init_reason = "PodCompleted"
-    made = (
-        ("PodReadyToStartContainers", sandbox and not ended, "", ""),
-        ("Initialized", initialised, init_reason, init_message),
-        ("ContainersReady", ready, reason, message),
-        (
-            "Ready",
-            ready and not unmet,
-            reason if not ready else "ReadinessGatesNotReady",
-            message if not ready else unmet,
-        ),
-        ("PodScheduled", True, "", ""),
-    )
-    own = [kind for kind, *_ in made]
-    kept = tuple(c for c in pod.status.conditions if c.type in own)
-    for kind, value, why, text in made:
-        kept = conditions.put(
-            kept,
-            PodCondition(
-                type=kind,
-                status="True" if value else "False",
-                reason=why if not value or ended else "",
-                message=text if not value else "",
-                lastTransitionTime=times.to_time(now),
-                observedGeneration=pod.metadata.generation,
-            ),
-        )
-    return kept
-
-
-def _unmet_gates(pod: Pod) -> str:
-    """Which readinessGates are not met, as the message of Ready; empty when all are."""
-    unmet = []
-    for gate in pod.spec.readinessGates:
-        condition = conditions.find(pod.status.conditions, gate.conditionType)
-        name = f'pod readiness gate "{gate.conditionType}"'
-        if condition is None:
-            unmet.append(f"corresponding condition of {name} does not exist.")
-        elif condition.status != "True":
-            unmet.append(f'the status of {name} is not "True", but {condition.status}')
-    return ", ".join(unmet)

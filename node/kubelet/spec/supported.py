@@ -97,6 +97,7 @@ CONTAINER = frozenset(
         "tty",
         "resizePolicy",
         "restartPolicy",
+        "restartPolicyRules",
         "livenessProbe",
         "readinessProbe",
         "startupProbe",
