@@ -8,15 +8,24 @@ be taken now. Taking a step twice does no harm: a planner that crashed in betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
 from node.kubelet.pod import eviction, hooks, probing
+from node.kubelet.pod.ephemeral import (
+    ephemeral_containers,
+    has_run,
+    is_ephemeral,
+    target,
+    target_of,
+)
 from node.kubelet.pod.memory import Observed, PodMemory
 from node.kubelet.pod.restarting import (
     asks_for_all,
     back_off_seconds,
+    has_ended,
     has_finished,
     has_succeeded,
     is_changed,
@@ -109,7 +118,7 @@ def plan(
             )
         ]
     if sources := asks_for_all(pod, observed, memory):
-        return _plan_restart_of_all(sources, observed, memory, monotonic)
+        return _plan_restart_of_all(pod, sources, observed, memory, monotonic)
     if has_finished(pod, observed, memory):
         return _stop(pod, observed, memory, monotonic, "the app containers have ended")
     steps = _plan_run(pod, observed, memory, monotonic, volumes_version)
@@ -224,28 +233,34 @@ def _stop(
 
 
 def _plan_restart_of_all(
-    sources: Sequence[Container], observed: Observed, memory: PodMemory, monotonic: float
+    pod: Pod,
+    sources: Sequence[Container],
+    observed: Observed,
+    memory: PodMemory,
+    monotonic: float,
 ) -> list[Step]:
-    """Remove all containers, so that the pod begins anew in its sandbox, with its volumes.
+    """Remove all containers but ephemeral ones: the pod begins anew in its sandbox, with its
+    volumes.
 
     Those whose ends ask for it go last, and after their back-off: as long as they are there, a
     kubelet that has just started knows what goes on.
     """
     why = "all containers are restarted"
-    running = [status for status in observed.all() if status.state == "running"]
+    own = [status for status in observed.all() if not is_ephemeral(pod, status.name)]
+    running = [status for status in own if status.state == "running"]
     if running:
         # Nobody waits for hooks, or longer than TERM needs: as in Kubernetes.
         message = "Container {} is stopped: all containers are restarted"
         endings = [_Ending(s, None, why, message.format(s.name), restart=True) for s in running]
         return [_stop_one(ending, memory, monotonic, monotonic) for ending in endings]
     names = {source.name for source in sources}
-    if targets := [status for status in observed.all() if status.name not in names]:
+    if targets := [status for status in own if status.name not in names]:
         return [RemoveContainer(reason=why, status=status) for status in targets]
     ends = [status for name in names if (status := observed.latest(name)) is not None]
     left = max(back_off_seconds(status, memory, monotonic) for status in ends)
     if left > 0:
         return [Wait(reason="back-off", seconds=left)]
-    return [RemoveContainer(reason=why, status=status) for status in observed.all()]
+    return [RemoveContainer(reason=why, status=status) for status in own]
 
 
 class _Ending(NamedTuple):
@@ -353,7 +368,8 @@ def _plan_run(
         # ConfigMap is missing pulls nothing.
         early = images if isinstance(preparations[0], MakeSandbox) else []
         return [*running, *early, *preparations]
-    return [*preparations, *containers]
+    ephemeral = _plan_ephemeral(pod, observed, memory, monotonic)
+    return [*preparations, *ephemeral, *containers]
 
 
 def _plan_containers(
@@ -431,6 +447,34 @@ def _holds_up_others(
     pull = memory.pulls.get(container.name)
     pulling = pull is not None and pull.image == container.image
     return pulling or any(not isinstance(step, Wait) for step in planned)
+
+
+def _plan_ephemeral(
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float
+) -> list[Step]:
+    """Ephemeral containers run once, beside whatever else goes on in the pod."""
+    planned: list[Step] = []
+    for container in ephemeral_containers(pod):
+        latest, joined = observed.latest(container.name), target(pod, container.name, observed)
+        if target_of(pod, container.name) and joined is None:
+            continue
+        if latest is None and not has_run(pod, container.name):
+            steps = _plan_attempt(container, 0, memory, monotonic)
+            planned += [_joining(step, joined) for step in steps]
+        elif latest is not None and latest.state == "created" and not has_ended(latest, memory):
+            if joined is not None and container.name not in memory.images:
+                # Made by an earlier kubelet: the PID that it names may be another process's now.
+                planned += [RemoveContainer(reason="made before a restart", status=latest)]
+            else:
+                planned += [StartContainer(reason="made, not started", status=latest)]
+    return planned
+
+
+def _joining(step: Step, joined: ContainerStatus | None) -> Step:
+    """A step of a container that joins the PID namespace of another."""
+    if joined is None or not isinstance(step, CreateContainer):
+        return step
+    return replace(step, joins_pid=joined.pid)
 
 
 def _plan_preparations(

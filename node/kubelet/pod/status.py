@@ -24,6 +24,7 @@ from common.api.types.core_v1 import (
 )
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
 from node.kubelet.pod import hooks, lifecycle, probing
+from node.kubelet.pod.ephemeral import ephemeral_containers, has_run, target, target_of
 from node.kubelet.pod.memory import Observed, PodMemory
 from node.kubelet.pod.planner import any_started, is_ending
 from node.kubelet.pod.podconditions import is_initialised, pod_conditions, was_initialised
@@ -57,14 +58,17 @@ def pod_status(
     """The whole status to report."""
     init = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.initContainers]
     main = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.containers]
+    ephemeral = [
+        _ephemeral_status(pod, c, observed, memory, findings) for c in ephemeral_containers(pod)
+    ]
     initialised = (
         all(is_initialised(pod, one) for one in init)
         or any_started(pod, observed, memory)
         or (is_ending(pod, memory) and was_initialised(pod))
     )
     if memory.refused:
-        init, main = [], []
-    _shorten_messages([*init, *main])
+        init, main, ephemeral = [], [], []
+    _shorten_messages([*init, *main, *ephemeral])
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
@@ -77,6 +81,7 @@ def pod_status(
         hostIPs=(HostIP(ip=host_address),),
         initContainerStatuses=tuple(init),
         containerStatuses=tuple(main),
+        ephemeralContainerStatuses=tuple(ephemeral),
     )
     address = host_address if pod.spec.hostNetwork else memory.address
     if address and observed.sandbox is not None:
@@ -103,7 +108,11 @@ def ended_with_machine(status: PodStatus) -> dict[str, str]:
     """Container id -> the finishedAt that was reported of one that a reboot has ended."""
     ends = [
         state.terminated
-        for one in (*status.initContainerStatuses, *status.containerStatuses)
+        for one in (
+            *status.initContainerStatuses,
+            *status.containerStatuses,
+            *status.ephemeralContainerStatuses,
+        )
         for state in (one.state, one.lastState)
         if state.terminated is not None and state.terminated.reason == LOST_REASON
     ]
@@ -267,9 +276,34 @@ def _container_status(
     return status
 
 
+def _ephemeral_status(
+    pod: Pod,
+    container: Container,
+    observed: Observed,
+    memory: PodMemory,
+    findings: Findings,
+) -> ApiStatus:
+    """The status of an ephemeral container, which is never ready, for nobody relies on it."""
+    known = _reported(pod, container.name)
+    if observed.latest(container.name) is None and known is not None and has_run(pod, known.name):
+        return msgspec.structs.replace(_as_reported(known), started=None)
+    made = _container_status(pod, container, observed, memory, findings)
+    made.ready, made.started = False, None
+    wanted, waiting = target_of(pod, container.name), made.state.waiting
+    waits = waiting is not None and waiting.reason == "ContainerCreating"
+    if waits and wanted and target(pod, container.name, observed) is None:
+        made.state = _waiting("ContainerCreating", f"container {wanted} does not run")
+    return made
+
+
 def _reported(pod: Pod, name: str) -> ApiStatus | None:
     """What was reported last of a container, or None."""
-    known = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+    status = pod.status
+    known = (
+        *status.initContainerStatuses,
+        *status.containerStatuses,
+        *status.ephemeralContainerStatuses,
+    )
     return next((one for one in known if one.name == name), None)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.api import quantity
+from common.api.podreferences import all_containers
 from common.api.types.core_v1 import (
     Container,
     Pod,
@@ -50,6 +51,7 @@ class ContainerContext:
     """Where the profiles are that pods name by path."""
     termination_path: str
     image_user: str
+    joins_pid: int = 0
 
 
 def container_spec(
@@ -88,6 +90,7 @@ def container_spec(
         netns_path=sandbox.netns_path,
         ipcns_path=sandbox.ipcns_path,
         utsns_path=sandbox.utsns_path,
+        pidns_path=f"/proc/{around.joins_pid}/ns/pid" if around.joins_pid else "",
         host_pid=pod.spec.hostPID,
         host_ipc=pod.spec.hostIPC,
         memory_limit_bytes=_memory(container.resources),
@@ -283,6 +286,6 @@ def falls_back_to_log(pod: Pod, ended: ContainerStatus) -> bool:
     """Whether the end of its log is the termination message of a container that wrote none."""
     return ended.exit_code != 0 and any(
         container.terminationMessagePolicy == "FallbackToLogsOnError"
-        for container in (*pod.spec.initContainers, *pod.spec.containers)
+        for container in all_containers(pod.spec)
         if container.name == ended.name
     )
