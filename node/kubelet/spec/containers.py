@@ -174,10 +174,18 @@ def _oom_score_adj(pod: Pod, container: Container, capacity_bytes: int) -> int:
         return GUARANTEED_OOM_SCORE
     if pod.status.qosClass == "BestEffort" or not capacity_bytes:
         return BEST_EFFORT_OOM_SCORE
-    asked = container.resources.requests.get("memory")
-    share = 1000 * quantity.whole(asked) // capacity_bytes if asked else 0
-    score = BEST_EFFORT_OOM_SCORE - share
+    asked = _asked_bytes(container)
+    sidecars = {one.name for one in pod.spec.initContainers if one.restartPolicy == "Always"}
+    if container.name in sidecars:  # never before the app containers that it serves
+        asked = max(asked, min(map(_asked_bytes, pod.spec.containers), default=0))
+    score = BEST_EFFORT_OOM_SCORE - 1000 * asked // capacity_bytes
     return min(max(score, BEST_EFFORT_OOM_SCORE + GUARANTEED_OOM_SCORE), BEST_EFFORT_OOM_SCORE - 1)
+
+
+def _asked_bytes(container: Container) -> int:
+    """The memory that a container requests."""
+    asked = container.resources.requests.get("memory")
+    return quantity.whole(asked) if asked else 0
 
 
 def _user(security: SecurityContext, pod: PodSecurityContext, image_user: str) -> str:
