@@ -348,6 +348,8 @@ def _notice(outcome: outcomes.Notice, at: _At) -> list[PodEvent]:
         case outcomes.RoundBegun():
             if planner.is_ending(pod, memory) or has_finished(pod, at.observed, memory):
                 memory.kill_at = planner.kill_at(pod, memory, monotonic)
+            elif not memory.halting:
+                memory.kill_at = None  # an app container that somebody has removed runs again
             hooks.adopt(pod, at.observed, memory)
             probing.adopt(pod, at.observed, memory)
         case outcomes.WorkCancelled():

@@ -210,6 +210,16 @@ def test_the_grace_period_of_sidecars_begins_with_the_end_of_the_app() -> None:
     assert plan(one, found, known, later=20) == ["KILL proxy"]
 
 
+def test_a_grace_period_that_is_over_is_not_for_a_later_end() -> None:
+    one = pod(initContainers=[side("proxy")], restartPolicy="Never")
+    found, known = observed(ran("proxy"), over()), memory()
+    seen(one, found, known)
+    assert known.kill_at == SECONDS + 30
+    found.drop("app-0")
+    assert plan(one, found, known) == ["InspectImage app"], "somebody has removed it"
+    assert known.kill_at is None
+
+
 def test_who_may_stop() -> None:
     one = pod(initContainers=[side("a"), container("setup"), side("b")])
     assert may_stop(one, "app", {"a", "b", "app"})
