@@ -25,7 +25,7 @@ def references(pod: Pod) -> set[Reference]:
     names: set[tuple[str, str]] = {(SECRETS, s.name) for s in spec.imagePullSecrets}
     for volume in spec.volumes:
         names |= _of_volume(volume)
-    for container in _containers(spec):
+    for container in all_containers(spec):
         names |= _of_container(container)
     used = {Reference(resource, namespace, name) for resource, name in names if name}
     if spec.runtimeClassName:
@@ -33,7 +33,8 @@ def references(pod: Pod) -> set[Reference]:
     return used
 
 
-def _containers(spec: PodSpec) -> list[Container | EphemeralContainer]:
+def all_containers(spec: PodSpec) -> list[Container | EphemeralContainer]:
+    """Init, app and ephemeral containers."""
     return [*spec.initContainers, *spec.containers, *spec.ephemeralContainers]
 
 

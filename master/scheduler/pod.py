@@ -13,6 +13,7 @@ import msgspec
 from common.api.podrequests import CPU, MEMORY, PODS, requests
 from common.api.types.core_v1 import (
     Affinity,
+    Container,
     Pod,
     PodSpec,
     Toleration,
@@ -119,6 +120,11 @@ def _shape(item: Item, spec: PodSpec) -> PodClass:
     return _class_of(_Keyed(key, item, spec))
 
 
+def _sidecars(spec: PodSpec) -> list[Container]:
+    """The init containers that run beside the others."""
+    return [one for one in spec.initContainers if one.restartPolicy == "Always"]
+
+
 class _Keyed:
     """A spec that counts as equal to every spec with the same key."""
 
@@ -150,7 +156,7 @@ def _class_of(keyed: _Keyed) -> PodClass:
         spread=spec.topologySpreadConstraints,
         ports=tuple(
             (port.hostIP or "0.0.0.0", port.protocol or "TCP", port.hostPort)  # noqa: S104 - all
-            for container in spec.containers
+            for container in (*spec.containers, *_sidecars(spec))
             for port in container.ports
             if port.hostPort
         ),

@@ -30,6 +30,7 @@ from master.apiserver.resources.coordination.lease import LeaseView
 from master.apiserver.resources.core.event import EventView
 from master.apiserver.resources.core.namespace.finalize import Finalize
 from master.apiserver.resources.core.pod.binding import BindingSubresource
+from master.apiserver.resources.core.pod.ephemeral import EphemeralContainers
 from master.apiserver.resources.core.pod.resize import Resize
 from master.apiserver.resources.core.tokenrequest import TokenSubresource
 from master.apiserver.resources.metrics.metrics import NodeMetricsView, PodMetricsView, labels_in
@@ -116,6 +117,7 @@ def registry(
             "approval": Approval(written, authorizer),
             "attach": PodAttach(stored, sessions),
             "binding": BindingSubresource(written),
+            "ephemeralcontainers": EphemeralContainers(stored),
             "finalize": Finalize(written),
             "exec": PodExec(stored, sessions),
             "nodes/images": NodeImages(stored, sessions),

@@ -10,6 +10,7 @@ from functools import partial
 
 from common.api import conditions
 from common.api.codec import json as codec
+from common.api.podreferences import all_containers
 from common.api.podrequests import requests
 from common.api.types.core_v1 import ConfigMap, Pod, PodStatus, Secret
 from common.api.types.runtimeclass_v1 import RuntimeClass
@@ -224,7 +225,8 @@ class PodWorker:
             version = volumes.version(held, config) + self._tools.tokens.version(pod)
             unsupported = supported.findings(pod, selinux=self._tools.host.selinux)
             self._fold(outcomes.RoundBegun(), pod)
-            blocked = bool(unsupported.pod or any(text for _, text in unsupported.containers))
+            own = (*pod.spec.initContainers, *pod.spec.containers)
+            blocked = any(unsupported.of(container.name) for container in own)
             for status in self.observed.all():
                 if status.state == "exited":
                     await self._read_message(status, pod)
@@ -247,6 +249,7 @@ class PodWorker:
             # A generation counts as observed once its resize is granted or refused.
             if not any(isinstance(step, steps.AllocateResources) for step in plan):
                 self._send(pod, current)
+            plan = [step for step in plan if not _asks_for(step, unsupported)]
             doable = [step for step in plan if not isinstance(step, steps.Wait)]
             if self.memory.halting and not plan:
                 self.halted.set()
@@ -287,7 +290,7 @@ class PodWorker:
         if self._unsupported_recorded:
             return
         self._unsupported_recorded = True
-        for container in (*pod.spec.initContainers, *pod.spec.containers):
+        for container in all_containers(pod.spec):
             if text := found.of(container.name):
                 self._tools.record(pod, container.name, "Warning", "Failed", f"Error: {text}")
 
@@ -304,6 +307,7 @@ class PodWorker:
             # Of a container that was removed nothing else is known.
             pod.status.containerStatuses = self._status.containerStatuses
             pod.status.initContainerStatuses = self._status.initContainerStatuses
+            pod.status.ephemeralContainerStatuses = self._status.ephemeralContainerStatuses
             if self._status.podIP:
                 pod.status.podIP, pod.status.podIPs = self._status.podIP, self._status.podIPs
             for condition in self._status.conditions:
@@ -435,3 +439,9 @@ def _refusal(pod: Pod, host: HostFacts) -> planner.Refusal | None:
     """Why this machine does not take a pod that it could carry out."""
     message = sysctls.refusal(pod, host.unsafe_sysctls)
     return planner.Refusal(sysctls.FORBIDDEN, message) if message else None
+
+
+def _asks_for(step: steps.Step, unsupported: Findings) -> bool:
+    """Whether a step is of a container that cannot be carried out: added to a pod that runs."""
+    beginnings = (steps.InspectImage, steps.PullImage, steps.CreateContainer)
+    return isinstance(step, beginnings) and unsupported.of(step.container.name) != ""

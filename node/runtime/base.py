@@ -166,6 +166,8 @@ class ContainerSpec:
     netns_path: str = ""
     ipcns_path: str = ""
     utsns_path: str = ""
+    pidns_path: str = ""
+    """Of a process whose PID namespace it joins; one of its own without."""
     host_pid: bool = False
     host_ipc: bool = False
     memory_limit_bytes: int = 0

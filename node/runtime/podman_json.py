@@ -76,8 +76,14 @@ def _namespaces(spec: ContainerSpec) -> dict[str, Any]:
         "netns": _namespace(spec.netns_path),
         "ipcns": {"nsmode": "host"} if spec.host_ipc else _namespace(spec.ipcns_path),
         "utsns": _namespace(spec.utsns_path),
-        "pidns": {"nsmode": "host" if spec.host_pid else "private"},
+        "pidns": _pid_namespace(spec),
     }
+
+
+def _pid_namespace(spec: ContainerSpec) -> dict[str, str]:
+    if spec.host_pid:
+        return {"nsmode": "host"}
+    return _namespace(spec.pidns_path) if spec.pidns_path else {"nsmode": "private"}
 
 
 def _namespace(path: str) -> dict[str, str]:

@@ -179,6 +179,88 @@ def the_pod(cluster: Cluster, app: str) -> dict[str, Any]:
     return found[0] if len(found) == 1 else {}
 
 
+def test_sidecars_run_before_beside_and_after_the_app(clean: Cluster) -> None:
+    """A sidecar that has started lets the others begin; one that runs lets the pod complete."""
+    serve = "trap 'echo stopped; exit 1' TERM; sleep 2; touch /v/up; sleep 1000 & wait"
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    common = {"image": IMAGE, "imagePullPolicy": "IfNotPresent", **mount}
+    sidecar = {
+        **common,
+        "name": "proxy",
+        "command": ["sh", "-c", serve],
+        "restartPolicy": "Always",
+        "startupProbe": {"exec": {"command": ["test", "-e", "/v/up"]}, "periodSeconds": 1},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hooked > /proc/1/fd/1"]}}},
+    }
+    init = {**common, "name": "setup", "command": ["sh", "-c", "cp /v/up /v/also"]}
+    app = "cat /v/up /v/also && sleep 5"
+    for name, then in (("done", "true"), ("served", "sleep 1000")):
+        clean.apply(
+            pod(
+                name,
+                ["sh", "-c", f"{app}; {then}"],
+                container=mount,
+                initContainers=[sidecar, init],
+                restartPolicy="Never",
+                terminationGracePeriodSeconds=30,
+                volumes=[{"name": "v", "emptyDir": {}}],
+            )
+        )
+    until(lambda: shown(clean, "served") == "Running")
+    assert clean.kubectl("get", "pod", "served", "--no-headers").split()[1] == "2/2"
+    # The STATUS column says Completed as soon as the app has ended.
+    until(lambda: clean.get("pod", "done")["status"]["phase"] == "Succeeded", timeout_seconds=60)
+    assert clean.kubectl("logs", "done", "-c", "proxy") == "hooked\nstopped\n"
+    status = clean.get("pod", "done")["status"]
+    assert status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
+    clean.kubectl("exec", "served", "-c", "proxy", "--", "kill", "1")
+    until(
+        lambda: clean.get("pod", "served")["status"]["initContainerStatuses"][0]["restartCount"],
+        what="the restart of the sidecar",
+    )
+    assert clean.get("pod", "served")["status"]["containerStatuses"][0]["restartCount"] == 0
+    clean.kubectl("delete", "pod", "served", "--grace-period=1")
+
+
+def test_rules_for_exit_codes_restart_one_container_or_all(clean: Cluster) -> None:
+    """A rule is above the policies; RestartAllContainers begins the pod anew, with its volumes."""
+
+    def ruled(name: str, action: str) -> dict[str, Any]:
+        codes = {"operator": "In", "values": [42]}
+        return pod(
+            name,
+            ["sh", "-c", "test -e /v/been && exec sleep 1000; touch /v/been; exit 42"],
+            container={
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                "restartPolicy": "Never",
+                "restartPolicyRules": [{"action": action, "exitCodes": codes}],
+            },
+            initContainers=[
+                {
+                    "name": name,
+                    "image": IMAGE,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["sleep", "1000"] if name == "proxy" else ["true"],
+                    **({"restartPolicy": "Always"} if name == "proxy" else {}),
+                }
+                for name in ("setup", "proxy")
+            ],
+            restartPolicy="Never",
+            volumes=[{"name": "v", "emptyDir": {}}],
+        )
+
+    def restarts(name: str) -> list[int]:
+        status = clean.get("pod", name)["status"]
+        both = (*status["initContainerStatuses"], *status["containerStatuses"])
+        return [one["restartCount"] for one in both if "running" in one["state"]]
+
+    clean.apply(ruled("one", "Restart"), ruled("all", "RestartAllContainers"))
+    until(lambda: restarts("one") == [0, 1], timeout_seconds=60)
+    until(lambda: restarts("all") == [1, 1], timeout_seconds=60)
+    assert shown(clean, "all") == "Running"
+    clean.kubectl("delete", "pod", "one", "all", "--grace-period=1")
+
+
 def test_a_container_has_the_token_of_its_account(clean: Cluster) -> None:
     """Where client libraries look for it, and for its user alone; the API knows it."""
     place = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import os
 import re
+import shlex
 import subprocess
 import sys
 import urllib.error
@@ -18,7 +19,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.cluster import Cluster, pod, until
+from tests.e2e.cluster import IMAGE, Cluster, pod, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 MEGABYTES = 20
@@ -79,6 +80,40 @@ def test_attach_shows_what_the_first_process_says(web: Cluster) -> None:
     # The end of the input is the end of `cat`, which the container is: it was attached once.
     until(lambda: web.get("pod", "web")["status"]["containerStatuses"][0]["restartCount"] == 1)
     assert "hello" in web.kubectl("logs", "web", "--previous")
+
+
+def test_debug_looks_into_a_pod_beside_it_and_into_a_node(web: Cluster) -> None:
+    """An ephemeral container among the pod's processes; a changed copy; the machine's files."""
+    image = ["--image", IMAGE, "--image-pull-policy=IfNotPresent"]
+    look = "sleep 2; echo [$(cat /proc/1/comm)]; test -t 0 && echo terminal"
+    command = [*image, "-it", "-c", "look", "--target=c", "--", "sh", "-c", look]
+    typed = shlex.join([web.kubectl_path, "debug", "web", *command])
+    shown = subprocess.run(
+        ["script", "-qec", typed, os.devnull],
+        env=web.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "[cat]" in shown.stdout
+    assert "terminal" in shown.stdout
+    assert "[cat]" in web.kubectl("logs", "web", "-c", "look")
+    status = web.get("pod", "web")["status"]
+    assert status["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+    assert status["containerStatuses"][0]["restartCount"] == 0
+
+    copied = ["--copy-to=copy", "--share-processes=false", "-c", "look"]
+    web.kubectl("debug", "web", *copied, *image, "--", "sh", "-c", "exec sleep 1000")
+    web.kubectl("wait", "pod/copy", "--for=condition=Ready", "--timeout=60s")
+    assert web.kubectl("exec", "copy", "-c", "look", "--", "cat", "/proc/1/comm") == "sleep\n"
+
+    said = web.kubectl("debug", "node/node1", *image, "--", "cat", "/host/etc/hostname")
+    name = re.findall(r"node-debugger-node1-\w+", said)[0]
+    until(lambda: web.get("pod", name)["status"]["phase"] == "Succeeded", what="the debugger")
+    assert web.kubectl("logs", name).strip() == "node1"
+    web.kubectl("delete", "pod", "copy", name, "--grace-period=1")
 
 
 @pytest.mark.usefixtures("transport")

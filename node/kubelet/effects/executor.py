@@ -322,6 +322,7 @@ class Executor:
             seccomp_root=str(tools.pods_dir.parent / "seccomp"),
             termination_path=str(path),
             image_user=step.image_user,
+            joins_pid=step.joins_pid,
         )
         try:
             wanted = sub_paths(at.pod, container, around)

@@ -40,6 +40,7 @@ from node.kubelet.pod.memory import (
     Stop,
 )
 from node.kubelet.pod.outcomes import Outcome
+from node.kubelet.pod.restarting import has_finished
 from node.runtime.base import ContainerStatus
 
 log = logging.getLogger(__name__)
@@ -349,8 +350,10 @@ def _notice(outcome: outcomes.Notice, at: _At) -> list[PodEvent]:
     pod, memory, monotonic = at.pod, at.memory, at.now.monotonic
     match outcome:
         case outcomes.RoundBegun():
-            if planner.is_ending(pod, memory):
+            if planner.is_ending(pod, memory) or has_finished(pod, at.observed, memory):
                 memory.kill_at = planner.kill_at(pod, memory, monotonic)
+            elif not memory.halting:
+                memory.kill_at = None  # an app container that somebody has removed runs again
             hooks.adopt(pod, at.observed, memory)
             probing.adopt(pod, at.observed, memory)
             return resizefold.completed(pod, at.observed, memory)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from common.api.types.core_v1 import Container, LifecycleHandler, Pod, PodStatus
 from node.kubelet.pod.memory import Observed, PodMemory
+from node.kubelet.pod.sidecars import long_running
 from node.runtime.base import ContainerStatus, uri
 
 HookKind = Literal["postStart", "preStop"]
@@ -35,7 +36,7 @@ def adopt(pod: Pod, observed: Observed, memory: PodMemory) -> None:
     After a restart of the kubelet nothing else tells. Otherwise it is called again: Kubernetes
     calls a hook at least once.
     """
-    for container in pod.spec.containers:
+    for container in long_running(pod):
         latest = observed.latest(container.name)
         if latest is None or latest.state != "running" or not hook_of(container, "postStart"):
             continue
@@ -47,5 +48,5 @@ def adopt(pod: Pod, observed: Observed, memory: PodMemory) -> None:
 def _was_running(status: PodStatus, container_id: str) -> bool:
     return any(
         s.containerID == uri(container_id) and s.state.running is not None
-        for s in status.containerStatuses
+        for s in (*status.initContainerStatuses, *status.containerStatuses)
     )

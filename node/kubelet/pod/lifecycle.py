@@ -72,18 +72,17 @@ def phase_of(
     *,
     initialised: bool,
     init_failed: bool,
-    restart_policy: str,
 ) -> Phase:
     """The phase that follows from the states of a pod's app containers.
 
     `exit_codes` are those of terminated containers, in any order. A container that will be
-    restarted counts as waiting or running, not as terminated: the caller knows the restart policy.
+    restarted counts as waiting or running, not as terminated: the caller knows restart policies.
     """
     if init_failed:
         return "Failed"
     if not initialised:
         return "Pending"
-    if states and all(state == "terminated" for state in states) and restart_policy != "Always":
+    if states and all(state == "terminated" for state in states):
         return "Failed" if any(exit_codes) else "Succeeded"
     if any(state in ("running", "terminated") for state in states):
         return "Running"

@@ -8,16 +8,31 @@ be taken now. Taking a step twice does no harm: a planner that crashed in betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
 from node.kubelet.pod import eviction, hooks, probing, resizing
-from node.kubelet.pod.memory import (
-    Observed,
-    PodMemory,
-    restart_delay_seconds,
+from node.kubelet.pod.ephemeral import (
+    ephemeral_containers,
+    has_run,
+    is_ephemeral,
+    target,
+    target_of,
 )
+from node.kubelet.pod.memory import Observed, PodMemory
+from node.kubelet.pod.restarting import (
+    asks_for_all,
+    back_off_seconds,
+    has_ended,
+    has_finished,
+    has_succeeded,
+    is_changed,
+    policy_of,
+    restarts,
+)
+from node.kubelet.pod.sidecars import is_sidecar, long_running, may_stop
 from node.kubelet.pod.steps import (
     CreateContainer,
     FailPod,
@@ -104,6 +119,10 @@ def plan(
         ]
     if allocation := resizing.plan_allocation(pod, memory):
         return allocation
+    if sources := asks_for_all(pod, observed, memory):
+        return _plan_restart_of_all(pod, sources, observed, memory, monotonic)
+    if has_finished(pod, observed, memory):
+        return _stop(pod, observed, memory, monotonic, "the app containers have ended")
     held = resizing.allocated(pod, memory)
     steps = _plan_run(held, observed, memory, monotonic, volumes_version)
     steps = [*steps, *_plan_measuring(pod, observed, memory, monotonic)]
@@ -202,16 +221,54 @@ def _stop(
 ) -> list[Step]:
     """TERM, then KILL at the end of the grace period. Empty when nothing runs."""
     running = [status for status in observed.all() if status.state == "running"]
-    by_name = {container.name: container for container in pod.spec.containers}
+    names = {status.name for status in running}
+    by_name = {container.name: container for container in long_running(pod)}
     return [
         _stop_one(
-            _Ending(status, by_name.get(status.name), why, f"Stopping container {status.name}"),
+            _Ending(
+                status,
+                by_name.get(status.name),
+                why,
+                f"Stopping container {status.name}",
+                waits=not may_stop(pod, status.name, names),
+            ),
             memory,
             monotonic,
             kill_at(pod, memory, monotonic),
         )
         for status in running
     ]
+
+
+def _plan_restart_of_all(
+    pod: Pod,
+    sources: Sequence[Container],
+    observed: Observed,
+    memory: PodMemory,
+    monotonic: float,
+) -> list[Step]:
+    """Remove all containers but ephemeral ones: the pod begins anew in its sandbox, with its
+    volumes.
+
+    Those whose ends ask for it go last, and after their back-off: as long as they are there, a
+    kubelet that has just started knows what goes on.
+    """
+    why = "all containers are restarted"
+    own = [status for status in observed.all() if not is_ephemeral(pod, status.name)]
+    running = [status for status in own if status.state == "running"]
+    if running:
+        # Nobody waits for hooks, or longer than TERM needs: as in Kubernetes.
+        message = "Container {} is stopped: all containers are restarted"
+        endings = [_Ending(s, None, why, message.format(s.name), restart=True) for s in running]
+        return [_stop_one(ending, memory, monotonic, monotonic) for ending in endings]
+    names = {source.name for source in sources}
+    if targets := [status for status in own if status.name not in names]:
+        return [RemoveContainer(reason=why, status=status) for status in targets]
+    ends = [status for name in names if (status := observed.latest(name)) is not None]
+    left = max(back_off_seconds(status, memory, monotonic) for status in ends)
+    if left > 0:
+        return [Wait(reason="back-off", seconds=left)]
+    return [RemoveContainer(reason=why, status=status) for status in own]
 
 
 class _Ending(NamedTuple):
@@ -223,6 +280,8 @@ class _Ending(NamedTuple):
     why: str
     message: str
     restart: bool = False
+    waits: bool = False
+    """Its stop signal waits for the end of the containers that it serves; its hook does not."""
 
 
 def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) -> Step:
@@ -244,6 +303,8 @@ def _stop_one(ending: _Ending, memory: PodMemory, monotonic: float, end: float) 
             return Wait(reason=_HOOK_RETRY, seconds=min(retry_at, end) - monotonic)
         if hook == "running" and monotonic < end:
             return Wait(reason="the preStop hook runs", seconds=end - monotonic)
+    if not sent and ending.waits and monotonic < end:
+        return Wait(reason="sidecars stop after the others", seconds=end - monotonic)
     if not sent:
         return SignalContainer(reason=why, status=status, signal=status.stop_signal, **said)
     stop = memory.stops.get(status.id)
@@ -275,26 +336,23 @@ def _plan_running(
         ),
         None,
     )
-    if hook != "failed" and failed is None and not _is_changed(container, status):
+    if hook != "failed" and failed is None and not is_changed(container, status):
         return []
     stop = memory.stops.get(status.id)
     grace = probing.grace_seconds(pod, container, None if hook == "failed" else failed)
     end = (stop.since if stop else monotonic) + grace
-    message = "FailedPostStartHook"
-    if hook != "failed" and failed is None:
-        message = f"Container {container.name} definition changed, will be restarted"
-        if resizing.needs_restart(container, status):
-            message = f"Container {container.name} resize requires restart"
-    elif hook != "failed":
-        message = f"Container {container.name} failed {failed} probe"
-        message += "" if pod.spec.restartPolicy == "Never" else ", will be restarted"
+    sidecar = is_sidecar(pod, container.name)
+    message = f"{'Init container' if sidecar else 'Container'} {container.name} "
+    if hook == "failed":
+        message = "FailedPostStartHook"
+    elif failed is not None:
+        message += f"failed {failed} probe"
+        message += "" if sidecar or policy_of(pod, container) == "Never" else ", will be restarted"
+    elif resizing.needs_restart(container, status):
+        message += "resize requires restart"
+    else:
+        message += "definition changed" + ("" if sidecar else ", will be restarted")
     return [_stop_one(_Ending(status, container, message, message, True), memory, monotonic, end)]
-
-
-def _is_changed(container: Container, status: ContainerStatus) -> bool:
-    """Whether a container was made from another image, or must be made anew to be resized."""
-    asked = status.asked_image
-    return asked not in ("", container.image) or resizing.needs_restart(container, status)
 
 
 def _plan_run(
@@ -306,7 +364,7 @@ def _plan_run(
     """
     running = [
         step
-        for container in pod.spec.containers
+        for container in long_running(pod)
         if (status := probing.running(container, observed)) is not None
         for step in _plan_running(pod, container, status, memory, monotonic)
     ]
@@ -322,24 +380,17 @@ def _plan_run(
         # ConfigMap is missing pulls nothing.
         early = images if isinstance(preparations[0], MakeSandbox) else []
         return [*running, *early, *preparations]
-    return [*preparations, *containers, *resizes]
+    ephemeral = _plan_ephemeral(pod, observed, memory, monotonic)
+    return [*preparations, *ephemeral, *containers, *resizes]
 
 
 def _plan_containers(
     pod: Pod, observed: Observed, memory: PodMemory, monotonic: float
 ) -> list[Step]:
-    """Init containers one by one, then the app containers, those with postStart hooks in order.
-
-    In a new sandbox the init containers run again: what they had set up went with the old one.
-    """
-    for container in pod.spec.initContainers:
-        latest = observed.latest(container.name)
-        if latest is None and any_started(pod, observed, memory):
-            continue
-        if latest is not None and _has_succeeded(latest, memory):
-            continue
-        return _plan_container(pod, container, observed, memory, monotonic)
-    steps: list[Step] = []
+    """Init containers one by one, then the app containers, those with postStart hooks in order."""
+    steps, initialised = _plan_init(pod, observed, memory, monotonic)
+    if not initialised:
+        return steps
     held = False
     for container in pod.spec.containers:
         planned = _plan_container(pod, container, observed, memory, monotonic)
@@ -349,6 +400,47 @@ def _plan_containers(
 
 
 _BEGINNINGS = (CreateContainer, StartContainer)
+
+
+def _plan_init(
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float
+) -> tuple[list[Step], bool]:
+    """What init containers need, and whether the app containers may begin.
+
+    One begins when the one before has succeeded, or has started if it is a sidecar. A sidecar that
+    ends later is restarted, and holds up nothing any more. In a new sandbox all of them run again:
+    what they had set up went with the old one.
+    """
+    steps: list[Step] = []
+    reached = _reached(pod, observed, memory)
+    for number, container in enumerate(pod.spec.initContainers):
+        latest = observed.latest(container.name)
+        passed = number < reached
+        if container.restartPolicy == "Always":
+            steps += _plan_container(pod, container, observed, memory, monotonic)
+            running = probing.running(container, observed)
+            started = running is not None and probing.is_started(container, running, memory)
+            if not (passed or started):
+                return steps, False
+        elif not (latest is None and passed) and not (latest and _is_done(latest, memory)):
+            return [*steps, *_plan_container(pod, container, observed, memory, monotonic)], False
+    return steps, True
+
+
+def _reached(pod: Pod, observed: Observed, memory: PodMemory) -> int:
+    """The number of the last init container that has begun in the present sandbox.
+
+    Those before it have been passed; all are once app containers exist.
+    """
+    if any_started(pod, observed, memory):
+        return len(pod.spec.initContainers)
+    begun = [
+        number
+        for number, container in enumerate(pod.spec.initContainers)
+        if (latest := observed.latest(container.name)) is not None
+        and latest.id not in memory.of_former_sandbox
+    ]
+    return max(begun, default=0)
 
 
 def _holds_up_others(
@@ -367,6 +459,34 @@ def _holds_up_others(
     pull = memory.pulls.get(container.name)
     pulling = pull is not None and pull.image == container.image
     return pulling or any(not isinstance(step, Wait) for step in planned)
+
+
+def _plan_ephemeral(
+    pod: Pod, observed: Observed, memory: PodMemory, monotonic: float
+) -> list[Step]:
+    """Ephemeral containers run once, beside whatever else goes on in the pod."""
+    planned: list[Step] = []
+    for container in ephemeral_containers(pod):
+        latest, joined = observed.latest(container.name), target(pod, container.name, observed)
+        if target_of(pod, container.name) and joined is None:
+            continue
+        if latest is None and not has_run(pod, container.name):
+            steps = _plan_attempt(container, 0, memory, monotonic)
+            planned += [_joining(step, joined) for step in steps]
+        elif latest is not None and latest.state == "created" and not has_ended(latest, memory):
+            if joined is not None and container.name not in memory.images:
+                # Made by an earlier kubelet: the PID that it names may be another process's now.
+                planned += [RemoveContainer(reason="made before a restart", status=latest)]
+            else:
+                planned += [StartContainer(reason="made, not started", status=latest)]
+    return planned
+
+
+def _joining(step: Step, joined: ContainerStatus | None) -> Step:
+    """A step of a container that joins the PID namespace of another."""
+    if joined is None or not isinstance(step, CreateContainer):
+        return step
+    return replace(step, joins_pid=joined.pid)
 
 
 def _plan_preparations(
@@ -398,10 +518,9 @@ def _is_prepared(observed: Observed, memory: PodMemory, preparations: Sequence[S
     return there and all(isinstance(step, Wait) for step in preparations)
 
 
-def _has_succeeded(latest: ContainerStatus, memory: PodMemory) -> bool:
+def _is_done(latest: ContainerStatus, memory: PodMemory) -> bool:
     """Whether an init container has done its work in the present sandbox."""
-    done = latest.state == "exited" and latest.exit_code == 0
-    return done and latest.id not in memory.of_former_sandbox
+    return has_succeeded(latest) and latest.id not in memory.of_former_sandbox
 
 
 def any_started(pod: Pod, observed: Observed, memory: PodMemory) -> bool:
@@ -462,38 +581,3 @@ def _plan_attempt(
     if checked is None:
         return [InspectImage(reason=why, container=container, attempt=attempt)]
     return [PullImage(reason=why, container=container, attempt=attempt)]
-
-
-def restarts(pod: Pod, container: Container, ended: ContainerStatus, memory: PodMemory) -> bool:
-    """Whether a container that has ended runs again, by the pod's restart policy.
-
-    One that was stopped for a change of it is restarted whatever the policy.
-    """
-    stop = memory.stops.get(ended.id)
-    if stop is not None and stop.restart and _is_changed(container, ended):
-        return True
-    failed = (
-        ended.exit_code != 0 or ended.id in memory.start_failures or bool(stop and stop.restart)
-    )
-    is_init = any(c.name == container.name for c in pod.spec.initContainers)
-    if is_init:
-        return ended.id in memory.of_former_sandbox or (
-            failed and pod.spec.restartPolicy != "Never"
-        )
-    return pod.spec.restartPolicy == "Always" or (pod.spec.restartPolicy == "OnFailure" and failed)
-
-
-def back_off_seconds(ended: ContainerStatus, memory: PodMemory, monotonic: float) -> float:
-    """How long the next attempt still waits.
-
-    A container that a reboot has ended has not crashed: it does not wait.
-    """
-    if ended.lost:
-        return 0.0
-    since = monotonic - memory.ended[ended.id]
-    return max(0.0, restart_wait_seconds(ended, memory) - since)
-
-
-def restart_wait_seconds(ended: ContainerStatus, memory: PodMemory) -> int:
-    """How long the next attempt waits in all."""
-    return restart_delay_seconds(ended.attempt, memory.stable_from.get(ended.name, 0))

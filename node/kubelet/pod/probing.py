@@ -17,6 +17,7 @@ from node.kubelet.pod.memory import (
     ProbeResult,
     ProbeState,
 )
+from node.kubelet.pod.sidecars import long_running
 from node.runtime.base import ContainerStatus, uri
 
 FATAL_KINDS: tuple[ProbeKind, ...] = ("liveness", "startup")
@@ -71,9 +72,8 @@ def adopted(kind: ProbeKind, status: PodStatus, container_id: str) -> ProbeState
     So a restart of the kubelet neither makes a ready container unready nor begins a startup probe
     anew.
     """
-    reported = next(
-        (s for s in status.containerStatuses if s.containerID == uri(container_id)), None
-    )
+    known = (*status.initContainerStatuses, *status.containerStatuses)
+    reported = next((s for s in known if s.containerID == uri(container_id)), None)
     if reported is not None and kind == "readiness" and reported.ready:
         return ProbeState("success")
     if reported is not None and kind == "startup" and reported.started:
@@ -83,7 +83,7 @@ def adopted(kind: ProbeKind, status: PodStatus, container_id: str) -> ProbeState
 
 def adopt(pod: Pod, observed: Observed, memory: PodMemory) -> None:
     """Give every probe of a running container its first state; drop those of removed containers."""
-    for container in pod.spec.containers:
+    for container in long_running(pod):
         status = running(container, observed)
         if status is None:
             continue
@@ -130,7 +130,7 @@ def targets(pod: Pod, observed: Observed, memory: PodMemory, *, ending: bool) ->
         return []
     return [
         Target(ProbeKey(status.id, kind), container, status, probe)
-        for container in pod.spec.containers
+        for container in long_running(pod)
         if (status := running(container, observed)) is not None
         for kind in KINDS
         if (probe := probe_of(container, kind)) is not None

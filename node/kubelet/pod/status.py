@@ -19,19 +19,24 @@ from common.api.types.core_v1 import (
     ContainerStateWaiting,
     HostIP,
     Pod,
-    PodCondition,
     PodIP,
     PodStatus,
 )
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
 from node.kubelet.pod import hooks, lifecycle, probing, resizing
+from node.kubelet.pod.ephemeral import ephemeral_containers, has_run, target, target_of
 from node.kubelet.pod.memory import Observed, PodMemory
-from node.kubelet.pod.planner import (
-    any_started,
-    is_ending,
+from node.kubelet.pod.planner import any_started, is_ending
+from node.kubelet.pod.podconditions import is_initialised, pod_conditions, was_initialised
+from node.kubelet.pod.restarting import (
+    asks_for_all,
+    exit_code,
+    has_ended,
+    has_finished,
     restart_wait_seconds,
     restarts,
 )
+from node.kubelet.pod.sidecars import is_sidecar
 from node.kubelet.spec.supported import Findings
 from node.runtime.base import ID_SCHEME, ContainerStatus, uri
 
@@ -54,14 +59,17 @@ def pod_status(
     wanted, pod = pod, resizing.allocated(pod, memory)
     init = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.initContainers]
     main = [_container_status(pod, c, observed, memory, findings) for c in pod.spec.containers]
+    ephemeral = [
+        _ephemeral_status(pod, c, observed, memory, findings) for c in ephemeral_containers(pod)
+    ]
     initialised = (
-        all(_completed(one) for one in init)
+        all(is_initialised(pod, one) for one in init)
         or any_started(pod, observed, memory)
-        or (is_ending(pod, memory) and _was_initialised(pod))
+        or (is_ending(pod, memory) and was_initialised(pod))
     )
     if memory.refused:
-        init, main = [], []
-    _shorten_messages([*init, *main])
+        init, main, ephemeral = [], [], []
+    _shorten_messages([*init, *main, *ephemeral])
     _mark_initialising(init)
     if not initialised:
         _mark_initialising(main)
@@ -74,6 +82,7 @@ def pod_status(
         hostIPs=(HostIP(ip=host_address),),
         initContainerStatuses=tuple(init),
         containerStatuses=tuple(main),
+        ephemeralContainerStatuses=tuple(ephemeral),
     )
     address = host_address if pod.spec.hostNetwork else memory.address
     if address and observed.sandbox is not None:
@@ -84,7 +93,7 @@ def pod_status(
         status.reason, status.message = memory.failed
     elif status.phase == pod.status.phase:
         status.reason, status.message = pod.status.reason, pod.status.message
-    status.conditions = _conditions(pod, status, observed, now, initialised=initialised)
+    status.conditions = pod_conditions(pod, status, observed, memory, now, initialised=initialised)
     if not is_ending(pod, memory):
         for condition in resizing.resize_conditions(wanted, observed, memory):
             former = conditions.find(pod.status.conditions, condition.type)
@@ -106,7 +115,11 @@ def ended_with_machine(status: PodStatus) -> dict[str, str]:
     """Container id -> the finishedAt that was reported of one that a reboot has ended."""
     ends = [
         state.terminated
-        for one in (*status.initContainerStatuses, *status.containerStatuses)
+        for one in (
+            *status.initContainerStatuses,
+            *status.containerStatuses,
+            *status.ephemeralContainerStatuses,
+        )
         for state in (one.state, one.lastState)
         if state.terminated is not None and state.terminated.reason == LOST_REASON
     ]
@@ -129,11 +142,6 @@ def _crash_loops(status: PodStatus) -> set[tuple[str, str]]:
         if one.state.waiting is not None and one.state.waiting.reason == "CrashLoopBackOff"
         if one.lastState.terminated is not None
     }
-
-
-def _completed(status: ApiStatus) -> bool:
-    ended = status.state.terminated
-    return ended is not None and ended.exitCode == 0
 
 
 def _shorten_messages(statuses: list[ApiStatus]) -> None:
@@ -185,8 +193,11 @@ def _phase_by_states(
     """The phase by the states of the containers, a deletion and a failure of the whole pod."""
     if memory.failed:
         return "Failed"
-    init_failed = pod.spec.restartPolicy == "Never" and any(
-        s.state.terminated is not None and s.state.terminated.exitCode for s in init
+    # One that will be restarted is waiting, not terminated.
+    init_failed = any(
+        s.state.terminated is not None and s.state.terminated.exitCode
+        for s in init
+        if not is_sidecar(pod, s.name)
     )
     states: list[lifecycle.ContainerPhase] = []
     codes = []
@@ -205,7 +216,6 @@ def _phase_by_states(
         codes,
         initialised=initialised,
         init_failed=init_failed,
-        restart_policy=pod.spec.restartPolicy,
     )
 
 
@@ -217,12 +227,14 @@ def _container_status(
     findings: Findings,
 ) -> ApiStatus:
     """The status of one container, of its last attempt and of the one before."""
-    is_init = any(c.name == container.name for c in pod.spec.initContainers)
-    keeps_report = is_ending(pod, memory) or (is_init and any_started(pod, observed, memory))
+    runs_once = any(c.name == container.name for c in pod.spec.initContainers) and not is_sidecar(
+        pod, container.name
+    )
+    keeps_report = is_ending(pod, memory) or (runs_once and any_started(pod, observed, memory))
     known = _reported(pod, container.name)
     reported = known if keeps_report else None
     attempts = observed.containers.get(container.name, [])
-    ended = [status for status in attempts if _has_ended(status, memory)]
+    ended = [status for status in attempts if has_ended(status, memory)]
     latest = attempts[-1] if attempts else None
     if ended and latest is not None and latest.state == "created" and latest is not ended[-1]:
         latest = ended[-1]  # the status is of this one until the next attempt runs
@@ -236,6 +248,8 @@ def _container_status(
     if latest is not None:
         status.allocatedResources = dict(container.resources.requests)
         status.resources = resizing.reported(container, latest, memory)
+    if latest is not None and known is not None and not ended:
+        status.lastState = _before(known, status.containerID)
     started = False
     if latest is None and reported is not None and reported.containerID:
         return _as_reported(reported)
@@ -254,26 +268,52 @@ def _container_status(
         status.state = ContainerState(running=ContainerStateRunning(startedAt=stamp))
         started = probing.is_started(container, latest, memory)
         status.ready = probing.is_ready(container, latest, memory)
-        status.lastState = _terminated(ended[-1], memory) if ended else ContainerState()
-    elif not _has_ended(latest, memory):
+        if ended:
+            status.lastState = _terminated(ended[-1], memory)
+    elif not has_ended(latest, memory):
         status.state = _waiting(*_why_waiting(container, memory, findings))
-    elif _will_restart(pod, container, latest, memory):
+    elif _will_restart(pod, container, latest, observed, memory):
         status.state = _restarting(pod, container, latest, memory, findings)
         status.lastState = _terminated(latest, memory)
     else:
         status.state = _terminated(latest, memory)
         if len(ended) > 1:
             status.lastState = _terminated(ended[-2], memory)
-        elif reported is not None and reported.containerID == status.containerID:
-            status.lastState = reported.lastState  # of an attempt that has been removed
-        status.ready = is_init and latest.exit_code == 0
+        elif known is not None:
+            status.lastState = _before(known, status.containerID)
+        status.ready = runs_once and latest.exit_code == 0
     status.started = started
     return status
 
 
+def _ephemeral_status(
+    pod: Pod,
+    container: Container,
+    observed: Observed,
+    memory: PodMemory,
+    findings: Findings,
+) -> ApiStatus:
+    """The status of an ephemeral container, which is never ready, for nobody relies on it."""
+    known = _reported(pod, container.name)
+    if observed.latest(container.name) is None and known is not None and has_run(pod, known.name):
+        return msgspec.structs.replace(_as_reported(known), started=None)
+    made = _container_status(pod, container, observed, memory, findings)
+    made.ready, made.started = False, None
+    wanted, waiting = target_of(pod, container.name), made.state.waiting
+    waits = waiting is not None and waiting.reason == "ContainerCreating"
+    if waits and wanted and target(pod, container.name, observed) is None:
+        made.state = _waiting("ContainerCreating", f"container {wanted} does not run")
+    return made
+
+
 def _reported(pod: Pod, name: str) -> ApiStatus | None:
     """What was reported last of a container, or None."""
-    known = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+    status = pod.status
+    known = (
+        *status.initContainerStatuses,
+        *status.containerStatuses,
+        *status.ephemeralContainerStatuses,
+    )
     return next((one for one in known if one.name == name), None)
 
 
@@ -290,6 +330,13 @@ def _after_removal(known: ApiStatus) -> tuple[int, ContainerState]:
     elif known.state.running is not None:
         last = _could_not_be_located(known)
     return known.restartCount + 1, last
+
+
+def _before(known: ApiStatus, container_id: str) -> ContainerState:
+    """The lastState of a container whose former attempt has been removed, as it was reported."""
+    last = known.lastState if known.containerID == container_id else _after_removal(known)[1]
+    is_own = last.terminated is not None and last.terminated.containerID == container_id
+    return ContainerState() if is_own else last
 
 
 def _could_not_be_located(known: ApiStatus) -> ContainerState:
@@ -318,20 +365,18 @@ def _as_reported(reported: ApiStatus) -> ApiStatus:
     return status
 
 
-def _was_initialised(pod: Pod) -> bool:
-    """Whether the pod was reported as Initialized."""
-    condition = conditions.find(pod.status.conditions, "Initialized")
-    return condition is not None and condition.status == "True"
-
-
-def _has_ended(status: ContainerStatus, memory: PodMemory) -> bool:
-    return status.state in ("exited", "unknown") or status.id in memory.start_failures
-
-
 def _will_restart(
-    pod: Pod, container: Container, latest: ContainerStatus, memory: PodMemory
+    pod: Pod,
+    container: Container,
+    latest: ContainerStatus,
+    observed: Observed,
+    memory: PodMemory,
 ) -> bool:
-    return not is_ending(pod, memory) and restarts(pod, container, latest, memory)
+    if is_ending(pod, memory) or has_finished(pod, observed, memory):
+        return False
+    if asks_for_all(pod, observed, memory):
+        return True
+    return restarts(pod, container, latest, memory)
 
 
 def _restarting(
@@ -374,7 +419,7 @@ def _waiting(reason: str, message: str) -> ContainerState:
 def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
     """The terminated state of an attempt."""
     start_failure = memory.start_failures.get(status.id)
-    code = 128 if start_failure else status.exit_code
+    code = exit_code(status, memory)
     if start_failure:
         reason = "StartError"
     elif status.lost:
@@ -400,67 +445,3 @@ def _terminated(status: ContainerStatus, memory: PodMemory) -> ContainerState:
 
 def _stamp(text: str) -> Time | None:
     return times.to_time(times.parse(text)) if text else None
-
-
-def _conditions(
-    pod: Pod, status: PodStatus, observed: Observed, now: datetime, *, initialised: bool
-) -> tuple[PodCondition, ...]:
-    """The conditions that the kubelet owns, and no others."""
-    ended = status.phase in ("Succeeded", "Failed")
-    unready = [s.name for s in status.containerStatuses if not s.ready]
-    ready = not unready and not ended and bool(status.containerStatuses)
-    unmet = _unmet_gates(pod)
-    sandbox = observed.sandbox is not None and observed.sandbox.ready
-    uninitialised = [s.name for s in status.initContainerStatuses if not _completed(s)]
-    reason, message = "", ""
-    if ended:
-        reason = "PodCompleted" if status.phase == "Succeeded" else "PodFailed"
-    elif not ready:
-        reason = "ContainersNotReady"
-        message = f"containers with unready status: [{' '.join(unready)}]"
-    init_reason, init_message = "", ""
-    if not initialised:
-        init_reason = "ContainersNotInitialized"
-        init_message = f"containers with incomplete status: [{' '.join(uninitialised)}]"
-    elif status.phase == "Succeeded":
-        init_reason = "PodCompleted"
-    made = (
-        ("PodReadyToStartContainers", sandbox and not ended, "", ""),
-        ("Initialized", initialised, init_reason, init_message),
-        ("ContainersReady", ready, reason, message),
-        (
-            "Ready",
-            ready and not unmet,
-            reason if not ready else "ReadinessGatesNotReady",
-            message if not ready else unmet,
-        ),
-        ("PodScheduled", True, "", ""),
-    )
-    own = [kind for kind, *_ in made]
-    kept = tuple(c for c in pod.status.conditions if c.type in own)
-    for kind, value, why, text in made:
-        kept = conditions.put(
-            kept,
-            PodCondition(
-                type=kind,
-                status="True" if value else "False",
-                reason=why if not value or ended else "",
-                message=text if not value else "",
-                lastTransitionTime=times.to_time(now),
-                observedGeneration=pod.metadata.generation,
-            ),
-        )
-    return kept
-
-
-def _unmet_gates(pod: Pod) -> str:
-    """Which readinessGates are not met, as the message of Ready; empty when all are."""
-    unmet = []
-    for gate in pod.spec.readinessGates:
-        condition = conditions.find(pod.status.conditions, gate.conditionType)
-        name = f'pod readiness gate "{gate.conditionType}"'
-        if condition is None:
-            unmet.append(f"corresponding condition of {name} does not exist.")
-        elif condition.status != "True":
-            unmet.append(f'the status of {name} is not "True", but {condition.status}')
-    return ", ".join(unmet)

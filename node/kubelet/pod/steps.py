@@ -65,6 +65,8 @@ class CreateContainer(Step):
     attempt: int
     image_user: str
     """The user that the image names; empty for none."""
+    joins_pid: int = 0
+    """The process whose PID namespace it joins; 0 for one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

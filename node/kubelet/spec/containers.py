@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.api import quantity
+from common.api.podreferences import all_containers
 from common.api.types.core_v1 import (
     Container,
     Pod,
@@ -48,6 +49,7 @@ class ContainerContext:
     """Where the profiles are that pods name by path."""
     termination_path: str
     image_user: str
+    joins_pid: int = 0
 
 
 def container_spec(
@@ -87,6 +89,7 @@ def container_spec(
         netns_path=sandbox.netns_path,
         ipcns_path=sandbox.ipcns_path,
         utsns_path=sandbox.utsns_path,
+        pidns_path=f"/proc/{around.joins_pid}/ns/pid" if around.joins_pid else "",
         host_pid=pod.spec.hostPID,
         host_ipc=pod.spec.hostIPC,
         memory_limit_bytes=limits.memory_bytes,
@@ -154,10 +157,18 @@ def _oom_score_adj(pod: Pod, container: Container, capacity_bytes: int) -> int:
         return GUARANTEED_OOM_SCORE
     if pod.status.qosClass == "BestEffort" or not capacity_bytes:
         return BEST_EFFORT_OOM_SCORE
-    asked = container.resources.requests.get("memory")
-    share = 1000 * quantity.whole(asked) // capacity_bytes if asked else 0
-    score = BEST_EFFORT_OOM_SCORE - share
+    asked = _asked_bytes(container)
+    sidecars = {one.name for one in pod.spec.initContainers if one.restartPolicy == "Always"}
+    if container.name in sidecars:  # never before the app containers that it serves
+        asked = max(asked, min(map(_asked_bytes, pod.spec.containers), default=0))
+    score = BEST_EFFORT_OOM_SCORE - 1000 * asked // capacity_bytes
     return min(max(score, BEST_EFFORT_OOM_SCORE + GUARANTEED_OOM_SCORE), BEST_EFFORT_OOM_SCORE - 1)
+
+
+def _asked_bytes(container: Container) -> int:
+    """The memory that a container requests."""
+    asked = container.resources.requests.get("memory")
+    return quantity.whole(asked) if asked else 0
 
 
 def _user(security: SecurityContext, pod: PodSecurityContext, image_user: str) -> str:
@@ -266,6 +277,6 @@ def falls_back_to_log(pod: Pod, ended: ContainerStatus) -> bool:
     """Whether the end of its log is the termination message of a container that wrote none."""
     return ended.exit_code != 0 and any(
         container.terminationMessagePolicy == "FallbackToLogsOnError"
-        for container in (*pod.spec.initContainers, *pod.spec.containers)
+        for container in all_containers(pod.spec)
         if container.name == ended.name
     )

@@ -13,6 +13,7 @@ import msgspec
 from common.api.types.core_v1 import (
     Container,
     EmptyDirVolumeSource,
+    EphemeralContainer,
     Pod,
     PodSpec,
     Volume,
@@ -23,6 +24,7 @@ POD = frozenset(
         "volumes",
         "initContainers",
         "containers",
+        "ephemeralContainers",
         "restartPolicy",
         "terminationGracePeriodSeconds",
         "activeDeadlineSeconds",
@@ -96,12 +98,15 @@ CONTAINER = frozenset(
         "stdinOnce",
         "tty",
         "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
         "livenessProbe",
         "readinessProbe",
         "startupProbe",
         "lifecycle",
     }
 )
+EPHEMERAL = CONTAINER | {"targetContainerName"}
 SECURITY = frozenset(
     {
         "capabilities",
@@ -144,7 +149,7 @@ def findings(pod: Pod, *, selinux: bool = False) -> Findings:
                 container.name,
                 _text(f"spec.{kind}[{container.name}]", _of_container(container, selinux)),
             )
-            for kind in ("initContainers", "containers")
+            for kind in ("initContainers", "containers", "ephemeralContainers")
             for container in getattr(spec, kind)
         ),
     )
@@ -204,8 +209,9 @@ def _of_empty_dir(source: EmptyDirVolumeSource) -> list[str]:
     return [] if source.medium in ("", "Memory") else ["medium"]
 
 
-def _of_container(container: Container, selinux: bool) -> list[str]:
-    fields = [name for name in _set_members(container) if name not in CONTAINER]
+def _of_container(container: Container | EphemeralContainer, selinux: bool) -> list[str]:
+    known = EPHEMERAL if isinstance(container, EphemeralContainer) else CONTAINER
+    fields = [name for name in _set_members(container) if name not in known]
     if container.securityContext is not None:
         fields += [
             f"securityContext.{name}"
@@ -232,12 +238,12 @@ def _is_counted(resource: str) -> bool:
     return resource in ("cpu", "memory", "ephemeral-storage") or is_device
 
 
-def _default_proc_mount(container: Container, name: str) -> bool:
+def _default_proc_mount(container: Container | EphemeralContainer, name: str) -> bool:
     context = container.securityContext
     return name == "procMount" and context is not None and context.procMount == "Default"
 
 
-def _of_lifecycle(container: Container) -> list[str]:
+def _of_lifecycle(container: Container | EphemeralContainer) -> list[str]:
     """A TCP handler has never done anything in Kubernetes either; it is named all the same."""
     lifecycle = container.lifecycle
     if lifecycle is None:

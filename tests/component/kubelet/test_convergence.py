@@ -26,6 +26,7 @@ PROGRAMS = {
     ("absent",): Program(start_error="executable file not found"),
 }
 COMMANDS = st.sampled_from([name for (name,) in PROGRAMS])
+COUNTS = st.integers(0, 1)
 LONG_SECONDS = 400.0
 YES = {"exec": {"command": ["yes"]}}
 PROBES = {
@@ -46,7 +47,10 @@ class Died(asyncio.CancelledError):
 @st.composite
 def pods(draw: st.DrawFn) -> Pod:
     """Pods of every restart policy, with programs of every kind."""
-    init = [container(f"init{n}", command=[draw(COMMANDS)]) for n in range(draw(st.integers(0, 1)))]
+    init = [
+        *(sidecar(f"side{n}", draw(COMMANDS), **draw(EXTRAS)) for n in range(draw(COUNTS))),
+        *(container(f"init{n}", command=[draw(COMMANDS)]) for n in range(draw(COUNTS))),
+    ]
     main = [
         container(f"c{n}", command=[draw(COMMANDS)], **draw(EXTRAS))
         for n in range(draw(st.integers(1, 2)))
@@ -59,12 +63,20 @@ def pods(draw: st.DrawFn) -> Pod:
     )
 
 
+def sidecar(name: str, command: str, **fields: Any) -> dict[str, Any]:
+    """An init container that runs beside the others."""
+    return container(name, command=[command], restartPolicy="Always", **fields)
+
+
 def expected(one: Pod) -> set[str]:
     """The phases that a pod may be in at the end, by what its programs do."""
     policy = one.spec.restartPolicy
     commands = [c.command[0] for c in one.spec.containers]
     for first in one.spec.initContainers:
-        if first.command[0] in ("runs", "polite"):
+        runs = first.command[0] in ("runs", "polite")
+        if first.restartPolicy == "Always" and runs:
+            continue
+        if first.restartPolicy == "Always" or runs:
             return {"Pending"}
         if first.command[0] != "ends":
             return {"Failed"} if policy == "Never" else {"Pending"}
@@ -93,7 +105,7 @@ async def lived(directory: Path, one: Pod, faults: dict[int, str], *, deleted: b
             await node.stop()
             await begin(node)
         await node.wait(LONG_SECONDS)
-        check_alive(node, one, node.master.last(UID))
+        await check_alive(node, one, node.master.last(UID))
         if deleted:
             await check_end(node, one)
     finally:
@@ -110,12 +122,20 @@ async def begin(node: FakeNode) -> None:
             await node.stop()
 
 
-def check_alive(node: FakeNode, one: Pod, status: PodStatus) -> None:
+async def check_alive(node: FakeNode, one: Pod, status: PodStatus) -> None:
     """The pod is as it should be; and nothing is done about one that has ended or runs."""
     assert status.phase in expected(one)
-    assert not [call for call in node.runtime.calls if call.startswith("signal_container")]
+    signalled = {call.split()[1] for call in node.runtime.calls if call.startswith("signal_")}
+    final = status.phase in ("Succeeded", "Failed")
+    assert all(final and "-side" in name for name in signalled)
+    if final:
+        assert not [s for s in (await node.containers()).values() if s.state == "running"]
     for reported, container_ in zip(status.containerStatuses, one.spec.containers, strict=True):
         if status.phase == "Running" and container_.command[0] in ("runs", "polite"):
+            assert reported.ready
+            assert reported.restartCount == 0
+    for reported in status.initContainerStatuses:
+        if status.phase == "Running" and reported.name.startswith("side"):
             assert reported.ready
             assert reported.restartCount == 0
 
@@ -159,3 +179,20 @@ def test_a_death_at_any_call_is_survived(tmp_path: Path, call: int) -> None:
 def test_a_death_at_any_call_of_hooks_and_probes_is_survived(tmp_path: Path, call: int) -> None:
     one = pod(containers=[container("c0", command=["polite"], **PROBES, **HOOKS)])
     asyncio.run(lived(tmp_path, one, {call: "dies", call + 7: "away"}, deleted=True))
+
+
+@pytest.mark.parametrize("call", range(1, 40))
+@pytest.mark.parametrize("command", ["ends", "runs"])
+def test_a_death_at_any_call_with_sidecars_is_survived(
+    tmp_path: Path, call: int, command: str
+) -> None:
+    one = pod(
+        initContainers=[
+            sidecar("side0", "polite", **PROBES),
+            container("init", command=["ends"]),
+            sidecar("side1", "runs", **HOOKS),
+        ],
+        containers=[container("c0", command=[command])],
+        restartPolicy="Never",
+    )
+    asyncio.run(lived(tmp_path, one, {call: "dies"}, deleted=True))

@@ -425,3 +425,19 @@ async def test_a_service_that_ends_in_mid_answer_is_unavailable(tmp_path: Path) 
     finally:
         server.close()
         await server.wait_closed()
+
+
+async def test_a_container_may_join_the_processes_of_another_that_is_removed_before_it(
+    podman: Podman, podman_runtime: PodmanRuntime
+) -> None:
+    first = await podman_runtime.create_container(a_spec(command=("/bin/sleep", "1234")))
+    await podman_runtime.start_container(first)
+    status = await podman_runtime.container_status(first)
+    assert status is not None
+    pidns_path, log_path = f"/proc/{status.pid}/ns/pid", str(podman.directory / "log")
+    script = "tr '\\0' ' ' < /proc/1/cmdline; echo"
+    said = await run(podman_runtime, script, name="look", pidns_path=pidns_path, log_path=log_path)
+    assert said.strip() == "/bin/sleep 1234"
+    await podman_runtime.remove_container(first)
+    [look] = await podman_runtime.list_containers()
+    assert (look.name, look.exit_code) == ("look", 0)

@@ -10,6 +10,7 @@ from common.api.podrequests import requests
 from common.api.types import Quantity
 from common.api.types.core_v1 import (
     Container,
+    ContainerPort,
     ContainerStatus,
     Pod,
     PodCondition,
@@ -58,6 +59,14 @@ def test_defaults_are_for_scores_only() -> None:
 def test_pods_of_one_template_share_their_class() -> None:
     assert pod("a", cpu="1", owner="rs").shape is pod("b", cpu="1", owner="rs").shape
     assert pod("a", cpu="1", owner="rs").shape is not pod("b", cpu="2", owner="rs").shape
+
+
+def test_ports_of_the_host_are_those_of_what_runs_all_the_time() -> None:
+    init = tuple(
+        Container(name=f"c{number}", restartPolicy=policy, ports=(ContainerPort(hostPort=number),))
+        for number, policy in enumerate((None, "Always", "OnFailure"), start=1)
+    )
+    assert pod("a", initContainers=init).shape.ports == (("0.0.0.0", "TCP", 2),)
 
 
 def test_which_pods_are_wanted() -> None:

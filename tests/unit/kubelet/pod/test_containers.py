@@ -79,6 +79,19 @@ def test_who_goes_first_when_memory_is_out(qos: str, memory: str, score: int) ->
     assert spec.oom_score_adj == score
 
 
+@pytest.mark.parametrize(("asked", "score"), [("", 750), ("2Gi", 500)])
+def test_a_sidecar_does_not_go_before_who_it_serves(asked: str, score: int) -> None:
+    requests = {"memory": asked} if asked else {}
+    side = container("app", restartPolicy="Always", resources={"requests": requests})
+    apps = [
+        container(name, resources={"requests": {"memory": memory}})
+        for name, memory in (("a", "1Gi"), ("b", "3Gi"))
+    ]
+    one = pod(initContainers=[side], containers=apps, status={"qosClass": "Burstable"})
+    spec = container_spec(one, one.spec.initContainers[0], 0, context(one))
+    assert spec.oom_score_adj == score
+
+
 @pytest.mark.parametrize(
     ("resources", "shares", "quota", "memory"),
     [

@@ -125,7 +125,6 @@ def test_probes_and_hooks_are_carried_out(name: str) -> None:
         ),
         ({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}, "emptyDir.medium"),
         ({"securityContext": {"supplementalGroupsPolicy": "Strict"}}, "supplementalGroupsPolicy"),
-        ({"ephemeralContainers": [{"name": "debug"}]}, "spec.ephemeralContainers"),
     ],
 )
 def test_fields_of_a_pod(fields: dict[str, Any], path: str) -> None:
@@ -137,9 +136,20 @@ def test_what_only_says_the_default_is_carried_out() -> None:
     assert text(pod(securityContext={"supplementalGroupsPolicy": "Merge"}, volumes=[volume])) == ""
 
 
-def test_sidecars_are_refused_by_name() -> None:
-    one = pod(initContainers=[container("side", restartPolicy="Always")])
-    assert "spec.initContainers[side].restartPolicy" in text(one)
+def test_fields_of_an_ephemeral_container() -> None:
+    debug = {"name": "debug", "image": "x", "targetContainerName": "app", "tty": True}
+    assert text(pod(ephemeralContainers=[debug])) == ""
+    device = {**debug, "volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}
+    found = "spec.ephemeralContainers[debug].volumeDevices"
+    assert found in text(pod(ephemeralContainers=[device]))
+
+
+def test_restart_policies_of_containers_are_carried_out() -> None:
+    one = pod(
+        initContainers=[container("side", restartPolicy="Always")],
+        containers=[container(restartPolicy="OnFailure")],
+    )
+    assert text(one) == ""
 
 
 @pytest.mark.parametrize("owner", [PodSpec, Container, SecurityContext])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.api import errors
+from common.api.podreferences import all_containers
 from common.api.types.core_v1 import Pod
 from master.apiserver.registry.duplex import CommandOptions, Query
 from master.apiserver.request.options import truthy
@@ -31,7 +32,7 @@ def attach_options(pod: Pod, query: Query) -> CommandOptions:
     Input and a terminal it has only where its container was made with one.
     """
     options = _options(pod, query, ())
-    container = next((c for c in pod.spec.containers if c.name == options.container), None)
+    container = next((c for c in all_containers(pod.spec) if c.name == options.container), None)
     if container is None:
         return options
     terminal = container.tty

@@ -100,7 +100,12 @@ def _check_started(pod: Pod, container: str, *, previous: bool) -> None:
     name = pod.metadata.name
     if not pod.spec.nodeName:
         return
-    statuses = (*pod.status.initContainerStatuses, *pod.status.containerStatuses)
+    known = pod.status
+    statuses = (
+        *known.initContainerStatuses,
+        *known.containerStatuses,
+        *known.ephemeralContainerStatuses,
+    )
     status = next((s for s in statuses if s.name == container), ContainerStatus())
     if previous:
         if status.lastState.terminated is None:

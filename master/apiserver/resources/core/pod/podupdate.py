@@ -91,7 +91,7 @@ def _with_images(new: tuple[Container, ...], old: tuple[Container, ...]) -> tupl
     )
 
 
-def difference(old: PodSpec, new: PodSpec) -> str:
+def difference(old: msgspec.Struct, new: msgspec.Struct) -> str:
     """The members that differ, the old value above the new one."""
     lines = []
     for name in old.__struct_fields__:

@@ -40,6 +40,13 @@ GOOD = [
     pod(hostAliases=[{"ip": "::1", "hostnames": ["a.b"]}]),
     pod(dnsPolicy="None", dnsConfig={"nameservers": ["10.0.0.1"], "searches": ["_a.b.", "."]}),
     pod(initContainers=[{"name": "i", "image": "x", "restartPolicy": "Always"}]),
+    container(
+        restartPolicy="Never",
+        restartPolicyRules=[
+            {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}},
+            {"action": "RestartAllContainers", "exitCodes": {"operator": "NotIn", "values": [0]}},
+        ],
+    ),
     pod(schedulingGates=[{"name": "example.com/wait"}]),
     pod(
         securityContext={"sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "1"}]},
@@ -55,7 +62,44 @@ def test_good_pods(writer: Writer, body: dict[str, Any]) -> None:
     assert writer.create_problems("pods", body) == []
 
 
+RULE: dict[str, Any] = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
+RULES = f"{C}.restartPolicyRules"
 BAD_CONTAINERS = [
+    (
+        {"restartPolicy": "Maybe"},
+        [
+            f'{C}.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "Never", '
+            '"OnFailure"'
+        ],
+    ),
+    (
+        {"restartPolicyRules": [RULE]},
+        [
+            f"{C}.restartPolicy: Required value: must specify restartPolicy when restart rules "
+            "are used"
+        ],
+    ),
+    (
+        {"restartPolicy": "Never", "restartPolicyRules": [RULE] * 21},
+        [f"{RULES}: Too many: 21: must have at most 20 items"],
+    ),
+    (
+        {
+            "restartPolicy": "Never",
+            "restartPolicyRules": [
+                {"action": "Stop"},
+                {**RULE, "exitCodes": {"operator": "Is", "values": [1] * 256}},
+            ],
+        },
+        [
+            f'{RULES}[0].action: Unsupported value: "Stop": supported values: "Restart", '
+            '"RestartAllContainers"',
+            f"{RULES}[0].exitCodes: Required value: must be specified",
+            f'{RULES}[1].exitCodes.operator: Unsupported value: "Is": supported values: "In", '
+            '"NotIn"',
+            f"{RULES}[1].exitCodes.values: Too many: 256: must have at most 255 items",
+        ],
+    ),
     ({"name": ""}, [f"{C}.name: Required value"]),
     ({"image": ""}, [f"{C}.image: Required value"]),
     (

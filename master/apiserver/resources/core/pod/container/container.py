@@ -30,10 +30,21 @@ from master.apiserver.resources.lib.checks import (
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
+_RULE_ACTIONS = ("Restart", "RestartAllContainers")
+_RULE_OPERATORS = ("In", "NotIn")
+_RULES_MAX, _EXIT_CODES_MAX = 20, 255
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 _FOR_SIDECARS = "may not be set for init containers without restartPolicy=Always"
-_NOT_EPHEMERAL = ("ports", "resources", *PROBES, "lifecycle", "resizePolicy", "restartPolicy")
+_NOT_EPHEMERAL = (
+    "ports",
+    "resources",
+    *PROBES,
+    "lifecycle",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+)
 
 
 def validate_containers(path: str, spec: PodSpec, volumes: set[str]) -> Findings:
@@ -50,7 +61,7 @@ def _main(path: str, spec: PodSpec, volumes: set[str]) -> Findings:
         here = f"{path}[{number}]"
         yield from _common(here, container, volumes)
         yield from validate_probes(here, container, spec.terminationGracePeriodSeconds)
-        yield from one_of(f"{here}.restartPolicy", container.restartPolicy, _RESTART_POLICIES)
+        yield from _restarts(here, container)
     yield from unique(path + "[{}].name", [container.name for container in spec.containers])
     yield from _host_ports(path, spec.containers)
 
@@ -61,7 +72,7 @@ def _init(path: str, spec: PodSpec, volumes: set[str]) -> Findings:
     for number, container in enumerate(spec.initContainers):
         here = f"{path}[{number}]"
         yield from _common(here, container, volumes)
-        yield from one_of(f"{here}.restartPolicy", container.restartPolicy, _RESTART_POLICIES)
+        yield from _restarts(here, container)
         if container.name in taken:
             yield errors.duplicate(f"{here}.name", container.name)
         taken.add(container.name)
@@ -72,6 +83,33 @@ def _init(path: str, spec: PodSpec, volumes: set[str]) -> Findings:
         for name in ("lifecycle", *PROBES):
             if getattr(container, name) is not None:
                 yield errors.forbidden(f"{here}.{name}", _FOR_SIDECARS)
+
+
+def _restarts(path: str, container: Container) -> Findings:
+    """A container's restart policy, and rules for exit codes, which need one."""
+    policy, rules = container.restartPolicy, container.restartPolicyRules
+    if policy is None and rules:
+        text = "must specify restartPolicy when restart rules are used"
+        yield errors.required(f"{path}.restartPolicy", text)
+    elif policy is not None and policy not in _RESTART_POLICIES:
+        yield errors.not_supported(f"{path}.restartPolicy", policy, _RESTART_POLICIES)
+    if len(rules) > _RULES_MAX:
+        yield errors.too_many(f"{path}.restartPolicyRules", len(rules), _RULES_MAX)
+    for number, rule in enumerate(rules):
+        here = f"{path}.restartPolicyRules[{number}]"
+        if rule.action not in _RULE_ACTIONS:
+            yield errors.not_supported(f"{here}.action", rule.action, _RULE_ACTIONS)
+        codes = rule.exitCodes
+        if codes is None:
+            yield errors.required(f"{here}.exitCodes", "must be specified")
+            continue
+        if codes.operator not in _RULE_OPERATORS:
+            yield errors.not_supported(
+                f"{here}.exitCodes.operator", codes.operator, _RULE_OPERATORS
+            )
+        if len(codes.values) > _EXIT_CODES_MAX:
+            count = len(codes.values)
+            yield errors.too_many(f"{here}.exitCodes.values", count, _EXIT_CODES_MAX)
 
 
 def _ephemeral(path: str, spec: PodSpec, volumes: set[str]) -> Findings:
