@@ -18,10 +18,11 @@ from common.runtime.backoff import Backoff
 from common.runtime.clock import sleep_or_event
 from node.kubelet.effects.executor import Executor, Situation, Tools
 from node.kubelet.effects.processes import Stop
-from node.kubelet.pod import lifecycle, outcomes, planner, probing, resizing, steps
+from node.kubelet.pod import lifecycle, outcomes, planner, probing, steps
 from node.kubelet.pod.fold import fold
 from node.kubelet.pod.memory import UNKNOWN_VERSION, Moment, Observed, PodMemory
 from node.kubelet.pod.outcomes import Outcome
+from node.kubelet.pod.resources import resizing
 from node.kubelet.pod.status import (
     ended_with_machine,
     is_overwritten,

@@ -21,10 +21,11 @@ from node.files.removal import remove_tree
 from node.files.usage import used_bytes
 from node.kubelet.effects import allocations, hook_runner, termination
 from node.kubelet.effects.processes import Processes
-from node.kubelet.pod import eviction, hooks, outcomes, resizing, steps
+from node.kubelet.pod import hooks, outcomes, steps
 from node.kubelet.pod.memory import Observed
 from node.kubelet.pod.outcomes import Outcome
-from node.kubelet.pod.room import Request, Room
+from node.kubelet.pod.resources import eviction, resizing
+from node.kubelet.pod.resources.room import Request, Room
 from node.kubelet.pod.steps import Step
 from node.kubelet.spec import pullsecrets
 from node.kubelet.spec.containers import ContainerContext, container_spec, log_path, sub_paths

@@ -12,17 +12,7 @@ from typing import NamedTuple, assert_never
 
 from common.api import times
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod import (
-    eviction,
-    hooks,
-    imagepulls,
-    lifecycle,
-    outcomes,
-    planner,
-    probing,
-    resizefold,
-    steps,
-)
+from node.kubelet.pod import hooks, imagepulls, lifecycle, outcomes, planner, probing, steps
 from node.kubelet.pod.events import PodEvent, normal, warning
 from node.kubelet.pod.memory import (
     BACKOFF,
@@ -40,6 +30,7 @@ from node.kubelet.pod.memory import (
     Stop,
 )
 from node.kubelet.pod.outcomes import Outcome
+from node.kubelet.pod.resources import eviction, resizefold
 from node.kubelet.pod.restarting import has_finished
 from node.runtime.base import ContainerStatus
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from common.api import times
 from common.api.types.core_v1 import Container, Pod
-from node.kubelet.pod import eviction, hooks, probing, resizing
+from node.kubelet.pod import hooks, probing
 from node.kubelet.pod.ephemeral import (
     ephemeral_containers,
     has_run,
@@ -22,6 +22,7 @@ from node.kubelet.pod.ephemeral import (
     target_of,
 )
 from node.kubelet.pod.memory import Observed, PodMemory
+from node.kubelet.pod.resources import eviction, resizing
 from node.kubelet.pod.restarting import (
     asks_for_all,
     back_off_seconds,

@@ -7,8 +7,8 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#contai
 from __future__ import annotations
 
 from common.api.types.core_v1 import Container, Pod
-from node.kubelet.pod import resizing
 from node.kubelet.pod.memory import Observed, PodMemory, restart_delay_seconds
+from node.kubelet.pod.resources import resizing
 from node.runtime.base import ContainerStatus
 
 ALL = "RestartAllContainers"

@@ -23,11 +23,12 @@ from common.api.types.core_v1 import (
     PodStatus,
 )
 from common.api.types.core_v1 import ContainerStatus as ApiStatus
-from node.kubelet.pod import hooks, lifecycle, probing, resizing
+from node.kubelet.pod import hooks, lifecycle, probing
 from node.kubelet.pod.ephemeral import ephemeral_containers, has_run, target, target_of
 from node.kubelet.pod.memory import Observed, PodMemory
 from node.kubelet.pod.planner import any_started, is_ending
 from node.kubelet.pod.podconditions import is_initialised, pod_conditions, was_initialised
+from node.kubelet.pod.resources import resizing
 from node.kubelet.pod.restarting import (
     asks_for_all,
     exit_code,

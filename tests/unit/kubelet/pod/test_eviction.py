@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod import eviction
+from node.kubelet.pod.resources import eviction
 from tests.fakes.pods import container, pod
 
 MIB = 1 << 20

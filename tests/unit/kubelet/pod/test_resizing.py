@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from common.api.types.core_v1 import Pod, ResourceRequirements
-from node.kubelet.pod import outcomes, planner, resizing
+from node.kubelet.pod import outcomes, planner
 from node.kubelet.pod.fold import fold
 from node.kubelet.pod.memory import Moment, Observed, PendingResize, PodMemory
+from node.kubelet.pod.resources import resizing
 from node.kubelet.pod.steps import AllocateResources, SetLimits, SignalContainer, Wait
 from node.kubelet.spec.limits import limits_of, parsed, resource_text
 from node.runtime.base import ContainerStatus, Limits

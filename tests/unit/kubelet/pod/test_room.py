@@ -1,6 +1,6 @@
 """What is set aside on a machine, and who gets what becomes free."""
 
-from node.kubelet.pod.room import Refusal, Request, Room
+from node.kubelet.pod.resources.room import Refusal, Request, Room
 
 MIB = 1 << 20
 

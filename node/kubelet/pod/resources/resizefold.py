@@ -11,9 +11,10 @@ from typing import Any, assert_never
 import msgspec
 
 from common.api.types.core_v1 import Pod
-from node.kubelet.pod import outcomes, resizing
+from node.kubelet.pod import outcomes
 from node.kubelet.pod.events import PodEvent, normal, warning
 from node.kubelet.pod.memory import BACKOFF, MESSAGE_MAX, Failure, Observed, PodMemory
+from node.kubelet.pod.resources import resizing
 from node.runtime.base import Limits
 
 
