@@ -15,7 +15,8 @@ from master.apiserver.request.target import Target
 Admit = Callable[[Context, Target, Any, Any], Awaitable[None]]
 """An admission step: (context, target, new object, old or None); raises StatusError to refuse.
 
-It is asked about objects and their status, by the target's subresource; `old` is None on create.
+Mutating steps are asked about objects and their status, validating ones also about what another
+subresource changes of an object: the target tells. `old` is None on create.
 """
 
 

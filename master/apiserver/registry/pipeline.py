@@ -392,8 +392,7 @@ class Pipeline:
             findings += await self.heavy(weight, _update_problems, strategy, new, old)
         if findings:
             raise errors.invalid_object(resource.group, resource.kind, name, findings)
-        if target.subresource in ("", "status"):
-            await self._admission.validate(ctx, target, new, old)
+        await self._admission.validate(ctx, target, new, old)
 
     async def delete(
         self, ctx: Context, target: Target, options: DeleteOptions

@@ -9,7 +9,7 @@ import pytest
 
 from common.api import errors
 from common.api.scheme import SCHEME
-from common.api.types.core_v1 import Namespace, Pod
+from common.api.types.core_v1 import EphemeralContainer, Namespace, Pod
 from common.security.identity import Identity
 from master.apiserver.admission.podsecurity.evaluation import violations
 from master.apiserver.admission.podsecurity.policy import PREFIX, Policy, Standard, policy_of
@@ -358,6 +358,20 @@ async def test_only_a_change_of_images_is_judged_again(pipeline: Pipeline, write
     await pipeline.update(context(), Target(PODS, "n", "old"), relabel)
     with pytest.raises(errors.StatusError, match="violates PodSecurity"):
         await pipeline.update(context(), Target(PODS, "n", "old"), reimage)
+
+
+async def test_a_look_inside_of_a_pod_is_judged_too(pipeline: Pipeline, writer: Writer) -> None:
+    await make(pipeline, writer, "web")
+    await label(pipeline, context(), enforce="baseline")
+    look = {"name": "look", "image": "x", "securityContext": {"privileged": True}}
+
+    def add(current: Pod) -> Pod:
+        current.spec.ephemeralContainers = (msgspec.convert(look, EphemeralContainer),)
+        return current
+
+    target = Target(PODS, "n", "web", "ephemeralcontainers")
+    with pytest.raises(errors.StatusError, match=r'privileged \(container "look" must not set'):
+        await pipeline.update(context(), target, add)
 
 
 @pytest.mark.parametrize(
