@@ -15,14 +15,10 @@ from common.api.codec import json as codec
 from common.api.types import Quantity
 from common.api.types.core_v1 import Container, Node, Pod, ResourceRequirements
 from common.api.wellknown import MIRROR_POD
-from master.apiserver.registry.handler import Handler
-from master.apiserver.registry.stored import Stored, replacing
 from master.apiserver.registry.strategy import Strategy
-from master.apiserver.request import bodies
-from master.apiserver.request.bodies import Body, Patcher
-from master.apiserver.request.context import Context
 from master.apiserver.request.target import Target
 from master.apiserver.resources.core.pod.poddefaults import qos_class
+from master.apiserver.resources.core.pod.podpart import PodPart
 from master.apiserver.resources.lib.checks import Findings
 from master.storage.keys import registry_key
 
@@ -31,36 +27,10 @@ ONLY_RESIZABLE = "only cpu and memory resources are mutable"
 KINDS = ("containers", "initContainers")
 
 
-class Resize(Handler):
-    """GET, PUT and PATCH of pods/NAME/resize. Of what is sent only containers' resources count."""
+class Resize(PodPart):
+    """Containers' resources change."""
 
-    def __init__(self, stored: Stored) -> None:
-        self._stored = stored
-        self._pipeline = stored.pipeline
-
-    async def get(self, target: Target, resource_version: str = "") -> bytes:
-        """The whole pod."""
-        return await self._stored.get(target, resource_version)
-
-    async def update(self, ctx: Context, target: Target, body: Body) -> bytes:
-        """Replace the resources by those of the body."""
-        wanted = replacing(target, bodies.decode(ctx, body, Pod, "v1"))
-
-        def change(pod: Pod) -> Pod:
-            return self._resized(target, pod, wanted(pod))
-
-        return await self._pipeline.update(ctx, target, change)
-
-    async def patch(self, ctx: Context, target: Target, patcher: Patcher) -> bytes:
-        """Change some of the resources."""
-
-        def change(pod: Pod) -> Pod:
-            wanted = bodies.patched(ctx, codec.encode(pod), patcher, Pod)
-            return self._resized(target, pod, wanted)
-
-        return await self._pipeline.update(ctx, target, change)
-
-    def _resized(self, target: Target, pod: Pod, wanted: Pod) -> Pod:
+    def changed(self, target: Target, pod: Pod, wanted: Pod) -> Pod:
         """The pod with the resources that are wanted; raises StatusError 403 or 422."""
         strategy = self._pipeline.strategy(target.resource)
         strategy.default(wanted)
