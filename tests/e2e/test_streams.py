@@ -56,22 +56,31 @@ def test_exec_passes_output_errors_input_and_the_exit_code(web: Cluster) -> None
     assert "no such file or directory" in done.stderr
 
 
-@pytest.mark.usefixtures("transport")
-def test_a_terminal_has_the_size_of_the_users(web: Cluster) -> None:
-    """It comes a moment after the command has begun, as with Kubernetes."""
-    asking = "tty; until stty size 2>/dev/null | grep -v '^0'; do sleep 0.1; done"
-    typed = f'stty rows 33 cols 99; {web.kubectl_path} exec -it web -- sh -c "{asking}"'
+SIZED = "until stty size 2>/dev/null | grep -v '^0' > /dev/null; do sleep 0.1; done"
+"""A shell waits so until somebody is there: the size comes with who has attached."""
+
+
+def on_a_terminal(cluster: Cluster, arguments: list[str]) -> str:
+    """What kubectl shows on a terminal of 33 lines and 99 columns."""
+    typed = f"stty rows 33 cols 99; {shlex.join([cluster.kubectl_path, *arguments])}"
     shown = subprocess.run(
         ["script", "-qec", typed, os.devnull],
-        env=web.env,
+        env=cluster.env,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
         stdin=subprocess.DEVNULL,
     )
-    assert "/dev/pts/0" in shown.stdout
-    assert "33 99" in shown.stdout
+    return shown.stdout
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_terminal_has_the_size_of_the_users(web: Cluster) -> None:
+    """It comes a moment after the command has begun, as with Kubernetes."""
+    said = on_a_terminal(web, ["exec", "-it", "web", "--", "sh", "-c", f"tty; {SIZED}; stty size"])
+    assert "/dev/pts/0" in said
+    assert "33 99" in said
 
 
 def test_attach_shows_what_the_first_process_says(web: Cluster) -> None:
@@ -85,20 +94,11 @@ def test_attach_shows_what_the_first_process_says(web: Cluster) -> None:
 def test_debug_looks_into_a_pod_beside_it_and_into_a_node(web: Cluster) -> None:
     """An ephemeral container among the pod's processes; a changed copy; the machine's files."""
     image = ["--image", IMAGE, "--image-pull-policy=IfNotPresent"]
-    look = "sleep 2; echo [$(cat /proc/1/comm)]; test -t 0 && echo terminal"
+    look = f"{SIZED}; echo [$(cat /proc/1/comm)]; test -t 0 && echo terminal"
     command = [*image, "-it", "-c", "look", "--target=c", "--", "sh", "-c", look]
-    typed = shlex.join([web.kubectl_path, "debug", "web", *command])
-    shown = subprocess.run(
-        ["script", "-qec", typed, os.devnull],
-        env=web.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        stdin=subprocess.DEVNULL,
-    )
-    assert "[cat]" in shown.stdout
-    assert "terminal" in shown.stdout
+    said = on_a_terminal(web, ["debug", "web", *command])
+    assert "[cat]" in said
+    assert "terminal" in said
     assert "[cat]" in web.kubectl("logs", "web", "-c", "look")
     status = web.get("pod", "web")["status"]
     assert status["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
