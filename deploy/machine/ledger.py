@@ -30,7 +30,9 @@ class Before:
     packages_missing: tuple[str, ...] = ()
 
 
-TRACES = ("/etc/wherry", "/opt/wherry", "/var/log/pods", "/etc/cni/net.d", "/var/lib/cni")
+OF_PODMAN = ("/etc/cni/net.d", "/etc/containers/networks", "/var/lib/cni")
+"""Directories that Podman makes while it runs, by its network backend."""
+TRACES = ("/etc/wherry", "/opt/wherry", "/var/log/pods", *OF_PODMAN)
 """Directories that Wherry or Podman make while they run."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploy.machine.ledger import Ledger
+from deploy.machine.ledger import OF_PODMAN, Ledger
 from deploy.machine.observe import DATA, FORWARDING, LOGS, ROUTES, RUN_DIRECTORY, Found, Leftovers
 from deploy.machine.plan import ACTIVE
 from deploy.machine.steps import Remove, Run, Step
@@ -164,11 +164,7 @@ def kept(ledger: Ledger, found: Found, *, purge: bool) -> list[str]:
         lines.append(f"{', '.join([*stored, *users])} (--purge deletes it)")
     if CONFIG_DIRECTORY in found.paths and not purge:
         lines.append(f"{CONFIG_DIRECTORY}, with what was changed there")
-    traces = [
-        path
-        for path in ("/etc/cni/net.d", "/var/lib/cni")
-        if path in found.paths and path not in ledger.before.paths
-    ]
+    traces = [path for path in OF_PODMAN if path in found.paths and path not in ledger.before.paths]
     lines += [f"{path}, which Podman has made" for path in traces]
     if ledger.packages:
         lines.append(f"packages: apt-get remove {' '.join(ledger.packages)}")
