@@ -18,7 +18,8 @@ cat /proc/sys/net/ipv4/ip_forward
 systemctl show --property Id,LoadState,ActiveState,UnitFileState etcd.service podman.socket
 systemctl list-unit-files --no-legend 'wherry*'; systemctl --failed --no-legend
 nft list tables; ip -o link | cut -d: -f2 | cut -d@ -f1; ip route; ip rule
-find /etc /usr/local /opt -xdev ! -path '/etc/cni*' ! -path '/etc/containers/networks*' ! -name '*~' -printf '%p %M %u %l\n' | sort
+find /etc /usr/local /opt -xdev ! -path '/etc/cni*' ! -path '/etc/containers/networks*' \
+    ! -name '*~' -printf '%p %M %u %l\n' | sort
 cut -d: -f1 /etc/passwd; findmnt -rno TARGET | grep wherry
 """
 
