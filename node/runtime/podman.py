@@ -114,7 +114,17 @@ class PodmanRuntime:
             if "image not known" in error.message or "no such image" in error.message.lower():
                 raise base.ImageNotFound(error.message) from error
             raise base.CreateFailed(error.message) from error
+        if spec.oci_runtime:
+            await self._check_runtime(str(answer["Id"]), spec.oci_runtime)
         return str(answer["Id"])
+
+    async def _check_runtime(self, container_id: str, wanted: str) -> None:
+        """Podman passes over a runtime that it cannot choose, and takes its own: a pod that asks
+        for more isolation must not get less."""
+        found = (await self._ask(f"/containers/{container_id}/json")).get("OCIRuntime", "")
+        if Path(found).name != wanted:
+            await self.remove_container(container_id)
+            raise base.CreateFailed(f"Podman would run it with {found}, not with {wanted}")
 
     async def _id_of(self, spec: ContainerSpec) -> str:
         """The id of the container with a spec's name; it must be ours."""

@@ -11,7 +11,7 @@ import pytest
 
 from node.kubelet.streams.logs import LogQuery, Reader
 from node.runtime import base, podman_json
-from node.runtime.base import UNCONFINED, CreateFailed, ImageNotFound, Mount, StartFailed
+from node.runtime.base import UNCONFINED, CreateFailed, ImageNotFound, Mount
 from node.runtime.podman import PodmanRuntime
 from tests.contract.runtime.conftest import a_spec, eventually, podman_driver
 from tests.fakes.hostile import pod as hostile_pod
@@ -248,17 +248,15 @@ async def test_system_calls_are_filtered_by_a_profile_of_the_machine(
         )
 
 
-async def test_the_runtime_of_a_container_can_be_chosen(
+async def test_a_container_runs_with_the_runtime_that_is_asked_for_or_not_at_all(
     podman: Podman, podman_runtime: PodmanRuntime
 ) -> None:
     own = (await podman.run("info", "--format", "{{.Host.OCIRuntime.Name}}")).strip()
     container_id = await podman_runtime.create_container(a_spec(oci_runtime=own))
     assert (await podman.run("inspect", "--format", "{{.OCIRuntime}}", container_id)).strip() == own
-    await podman_runtime.start_container(container_id)
-    missing = await podman_runtime.create_container(a_spec(attempt=1, oci_runtime="no-such"))
-    with pytest.raises(StartFailed, match="no-such"):
-        await podman_runtime.start_container(missing)
-    await podman_runtime.remove_container(missing)
+    with pytest.raises(CreateFailed, match="not with no-such"):
+        await podman_runtime.create_container(a_spec(attempt=1, oci_runtime="no-such"))
+    assert [status.id for status in await podman_runtime.list_containers()] == [container_id]
 
 
 async def test_a_container_that_ended_outlives_what_it_shared_with_others(
