@@ -9,7 +9,6 @@ import fcntl
 import logging
 import os
 import shutil
-import socket
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -59,7 +58,7 @@ class EmbeddedEtcdError(Exception):
 class EmbeddedEtcd:
     """Owns one etcd process; use it from the main thread, whose death is the process's too.
 
-    `directory` holds data/, pki/, the cluster's uid and the lock. Port 0 means a free one.
+    `directory` holds data/, pki/, the cluster's uid and the lock.
     `unsafe_no_fsync` gives up durability for speed: for tests only.
     """
 
@@ -77,8 +76,8 @@ class EmbeddedEtcd:
         self._directory = directory
         self._clock = clock
         self._rng = rng
-        self._client_port = client_port or _free_port()
-        self._peer_port = peer_port or _free_port()
+        self._client_port = client_port
+        self._peer_port = peer_port
         self._certificate_lifetime = certificate_lifetime
         self._unsafe_no_fsync = unsafe_no_fsync
         self._tls: Tls | None = None
@@ -279,9 +278,3 @@ class EmbeddedEtcd:
         if self._unsafe_no_fsync:
             command.append("--unsafe-no-fsync")
         return command
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

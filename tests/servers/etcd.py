@@ -16,6 +16,7 @@ from common.runtime.clock import Clock, SystemClock
 from common.runtime.rng import SystemRng
 from master.storage.embedded import EmbeddedEtcd
 from master.storage.etcd import EtcdStore
+from tests.servers.ports import free_ports
 
 _MEMORY = "/dev/shm"
 
@@ -39,12 +40,13 @@ async def running_etcd(
     require_etcd()
     shm = _MEMORY if Path(_MEMORY).is_dir() else None
     with tempfile.TemporaryDirectory(prefix="wherry-etcd-", dir=shm) as scratch:
+        client_port, peer_port = free_ports(2)
         server = EmbeddedEtcd(
             directory or Path(scratch),
             clock=clock or SystemClock(),
             rng=SystemRng(),
-            client_port=0,
-            peer_port=0,
+            client_port=client_port,
+            peer_port=peer_port,
             unsafe_no_fsync=unsafe_no_fsync,
         )
         await server.start()

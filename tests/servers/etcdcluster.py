@@ -28,7 +28,7 @@ from common.runtime.clock import SystemClock
 from common.runtime.process import bound_to_parent
 from common.security.ca import CLIENT, SERVER, CertificateAuthority, Leaf
 from tests.servers.etcd import require_etcd
-from tests.servers.master import free_ports
+from tests.servers.ports import free_ports
 
 HOST = "127.0.0.1"
 MEMORY = Path("/dev/shm")

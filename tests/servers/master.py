@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,21 +17,10 @@ from common.client.grpc import Settings
 from common.client.https import ConnectionFailed, HttpsClient, KubeConfig, unverified_context
 from common.runtime.clock import Clock, SystemClock
 from common.security.ca import CertificateAuthority, KeyPair
+from tests.servers.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 40.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class RunningMaster:

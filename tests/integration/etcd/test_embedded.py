@@ -27,6 +27,7 @@ from master.storage.etcd import EtcdStore
 from master.storage.marker import ForeignData
 from master.storage.store import StoreError
 from tests.servers.etcd import etcd, require_etcd, running_etcd
+from tests.servers.ports import free_ports
 
 __all__ = ["etcd"]
 
@@ -55,18 +56,17 @@ asyncio.run(main())
 """
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
+def own_ports() -> dict[str, int]:
+    """The ports of an etcd, as its arguments."""
+    return dict(zip(("client_port", "peer_port"), free_ports(2), strict=True))
 
 
 @pytest.fixture
 def other_master(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, tuple[int, int]]]:
     """Another process that owns an etcd in tmp_path/etcd: it, etcd's pid, and the ports."""
     require_etcd()
-    ports = free_ports()
+    client_port, peer_port = free_ports(2)
+    ports = client_port, peer_port
     root = str(Path(__file__).parents[3])
     process = subprocess.Popen(
         [sys.executable, "-c", MASTER, str(tmp_path / "etcd"), *map(str, ports)],
@@ -118,9 +118,7 @@ async def test_start_waits_for_the_lock_and_says_who_has_it(tmp_path: Path) -> N
         pass
     with (directory / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        server = EmbeddedEtcd(
-            directory, clock=SystemClock(), rng=SystemRng(), client_port=0, peer_port=0
-        )
+        server = EmbeddedEtcd(directory, clock=SystemClock(), rng=SystemRng(), **own_ports())
         with pytest.raises(EmbeddedEtcdError, match="still uses"):
             await server.start(timeout_seconds=0.2)
         starting = asyncio.create_task(server.start())
@@ -161,9 +159,7 @@ async def test_foreign_or_lost_data_is_refused(tmp_path: Path) -> None:
         assert (directory / "cluster-uid").read_text() == uid
 
     async def refused(message: str) -> None:
-        server = EmbeddedEtcd(
-            directory, clock=SystemClock(), rng=SystemRng(), client_port=0, peer_port=0
-        )
+        server = EmbeddedEtcd(directory, clock=SystemClock(), rng=SystemRng(), **own_ports())
         with pytest.raises(ForeignData, match=message):
             await server.start()
         assert server.pid is None
@@ -238,9 +234,7 @@ async def test_another_authority_is_refused_on_both_sides(etcd: EmbeddedEtcd) ->
 async def test_certificates_are_renewed_under_writes_and_watches(tmp_path: Path) -> None:
     """Each write is there, and a watch has seen it once, though all certificates were replaced."""
     require_etcd()
-    made = EmbeddedEtcd(
-        tmp_path / "etcd", clock=SystemClock(), rng=SystemRng(), client_port=0, peer_port=0
-    )
+    made = EmbeddedEtcd(tmp_path / "etcd", clock=SystemClock(), rng=SystemRng(), **own_ports())
     await made.start()
     client, maintenance = made.client(timeout_seconds=1.0), made.maintenance()
     seen: list[bytes] = []

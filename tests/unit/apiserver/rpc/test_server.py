@@ -12,7 +12,7 @@ from common.security.ca import CertificateAuthority
 from master.apiserver.rpc import server
 from master.apiserver.rpc.calllimits import Account, CallLimiter
 from tests.fakes.hostile.grpc_client import anybody
-from tests.servers.master import free_ports
+from tests.servers.ports import free_ports
 
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """The preface of HTTP/2, and settings without any."""
